@@ -1,0 +1,2 @@
+//! ronde: see `main.rs`.
+#![forbid(unsafe_code)]
