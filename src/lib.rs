@@ -1,2 +1,11 @@
-//! ronde: see `main.rs`.
+//! ronde
 #![forbid(unsafe_code)]
+pub mod body;
+pub mod clock;
+pub mod failure;
+pub mod fields;
+pub mod forward;
+pub mod framing;
+pub mod head;
+pub mod passage;
+pub mod reply;
