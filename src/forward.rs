@@ -16,7 +16,7 @@ use crate::framing::{Framing, OfResponse};
 use crate::head::{self, Request, Response, Target, Version};
 use crate::passage::Coding;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Members of all `Connection` lines of one message together. Each costs a comparison for every field line, so
 /// they are bounded: 64 KiB of them would cost 8 million.
@@ -29,6 +29,8 @@ pub struct Origin<'a> {
     pub trust: Trust,
     pub framing: Framing,
     pub upgrade: Upgrade,
+    /// The address that the client connected to: the authority of a request that names none (RFC 9112 §3.3).
+    pub local: Option<SocketAddr>,
     /// ronde's own name in `Via`.
     pub via: &'a str,
 }
@@ -84,11 +86,13 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
         Target::Origin(_) | Target::Asterisk => None,
     };
     let host = authority.or_else(|| head.fields.lines("host").next());
-    if host.is_none() {
-        // HTTP/1.0 may come without, HTTP/1.1 must not go without; an empty one says "no authority" (RFC 9112 §3.2).
-        out.extend_from_slice(b"Host:\r\n");
-    } else if !head.fields.contains("host") {
-        line(out, "Host", host.unwrap_or_default());
+    if !head.fields.contains("host") {
+        // HTTP/1.0 may come without, HTTP/1.1 must not go without.
+        match (host, origin.local) {
+            (Some(host), _) => line(out, "Host", host),
+            (None, Some(local)) => put(out, format_args!("Host: {local}\r\n")),
+            (None, None) => out.extend_from_slice(b"Host:\r\n"),
+        }
     }
     for (name, value) in head.fields.iter() {
         if name.eq_ignore_ascii_case("host") {
@@ -408,6 +412,7 @@ mod tests {
     use super::*;
     use crate::framing;
 
+    const LOCAL: Option<SocketAddr> = Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80));
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
     fn onward(bytes: &str, trust: Trust) -> Result<String, Failure> {
@@ -416,7 +421,11 @@ mod tests {
         let framing = framing::of_request(head.version, head.fields)?;
         let upgrade = upgrade(&head, framing);
         let mut out = b"old".to_vec();
-        request(&mut out, &head, &Origin { client: CLIENT, trust, framing, upgrade, via: "ronde-00c0ffee" })?;
+        request(
+            &mut out,
+            &head,
+            &Origin { client: CLIENT, trust, framing, upgrade, local: LOCAL, via: "ronde-00c0ffee" },
+        )?;
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
@@ -494,7 +503,7 @@ mod tests {
             ("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n", "\r\nHost: b\r\n"),
             ("GET http://b?q HTTP/1.0\r\n\r\n", "GET /?q HTTP/1.1\r\n", "\r\nHost: b\r\n"),
             ("OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\n", "\r\nHost: b\r\n"),
-            ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\n", "\r\nHost:\r\n"),
+            ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\n", "\r\nHost: 127.0.0.1:80\r\n"),
         ] {
             let out = stranger(asked);
             assert!(out.starts_with(line) && out.contains(host), "{out}");

@@ -1,7 +1,11 @@
 //! ronde
 #![forbid(unsafe_code)]
+pub mod bell;
 pub mod body;
+pub mod buffer;
+pub mod client;
 pub mod clock;
+pub mod conn;
 pub mod failure;
 pub mod fields;
 pub mod forward;
@@ -9,3 +13,6 @@ pub mod framing;
 pub mod head;
 pub mod passage;
 pub mod reply;
+pub mod seats;
+pub mod stop;
+pub mod waiter;
