@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 pub mod body;
 pub mod clock;
+pub mod config;
 pub mod failure;
 pub mod fields;
 pub mod forward;
