@@ -262,7 +262,7 @@ impl Iterator for Round<'_> {
     }
 }
 
-/// A backend's turn with one request. It counts as waiting until it is dropped or [`Turn::answered`].
+/// A backend's turn with one request. It counts as waiting until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     backend: Arc<Backend>,
@@ -293,8 +293,8 @@ impl Turn {
         })
     }
 
-    /// The response head is there: the request no longer waits for its backend.
-    pub fn answered(self) -> Arc<Backend> {
+    /// The backend itself, for when the request no longer waits for it.
+    pub fn backend(&self) -> Arc<Backend> {
         Arc::clone(&self.backend)
     }
 }

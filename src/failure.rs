@@ -67,6 +67,7 @@ failures! {
     HeadTooLarge         431 "http_request_error" Client "the request head is too large";
     TooManyFields        431 "http_request_error" Client "the request has too many field lines";
     TooManyOptions       400 "http_request_error" Client "the Connection field has too many members";
+    HeadIncomplete       400 "http_request_error" Client "the connection ended within a request head";
     HeadTimeout          408 "http_request_error" Client "the request head did not arrive in time";
     Crowded              408 "connection_limit_reached" Ronde "too many requests arrive slowly at once, and this one was the oldest";
 

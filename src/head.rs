@@ -224,6 +224,24 @@ pub fn response<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Respons
     Ok(Response { status, reason, version, fields })
 }
 
+/// What is too large about a request head: its first line or the rest.
+pub fn too_large(bytes: &[u8]) -> Failure {
+    if first_line(bytes).len() > MAX_TARGET { Failure::TargetTooLong } else { Failure::HeadTooLarge }
+}
+
+/// The request line, as far as it came, without its end.
+pub fn first_line(bytes: &[u8]) -> &[u8] {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    bytes[start..].split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
+}
+
+/// Whether these bytes may be the beginning of a response head, so that waiting for the rest makes sense.
+pub fn may_be_response(bytes: &[u8]) -> bool {
+    let start = b"HTTP/1.";
+    let length = bytes.len().min(start.len());
+    bytes[..length] == start[..length]
+}
+
 /// Parses a trailer section with its final empty line: field lines like any others (RFC 9112 §7.1.2). `None` when
 /// they are malformed or too many.
 pub fn trailers<'a>(bytes: &'a [u8], lines: &'a mut [httparse::Header<'a>]) -> Option<Fields<'a>> {

@@ -149,7 +149,10 @@ fn write_all(receiver: &Receiver<Note>, lost: &AtomicU64, form: AccessLog) {
         }
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = writeln!(diagnostics, "[WARN] {count} log lines were lost: they come faster than they are read");
+            let _ = writeln!(
+                diagnostics,
+                "[WARN] {count} log lines were lost: they come faster than they are read"
+            );
         }
         // A closed or full output loses its lines, and nothing else.
         let _ = io::stdout().lock().write_all(&access).and_then(|()| io::stdout().flush());
@@ -358,13 +361,19 @@ mod tests {
     fn combined_is_what_tools_expect() {
         let line = written(AccessLog::Combined, &Access { status: None, ..access() });
         assert!(line.starts_with("127.0.0.1 - - ["));
-        assert!(line.ends_with("] \"GET /\\\"\\x1b[2J\\x0a HTTP/1.1\" 499 12 \"-\" \"a\\\\b\\xff\"\n"), "{line}");
+        assert!(
+            line.ends_with("] \"GET /\\\"\\x1b[2J\\x0a HTTP/1.1\" 499 12 \"-\" \"a\\\\b\\xff\"\n"),
+            "{line}"
+        );
     }
 
     #[test]
     fn json_is_json() {
         let line = written(AccessLog::Json, &access());
-        assert!(line.contains(r#""request":"GET /\"\u001b[2J\u000a HTTP/1.1","status":502,"bytes":12"#), "{line}");
+        assert!(
+            line.contains(r#""request":"GET /\"\u001b[2J\u000a HTTP/1.1","status":502,"bytes":12"#),
+            "{line}"
+        );
         assert!(line.contains(r#""tried":["127.0.0.1:8001","127.0.0.1:8002"]"#), "{line}");
         assert!(line.contains(r#""user_agent":"a\\b�""#) && line.ends_with("}\n"), "{line}");
     }

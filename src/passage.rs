@@ -29,6 +29,8 @@ pub struct Passage {
     consumed: usize,
     ending: &'static [u8],
     trailers: Vec<u8>,
+    /// Length of the lead, as long as it has not gone out.
+    lead: usize,
     /// Of all parts together, the lead included.
     sent: usize,
     state: State,
@@ -48,7 +50,8 @@ enum State {
 pub type Parts<'a> = [IoSlice<'a>; 5];
 
 impl Passage {
-    pub fn new(decoder: Decoder, coding: Coding) -> Self {
+    /// A body, and a head of `lead` bytes that goes before it in the same write.
+    pub fn new(decoder: Decoder, coding: Coding, lead: usize) -> Self {
         let mut passage = Self {
             decoder,
             coding,
@@ -57,6 +60,7 @@ impl Passage {
             consumed: 0,
             ending: b"",
             trailers: Vec::new(),
+            lead,
             sent: 0,
             state: State::Hungry,
             moved: 0,
@@ -122,11 +126,10 @@ impl Passage {
         };
     }
 
-    /// What is still to be sent. `lead` goes before everything, once, and must be the same in every call until
-    /// [`Passage::is_hungry`] or [`Passage::is_over`]; `bytes` are those that were loaded.
+    /// What is still to be sent: `lead`, if it has not gone out, and what was loaded from `bytes`.
     pub fn parts<'a>(&'a self, lead: &'a [u8], bytes: &'a [u8]) -> Parts<'a> {
-        let mut parts =
-            [lead, self.size_line.bytes(), &bytes[self.data.clone()], self.ending, &self.trailers];
+        let data = &bytes[self.data.clone()];
+        let mut parts = [&lead[..self.lead], self.size_line.bytes(), data, self.ending, &self.trailers];
         let mut sent = self.sent;
         for part in &mut parts {
             let skipped = sent.min(part.len());
@@ -136,12 +139,13 @@ impl Passage {
         parts.map(IoSlice::new)
     }
 
-    /// Counts bytes as sent. When everything loaded is out, returns how many bytes of the buffer are done with.
-    pub fn sent(&mut self, count: usize, lead: usize) -> Option<usize> {
+    /// Counts bytes as sent. When everything is out, returns how many bytes of the buffer are done with.
+    pub fn sent(&mut self, count: usize) -> Option<usize> {
         self.sent += count;
-        if self.sent < lead + self.loaded() {
+        if self.sent < self.loaded() {
             return None;
         }
+        self.lead = 0;
         self.sent = 0;
         self.size_line = SizeLine::default();
         self.data = 0..0;
@@ -153,9 +157,9 @@ impl Passage {
         Some(std::mem::take(&mut self.consumed))
     }
 
-    /// Bytes on the wire that are loaded, without the lead.
+    /// Bytes for the wire that are not all out yet.
     pub fn loaded(&self) -> usize {
-        self.size_line.bytes().len() + self.data.len() + self.ending.len() + self.trailers.len()
+        self.lead + self.size_line.bytes().len() + self.data.len() + self.ending.len() + self.trailers.len()
     }
 
     /// Whether the source has to be read for anything more.
@@ -166,6 +170,11 @@ impl Passage {
     /// Whether the end of the body has been decoded; it may still have to be sent.
     pub fn is_at_end(&self) -> bool {
         self.state == State::Last
+    }
+
+    /// Whether the body has ended and all of it went out.
+    pub fn is_over(&self) -> bool {
+        self.is_at_end() && self.loaded() == 0
     }
 
     /// Bytes of body that were decoded, without any framing.
@@ -214,8 +223,8 @@ mod tests {
         write: usize,
     ) -> Result<Vec<u8>, Malformed> {
         let lead = b"HEAD\r\n\r\n";
-        let mut passage = Passage::new(Decoder::new(framing), coding);
-        let (mut buffer, mut output, mut lead_length) = (vec![], vec![], lead.len());
+        let mut passage = Passage::new(Decoder::new(framing), coding, lead.len());
+        let (mut buffer, mut output) = (vec![], vec![]);
         let mut reads = input.chunks(read);
         loop {
             if passage.is_hungry() {
@@ -228,16 +237,15 @@ mod tests {
                 }
             }
             loop {
-                let parts = passage.parts(&lead[..lead_length], &buffer);
+                let parts = passage.parts(lead, &buffer);
                 let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(write).collect();
                 output.extend_from_slice(&bytes);
-                if let Some(consumed) = passage.sent(bytes.len(), lead_length) {
-                    lead_length = 0;
+                if let Some(consumed) = passage.sent(bytes.len()) {
                     buffer.drain(..consumed);
                     break;
                 }
             }
-            if passage.is_at_end() && passage.loaded() == 0 {
+            if passage.is_over() {
                 return Ok(output);
             }
         }

@@ -171,9 +171,9 @@ impl Seats {
         }
     }
 
-    /// Connections that wait for a worker, which no worker will take any more.
-    pub fn left_over(&self) -> impl Iterator<Item = Ready> {
-        self.receiver.try_iter()
+    /// Whether every thread has left.
+    pub fn is_deserted(&self) -> bool {
+        self.aside.load(Ordering::Acquire) == 0 && self.seated.load(Ordering::Acquire) == 0
     }
 
     /// Wakes the worker that went to rest last.

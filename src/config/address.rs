@@ -109,6 +109,14 @@ pub struct Backend {
     pub max_connections: Option<usize>,
 }
 
+impl Backend {
+    /// A backend that needs no name, with the defaults of one that has.
+    pub fn at(address: SocketAddr) -> Self {
+        let host = address.ip().to_canonical().to_string();
+        Self { host, port: address.port(), weight: 1, backup: false, max_connections: None }
+    }
+}
+
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Backend { host, port, .. } = self;
