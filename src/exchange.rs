@@ -353,7 +353,7 @@ impl Exchange<'_> {
 
     /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
     fn take_head(&mut self, turn: &Turn) -> Result<Option<Head>, Failure> {
-        let Desk { from_backend, response: out, .. } = &mut *self.desk;
+        let Desk { from_backend, request: asked, response: out, .. } = &mut *self.desk;
         let bytes = from_backend.filled();
         let max_head = self.house.config.max_head;
         let end = match head::scan(bytes) {
@@ -371,7 +371,7 @@ impl Exchange<'_> {
         let framed = framing::of_response(self.asked.method, head.status, head.version, head.fields)?;
         let is_uploading = self.upload.as_ref().is_some_and(|passage| !passage.is_over());
         let found = match head.status {
-            101 if self.asked.upgrade == Upgrade::NotAsked => return Err(Failure::UpgradeUnasked),
+            101 if !forward::is_asked_for(&head, asked) => return Err(Failure::UpgradeUnasked),
             101 => {
                 forward::switch(out, &head)?;
                 let (framing, backend_persists) = (Framing::UntilClose, false);
