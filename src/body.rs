@@ -74,6 +74,8 @@ pub enum Malformed {
     Trailer,
     /// The connection ended before the body.
     Incomplete,
+    /// It is longer than it may be.
+    TooLong,
 }
 
 impl Decoder {

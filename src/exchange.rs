@@ -92,7 +92,8 @@ pub fn run(client: &mut Client, desk: &mut Desk, house: &House, asked: &Asked, r
         BodyPlan::InHand(_) => None,
         BodyPlan::Streams => {
             let coding = if asked.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain };
-            Some(Passage::new(Decoder::new(asked.framing), coding, desk.request.len()))
+            let passage = Passage::new(Decoder::new(asked.framing), coding, desk.request.len());
+            Some(passage.at_most(house.config.max_body))
         }
     };
     let mut exchange =
@@ -326,9 +327,6 @@ impl Exchange<'_> {
                 Ok(Stirred::Moved | Stirred::Silence(_)) => {}
                 Err(failure) => return Err(Missed::Final(failure)),
             }
-            if config.max_body.is_some_and(|most| way.moved() > most) {
-                return Err(Missed::Final(Failure::BodyTooLarge));
-            }
             // Only the time counts in which it was the client that was waited for.
             waited += if for_client { begun.elapsed() } else { Duration::ZERO };
             if waited > GRACE
@@ -511,6 +509,7 @@ fn upload_failure(broken: Broken) -> Failure {
         Broken::Malformed(Malformed::Chunk) => Failure::ChunkInvalid,
         Broken::Malformed(Malformed::Trailer) => Failure::TrailerInvalid,
         Broken::Malformed(Malformed::Incomplete) => Failure::BodyIncomplete,
+        Broken::Malformed(Malformed::TooLong) => Failure::BodyTooLarge,
         Broken::Source(_) => Failure::ClientGone,
         Broken::Sink(_) => Failure::BackendReset,
     }
@@ -520,7 +519,9 @@ fn response_failure(broken: Broken) -> Failure {
     match broken {
         Broken::Malformed(Malformed::Chunk) => Failure::ResponseChunk,
         Broken::Malformed(Malformed::Trailer) => Failure::ResponseTrailer,
-        Broken::Malformed(Malformed::Incomplete) | Broken::Source(_) => Failure::ResponseIncomplete,
+        Broken::Malformed(Malformed::Incomplete | Malformed::TooLong) | Broken::Source(_) => {
+            Failure::ResponseIncomplete
+        }
         Broken::Sink(_) => Failure::ClientGone,
     }
 }
