@@ -78,7 +78,7 @@ impl Passage {
         Self { most: most.unwrap_or(u64::MAX), ..self }
     }
 
-    /// Takes what was read: all of `bytes`, of which [`Passage::consumed`] may be dropped once it was sent.
+    /// Takes what was read, all of `bytes`; [`Passage::sent`] says later how many of them are done with.
     ///
     /// # Errors
     /// See [`Decoder::decode`]; [`Malformed::TooLong`] before a byte too many is passed on.
