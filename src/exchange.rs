@@ -233,7 +233,7 @@ impl Exchange<'_> {
     /// Asks one backend: on a kept connection if there is one, on a fresh one otherwise or if that was stale.
     fn attempt(&mut self, turn: &Turn, deadline: Instant) -> Result<(Response, Conn), Missed> {
         if let Some(conn) = turn.kept() {
-            match self.converse(conn) {
+            match self.converse(conn, turn) {
                 // The backend closed it while the request was on its way. That is nobody's failure.
                 Err(Missed::Unanswered(_)) if self.may_repeat() && self.house.backends.may_send_again() => {}
                 Err(Missed::Unanswered(failure)) => return Err(Missed::Stale(failure)),
@@ -245,7 +245,7 @@ impl Exchange<'_> {
         let connected = turn.connect(deadline, || stop.is_over() || client.is_gone());
         self.record.waits.connect += begun.elapsed();
         match connected {
-            Ok(conn) => self.converse(conn),
+            Ok(conn) => self.converse(conn, turn),
             Err(failure) => {
                 self.look_around()?;
                 Err(Missed::Unsent(failure))

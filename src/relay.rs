@@ -175,6 +175,11 @@ impl<'a> Patience<'a> {
         Ok(())
     }
 
+    /// Whether the seat was given up.
+    pub fn is_aside(&self) -> bool {
+        self.transfer.is_some()
+    }
+
     /// What one call may wait.
     pub fn slice(&self) -> Duration {
         let slice = if self.transfer.is_some() { SLICE } else { GLANCE };
