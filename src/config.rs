@@ -280,7 +280,7 @@ settings! {
         "--max-fails" "N", default "3" ["0" to "1000"]
             => max_fails: u32 = One(count);
 
-        /// how long failures count, and a backend stays out
+        /// how long failures count, and one stays out
         /// Most restarts are over by then, and trying again costs one request in ten seconds.
         "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"]
             => fail_timeout: Duration = One(time);
@@ -295,12 +295,12 @@ settings! {
         "--health-interval" "TIME", default "auto" ["100ms" to "24h"]
             => health_interval: Option<Duration> = Maybe(time);
 
-        /// good checks in a row that bring a backend back
+        /// good checks in a row that bring one back
         /// One may be luck in the middle of a restart.
         "--health-rise" "N", default "2" ["1" to "100"]
             => health_rise: u32 = One(count);
 
-        /// bad checks in a row that take a backend out
+        /// bad checks in a row that take one out
         /// More than to come back: losing a good backend hurts more than waiting for one.
         "--health-fall" "N", default "3" ["1" to "100"]
             => health_fall: u32 = One(count);
