@@ -290,7 +290,7 @@ settings! {
         "--health-path" "PATH", default "off"
             => health_path: Option<String> = Maybe(path);
 
-        /// between two checks; auto: 5s with --health-path
+        /// between two checks; auto: 5s with a path
         /// Two answers at 5s notice a return, and three a death, within a quarter of a minute.
         "--health-interval" "TIME", default "auto" ["100ms" to "24h"]
             => health_interval: Option<Duration> = Maybe(time);
