@@ -1,0 +1,9 @@
+//! ronde against its promises: raw-byte conversations with the real binary, the basics first.
+#![forbid(unsafe_code)]
+
+mod harness;
+
+mod a_basic;
+mod b_framing;
+mod b_http10;
+mod b_syntax;
