@@ -1,16 +1,12 @@
 //! What everyone expects on the first day: turns, bodies, keep-alive, and an answer whatever happens.
 
-use crate::harness::{Backend, Framing, Origin, Proxy, Wire, each_row, ok, ok_chunked};
+use crate::harness::{Backend, Framing, GET, Origin, Proxy, Wire, each_row, ok, ok_chunked, stage};
 use std::net::SocketAddr;
-
-const GET: &str = "GET /path?query HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
 #[test]
 fn a_get_reaches_the_backend_and_its_answer_the_client() {
-    let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
-    let mut client = proxy.connect();
-    client.send(GET);
+    let (origin, _proxy, mut client) = stage("");
+    client.send("GET /path?query HTTP/1.1\r\nHost: a\r\n\r\n");
     let (_, request) = origin.answer(ok("hello"));
     assert_eq!(request.start, "GET /path?query HTTP/1.1");
     let response = client.response();
@@ -82,9 +78,7 @@ fn bodies_with_a_length_pass_both_ways() {
 
 #[test]
 fn chunked_bodies_pass_both_ways() {
-    let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
-    let mut client = proxy.connect();
+    let (origin, _proxy, mut client) = stage("");
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.send("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
     let (_, request) = origin.answer(ok_chunked(&["good", "bye"]));
@@ -95,9 +89,7 @@ fn chunked_bodies_pass_both_ways() {
 
 #[test]
 fn a_response_that_ends_with_its_connection_is_chunked_for_a_1_1_client() {
-    let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
-    let mut client = proxy.connect();
+    let (origin, _proxy, mut client) = stage("");
     client.send(GET);
     origin.answer("HTTP/1.1 200 OK\r\n\r\nuntil the end").0.finish();
     let response = client.response();
@@ -109,9 +101,7 @@ fn a_response_that_ends_with_its_connection_is_chunked_for_a_1_1_client() {
 
 #[test]
 fn head_has_no_body_and_keeps_its_content_length() {
-    let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
-    let mut client = proxy.connect();
+    let (origin, _proxy, mut client) = stage("");
     client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
     let (mut backend, request) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
     assert_eq!(request.method(), "HEAD");
@@ -236,9 +226,7 @@ fn one_of_two_backends_killed_is_not_noticed() {
 
 #[test]
 fn response_bytes_go_out_as_they_come() {
-    let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
-    let mut client = proxy.connect();
+    let (origin, _proxy, mut client) = stage("");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.response_head().framing, Framing::Chunked);

@@ -7,3 +7,6 @@ mod a_basic;
 mod b_framing;
 mod b_http10;
 mod b_syntax;
+mod c_fields;
+mod d_limits;
+mod e_continue;

@@ -16,7 +16,7 @@ mod wire;
 
 pub use backend::Backend;
 pub use message::{Framing, Message, ok, ok_chunked};
-pub use origin::Origin;
+pub use origin::{Origin, Port};
 pub use process::Process;
 pub use proxy::{Proxy, Ronde};
 pub use wire::{Cut, End, Wire};
@@ -32,6 +32,17 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long nothing may arrive before a test believes that nothing will.
 pub const SILENCE: Duration = Duration::from_millis(200);
+
+/// The plainest request there is.
+pub const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A backend for the test to play, the proxy before it, and a client connected to that.
+pub fn stage(flags: &str) -> (Origin, Proxy, Wire) {
+    let origin = Origin::start();
+    let proxy = Proxy::with(flags, &[origin.address]);
+    let client = proxy.connect();
+    (origin, proxy, client)
+}
 
 /// Polls a condition that no event announces, such as a number in `/proc`.
 pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
