@@ -42,9 +42,10 @@ fn faithful_lines() -> Vec<u8> {
 }
 
 fn assert_faithful(message: &Message) {
-    let ours = |name: &String| FAITHFUL.iter().any(|(this, _)| this == name);
-    let seen: Vec<_> = message.fields.iter().filter(|(name, _)| ours(name)).cloned().collect();
-    let sent: Vec<_> = FAITHFUL.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+    let shown = |(name, value): (&str, &[u8])| format!("{name}: {}", value.escape_ascii());
+    let ours = message.fields.iter().filter(|(name, _)| FAITHFUL.iter().any(|(this, _)| this == name));
+    let seen: Vec<_> = ours.map(|(name, value)| shown((name, value))).collect();
+    let sent: Vec<_> = FAITHFUL.iter().map(|line| shown(*line)).collect();
     assert_eq!(seen, sent);
 }
 

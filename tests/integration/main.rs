@@ -10,3 +10,7 @@ mod b_syntax;
 mod c_fields;
 mod d_limits;
 mod e_continue;
+mod f_own_answers;
+mod f_responses;
+mod g_reuse;
+mod h_upgrade;

@@ -16,7 +16,7 @@ pub enum Framing {
 
 pub type Field = (String, Vec<u8>);
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Message {
     pub start: String,
     pub fields: Vec<Field>,
@@ -81,7 +81,7 @@ impl Message {
     /// The value of a field that must be there exactly once.
     pub fn sole(&self, name: &str) -> String {
         let mut values = self.values(name);
-        assert_eq!(values.len(), 1, "one {name} in {self:#?}");
+        assert_eq!(values.len(), 1, "one {name} in {self}");
         values.remove(0)
     }
 
@@ -133,6 +133,12 @@ impl Message {
                 .map_err(|_| format!("length {length:?}")),
             both => Err(format!("framing with two readings: {both:?}")),
         }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{self}")
     }
 }
 

@@ -123,6 +123,11 @@ fn haproxy(address: SocketAddr, settings: &Settings, backends: &[SocketAddr]) ->
     for (number, backend) in backends.iter().enumerate() {
         let _ = writeln!(servers, "  server s{number} {backend}");
     }
+    let buffer = settings.number("--max-head", 65536) + 1024;
+    let denied = match settings.number("--max-body", 0) {
+        0 => String::new(),
+        limit => format!("  http-request deny status 413 if {{ req.body_size gt {limit} }}\n"),
+    };
     let head = settings.number("--head-timeout", 10_000);
     let keep_alive = settings.number("--keep-alive-timeout", 60_000);
     let client = settings.number("--body-timeout", 30_000);
@@ -131,6 +136,8 @@ fn haproxy(address: SocketAddr, settings: &Settings, backends: &[SocketAddr]) ->
     format!(
         "global
   maxconn 4096
+  tune.bufsize {buffer}
+  tune.http.maxhdr 512
 defaults
   mode http
   timeout http-request {head}ms
@@ -147,7 +154,7 @@ frontend clients
   bind {address}
   http-request set-header X-Forwarded-Proto http
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
-  default_backend backends
+{denied}  default_backend backends
 backend backends
   balance roundrobin
 {servers}"

@@ -165,7 +165,8 @@ impl Wire {
 
     /// The other end closes in order, with nothing before.
     pub fn expect_eof(&mut self) {
-        assert_eq!(self.rest(), (Vec::new(), End::Eof), "EOF behind {}", self.shown());
+        let (rest, end) = self.rest();
+        assert!(rest.is_empty() && end == End::Eof, "EOF, not {} and {end:?}", shown(&rest));
     }
 
     /// The other end closes or resets, with nothing before.
@@ -181,7 +182,8 @@ impl Wire {
     /// Nothing arrives, and the connection stays open.
     pub fn expect_silence(&mut self) {
         self.set_patience(SILENCE);
-        assert_eq!(self.rest(), (Vec::new(), End::Silence), "silence behind {}", self.shown());
+        let (rest, end) = self.rest();
+        assert!(rest.is_empty() && end == End::Silence, "silence, not {} and {end:?}", shown(&rest));
         self.set_patience(PATIENCE);
     }
 
