@@ -1,2 +1,32 @@
-//! ronde: see `main.rs`.
+//! ronde
 #![forbid(unsafe_code)]
+pub mod acceptor;
+pub mod backend;
+pub mod bell;
+pub mod body;
+pub mod buffer;
+pub mod check;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod conn;
+pub mod demo;
+pub mod exchange;
+pub mod failure;
+pub mod fields;
+pub mod forward;
+pub mod framing;
+pub mod head;
+pub mod house;
+pub mod journal;
+pub mod passage;
+pub mod probe;
+pub mod relay;
+pub mod reply;
+pub mod seats;
+pub mod server;
+pub mod session;
+pub mod stop;
+pub mod tunnel;
+pub mod waiter;
+pub mod worker;

@@ -1,2 +1,127 @@
-//! The `ronde` program.
-fn main() {}
+//! The `ronde` program: reads its settings, runs one command, and says how it went by its exit code.
+//!
+//! 0 is success, 1 a failure of what was asked (a port in use, a backend that `check` cannot reach), 2 a command
+//! line, variable or file that makes no sense. This is the only place that ends the process.
+
+#![forbid(unsafe_code)]
+
+use ronde::config::{self, AccessLog, Backend, Command, Config};
+use ronde::journal::{Diagnostics, Journal};
+use ronde::server::{Server, StartError, Stopper};
+use ronde::{check, demo, probe};
+use std::fmt;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long the last lines may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let loaded = match config::load(std::env::args_os().skip(1).collect(), std::env::vars_os()) {
+        Ok(loaded) => loaded,
+        Err(error) => return complain(&error, 2),
+    };
+    match loaded.command {
+        Command::Help(text) => say(&text),
+        Command::Version => say(&format!("{}\n", config::VERSION)),
+        Command::Serve(config) => serve(config, &loaded.notes, |_| {}),
+        Command::Demo(config) => match with_demo_backends(config) {
+            Ok(config) => serve(config, &loaded.notes, welcome),
+            Err(error) => complain(&error, 1),
+        },
+        Command::Check(config) => match check::run(&config, &mut io::stdout()) {
+            Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
+            Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
+        },
+        Command::Health(config) => match probe::ask(&config) {
+            Ok(address) => say(&format!("ronde at {address} is well\n")),
+            Err(unwell) => complain(&unwell, 1),
+        },
+    }
+}
+
+fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
+    let journal = match start_journal(config.access_log, config.log_level) {
+        Ok(journal) => journal,
+        Err(error) => return complain(&error, 1),
+    };
+    notes.iter().for_each(|note| log::warn!("{note}"));
+    let served = run_server(config, journal.clone(), announce);
+    journal.finish(LAST_WORDS);
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error, 1),
+    }
+}
+
+fn run_server(config: Config, journal: Journal, announce: fn(&Server)) -> Result<(), StartError> {
+    let server = Server::bind(config, journal)?;
+    stop_on_signals(server.stopper())?;
+    log::info!("{} {}", config::VERSION, server.description());
+    announce(&server);
+    Ok(server.run()?)
+}
+
+/// The first SIGINT or SIGTERM stops the server, which then drains; the second ends the process as it is. Both are
+/// handled on a thread, so that this works as PID 1 too, where the kernel's default would ignore them.
+fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
+    let asked = AtomicBool::new(false);
+    let handler = move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        stopper.stop();
+    };
+    ctrlc::set_handler(handler).map_err(io::Error::other)
+}
+
+/// From here on, diagnostics go through the journal to standard error. The time is left to systemd where it
+/// reads along.
+fn start_journal(form: AccessLog, level: log::LevelFilter) -> io::Result<Journal> {
+    use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
+    let journal = Journal::start(form)?;
+    let mut style = ConfigBuilder::new();
+    style.set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Off);
+    style.set_location_level(LevelFilter::Off).set_time_format_rfc3339();
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        style.set_time_level(LevelFilter::Off);
+    }
+    WriteLogger::init(level, style.build(), Diagnostics::new(journal.clone())).map_err(io::Error::other)?;
+    Ok(journal)
+}
+
+fn with_demo_backends(mut config: Config) -> io::Result<Config> {
+    for number in 1..=2 {
+        let address = demo::start_backend(number)?;
+        config.backend.push(Backend::at(address));
+    }
+    Ok(config)
+}
+
+/// What to try, with the address that it is to be tried at.
+fn welcome(server: &Server) {
+    let Some(mut address) = server.addresses().first().copied() else { return };
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let _ = writeln!(
+        io::stdout(),
+        "Two small backends are running. Try, in another terminal,\n\n    curl http://{address}\n    \
+         curl http://{address}\n\nor open http://{address} in a browser and reload. Every request gets a line \
+         here; Ctrl-C ends it.\n"
+    );
+}
+
+fn say(text: &str) -> ExitCode {
+    // A reader that is gone, as in `ronde --help | head -1`, is no failure.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn complain(error: &impl fmt::Display, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "ronde: {error}");
+    ExitCode::from(code)
+}

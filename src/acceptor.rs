@@ -1,0 +1,124 @@
+//! Accepts connections, at a pace.
+//!
+//! The problem: accept fails, and mostly not for the reason one thinks. A client that is gone again is nothing; a
+//! process without descriptors must neither die nor spin, since the listener stays readable. And whoever floods
+//! ronde with connections must not keep it from seeing the stop.
+//!
+//! Not here: waiting for a client's first byte. That is a worker's, for a moment, and then the waiter's.
+
+use crate::bell::Bell;
+use crate::client::Client;
+use crate::conn::Conn;
+use crate::failure::Failure;
+use crate::forward::Persistence;
+use crate::house::House;
+use crate::reply;
+use crate::seats::Ready;
+use crate::waiter::Woken;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Connections accepted from one listener before the others, and the stop, are looked at.
+const BATCH: usize = 64;
+
+/// How long to wait when no descriptor is left. Long enough not to spin, short enough not to be noticed once there
+/// is one.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that nobody whose
+/// connection was established is turned away.
+pub fn run(listeners: &[TcpListener], bell: &Bell, house: &House) {
+    let mut shortage = Shortage::default();
+    while house.stop.is_running() {
+        let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
+        fds.push(PollFd::new(bell, PollFlags::IN));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => log::error!("the acceptor cannot wait for connections: {error}"),
+        }
+        let ready = listeners.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        for (listener, _) in ready {
+            accept_some(listener, bell, house, &mut shortage);
+        }
+    }
+    for listener in listeners {
+        while accept_some(listener, bell, house, &mut shortage) == BATCH {}
+    }
+}
+
+/// Accepts what is there, within bounds. Returns how many it was.
+fn accept_some(listener: &TcpListener, bell: &Bell, house: &House, shortage: &mut Shortage) -> usize {
+    for count in 0..BATCH {
+        match listener.accept() {
+            Ok((stream, address)) => {
+                shortage.end();
+                admit(stream, address, house);
+            }
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::AGAIN) => return count,
+                // The client was gone before we came, or its network was: accept(2) says to try the next.
+                Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
+                _ => {
+                    shortage.begin(&error);
+                    // An idle client's descriptor is worth less than a newcomer's.
+                    if !house.waiter.evict() {
+                        wait_for(bell, PAUSE);
+                    }
+                    return count;
+                }
+            },
+        }
+    }
+    BATCH
+}
+
+fn admit(stream: TcpStream, address: SocketAddr, house: &House) {
+    let conn = Conn::accepted(stream);
+    let place = match house.crowd.enter() {
+        // The one that has been idle for the longest goes; the newcomer has something to ask.
+        None if house.waiter.evict() => house.crowd.enter(),
+        place => place,
+    };
+    let Some(place) = place else { return refuse(&conn, Failure::ConnectionLimit, house) };
+    let client = Client::new(conn, address, place);
+    let ready = Ready { client, since: Instant::now(), woken: Woken::Ready };
+    if let Err(Ready { client, .. }) = house.seats.offer(ready) {
+        refuse(&client.conn, Failure::Overloaded, house);
+    }
+}
+
+/// Says no without waiting for anything: to a connection that is new, so what it can take is never full.
+pub fn refuse(conn: &Conn, failure: Failure, house: &House) {
+    let mut words = Vec::new();
+    reply::failed(&mut words, failure, None, Persistence::Close, None);
+    let _ = conn.send_now(&[IoSlice::new(&words)]);
+    house.counters.count(Some(failure));
+}
+
+/// A lack of descriptors is said once when it begins and once when it ends.
+#[derive(Default)]
+struct Shortage(Option<Instant>);
+
+impl Shortage {
+    fn begin(&mut self, error: &io::Error) {
+        if self.0.is_none() {
+            log::warn!(
+                "cannot accept connections: {error}; raise the limit of open files, or lower --max-connections"
+            );
+            self.0 = Some(Instant::now());
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(since) = self.0.take() {
+            log::info!("accepting connections again, after {:.1} s", since.elapsed().as_secs_f32());
+        }
+    }
+}
+
+fn wait_for(bell: &Bell, pause: Duration) {
+    let _ = poll(&mut [PollFd::new(bell, PollFlags::IN)], Timespec::try_from(pause).ok().as_ref());
+}

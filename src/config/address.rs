@@ -1,0 +1,337 @@
+//! Addresses as people write them: where to listen, what to proxy to, whom to trust.
+//!
+//! Three texts that look alike and mean three things. A listener is an address of this machine, so a name
+//! there is refused: what it stands for may change under a socket that does not. A backend is an address or
+//! a name, looked up again and again while ronde runs. A trusted proxy is a range, and compares without any
+//! look-up.
+//!
+//! What it is not: a resolver. Nothing here asks the network.
+//!
+//! An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as the IPv4 address everywhere: on a
+//! dual-stack listener every IPv4 client looks like that, and a range that missed them would be a hole or a
+//! wall by accident.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use super::error::shown;
+use super::{Given, Setting};
+
+/// The readers of the table's rows.
+pub(super) fn listen(given: &Given, _: &Setting) -> Result<Listen, String> {
+    given.text.parse()
+}
+
+/// An address from any source, and what only a `[[backend]]` table adds to it.
+pub(super) fn backend(given: &Given, _: &Setting) -> Result<Backend, String> {
+    let (host, port) = host_and_port(&given.text)?;
+    let options = given.options;
+    Ok(Backend {
+        host,
+        port,
+        weight: options.weight,
+        backup: options.backup,
+        max_connections: options.max_connections,
+    })
+}
+
+pub(super) fn cidr(given: &Given, _: &Setting) -> Result<Cidr, String> {
+    given.text.parse()
+}
+
+/// Where to accept connections. Port 0 lets the system pick one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `:8080` or `*:8080`: every address of the machine, IPv6 and IPv4.
+    Every(u16),
+    /// `127.0.0.1:8080`, `[::1]:8080`.
+    At(SocketAddr),
+    /// `localhost:8080`: both loopback addresses, without asking a resolver what localhost is.
+    Localhost(u16),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listen, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Listen::At(address));
+        }
+        let text_shown = shown(text);
+        if text.parse::<u16>().is_ok() {
+            return Err(format!(
+                "{text_shown} is a port only; write :{text} for every address, or 127.0.0.1:{text}"
+            ));
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Err(format!("{text_shown} has no port; write {}", SocketAddr::new(address, 8080)));
+        }
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(format!("{text_shown} is not an address; give one such as 127.0.0.1:8080 or :8080"));
+        };
+        let every = matches!(host, "" | "*");
+        if !every && host != "localhost" {
+            return Err(format!(
+                "{text_shown} is a name, or no address; give one such as 127.0.0.1:8080 or :8080"
+            ));
+        }
+        match port_number(port) {
+            Some(port) if every => Ok(Listen::Every(port)),
+            Some(port) => Ok(Listen::Localhost(port)),
+            None => Err(format!("{text_shown} has no valid port; give 0 to 65535")),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Every(port) => write!(f, "*:{port}"),
+            Listen::At(address) => write!(f, "{address}"),
+            Listen::Localhost(port) => write!(f, "localhost:{port}"),
+        }
+    }
+}
+
+/// A server that ronde proxies to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// An address without brackets, or a name in lower case.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+    /// Its share of the turns next to the others', 1 to 256; default 1.
+    pub weight: u32,
+    /// Whether it is asked only while no other backend is in the round; default false.
+    pub backup: bool,
+    /// The most connections to it at once, at least 1; default: no limit of its own.
+    pub max_connections: Option<usize>,
+}
+
+impl Backend {
+    /// A backend that needs no name, with the defaults of one that has.
+    pub fn at(address: SocketAddr) -> Self {
+        let host = address.ip().to_canonical().to_string();
+        Self { host, port: address.port(), weight: 1, backup: false, max_connections: None }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Backend { host, port, .. } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let text_shown = shown(text);
+    if let Some((scheme, rest)) = text.split_once("://") {
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(format!("{text_shown} is a URL; write HOST:PORT, and ronde speaks plain HTTP to it"));
+        }
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let port = if authority.contains(':') { "" } else { ":80" };
+        return Err(format!("{text_shown} is a URL; write {}{port}", authority.escape_debug()));
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(format!(
+            "{text_shown} has no port, or no brackets; write [::1]:8000 for an IPv6 address"
+        ));
+    }
+    let Some((host, port)) = text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
+        return Err(format!("{text_shown} has no port; give HOST:PORT"));
+    };
+    let port = port_number(port)
+        .filter(|port| *port != 0)
+        .ok_or_else(|| format!("{text_shown} has no valid port; give 1 to 65535"))?;
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match bracketed {
+        Some(host) => host.parse().ok().map(|address: Ipv6Addr| address.to_canonical().to_string()),
+        None if host.parse::<Ipv4Addr>().is_ok() || is_name(host) => Some(host.to_ascii_lowercase()),
+        None => None,
+    };
+    match host {
+        Some(host) => Ok((host, port)),
+        None => Err(format!("{text_shown} has no valid host; give a name or an address, IPv6 in brackets")),
+    }
+}
+
+/// Whether a resolver may be asked for it: labels of letters, digits, `-` and `_` (Compose allows it in a
+/// service's name).
+///
+/// A name that ends in a number is refused: `10.0.0.256` is a slip, and `10.1` would quietly resolve to
+/// 10.0.0.1.
+fn is_name(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+    };
+    let relative = host.strip_suffix('.').unwrap_or(host);
+    let last = relative.rsplit('.').next().unwrap_or_default();
+    host.len() <= 253 && relative.split('.').all(label) && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Digits only: `parse` alone would take `+80`.
+fn port_number(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// A range of addresses: `10.0.0.0/8`; an address alone is a range of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix: u32,
+}
+
+impl Cidr {
+    /// Whether `address` lies in the range; an IPv4 address written as IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (network, width) = bits(self.network);
+        let (address, address_width) = bits(address.to_canonical());
+        width == address_width && (network ^ address) & !beyond(width - self.prefix) == 0
+    }
+}
+
+/// An address as a number, and how many bits that number has.
+fn bits(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (address.to_bits().into(), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
+}
+
+/// The last `count` bits set. All 128 is what `::/0` asks for and what `<<` alone would panic on.
+fn beyond(count: u32) -> u128 {
+    1u128.checked_shl(count).map_or(u128::MAX, |bit| bit - 1)
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cidr, String> {
+        let complaint =
+            || format!("{} is not a range of addresses; give 10.0.0.0/8 or 10.1.2.3", shown(text));
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(port_number(prefix).ok_or_else(complaint)?)),
+            None => (text, None),
+        };
+        let written: IpAddr = address.parse().map_err(|_| complaint())?;
+        let (_, width) = bits(written);
+        let prefix = prefix.map_or(width, u32::from);
+        if prefix > width {
+            return Err(format!("{} has too long a prefix; give /0 to /{width}", shown(text)));
+        }
+        // `::ffff:10.0.0.0/104` is `10.0.0.0/8`; what is wider than all of IPv4 stays as written.
+        let (network, prefix) = match written.to_canonical() {
+            mapped if mapped != written && prefix >= 96 => (mapped, prefix - 96),
+            _ => (written, prefix),
+        };
+        let (number, width) = bits(network);
+        // Which of the two was meant, the host or its network, decides who is believed: so nobody guesses.
+        if number & beyond(width - prefix) != 0 {
+            return Err(format!(
+                "{} has bits beyond its prefix; give the range's first address",
+                shown(text)
+            ));
+        }
+        Ok(Cidr { network, prefix })
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::{Cidr, Listen, host_and_port};
+
+    #[test]
+    fn listeners() {
+        for (text, shown) in [
+            (":8080", "*:8080"),
+            ("*:8080", "*:8080"),
+            (":0", "*:0"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("[::1]:80", "[::1]:80"),
+            ("[::]:80", "[::]:80"),
+            ("localhost:8080", "localhost:8080"),
+        ] {
+            assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()), Ok(shown.to_string()));
+        }
+        for text in
+            ["", ":", ":x", ":+1", ":65536", "8080", "localhost", "::1", "::1:80", "app1:80", "[::1]", "*"]
+        {
+            assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn backends() {
+        for (text, host, port) in [
+            ("app1:8000", "app1", 8000),
+            ("App_1.Example.:80", "app_1.example.", 80),
+            ("127.0.0.1:1", "127.0.0.1", 1),
+            ("[::1]:8000", "::1", 8000),
+            ("[::ffff:10.0.0.1]:8000", "10.0.0.1", 8000),
+            ("1and1.com:65535", "1and1.com", 65535),
+        ] {
+            assert_eq!(host_and_port(text), Ok((host.to_string(), port)), "{text}");
+        }
+        for text in [
+            "app1",
+            ":8000",
+            "app1:",
+            "app1:0",
+            "app1:65536",
+            "app1:+1",
+            "app1:80/x",
+            "a..b:80",
+            "-a:80",
+            "a b:80",
+            "a@b:80",
+            "ä:80",
+            "10.0.0.256:80",
+            "10.1:80",
+            "::1",
+            "::1:80:",
+            "[::1]",
+            "[10.0.0.1]:80",
+            "[app]:80",
+            "[:80",
+        ] {
+            assert!(host_and_port(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        for (range, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", "::10.1.2.3"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.1.2.3"),
+            ("192.0.2.1", "192.0.2.1", "192.0.2.0"),
+            ("0.0.0.0/0", "255.1.2.3", "::1"),
+            ("::/0", "2001:db8::1", "10.0.0.1"),
+            ("2001:db8::/32", "2001:db8:ffff::", "2001:db9::"),
+            ("::1", "::1", "::2"),
+        ] {
+            let cidr: Cidr = range.parse().unwrap();
+            let contains = |address: &str| cidr.contains(address.parse::<IpAddr>().unwrap());
+            assert!(contains(inside), "{range} {inside}");
+            assert!(!contains(outside), "{range} {outside}");
+            assert_eq!(cidr.to_string().parse(), Ok(cidr));
+        }
+        for text in
+            ["", "x", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.1/8", "10.0.0.0/8/8", "/8", "10.0.0.0/-1"]
+        {
+            assert!(text.parse::<Cidr>().is_err(), "{text}");
+        }
+    }
+}

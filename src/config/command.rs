@@ -1,0 +1,206 @@
+//! The command line and the environment, and what they come to together with the file.
+//!
+//! Flags win over the environment, the environment over the file, the file over the defaults. A list from a
+//! stronger source replaces the weaker one: whoever writes `--backend` wants these backends, not these as
+//! well.
+//!
+//! pico-args takes flags by name, wherever they stand. That leaves two holes, which `one_word_each` closes
+//! before it looks. In `--workers --listen :80` it would take `--listen` for the number of workers. And of
+//! `--backend=b --backend a` it would find `a` first, when their order is the order of the round.
+//!
+//! What it is not: a reader of values. It knows which words belong to which flag, not what they mean.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::ffi::OsString;
+
+use pico_args::Arguments;
+
+use super::error::{Error, did_you_mean, shown};
+use super::{Config, Given, Source, TABLE, file, help, row};
+
+/// What ronde was asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Proxy.
+    Serve(Config),
+    /// Proxy to two small backends of its own.
+    Demo(Config),
+    /// Try everything once, print it, serve nothing.
+    Check(Config),
+    /// Ask the running ronde whether it is well.
+    Health(Config),
+    /// Print this text.
+    Help(String),
+    /// Print [`VERSION`](super::VERSION).
+    Version,
+}
+
+/// A command, and what to say about it once there is a logger to say it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub command: Command,
+    /// A warning each.
+    pub notes: Vec<String>,
+}
+
+/// The file of settings is the one setting that cannot stand in it, so it is not a row of the table.
+const CONFIG_FLAG: &str = "--config";
+const CONFIG_VARIABLE: &str = "RONDE_CONFIG";
+
+/// Makes a command of the arguments, without the program's name, and the environment.
+pub fn load(
+    args: Vec<OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, Error> {
+    let mut line = Arguments::from_vec(args);
+    // Before anything can be wrong: who asks for help has often just got something wrong.
+    if line.contains(["-h", "--help"]) {
+        return Ok(Loaded { command: Command::Help(help::text()), notes: Vec::new() });
+    }
+    if line.contains(["-V", "--version"]) {
+        return Ok(Loaded { command: Command::Version, notes: Vec::new() });
+    }
+
+    let mut words = line.finish();
+    let command = take_command(&mut words);
+    let flags = flags(words)?;
+    let (variables, notes) = variables(env)?;
+    let file = match flags.config.or(variables.config) {
+        Some(path) => file::read(&path)?,
+        None => Source::new(),
+    };
+    let config = Config::settle(&[file, variables.settings, flags.settings])?;
+
+    let command = command(config);
+    match &command {
+        Command::Serve(config) | Command::Check(config) if config.backend.is_empty() => Err(Error::new(
+            "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
+        )),
+        Command::Demo(config) if !config.backend.is_empty() => Err(Error::new(format!(
+            "the demo brings its own backends; leave out {}, or leave out `demo`",
+            config.backend[0]
+        ))),
+        _ => Ok(Loaded { command, notes }),
+    }
+}
+
+/// The first word, if it is a command.
+fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
+    let command: fn(Config) -> Command = match words.first().and_then(|word| word.to_str()) {
+        Some("demo") => Command::Demo,
+        Some("check") => Command::Check,
+        Some("health") => Command::Health,
+        _ => return Command::Serve,
+    };
+    words.remove(0);
+    command
+}
+
+/// What the flags, or the variables, say.
+#[derive(Default)]
+struct Said {
+    settings: Source,
+    config: Option<String>,
+}
+
+fn flags(words: Vec<OsString>) -> Result<Said, Error> {
+    let mut line = Arguments::from_vec(one_word_each(words)?);
+    let mut said = Said::default();
+    for row in TABLE {
+        let texts = values(&mut line, row.flag)?;
+        if !texts.is_empty() {
+            let given = texts.into_iter().map(|text| Given::new(text, row.flag)).collect();
+            said.settings.insert(row.flag, given);
+        }
+    }
+    let mut paths = values(&mut line, CONFIG_FLAG)?.into_iter();
+    said.config = paths.next();
+    if paths.next().is_some() {
+        return Err(Error::at(CONFIG_FLAG, "given twice; it takes one value"));
+    }
+    Ok(said)
+}
+
+fn values(line: &mut Arguments, flag: &'static str) -> Result<Vec<String>, Error> {
+    line.values_from_fn(flag, |text| Ok::<_, Infallible>(text.to_string())).map_err(|_| needs_a_value(flag))
+}
+
+/// Joins each flag and its value to one word `--flag=value`, so that neither can be taken for something
+/// else. A word on its own is a backend.
+fn one_word_each(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+    let mut words = words.into_iter().map(|word| {
+        word.into_string()
+            .map_err(|word| Error::new(format!("{} is not UTF-8", shown(&word.to_string_lossy()))))
+    });
+    let mut joined = Vec::new();
+    while let Some(word) = words.next().transpose()? {
+        let flag = word.split('=').next().unwrap_or_default();
+        let row = TABLE.iter().find(|row| row.flag == flag);
+        if !word.starts_with('-') {
+            if !word.contains(':') {
+                let line = "is not a backend HOST:PORT; a command (demo, check, health) comes first";
+                return Err(Error::new(format!("{} {line}", shown(&word))));
+            }
+            joined.push(format!("{}={word}", row::backend.flag));
+        } else if row.is_none() && flag != CONFIG_FLAG {
+            let known = TABLE.iter().map(|row| row.flag).chain([CONFIG_FLAG, "--help", "--version"]);
+            return Err(Error::new(format!("unknown flag {}{}", shown(flag), did_you_mean(flag, known))));
+        } else if word.contains('=') {
+            joined.push(word);
+        } else if row.is_some_and(|row| row.form.is_empty()) {
+            joined.push(format!("{word}=true"));
+        } else {
+            match words.next().transpose()? {
+                // No value begins with two dashes; a flag does.
+                Some(value) if !value.starts_with("--") => joined.push(format!("{word}={value}")),
+                _ => return Err(needs_a_value(&word)),
+            }
+        }
+    }
+    Ok(joined.into_iter().map(OsString::from).collect())
+}
+
+fn needs_a_value(flag: &str) -> Error {
+    let form = TABLE.iter().find(|row| row.flag == flag).map_or("FILE", |row| row.form);
+    Error::new(format!("{flag} needs a value: {flag} {form}"))
+}
+
+/// What the variables say, and a note for each `RONDE_` that is none of them.
+///
+/// A note and no error, because ronde is not the only one who writes there: a container called `ronde`
+/// makes Docker's links and Kubernetes put `RONDE_PORT=tcp://10.0.0.1:8080` and the like into everybody's
+/// environment.
+fn variables(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(Said, Vec<String>), Error> {
+    let mut ours: BTreeMap<String, OsString> = env
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("RONDE_"))
+        .collect();
+    let mut take = |name: &str| match ours.remove(name).map(OsString::into_string) {
+        None => Ok(None),
+        Some(Ok(text)) if text.is_empty() => Err(Error::at(name, "the value is empty; unset it instead")),
+        Some(Ok(text)) => Ok(Some(text)),
+        Some(Err(_)) => Err(Error::at(name, "the value is not UTF-8")),
+    };
+
+    let mut said = Said { config: take(CONFIG_VARIABLE)?, ..Said::default() };
+    for row in TABLE {
+        let name = row.variable();
+        if let Some(text) = take(&name)? {
+            // Where no list is taken, a comma is part of the value.
+            let texts: Vec<&str> =
+                if row.repeats { text.split(',').map(str::trim).collect() } else { vec![&text] };
+            let given = texts.into_iter().map(|text| Given::new(text, name.as_str())).collect();
+            said.settings.insert(row.flag, given);
+        }
+    }
+
+    let known: Vec<String> =
+        TABLE.iter().map(|row| row.variable()).chain([CONFIG_VARIABLE.to_string()]).collect();
+    let notes = ours.keys().map(|name| {
+        let guess = did_you_mean(name, known.iter().map(String::as_str));
+        format!("unknown variable {} is ignored{guess}", shown(name))
+    });
+    Ok((said, notes.collect()))
+}

@@ -1,0 +1,97 @@
+//! The one line a user reads when a setting is wrong.
+//!
+//! It says where (flag, variable, or file:line:column and key), what was given, and what to write instead.
+//! A value comes from outside and may hold anything, so it is quoted and cut: the line stays one line, and
+//! cannot repaint the terminal it is printed on.
+//!
+//! What it is not: an enum of causes. Nobody tells one mistake in a setting from another by code; people
+//! read it.
+
+use std::fmt;
+
+/// What is wrong with the settings, in one line without the program's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+impl Error {
+    pub(super) fn new(line: impl Into<String>) -> Error {
+        Error(line.into())
+    }
+
+    /// `place` is a flag, a variable, or a position in the file and a key.
+    pub(super) fn at(place: impl fmt::Display, complaint: impl fmt::Display) -> Error {
+        Error(format!("{place}: {complaint}"))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A user's text, fit to stand in a message: quoted, escaped, and at most 60 characters of it.
+pub(super) fn shown(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// `; did you mean --workers?` when one of `names` is near enough to `word` to be what was meant, and
+/// nothing else.
+pub(super) fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let nearest = names.into_iter().map(|name| (distance(word, name), name)).min();
+    match nearest {
+        // A third of the letters wrong is a slip; more is another word, and a wrong guess is worse than
+        // none.
+        Some((distance, name)) if distance <= name.len() / 3 => format!("; did you mean {name}?"),
+        _ => String::new(),
+    }
+}
+
+/// Levenshtein's edit distance in one row. Long words are cut: they are no slip, and the work is length
+/// times length.
+fn distance(word: &str, name: &str) -> usize {
+    let mut row: Vec<usize> = (0..=name.len()).collect();
+    for (i, a) in word.bytes().take(64).enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in name.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[name.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{did_you_mean, distance, shown};
+
+    #[test]
+    fn distances() {
+        for (a, b, expected) in
+            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("abc", "abc", 0), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_guess_is_near_or_silent() {
+        let names = ["--workers", "--queue", "--queue-timeout"];
+        assert_eq!(did_you_mean("--worker", names), "; did you mean --workers?");
+        assert_eq!(did_you_mean("--queue_timeout", names), "; did you mean --queue-timeout?");
+        assert_eq!(did_you_mean("--tls", names), "");
+        assert_eq!(did_you_mean("", []), "");
+    }
+
+    #[test]
+    fn what_is_shown_is_one_short_line() {
+        assert_eq!(shown("a\n\x1b[2J\"b\""), r#""a\n\u{1b}[2J\"b\"""#);
+        assert_eq!(shown(&"ü".repeat(61)), format!("\"{}\"…", "ü".repeat(60)));
+    }
+}

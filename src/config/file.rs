@@ -1,0 +1,239 @@
+//! The configuration file: TOML, one key for each row of the table.
+//!
+//! ```toml
+//! listen = ":8080"
+//! queue-timeout = "500ms"
+//!
+//! [[backend]]
+//! address = "app1:8000"
+//! weight = 2
+//! ```
+//!
+//! A file is written once and wondered about for years, so it is read strictly: a key nobody knows is an
+//! error with a position, not a wish that is silently not granted. Every value keeps the position it was
+//! read at, because the bounds are looked at long after TOML is done.
+//!
+//! What it is not: a second set of types and bounds. Serde gives the keys; a value becomes the text a flag
+//! would have had (`workers = 64` and `workers = "64"` are `--workers 64`) and is read by the same reader.
+//! So `idle-timeout = 30` is told what `--idle-timeout 30` is told: write a unit.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use super::error::{Error, did_you_mean, shown};
+use super::{Document, Given, Setting, Source, row};
+
+/// No file of settings is as large; `--config /dev/zero` and a disk image given by mistake are larger.
+const MAX_BYTES: usize = 1 << 20;
+
+/// What a `[[backend]]` table says beside its address; flags and variables have no place for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    pub weight: u32,
+    pub backup: bool,
+    pub max_connections: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { weight: 1, backup: false, max_connections: None }
+    }
+}
+
+/// Reads the file at `path`.
+pub(super) fn read(path: &str) -> Result<Source, Error> {
+    let text = contents(path)?;
+    let file = Positions { path, text: &text };
+    let document: Document = toml::from_str(&text).map_err(|error| file.complaint(error))?;
+    document.entries().map(|(row, entry)| Ok((row.flag, file.given(row, entry)?))).collect()
+}
+
+fn contents(path: &str) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    let read: io::Result<usize> =
+        File::open(Path::new(path)).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    let name = path.escape_debug();
+    match read {
+        Err(error) => Err(Error::at(format_args!("cannot read {name}"), error)),
+        Ok(length) if length > MAX_BYTES => Err(Error::at(
+            format_args!("cannot read {name}"),
+            "it is larger than 1 MiB, and no configuration file is",
+        )),
+        Ok(_) => String::from_utf8(bytes).map_err(|error| {
+            let (line, column) = position(error.as_bytes(), error.utf8_error().valid_up_to());
+            Error::at(format_args!("{name}:{line}:{column}"), "not UTF-8; save the file as UTF-8")
+        }),
+    }
+}
+
+/// Line and column of a byte, both from 1; a column is a character.
+fn position(text: &[u8], offset: usize) -> (usize, usize) {
+    let before = &text[..offset.min(text.len())];
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let line = before.iter().filter(|byte| **byte == b'\n').count();
+    let is_char_start = |byte: &&u8| **byte & 0xC0 != 0x80;
+    (line + 1, before[line_start..].iter().filter(is_char_start).count() + 1)
+}
+
+/// The file, to say where in it something stands.
+struct Positions<'a> {
+    path: &'a str,
+    text: &'a str,
+}
+
+impl Positions<'_> {
+    fn at(&self, offset: usize) -> String {
+        let (line, column) = position(self.text.as_bytes(), offset);
+        format!("{}:{line}:{column}", self.path.escape_debug())
+    }
+
+    /// The texts that one key gives, each with its own place.
+    fn given(&self, row: &Setting, entry: Spanned<Entry>) -> Result<Vec<Given>, Error> {
+        let place = format!("{}: {}", self.at(entry.span().start), row.key());
+        match entry.into_inner() {
+            Entry::Text(text) => Ok(vec![Given::new(text, place)]),
+            Entry::Table(table) if row.flag == row::backend.flag => Ok(vec![self.backend(table)?]),
+            Entry::Table(_) => Err(Error::at(place, "takes a value, not a table")),
+            Entry::List(_) if !row.repeats => Err(Error::at(place, "takes one value, not a list")),
+            Entry::List(entries) if entries.is_empty() => {
+                Err(Error::at(place, "the list is empty; leave the key out instead"))
+            }
+            Entry::List(entries) => {
+                let given: Result<Vec<_>, _> =
+                    entries.into_iter().map(|entry| self.given(row, entry)).collect();
+                Ok(given?.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    fn backend(&self, table: BackendTable) -> Result<Given, Error> {
+        let BackendTable { address, weight, backup, max_connections } = table;
+        let out_of_bounds = |value: Spanned<u64>, key: &str, allowed: &str| {
+            let place = format!("{}: backend.{key}", self.at(value.span().start));
+            Error::at(place, format_args!("{} is out of bounds; give {allowed}", value.get_ref()))
+        };
+        let mut options = Options { backup, ..Options::default() };
+        if let Some(weight) = weight {
+            options.weight = match u32::try_from(*weight.get_ref()) {
+                Ok(number @ 1..=256) => number,
+                _ => return Err(out_of_bounds(weight, "weight", "1 to 256")),
+            };
+        }
+        if let Some(most) = max_connections {
+            options.max_connections = match usize::try_from(*most.get_ref()) {
+                Ok(number @ 1..=1_048_576) => Some(number),
+                _ => return Err(out_of_bounds(most, "max-connections", "1 to 1048576")),
+            };
+        }
+        let place = format!("{}: backend.address", self.at(address.span().start));
+        Ok(Given { text: address.into_inner(), place, options })
+    }
+
+    /// What TOML or serde has to say, in one line of ours.
+    fn complaint(&self, mut error: toml::de::Error) -> Error {
+        let span = error.span().unwrap_or_default();
+        let place = self.at(span.start);
+        // Without its input the error prints as its message and, below it, the key it happened in.
+        error.set_input(None);
+        let printed = error.to_string();
+        let message = error.message();
+        let within = match printed.strip_prefix(message).unwrap_or_default().trim() {
+            "" => String::new(),
+            key => format!(" {key}"),
+        };
+
+        // What `deny_unknown_fields` says is: unknown field `a`, expected one of `b`, `c`.
+        if message.starts_with("unknown field `") {
+            let mut names = message.split('`').skip(1).step_by(2);
+            let key = names.next().unwrap_or_default();
+            // The toml crate hands a date over as a table with one key of its own.
+            if key.starts_with("$__toml_private") {
+                return Error::at(place, format!("a date is no value{within}"));
+            }
+            let guess = did_you_mean(key, names);
+            return Error::at(place, format!("unknown key {}{within}{guess}", shown(key)));
+        }
+        let message: String = message.replace(char::is_control, " ").chars().take(200).collect();
+        // Serde names Rust's types, and nobody writes those into a file.
+        let message = message.replace("expected u64", "expected a whole number");
+        match self.text.get(span) {
+            Some(culprit) if within.is_empty() && !culprit.trim().is_empty() => {
+                Error::at(place, format!("{message}: {}", shown(culprit)))
+            }
+            _ => Error::at(place, format!("{message}{within}")),
+        }
+    }
+}
+
+/// What stands behind a key: any single value as its text, a list, or a `[[backend]]` table.
+pub(super) enum Entry {
+    Text(String),
+    List(Vec<Spanned<Entry>>),
+    Table(BackendTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct BackendTable {
+    address: Spanned<String>,
+    weight: Option<Spanned<u64>>,
+    #[serde(default)]
+    backup: bool,
+    max_connections: Option<Spanned<u64>>,
+}
+
+// By hand, because serde's `untagged` reads into a buffer that has forgotten the positions.
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entry, D::Error> {
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+struct EntryVisitor;
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, a number, true, false, a list or a table")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Entry, E> {
+        Ok(Entry::Text(text.to_string()))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Entry, E> {
+        Ok(Entry::Text(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Entry, E> {
+        Ok(Entry::Text(number.to_string()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Entry, E> {
+        Ok(Entry::Text(number.to_string()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Entry, E> {
+        Ok(Entry::Text(number.to_string()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entry, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = list.next_element()? {
+            entries.push(entry);
+        }
+        Ok(Entry::List(entries))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Entry, A::Error> {
+        BackendTable::deserialize(MapAccessDeserializer::new(table)).map(Entry::Table)
+    }
+}

@@ -1,0 +1,101 @@
+//! The help and the README's list of settings, both from the table.
+//!
+//! A help text written by hand is right on the day it is written. This one cannot name a default the
+//! program does not have, and says of each setting what decides between two values: what it bounds, its
+//! default, and how far it goes.
+//!
+//! What it is not: the reasons. There is a line for each setting and no more; why a default is what it is
+//! stands in the table, and in the README.
+
+use super::{Help, Setting, TABLE};
+
+/// What `--version` prints.
+pub const VERSION: &str = concat!("ronde ", env!("CARGO_PKG_VERSION"));
+
+const INTRODUCTION: &str = "\
+ronde passes HTTP/1.1 requests to backends, each in its turn.
+
+  ronde [FLAGS] HOST:PORT ...    proxy to these backends
+  ronde demo [FLAGS]             proxy to two small backends of its own
+  ronde check [FLAGS] ...        try everything once, print it, serve nothing
+  ronde health [FLAGS]           ask the running ronde whether it is well
+  ronde --help | --version
+
+Each flag is also a variable (RONDE_QUEUE_TIMEOUT=2s, lists with commas) and a key of the file that
+--config FILE names (queue-timeout = \"2s\"). Flags win over variables, variables over the file.
+A TIME is 500ms, 2s, 1m or 1h; a SIZE is bytes, or 64k, 1m, 2g. [default; least..most]
+";
+
+/// The settings that do something, which is what a user is told about.
+fn shown() -> impl Iterator<Item = &'static Setting> {
+    TABLE.iter().copied().filter(|row| row.help == Help::Shown)
+}
+
+/// What `--help` prints.
+pub(super) fn text() -> String {
+    let mut text = INTRODUCTION.to_string();
+    let mut group = "";
+    for row in shown() {
+        if row.group != group {
+            group = row.group;
+            text.push_str(&format!("\n{group}\n"));
+        }
+        let flag = format!("{} {}", row.flag, row.form);
+        text.push_str(format!("  {flag:<35}{}{}", row.what, range(row)).trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// ` [256; 1..16384]`, as much of it as there is.
+fn range(row: &Setting) -> String {
+    match (row.default, row.bounds) {
+        ("", _) => String::new(),
+        (default, None) => format!(" [{default}]"),
+        (default, Some((least, most))) => format!(" [{default}; {least}..{most}]"),
+    }
+}
+
+/// The settings as a Markdown table, for the README.
+pub fn markdown_table() -> String {
+    let mut table = String::from(
+        "| setting | default | allowed | what it is, and why the default |\n|---|---|---|---|\n",
+    );
+    for row in shown() {
+        let allowed = row.bounds.map_or(String::new(), |(least, most)| format!("{least} to {most}"));
+        let flag = format!("{} {}", row.flag, row.form);
+        let (flag, what, why) = (flag.trim_end(), row.what, row.why);
+        table.push_str(&format!("| `{flag}` | {} | {allowed} | {what}. {why} |\n", row.default));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{markdown_table, text};
+
+    #[test]
+    fn the_help_fits_a_screen_and_a_half() {
+        let text = text();
+        assert!(text.lines().count() <= 60, "{} lines", text.lines().count());
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
+            assert_eq!(line.trim_end(), line);
+        }
+    }
+
+    #[test]
+    fn the_help_names_what_works_and_nothing_else() {
+        let text = text();
+        assert!(text.contains("\n  --workers N                        "));
+        assert!(text.contains("[256; 1..16384]\n"));
+        assert!(!text.contains("--health-path"));
+    }
+
+    #[test]
+    fn the_markdown_table_has_a_row_a_setting() {
+        let table = markdown_table();
+        assert!(table.contains("| `--queue-timeout TIME` | 1s | 10ms to 1h | how long"));
+        assert!(table.lines().all(|line| line.matches('|').count() == 5));
+    }
+}

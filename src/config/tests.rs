@@ -1,0 +1,393 @@
+//! The settings from the outside: what is typed, what comes of it, and every complaint to the letter.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::{any, prop_assert, proptest};
+
+use super::{AccessLog, Command, Config, Error, Help, Loaded, TABLE, load};
+
+fn os(words: &str) -> Vec<OsString> {
+    words.split_whitespace().map(OsString::from).collect()
+}
+
+/// Loads the words of a command line; variables are `NAME=value`.
+fn try_load(words: &str, env: &[&str]) -> Result<Loaded, Error> {
+    load(os(words), env.iter().filter_map(|pair| pair.split_once('=')).map(|(n, v)| (n.into(), v.into())))
+}
+
+fn config(words: &str, env: &[&str]) -> Config {
+    match try_load(words, env).map(|loaded| loaded.command) {
+        Ok(
+            Command::Serve(config) | Command::Demo(config) | Command::Check(config) | Command::Health(config),
+        ) => config,
+        other => panic!("{words}: {other:?}"),
+    }
+}
+
+fn complaint(words: &str, env: &[&str]) -> String {
+    match try_load(words, env) {
+        Err(error) => error.to_string(),
+        Ok(loaded) => panic!("{words}: {loaded:?}"),
+    }
+}
+
+/// A file of settings, gone when dropped.
+struct Toml(PathBuf);
+
+impl Toml {
+    fn new(content: impl AsRef<[u8]>) -> Toml {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ronde-{}-{number}.toml", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        Toml(path)
+    }
+
+    fn flag(&self) -> String {
+        format!("--config {}", self.0.display())
+    }
+}
+
+impl Drop for Toml {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What is said of a file, without the path.
+fn file_complaint(content: impl AsRef<[u8]>) -> String {
+    let file = Toml::new(content);
+    complaint(&file.flag(), &[]).replace(&*file.0.to_string_lossy(), "FILE")
+}
+
+fn shown(values: &[impl ToString]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_defaults_of_the_table_are_valid() {
+    let config = Config::default();
+    assert_eq!(shown(&config.listen), ["127.0.0.1:8080"]);
+    assert_eq!((config.workers, config.queue, config.max_head, config.min_rate), (256, 4096, 65536, 500));
+    assert_eq!((config.max_per_backend, config.max_body, config.health_interval), (None, None, None));
+    assert_eq!(config.tunnel_timeout, Duration::from_secs(3600));
+    assert_eq!((config.access_log, config.log_level), (AccessLog::Plain, log::LevelFilter::Info));
+}
+
+#[test]
+fn a_row_has_one_name_and_its_bounds_can_be_given() {
+    for row in TABLE {
+        for bound in row.bounds.iter().flat_map(|(least, most)| [least, most]) {
+            config(&format!("health {} {bound}", row.flag), &[]);
+            config("health", &[&format!("{}={bound}", row.variable())]);
+            let file = Toml::new(format!("{} = \"{bound}\"", row.key()));
+            config(&format!("health {}", file.flag()), &[]);
+        }
+        assert!(!row.why.is_empty() && !row.what.ends_with('.'), "{}", row.flag);
+        // A word as default, and no bounds to keep: it can be given, too.
+        if !row.default.is_empty() {
+            assert_eq!(
+                config("health", &[&format!("{}={}", row.variable(), row.default)]),
+                Config::default()
+            );
+        }
+    }
+    assert!(TABLE.iter().any(|row| row.help == Help::Later));
+}
+
+#[test]
+fn commands() {
+    let command = |words| try_load(words, &[]).unwrap().command;
+    assert!(matches!(command("a:1"), Command::Serve(_)));
+    assert!(matches!(command("demo --listen :0"), Command::Demo(_)));
+    assert!(matches!(command("check a:1"), Command::Check(_)));
+    assert!(matches!(command("health"), Command::Health(_)));
+    assert!(matches!(command("--workers --help"), Command::Help(_)));
+    assert!(matches!(command("check -h --nonsense"), Command::Help(_)));
+    assert_eq!(command("-V"), Command::Version);
+    assert_eq!(command("--version"), Command::Version);
+}
+
+#[test]
+fn flags_in_both_forms_and_any_order() {
+    let config =
+        config("b:1 --backend=c:1 --workers=8 --backend a:1 --max-head 1k --reveal-backends [::1]:1", &[]);
+    assert_eq!(shown(&config.backend), ["b:1", "c:1", "a:1", "[::1]:1"]);
+    assert_eq!((config.workers, config.max_head, config.reveal_backends), (8, 1024, true));
+    assert!(!self::config("a:1 --reveal-backends=false", &["RONDE_REVEAL_BACKENDS=true"]).reveal_backends);
+}
+
+#[test]
+fn the_stronger_source_wins() {
+    let file = Toml::new(
+        "workers = 1\nqueue = '1'\nmax-body = '1k'\nlisten = [':1', ':2']\n[[backend]]\naddress = 'file:1'",
+    );
+    let flag = file.flag();
+    let only_file = config(&flag, &[]);
+    assert_eq!((only_file.workers, only_file.queue, only_file.max_body), (1, 1, Some(1024)));
+    assert_eq!(shown(&only_file.listen), ["*:1", "*:2"]);
+
+    let env = ["RONDE_WORKERS=2", "RONDE_QUEUE=2", "RONDE_BACKEND=env:1, env:2", "OTHER=x"];
+    let with_env = config(&flag, &env);
+    assert_eq!((with_env.workers, with_env.queue), (2, 2));
+    assert_eq!(shown(&with_env.backend), ["env:1", "env:2"]);
+
+    let all = config(&format!("{flag} --workers 3 flag:1 --max-body unlimited"), &env);
+    assert_eq!((all.workers, all.queue, all.max_body), (3, 2, None));
+    assert_eq!(shown(&all.backend), ["flag:1"]);
+    assert_eq!(shown(&all.listen), ["*:1", "*:2"]);
+
+    let path = format!("RONDE_CONFIG={}", file.0.display());
+    assert_eq!(config("", &[&path]), only_file);
+    assert_eq!(complaint("--config /nowhere", &[&path]).split(':').next(), Some("cannot read /nowhere"));
+}
+
+#[test]
+fn a_backend_table_says_more_than_a_flag() {
+    let file = Toml::new(
+        "[[backend]]\naddress = 'a:1'\nweight = 256\nbackup = true\nmax-connections = 9\n[[backend]]\naddress = 'b:1'",
+    );
+    let backend = config(&file.flag(), &[]).backend;
+    assert_eq!((backend[0].weight, backend[0].backup, backend[0].max_connections), (256, true, Some(9)));
+    assert_eq!((backend[1].weight, backend[1].backup, backend[1].max_connections), (1, false, None));
+}
+
+#[test]
+fn unknown_variables_are_noted() {
+    let env = ["RONDE_WORKER=1", "RONDE_PORT=tcp://10.0.0.1:80", "RONDE=1", "PATH=/"];
+    assert_eq!(
+        try_load("a:1", &env).unwrap().notes,
+        [
+            r#"unknown variable "RONDE_PORT" is ignored"#,
+            r#"unknown variable "RONDE_WORKER" is ignored; did you mean RONDE_WORKERS?"#,
+        ]
+    );
+}
+
+#[test]
+fn complaints_about_the_command_line() {
+    for (words, line) in [
+        (
+            "",
+            "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
+        ),
+        (
+            "check",
+            "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
+        ),
+        ("demo a:1", "the demo brings its own backends; leave out a:1, or leave out `demo`"),
+        ("dmeo", r#""dmeo" is not a backend HOST:PORT; a command (demo, check, health) comes first"#),
+        (
+            "--queue 5 demo",
+            r#""demo" is not a backend HOST:PORT; a command (demo, check, health) comes first"#,
+        ),
+        ("--workers", "--workers needs a value: --workers N"),
+        ("--workers= a:1", "--workers needs a value: --workers N"),
+        ("--workers --listen :80", "--workers needs a value: --workers N"),
+        ("--listen --workers 5 a:1", "--listen needs a value: --listen ADDR"),
+        ("--config", "--config needs a value: --config FILE"),
+        ("--config a --config b", "--config: given twice; it takes one value"),
+        ("--workers 3 --workers=4 a:1", "--workers: given twice; it takes one value"),
+        ("--worker 3 a:1", r#"unknown flag "--worker"; did you mean --workers?"#),
+        ("--max-boby=3 a:1", r#"unknown flag "--max-boby"; did you mean --max-body?"#),
+        ("--tls a:1", r#"unknown flag "--tls""#),
+        ("-x", r#"unknown flag "-x""#),
+        ("-- a:1", r#"unknown flag "--""#),
+        ("--workers 0 a:1", r#"--workers: "0" is out of bounds; give 1 to 16384"#),
+        ("--workers -1 a:1", r#"--workers: "-1" is not a whole number; give 1 to 16384"#),
+        ("--workers=--queue a:1", r#"--workers: "--queue" is not a whole number; give 1 to 16384"#),
+        (
+            "--queue 99999999999999999999 a:1",
+            r#"--queue: "99999999999999999999" is far too large; give 1 to 1048576"#,
+        ),
+        ("--idle-timeout 30 a:1", r#"--idle-timeout: "30" has no unit, as in 30s or 30ms; give 10ms to 24h"#),
+        ("--idle-timeout 25h a:1", r#"--idle-timeout: "25h" is out of bounds; give 10ms to 24h"#),
+        (
+            "--idle-timeout 1d a:1",
+            r#"--idle-timeout: "1d" is not a time, such as 500ms, 2s, 1m or 1h; give 10ms to 24h"#,
+        ),
+        ("--max-head 2m a:1", r#"--max-head: "2m" is out of bounds; give 1k to 1m"#),
+        (
+            "--max-body 1kb a:1",
+            r#"--max-body: "1kb" is not a size, such as 500, 64k or 1m; give 0 to 1024t, or unlimited"#,
+        ),
+        (
+            "--max-per-backend none a:1",
+            r#"--max-per-backend: "none" is not a whole number; give 1 to 16384, or auto"#,
+        ),
+        ("--access-log loud a:1", r#"--access-log: "loud" is unknown; give off, plain, combined or json"#),
+        (
+            "--log-level all a:1",
+            r#"--log-level: "all" is unknown; give off, error, warn, info, debug or trace"#,
+        ),
+        ("--reveal-backends=1 a:1", r#"--reveal-backends: "1" is unknown; give true or false"#),
+        (
+            "--health-path x a:1",
+            r#"--health-path: "x" is not a path; give one that begins with /, as in /health"#,
+        ),
+        ("--health-path /ä a:1", r#"--health-path: "/ä" holds what no path holds; write it percent-encoded"#),
+        (
+            "--trust-proxy lan a:1",
+            r#"--trust-proxy: "lan" is not a range of addresses; give 10.0.0.0/8 or 10.1.2.3"#,
+        ),
+        ("--trust-proxy ::/129 a:1", r#"--trust-proxy: "::/129" has too long a prefix; give /0 to /128"#),
+        (
+            "--trust-proxy 10.0.0.1/8 a:1",
+            r#"--trust-proxy: "10.0.0.1/8" has bits beyond its prefix; give the range's first address"#,
+        ),
+        ("--listen 80 a:1", r#"--listen: "80" is a port only; write :80 for every address, or 127.0.0.1:80"#),
+        ("--listen ::1 a:1", r#"--listen: "::1" has no port; write [::1]:8080"#),
+        (
+            "--listen app a:1",
+            r#"--listen: "app" is not an address; give one such as 127.0.0.1:8080 or :8080"#,
+        ),
+        (
+            "--listen app:80 a:1",
+            r#"--listen: "app:80" is a name, or no address; give one such as 127.0.0.1:8080 or :8080"#,
+        ),
+        ("--listen :x a:1", r#"--listen: ":x" has no valid port; give 0 to 65535"#),
+        ("--listen :1 --listen *:1 a:1", "--listen: *:1 is given twice"),
+        ("a:1 --backend A:1", "--backend: a:1 is given twice"),
+        ("--backend app1", r#"--backend: "app1" has no port; give HOST:PORT"#),
+        ("app1:0", r#"--backend: "app1:0" has no valid port; give 1 to 65535"#),
+        (":8000", r#"--backend: ":8000" has no valid host; give a name or an address, IPv6 in brackets"#),
+        (
+            "a/b:8000",
+            r#"--backend: "a/b:8000" has no valid host; give a name or an address, IPv6 in brackets"#,
+        ),
+        ("::1", r#"--backend: "::1" has no port, or no brackets; write [::1]:8000 for an IPv6 address"#),
+        ("http://app1:8000/x", r#"--backend: "http://app1:8000/x" is a URL; write app1:8000"#),
+        ("http://app1", r#"--backend: "http://app1" is a URL; write app1:80"#),
+        (
+            "https://app1",
+            r#"--backend: "https://app1" is a URL; write HOST:PORT, and ronde speaks plain HTTP to it"#,
+        ),
+        ("--config /", "cannot read /: Is a directory (os error 21)"),
+        ("--config /nowhere", "cannot read /nowhere: No such file or directory (os error 2)"),
+        (
+            "--config /dev/zero",
+            "cannot read /dev/zero: it is larger than 1 MiB, and no configuration file is",
+        ),
+    ] {
+        assert_eq!(complaint(words, &[]), line, "{words}");
+    }
+    let empty = load(vec!["--workers".into(), "".into()], []);
+    assert_eq!(empty.unwrap_err().to_string(), "--workers needs a value: --workers N");
+    let not_utf8 = load(vec![OsString::from_vec(b"--queue=\xff".to_vec())], []);
+    assert_eq!(not_utf8.unwrap_err().to_string(), "\"--queue=\u{fffd}\" is not UTF-8");
+}
+
+#[test]
+fn complaints_about_the_environment() {
+    for (variable, line) in [
+        ("RONDE_WORKERS=0", r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384"#),
+        ("RONDE_QUEUE=", "RONDE_QUEUE: the value is empty; unset it instead"),
+        ("RONDE_CONFIG=", "RONDE_CONFIG: the value is empty; unset it instead"),
+        ("RONDE_BACKEND=a:1,", "RONDE_BACKEND: the value is empty"),
+        ("RONDE_BACKEND=a:1,b", r#"RONDE_BACKEND: "b" has no port; give HOST:PORT"#),
+        ("RONDE_REVEAL_BACKENDS=yes", r#"RONDE_REVEAL_BACKENDS: "yes" is unknown; give true or false"#),
+    ] {
+        assert_eq!(complaint("check", &[variable]), line);
+    }
+    // A stronger source does not hide a mistake in a weaker one.
+    assert_eq!(
+        complaint("--workers 1 a:1", &["RONDE_WORKERS=0"]),
+        r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384"#
+    );
+    let not_utf8 = load(vec![], [("RONDE_QUEUE".into(), OsString::from_vec(vec![0xff]))]);
+    assert_eq!(not_utf8.unwrap_err().to_string(), "RONDE_QUEUE: the value is not UTF-8");
+}
+
+#[test]
+fn complaints_about_the_file() {
+    for (content, line) in [
+        ("\nworkers = 0", r#"FILE:2:11: workers: "0" is out of bounds; give 1 to 16384"#),
+        ("# ä\nworkers = true", r#"FILE:2:11: workers: "true" is not a whole number; give 1 to 16384"#),
+        ("workers = 1.5", r#"FILE:1:11: workers: "1.5" is not a whole number; give 1 to 16384"#),
+        ("workers = -1", r#"FILE:1:11: workers: "-1" is not a whole number; give 1 to 16384"#),
+        ("workers = ''", "FILE:1:11: workers: the value is empty"),
+        ("workers = [1, 2]", "FILE:1:11: workers: takes one value, not a list"),
+        ("workers = { address = 'a:1' }", "FILE:1:11: workers: takes a value, not a table"),
+        ("workers = 1979-05-27", "FILE:1:11: a date is no value in `workers`"),
+        (
+            "idle-timeout = 30",
+            r#"FILE:1:16: idle-timeout: "30" has no unit, as in 30s or 30ms; give 10ms to 24h"#,
+        ),
+        (
+            "access-log = true",
+            r#"FILE:1:14: access-log: "true" is unknown; give off, plain, combined or json"#,
+        ),
+        (
+            "listen = 80",
+            r#"FILE:1:10: listen: "80" is a port only; write :80 for every address, or 127.0.0.1:80"#,
+        ),
+        ("listen = []", "FILE:1:10: listen: the list is empty; leave the key out instead"),
+        ("backend = [\n  'a:1',\n  'b',\n]", r#"FILE:3:3: backend: "b" has no port; give HOST:PORT"#),
+        ("queue = 5\nworkrs = 0", r#"FILE:2:1: unknown key "workrs"; did you mean workers?"#),
+        ("max_head = 5", r#"FILE:1:1: unknown key "max_head"; did you mean max-head?"#),
+        ("[server]\nworkers = 1", r#"FILE:1:2: unknown key "server""#),
+        ("config = 'x'", r#"FILE:1:1: unknown key "config""#),
+        ("queue = 1\nqueue = 2", r#"FILE:2:1: duplicate key: "queue""#),
+        ("queue = ", "FILE:1:9: string values must be quoted, expected literal string"),
+        ("queue = 1 2", r#"FILE:1:9: string values must be quoted, expected literal string: "1 2""#),
+        ("queue", "FILE:1:6: key with no value, expected `=`"),
+        ("listen = ':80", "FILE:1:14: invalid literal string, expected `'`"),
+        (
+            "[[backend]]\naddress = 'a:1'\nweigth = 2",
+            r#"FILE:3:1: unknown key "weigth" in `backend`; did you mean weight?"#,
+        ),
+        (
+            "[[backend]]\naddress = 'a:1'\nweight = 0",
+            "FILE:3:10: backend.weight: 0 is out of bounds; give 1 to 256",
+        ),
+        (
+            "[[backend]]\naddress = 'a:1'\nweight = -1",
+            "FILE:3:10: invalid value: integer `-1`, expected a whole number in `backend.weight`",
+        ),
+        (
+            "[[backend]]\naddress = 'a:1'\nmax-connections = 0",
+            "FILE:3:19: backend.max-connections: 0 is out of bounds; give 1 to 1048576",
+        ),
+        (
+            "[[backend]]\naddress = 'a:1'\nbackup = 1",
+            "FILE:3:10: invalid type: integer `1`, expected a boolean in `backend.backup`",
+        ),
+        ("[[backend]]\naddress = 'a'", r#"FILE:2:11: backend.address: "a" has no port; give HOST:PORT"#),
+        (
+            "[[backend]]\naddress = 'a:1'\n[[backend]]\naddress = 'a:1'",
+            "FILE:4:11: backend.address: a:1 is given twice",
+        ),
+        ("[[backend]]\nweight = 1", "FILE:1:1: missing field `address` in `backend`"),
+    ] {
+        assert_eq!(file_complaint(content), line, "{content}");
+    }
+    assert_eq!(file_complaint(b"queue = 1\n# \xff"), "FILE:2:3: not UTF-8; save the file as UTF-8");
+}
+
+proptest! {
+    /// Whatever is typed, the answer is a command or one line.
+    #[test]
+    fn no_word_panics(words in proptest::collection::vec(any::<String>(), 0..4), value in any::<String>()) {
+        for row in TABLE {
+            let mut args: Vec<OsString> = words.iter().map(OsString::from).collect();
+            args.extend([row.flag.into(), OsString::from(&value)]);
+            if let Err(error) = load(args, [(row.variable().into(), OsString::from(&value))]) {
+                prop_assert!(!error.to_string().contains(char::is_control));
+            }
+        }
+    }
+
+    #[test]
+    fn no_file_panics(key in "[a-z-]{1,8}|workers|listen|\\[\\[backend\\]\\]\naddress", value in any::<String>()) {
+        for content in [value.clone(), format!("{key} = {value}"), format!("{key} = {value:?}")] {
+            let file = Toml::new(content);
+            if let Err(error) = try_load(&format!("health {}", file.flag()), &[]) {
+                prop_assert!(!error.to_string().contains(char::is_control));
+            }
+        }
+    }
+}

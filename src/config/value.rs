@@ -1,0 +1,302 @@
+//! From a text to a value: counts, sizes, times, words, and one, maybe one or a list of them.
+//!
+//! The problem: `--idle-timeout 30` is 30 milliseconds to one reader and 30 seconds to another. A time here
+//! has a unit, always; a size is bytes unless a letter follows. Numbers are whole: who needs `1.5s` writes
+//! `1500ms`, and no float ever decides a limit.
+//!
+//! What it is not: the table of which setting takes which of these. Addresses are in `address`.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::error::{Error, shown};
+use super::{Given, Setting, Source};
+
+/// Makes a value of one given text, or says what is wrong with it.
+pub(super) type Reader<T> = fn(&Given, &Setting) -> Result<T, String>;
+
+/// Settles one setting: its default, replaced by each source that gives it, the weakest source first.
+///
+/// Every source is read, also one that a stronger one overrides: a mistake in the file is a mistake on the
+/// day the flag that hides it is taken away, and that day is a bad one to find it.
+pub(super) fn settle<T, V>(
+    row: &Setting,
+    sources: &[Source],
+    read: impl Fn(&[Given], &Setting, Reader<T>) -> Result<V, Error>,
+    reader: Reader<T>,
+) -> Result<V, Error> {
+    let default: Vec<Given> =
+        row.default.split_terminator(',').map(|text| Given::new(text, "default")).collect();
+    let mut settled = read(&default, row, reader)?;
+    for given in sources.iter().filter_map(|source| source.get(row.flag)) {
+        settled = read(given, row, reader)?;
+    }
+    Ok(settled)
+}
+
+/// A setting that takes exactly one value.
+pub(super) struct One;
+/// A setting that takes one value or the word that is its default, which stands for `None`: `unlimited`,
+/// `off`, `auto`. The word can be given like any value, so that a stronger source can take back what a
+/// weaker one set.
+pub(super) struct Maybe;
+/// A setting that takes a list.
+pub(super) struct Each;
+
+impl One {
+    pub(super) const REPEATS: bool = false;
+
+    pub(super) fn read<T>(given: &[Given], row: &Setting, reader: Reader<T>) -> Result<T, Error> {
+        match given {
+            [only] => read(only, row, reader),
+            [_, second, ..] => Err(Error::at(&second.place, "given twice; it takes one value")),
+            [] => Err(Error::at(row.flag, "needs a value")),
+        }
+    }
+}
+
+impl Maybe {
+    pub(super) const REPEATS: bool = false;
+
+    pub(super) fn read<T>(given: &[Given], row: &Setting, reader: Reader<T>) -> Result<Option<T>, Error> {
+        match given {
+            [only] if only.text == row.default => Ok(None),
+            _ => One::read(given, row, reader).map(Some),
+        }
+    }
+}
+
+impl Each {
+    pub(super) const REPEATS: bool = true;
+
+    /// The same value twice is an error: it is always a slip, and a backend given twice would get two turns
+    /// in silence.
+    pub(super) fn read<T: Display>(
+        given: &[Given],
+        row: &Setting,
+        reader: Reader<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut values: Vec<T> = Vec::new();
+        let mut names = Vec::new();
+        for given in given {
+            let value = read(given, row, reader)?;
+            let name = value.to_string();
+            if names.contains(&name) {
+                return Err(Error::at(&given.place, format_args!("{name} is given twice")));
+            }
+            names.push(name);
+            values.push(value);
+        }
+        Ok(values)
+    }
+}
+
+fn read<T>(given: &Given, row: &Setting, reader: Reader<T>) -> Result<T, Error> {
+    if given.text.is_empty() {
+        return Err(Error::at(&given.place, "the value is empty"));
+    }
+    reader(given, row).map_err(|complaint| Error::at(&given.place, complaint))
+}
+
+/// A whole number.
+pub(super) fn count<N: TryFrom<u64>>(given: &Given, row: &Setting) -> Result<N, String> {
+    bounded(&given.text, row, whole)
+}
+
+/// Bytes, or units of 1024: `500`, `64k`, `1m`, `2g`, `1t`.
+pub(super) fn size<N: TryFrom<u64>>(given: &Given, row: &Setting) -> Result<N, String> {
+    bounded(&given.text, row, bytes)
+}
+
+/// `500ms`, `2s`, `1m`, `1h`.
+pub(super) fn time(given: &Given, row: &Setting) -> Result<Duration, String> {
+    bounded(&given.text, row, millis).map(Duration::from_millis)
+}
+
+/// `true` or `false`; the bare flag is `true`.
+pub(super) fn switch(given: &Given, _: &Setting) -> Result<bool, String> {
+    word(&given.text, "true or false")
+}
+
+/// One of the words of [`AccessLog`].
+pub(super) fn access_log(given: &Given, _: &Setting) -> Result<AccessLog, String> {
+    word(&given.text, "off, plain, combined or json")
+}
+
+/// How much the diagnostics say.
+pub(super) fn level(given: &Given, _: &Setting) -> Result<LevelFilter, String> {
+    word(&given.text, "off, error, warn, info, debug or trace")
+}
+
+/// The path of a health check. What would break the request line it is written into stops here.
+pub(super) fn path(given: &Given, _: &Setting) -> Result<String, String> {
+    let text = &given.text;
+    if !text.starts_with('/') {
+        return Err(format!("{} is not a path; give one that begins with /, as in /health", shown(text)));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(format!("{} holds what no path holds; write it percent-encoded", shown(text)));
+    }
+    Ok(text.clone())
+}
+
+/// What a request leaves on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nothing.
+    Off,
+    /// A line to read: who asked what, what came of it, and where the time went.
+    Plain,
+    /// The combined format of Apache and nginx, for the tools that read it.
+    Combined,
+    /// A JSON object a line.
+    Json,
+}
+
+impl FromStr for AccessLog {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<AccessLog, ()> {
+        match text {
+            "off" => Ok(AccessLog::Off),
+            "plain" => Ok(AccessLog::Plain),
+            "combined" => Ok(AccessLog::Combined),
+            "json" => Ok(AccessLog::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+fn word<T: FromStr>(text: &str, words: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{} is unknown; give {words}", shown(text)))
+}
+
+/// Reads a number in some form, and its bounds in the same form.
+fn bounded<N: TryFrom<u64>>(
+    text: &str,
+    row: &Setting,
+    read: fn(&str) -> Result<u64, String>,
+) -> Result<N, String> {
+    let Some((least, most)) = row.bounds else {
+        return Err("the table gives it no bounds".into());
+    };
+    // A default outside the form is the word of a `Maybe`.
+    let or = if read(row.default).is_ok() { String::new() } else { format!(", or {}", row.default) };
+    let allowed = format!("give {least} to {most}{or}");
+    let number = read(text).map_err(|complaint| format!("{} {complaint}; {allowed}", shown(text)))?;
+    if number < read(least)? || number > read(most)? {
+        return Err(format!("{} is out of bounds; {allowed}", shown(text)));
+    }
+    N::try_from(number).map_err(|_| format!("{} is more than this machine can count", shown(text)))
+}
+
+fn whole(text: &str) -> Result<u64, String> {
+    // `parse` would take a plus sign.
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("is not a whole number".into());
+    }
+    text.parse().map_err(|_| "is far too large".into())
+}
+
+/// The units of a size, the largest first.
+const SIZES: [(&str, u64); 5] = [("t", 1 << 40), ("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10), ("", 1)];
+/// The units of a time in milliseconds, the largest first.
+const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+fn bytes(text: &str) -> Result<u64, String> {
+    scaled(&text.to_ascii_lowercase(), &SIZES, "is not a size, such as 500, 64k or 1m")
+}
+
+fn millis(text: &str) -> Result<u64, String> {
+    match whole(text) {
+        Ok(_) => Err(format!("has no unit, as in {text}s or {text}ms")),
+        Err(_) => scaled(text, &TIMES, "is not a time, such as 500ms, 2s, 1m or 1h"),
+    }
+}
+
+fn scaled(text: &str, units: &[(&str, u64)], complaint: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or(complaint)?;
+    let number = whole(number).map_err(|_| complaint)?;
+    number.checked_mul(*factor).ok_or_else(|| "is far too large".into())
+}
+
+/// A time as a user would write it, to the millisecond: `90s`, `500ms`, `1h`.
+pub fn time_text(time: Duration) -> String {
+    unscaled(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), &TIMES)
+}
+
+/// A size as a user would write it, exactly: `64k`, `1m`, `1000`.
+pub fn size_text(size: u64) -> String {
+    unscaled(size, &SIZES)
+}
+
+fn unscaled(number: u64, units: &[(&str, u64)]) -> String {
+    let whole = |(_, factor): &&(&str, u64)| number >= *factor && number.is_multiple_of(*factor);
+    match units.iter().find(whole) {
+        Some((unit, factor)) => format!("{}{unit}", number / factor),
+        None => format!("{number}{}", units[units.len() - 1].0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    use super::{bytes, millis, size_text, time_text, whole};
+
+    #[test]
+    fn numbers() {
+        for (text, expected) in [("0", 0), ("007", 7), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(whole(text), Ok(expected));
+        }
+        for text in ["", "+1", "-1", "1.5", " 1", "1_000", "0x10", "18446744073709551616", "१"] {
+            assert!(whole(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [("0", 0), ("500", 500), ("64k", 65536), ("1M", 1 << 20), ("2g", 2 << 30)] {
+            assert_eq!(bytes(text), Ok(expected));
+        }
+        for text in ["", "k", "64kb", "64 k", "1.5m", "-1k", "64KiB", "99999999999t", "1ſ"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        for (text, expected) in [("0s", 0), ("500ms", 500), ("2s", 2000), ("1m", 60_000), ("1h", 3_600_000)] {
+            assert_eq!(millis(text), Ok(expected));
+        }
+        for text in
+            ["", "s", "30", "0", "1.5s", "1 s", "1S", "1min", "-1s", "1d", "9999999999999999h", "1m30s"]
+        {
+            assert!(millis(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_size_reads_as_it_was_written(size in any::<u64>()) {
+            prop_assert_eq!(bytes(&size_text(size)), Ok(size));
+        }
+
+        #[test]
+        fn a_time_reads_as_it_was_written(time in any::<u64>()) {
+            prop_assert_eq!(millis(&time_text(Duration::from_millis(time))), Ok(time));
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            let _ = (whole(&text), bytes(&text), millis(&text));
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! One request and its response.
+//!
+//! The problem: up to the first byte of the response head that goes to the client, everything can still be put
+//! right: another backend can be asked, an error can be answered. After it nothing can, but to cut the connection so
+//! that the client can tell. The two halves are two functions with two kinds of failure: [`obtain_response`] may
+//! retry and may fail with a status, [`relay_response`] may only succeed or be aborted.
+//!
+//! What may be sent again (RFC 9110 §9.2.2):
+//! - a request of which nothing was sent, whatever it is: to each other backend, once;
+//! - a request on a kept connection that turns out closed before any byte of a response: once more on a fresh
+//!   connection to the same backend, then to the others, but only if it is idempotent and its body is in hand;
+//! - nothing after a timeout: the backend may still be working on it.
+//!
+//! Not here: reading requests and the client's connection afterwards (`session`).
+
+use crate::backend::{Backend, Turn};
+use crate::body::{Decoder, Malformed};
+use crate::client::Client;
+use crate::conn::{Arrived, Conn, Departed, SLICE};
+use crate::failure::Failure;
+use crate::forward::{self, Delivery, Persistence, Upgrade};
+use crate::framing::{self, Framing};
+use crate::head::{self, Lines, Method, Scan, Version};
+use crate::house::{Desk, House};
+use crate::journal::Waits;
+use crate::passage::{Coding, Passage};
+use crate::relay::{self, Broken, Ends, Patience, Snapped, Stirred, Way};
+use crate::tunnel;
+use crate::waiter::GRACE;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a connect may take while another backend could be asked instead. Nothing was sent, so trying elsewhere
+/// is free; an address that vanished is silent. 300 ms is a connection to the other side of the world.
+const IMPATIENCE: Duration = Duration::from_millis(300);
+
+/// Interim responses to one request. Each is a write to the client that the backend does not pay for.
+const MAX_INTERIM: u32 = 32;
+
+/// What is known about a request when its head has been read. The head for the backend stands in `desk.request`, and
+/// whatever of the body is there in `desk.from_client`.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub method: Method,
+    pub version: Version,
+    pub framing: Framing,
+    pub persistence: Persistence,
+    pub upgrade: Upgrade,
+    pub body: BodyPlan,
+}
+
+/// Where the request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyPlan {
+    /// All of it, this many bytes, in `desk.from_client`: it can be sent again.
+    InHand(usize),
+    /// On its way; it passes through and is gone.
+    Streams,
+}
+
+/// What became of an exchange, for the access line.
+#[derive(Debug, Default)]
+pub struct Record {
+    pub status: Option<u16>,
+    pub bytes: u64,
+    pub backend: Option<SocketAddr>,
+    pub tried: Vec<SocketAddr>,
+    pub waits: Waits,
+    pub failure: Option<Failure>,
+}
+
+/// What is to be done with the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The next request may come.
+    Persist,
+    /// Everything was said.
+    Close,
+    /// Everything was said, but the client may still be sending: it must be able to read what was said.
+    Linger,
+    /// The response is incomplete, and only a reset says so.
+    Reset,
+    /// No response was begun, and this is why.
+    Answer(Failure),
+}
+
+/// Serves one request.
+pub fn run(client: &mut Client, desk: &mut Desk, house: &House, asked: &Asked, record: &mut Record) -> Fate {
+    let upload = match asked.body {
+        BodyPlan::InHand(_) => None,
+        BodyPlan::Streams => {
+            let coding = if asked.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain };
+            Some(Passage::new(Decoder::new(asked.framing), coding, desk.request.len()))
+        }
+    };
+    let mut exchange =
+        Exchange { client, desk, house, asked, record, upload, patience: Patience::new(house) };
+    let (response, conn) = match exchange.obtain_response() {
+        Ok(obtained) => obtained,
+        Err(failure) => return Fate::Answer(failure),
+    };
+    match exchange.relay_response(&response, conn) {
+        Ok(()) => response.fate,
+        Err(Aborted(failure)) => {
+            exchange.record.failure = Some(failure);
+            // A length or a last chunk that never comes tells the client enough; where the end of the connection
+            // is the end of the body, a FIN would look like success.
+            let is_open_ended = response.delivery == Some(Delivery::UntilClose);
+            if is_open_ended { Fate::Reset } else { Fate::Close }
+        }
+    }
+}
+
+struct Exchange<'a> {
+    client: &'a mut Client,
+    desk: &'a mut Desk,
+    house: &'a House,
+    asked: &'a Asked,
+    record: &'a mut Record,
+    /// The request's body on its way, unless it was in hand.
+    upload: Option<Passage>,
+    patience: Patience<'a>,
+}
+
+/// A final response whose head is understood, and written for the client in `desk.response`.
+struct Response {
+    backend: Arc<Backend>,
+    framing: Framing,
+    /// `None` is a 101: what follows is not HTTP.
+    delivery: Option<Delivery>,
+    /// Whether the backend's connection can serve another request afterwards.
+    backend_persists: bool,
+    /// What becomes of the client's connection when all goes well.
+    fate: Fate,
+}
+
+/// The head of the response is out, and the rest of it will not come.
+struct Aborted(Failure);
+
+/// Why an attempt brought no response.
+enum Missed {
+    /// The backend saw nothing of the request.
+    Unsent(Failure),
+    /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
+    Unanswered(Failure),
+    /// No other backend may be asked.
+    Final(Failure),
+}
+
+impl Exchange<'_> {
+    /// Asks the backends in their order until one answers.
+    ///
+    /// All connects together take at most twice `--connect-timeout`: a first lap of short ones, and, for those that
+    /// did not answer in time, a second with all the time there is.
+    fn obtain_response(&mut self) -> Result<(Response, Conn), Failure> {
+        if self.asked.upgrade == Upgrade::Asked {
+            // When it succeeds it is a long transfer at once: whether there is a place must be known before.
+            self.patience.step_aside_for_good()?;
+        }
+        let house = self.house;
+        let whole = house.config.connect_timeout;
+        let short = if house.backends.count() < 2 { whole } else { whole.min(IMPATIENCE) };
+        let deadline = Instant::now() + 2 * whole;
+        let mut last = None;
+        let mut silent = Vec::new();
+        for turn in house.backends.round() {
+            let address = turn.address();
+            match self.attempt(&turn, deadline.min(Instant::now() + short)) {
+                Ok(obtained) => return Ok(obtained),
+                Err(missed) => last = Some(self.may_go_on(missed)?),
+            }
+            self.record.tried.push(address);
+            if last == Some(Failure::ConnectTimeout) && short < whole {
+                silent.push(turn);
+            }
+        }
+        for turn in silent {
+            match self.attempt(&turn, deadline) {
+                Ok(obtained) => return Ok(obtained),
+                Err(missed) => last = Some(self.may_go_on(missed)?),
+            }
+        }
+        Err(last.unwrap_or_else(|| house.backends.absence()))
+    }
+
+    /// Whether another backend may be asked; if so, why this one did not answer.
+    fn may_go_on(&self, missed: Missed) -> Result<Failure, Failure> {
+        match missed {
+            Missed::Unsent(failure) => Ok(failure),
+            Missed::Unanswered(failure) if self.may_repeat() => Ok(failure),
+            Missed::Unanswered(failure) | Missed::Final(failure) => Err(failure),
+        }
+    }
+
+    /// Whether the request may be sent though it was sent before.
+    fn may_repeat(&self) -> bool {
+        self.asked.method.is_idempotent() && self.upload.is_none()
+    }
+
+    /// Asks one backend: on a kept connection if there is one, on a fresh one otherwise or if that was stale.
+    fn attempt(&mut self, turn: &Turn, deadline: Instant) -> Result<(Response, Conn), Missed> {
+        if let Some(conn) = turn.kept() {
+            match self.converse(conn, turn) {
+                // The backend closed it while the request was on its way. That is nobody's failure.
+                Err(Missed::Unanswered(_)) if self.may_repeat() => {}
+                outcome => return outcome,
+            }
+        }
+        let begun = Instant::now();
+        let (client, stop) = (&self.client.conn, &self.house.stop);
+        let connected = turn.connect(deadline, || stop.is_over() || client.is_gone());
+        self.record.waits.connect += begun.elapsed();
+        match connected {
+            Ok(conn) => self.converse(conn, turn),
+            Err(failure) => {
+                self.look_around()?;
+                Err(Missed::Unsent(failure))
+            }
+        }
+    }
+
+    /// Sends the request and waits for the head of the final response. What a client streams passes through
+    /// meanwhile, and the backend may answer at any moment of it.
+    fn converse(&mut self, mut conn: Conn, turn: &Turn) -> Result<(Response, Conn), Missed> {
+        self.desk.from_backend.clear();
+        if let BodyPlan::InHand(length) = self.asked.body {
+            self.send_request(&mut conn, length)?;
+        }
+        let mut sent = Instant::now();
+        let mut interims = 0;
+        loop {
+            let arrived = if self.is_uploading() {
+                let answered = self.stream_request(&conn)?;
+                sent = Instant::now();
+                if answered { conn.receive_now(self.desk.from_backend.room()) } else { Ok(Arrived::Nothing) }
+            } else {
+                conn.receive(self.desk.from_backend.room(), SLICE)
+            };
+            let has_spoken = interims > 0 || !self.desk.from_backend.is_empty();
+            match arrived {
+                Ok(Arrived::Bytes(count)) => self.desk.from_backend.grew(count),
+                Ok(Arrived::Nothing) => self.look_around()?,
+                Ok(Arrived::End) | Err(_) if has_spoken => {
+                    return Err(Missed::Final(Failure::ResponseMalformed));
+                }
+                Ok(Arrived::End) => return Err(Missed::Unanswered(Failure::BackendClosed)),
+                Err(_) => return Err(Missed::Unanswered(Failure::BackendReset)),
+            }
+            while let Some(head) = self.take_head(turn).map_err(Missed::Final)? {
+                match head {
+                    Head::Final(response) => {
+                        self.record.waits.first_byte = sent.elapsed();
+                        return Ok((response, conn));
+                    }
+                    Head::Interim if interims == MAX_INTERIM => {
+                        return Err(Missed::Final(Failure::InterimFlood));
+                    }
+                    Head::Interim => {
+                        interims += 1;
+                        self.send_interim()?;
+                    }
+                }
+            }
+            if !self.is_uploading() && sent.elapsed() >= self.house.config.response_timeout {
+                return Err(Missed::Final(Failure::ResponseTimeout));
+            }
+        }
+    }
+
+    /// Sends head and body, which is in hand, in one write where the socket takes it.
+    fn send_request(&mut self, conn: &mut Conn, length: usize) -> Result<(), Missed> {
+        let Desk { request, from_client, .. } = &*self.desk;
+        let mut parts = [IoSlice::new(request), IoSlice::new(&from_client.filled()[..length])];
+        let mut parts = &mut parts[..];
+        let mut left = request.len() + length;
+        let mut silence = Duration::ZERO;
+        while left > 0 {
+            match conn.send(parts, SLICE) {
+                Ok(Departed::Bytes(count)) => {
+                    left -= count;
+                    silence = Duration::ZERO;
+                    IoSlice::advance_slices(&mut parts, count);
+                }
+                Ok(Departed::Nothing) => {
+                    silence += SLICE;
+                    if silence >= self.house.config.response_timeout {
+                        return Err(Missed::Final(Failure::SendTimeout));
+                    }
+                    self.look_around()?;
+                }
+                // It may have answered before it closed: what it said is read next, and if that is nothing, that is
+                // the failure.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_uploading(&self) -> bool {
+        self.upload.as_ref().is_some_and(|passage| !passage.is_over())
+    }
+
+    /// Passes the request's head and body through until it ends, or until the backend has something to say: then
+    /// the result is true.
+    fn stream_request(&mut self, conn: &Conn) -> Result<bool, Missed> {
+        let Some(passage) = &mut self.upload else { return Ok(false) };
+        let Desk { from_client, request, .. } = &mut *self.desk;
+        let config = &self.house.config;
+        let mut way = Way::new(passage, from_client, request)
+            .map_err(|broken| Missed::Final(upload_failure(broken)))?;
+        let ends = Ends { client: &self.client.conn, backend: conn };
+        let mut waited = Duration::ZERO;
+        self.patience.allow(config.body_timeout);
+        while !way.is_done() {
+            let (begun, for_client) = (Instant::now(), way.wants_input());
+            let spent = if for_client { Failure::BodyTimeout } else { Failure::SendTimeout };
+            match relay::stir_patiently(ends, &mut way, None, &mut self.patience, spent, |snapped| {
+                match snapped {
+                    Snapped::Up(broken) | Snapped::Down(broken) => upload_failure(broken),
+                }
+            }) {
+                // Whatever the backend has to say is read: an answer, or nothing because it is gone.
+                Ok(Stirred::Answer) | Err(Failure::BackendReset) => return Ok(true),
+                Ok(Stirred::Moved | Stirred::Silence(_)) => {}
+                Err(failure) => return Err(Missed::Final(failure)),
+            }
+            if config.max_body.is_some_and(|most| way.moved() > most) {
+                return Err(Missed::Final(Failure::BodyTooLarge));
+            }
+            // Only the time counts in which it was the client that was waited for.
+            waited += if for_client { begun.elapsed() } else { Duration::ZERO };
+            if waited > GRACE
+                && u128::from(way.moved()) < u128::from(config.min_rate) * waited.as_millis() / 1000
+            {
+                return Err(Missed::Final(Failure::BodyTooSlow));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Between two slices of a wait for the backend: is there anybody to wait for, and is there time?
+    fn look_around(&self) -> Result<(), Missed> {
+        if self.house.stop.is_over() {
+            return Err(Missed::Final(Failure::Cut));
+        }
+        if self.client.conn.is_gone() {
+            return Err(Missed::Final(Failure::ClientGone));
+        }
+        Ok(())
+    }
+
+    /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
+    fn take_head(&mut self, turn: &Turn) -> Result<Option<Head>, Failure> {
+        let Desk { from_backend, response: out, .. } = &mut *self.desk;
+        let bytes = from_backend.filled();
+        let max_head = self.house.config.max_head;
+        let end = match head::scan(bytes) {
+            Scan::Complete { start: 0, end } if end <= max_head => end,
+            Scan::Complete { start: 0, .. } => return Err(Failure::ResponseHeadTooLarge),
+            Scan::Partial if !head::may_be_response(bytes) => return Err(Failure::ResponseMalformed),
+            Scan::Partial if bytes.len() > max_head || from_backend.is_full() => {
+                return Err(Failure::ResponseHeadTooLarge);
+            }
+            Scan::Partial => return Ok(None),
+            Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
+        };
+        let mut lines = Lines::new();
+        let head = head::response(&bytes[..end], &mut lines)?;
+        let framed = framing::of_response(self.asked.method, head.status, head.version, head.fields)?;
+        let is_uploading = self.upload.as_ref().is_some_and(|passage| !passage.is_over());
+        let found = match head.status {
+            101 if self.asked.upgrade == Upgrade::NotAsked => return Err(Failure::UpgradeUnasked),
+            101 => {
+                forward::switch(out, &head)?;
+                let (framing, backend_persists) = (Framing::UntilClose, false);
+                let backend = turn.backend();
+                Head::Final(Response {
+                    backend,
+                    framing,
+                    delivery: None,
+                    backend_persists,
+                    fate: Fate::Close,
+                })
+            }
+            100..=199 => {
+                forward::interim(out, &head)?;
+                Head::Interim
+            }
+            status => {
+                let delivery = Delivery::of(self.asked.version, self.asked.method, status, framed);
+                // Decided once, from both halves of the exchange.
+                let persists = self.asked.persistence == Persistence::Persist
+                    && delivery != Delivery::UntilClose
+                    && !is_uploading
+                    && self.house.stop.is_running();
+                let (persistence, fate) = match (persists, is_uploading) {
+                    (true, _) => (Persistence::Persist, Fate::Persist),
+                    (false, true) => (Persistence::Close, Fate::Linger),
+                    (false, false) => (Persistence::Close, Fate::Close),
+                };
+                if head.fields.lines("content-type").any(is_event_stream) {
+                    self.patience.step_aside()?;
+                }
+                forward::response(out, &head, self.asked.version, delivery, persistence)?;
+                let backend_persists = framing::persists(head.version, head.fields)
+                    && framed.framing != Framing::UntilClose
+                    && !is_uploading;
+                let (backend, framing, delivery) = (turn.backend(), framed.framing, Some(delivery));
+                Head::Final(Response { backend, framing, delivery, backend_persists, fate })
+            }
+        };
+        if let Head::Final(response) = &found {
+            self.record.status = Some(head.status);
+            self.record.backend = Some(response.backend.address);
+        }
+        from_backend.consume(end);
+        Ok(Some(found))
+    }
+
+    /// Sends the interim response in `desk.response` at once. An HTTP/1.0 client knows none (RFC 9110 §15.2).
+    fn send_interim(&mut self) -> Result<(), Missed> {
+        if self.asked.version == Version::Http10 {
+            return Ok(());
+        }
+        let mut sent = 0;
+        let mut silence = Duration::ZERO;
+        while sent < self.desk.response.len() {
+            match self.client.conn.send(&[IoSlice::new(&self.desk.response[sent..])], SLICE) {
+                Ok(Departed::Bytes(count)) => sent += count,
+                Ok(Departed::Nothing) => {
+                    silence += SLICE;
+                    self.look_around()?;
+                    if silence >= self.house.config.idle_timeout {
+                        return Err(Missed::Final(Failure::ClientStalled));
+                    }
+                }
+                Err(_) => return Err(Missed::Final(Failure::ClientGone)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the head, and passes the body through as it comes. From here on nothing can be taken back.
+    fn relay_response(&mut self, response: &Response, mut conn: Conn) -> Result<(), Aborted> {
+        let Some(delivery) = response.delivery else {
+            self.patience.allow(self.house.config.tunnel_timeout);
+            let ends = Ends { client: &self.client.conn, backend: &conn };
+            let (bytes, outcome) = tunnel::run(ends, self.desk, &mut self.patience);
+            self.record.bytes = bytes;
+            return outcome.map_err(Aborted);
+        };
+        let Desk { from_client, from_backend, request, response: lead } = &mut *self.desk;
+        let mut passage = Passage::new(Decoder::new(response.framing), delivery.coding(), lead.len());
+        let outcome =
+            Way::new(&mut passage, from_backend, lead).map_err(response_failure).and_then(|mut down| {
+                self.patience.allow(self.house.config.idle_timeout);
+                if let Some(upload) = self.upload.as_mut().filter(|passage| !passage.is_over()) {
+                    let ends = Ends { client: &self.client.conn, backend: &conn };
+                    if let Ok(mut up) = Way::new(upload, from_client, request) {
+                        relay_both(ends, &mut up, &mut down, &mut self.patience)?;
+                    }
+                }
+                let spent = [Failure::ResponseStalled, Failure::ClientStalled];
+                let client = &mut self.client.conn;
+                relay::one_way(&mut down, &mut conn, client, &mut self.patience, response_failure, spent)
+            });
+        self.record.bytes = passage.moved();
+        outcome.map_err(Aborted)?;
+        // Bytes behind the response are nobody's: the connection is not used again.
+        if response.backend_persists && from_backend.is_empty() {
+            response.backend.keep(conn);
+        }
+        Ok(())
+    }
+}
+
+/// What [`Exchange::take_head`] found.
+enum Head {
+    Interim,
+    Final(Response),
+}
+
+/// Relays a response that came before the request's body ended, while the body goes on. If the upload breaks, the
+/// response still counts: the client may have stopped sending because of it.
+fn relay_both(
+    ends: Ends<'_>,
+    up: &mut Way<'_>,
+    down: &mut Way<'_>,
+    patience: &mut Patience<'_>,
+) -> Result<(), Failure> {
+    while !down.is_done() && !up.is_done() {
+        match relay::stir(ends, up, Some(down), patience.slice()) {
+            Ok(Stirred::Silence(slice)) => patience.waited(slice, Failure::ResponseStalled)?,
+            Ok(Stirred::Moved | Stirred::Answer) => patience.progressed(),
+            Err(Snapped::Up(_)) => return Ok(()),
+            Err(Snapped::Down(broken)) => return Err(response_failure(broken)),
+        }
+    }
+    Ok(())
+}
+
+fn is_event_stream(content_type: &[u8]) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    content_type.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+}
+
+fn upload_failure(broken: Broken) -> Failure {
+    match broken {
+        Broken::Malformed(Malformed::Chunk) => Failure::ChunkInvalid,
+        Broken::Malformed(Malformed::Trailer) => Failure::TrailerInvalid,
+        Broken::Malformed(Malformed::Incomplete) => Failure::BodyIncomplete,
+        Broken::Source(_) => Failure::ClientGone,
+        Broken::Sink(_) => Failure::BackendReset,
+    }
+}
+
+fn response_failure(broken: Broken) -> Failure {
+    match broken {
+        Broken::Malformed(Malformed::Chunk) => Failure::ResponseChunk,
+        Broken::Malformed(Malformed::Trailer) => Failure::ResponseTrailer,
+        Broken::Malformed(Malformed::Incomplete) | Broken::Source(_) => Failure::ResponseIncomplete,
+        Broken::Sink(_) => Failure::ClientGone,
+    }
+}

@@ -1,0 +1,130 @@
+//! Field lines as lists.
+//!
+//! The problem: a field may stand on several lines, and a line may hold several comma-separated members
+//! (RFC 9110 §5.3). A getter that returns "the value" returns the first line and forgets the rest, and the proxy
+//! and the backend then disagree about what the message says. So there is no such getter here: a caller says
+//! whether it wants every line, every member, or the one line that may stand alone.
+//!
+//! Not here: what any field means. That is `head`, `framing` and `forward`.
+
+use httparse::Header;
+
+/// The field lines of one message, in the order in which they came.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a>(&'a [Header<'a>]);
+
+/// A field that may stand once stood on two lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
+impl<'a> Fields<'a> {
+    pub fn new(lines: &'a [Header<'a>]) -> Self {
+        Self(lines)
+    }
+
+    /// Every field line, name and value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.0.iter().map(|line| (line.name, line.value))
+    }
+
+    /// The value of every line with this name; names compare without case (RFC 9110 §5.1).
+    pub fn lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.0.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
+    }
+
+    /// The members of every line with this name, read as one comma-separated list (RFC 9110 §5.6.1).
+    /// Empty members are skipped, as a recipient must.
+    pub fn members(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.lines(name).flat_map(members_of)
+    }
+
+    /// The value of the only line with this name.
+    ///
+    /// # Errors
+    /// [`Repeated`] when there are two or more, whatever they say.
+    pub fn sole(&self, name: &'static str) -> Result<Option<&'a [u8]>, Repeated> {
+        let mut lines = self.lines(name);
+        match (lines.next(), lines.next()) {
+            (value, None) => Ok(value),
+            (_, Some(_)) => Err(Repeated),
+        }
+    }
+
+    pub fn contains(&self, name: &'static str) -> bool {
+        self.lines(name).next().is_some()
+    }
+
+    /// Whether the list in `name` has this token among its members; tokens compare without case.
+    pub fn has_member(&self, name: &'static str, token: &str) -> bool {
+        self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+    }
+}
+
+/// The members of one comma-separated value, without the white space around them.
+pub fn members_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty())
+}
+
+/// Without optional white space on either side: SP and HTAB only (RFC 9110 §5.6.3), never what Unicode or ASCII
+/// call space beyond these, because a vertical tab before `chunked` is how smuggling begins.
+pub fn trim(value: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    &value[start..end]
+}
+
+/// `tchar` of RFC 9110 §5.6.2: what a method or a field name is made of.
+pub fn is_token_byte(byte: u8) -> bool {
+    matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        || byte.is_ascii_alphanumeric()
+}
+
+/// A byte that may stand in a field value: visible, SP, HTAB or obs-text (RFC 9110 §5.5).
+pub fn is_value_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [Header; 4] = [
+        Header { name: "Connection", value: b"close, ,x-one" },
+        Header { name: "Host", value: b"example.org" },
+        Header { name: "CONNECTION", value: b" X-Two\t," },
+        Header { name: "Empty", value: b"" },
+    ];
+
+    #[test]
+    fn lines_and_members_see_every_line() {
+        let fields = Fields::new(&LINES);
+        assert_eq!(fields.lines("connection").count(), 2);
+        let members: Vec<_> = fields.members("connection").collect();
+        assert_eq!(members, [&b"close"[..], b"x-one", b"X-Two"]);
+        assert!(fields.has_member("connection", "x-two"));
+        assert!(!fields.has_member("connection", "x"), "a substring is not a member");
+    }
+
+    #[test]
+    fn sole_is_one_line_or_none_or_an_error() {
+        let fields = Fields::new(&LINES);
+        assert_eq!(fields.sole("host"), Ok(Some(&b"example.org"[..])));
+        assert_eq!(fields.sole("empty"), Ok(Some(&b""[..])));
+        assert_eq!(fields.sole("absent"), Ok(None));
+        assert_eq!(fields.sole("connection"), Err(Repeated));
+    }
+
+    #[test]
+    fn only_space_and_tab_are_trimmed() {
+        for (value, trimmed) in [
+            (&b" \t a b\t "[..], &b"a b"[..]),
+            (b"", b""),
+            (b"  ", b""),
+            (b"\x0bchunked", b"\x0bchunked"),
+            (b"\xc2\xa0a", b"\xc2\xa0a"),
+        ] {
+            assert_eq!(trim(value), trimmed);
+        }
+    }
+}

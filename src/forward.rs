@@ -1,0 +1,593 @@
+//! What goes on: the head that ronde writes for the next hop.
+//!
+//! The problem: some fields belong to one connection only, some to ronde (who the client is, which way the message
+//! came), and some are a client's attempt to speak in ronde's name. Everything else must arrive as it was sent:
+//! order, case, duplicates, empty values and bytes beyond ASCII. So a head is written afresh, line by line, each
+//! line kept or dropped for a reason that stands here.
+//!
+//! Not here: framing decisions (`framing`), ronde's own answers (`reply`). No socket; the only allocation is the
+//! growth of the worker's output buffer, which stays grown.
+
+use crate::body::MAX_TRAILERS;
+use crate::clock::Date;
+use crate::failure::Failure;
+use crate::fields::{self, Fields};
+use crate::framing::{Framing, OfResponse};
+use crate::head::{self, Request, Response, Target, Version};
+use crate::passage::Coding;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+/// Members of all `Connection` lines of one message together. Each costs a comparison for every field line, so
+/// they are bounded: 64 KiB of them would cost 8 million.
+const MAX_OPTIONS: usize = 32;
+
+/// What ronde knows about a request beyond its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    pub client: IpAddr,
+    pub trust: Trust,
+    pub framing: Framing,
+    pub upgrade: Upgrade,
+    /// The address that the client connected to: the authority of a request that names none (RFC 9112 §3.3).
+    pub local: Option<SocketAddr>,
+    /// ronde's own name in `Via`.
+    pub via: &'a str,
+}
+
+/// Whether the client is a proxy whose word about its own client counts (`--trust-proxy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    Stranger,
+    Proxy,
+}
+
+/// Whether the connection may become something other than HTTP after this exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    NotAsked,
+    Asked,
+}
+
+/// Whether the client wants another protocol (RFC 9110 §7.8), and ronde could pass that on.
+///
+/// Not in HTTP/1.0, which must ignore it. Not with a body: the protocol would change in the middle of it. Not to
+/// `h2c`: behind an upgraded connection nobody would check what is asked.
+pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
+    let asked = head.version == Version::Http11
+        && framing == Framing::Length(0)
+        && head.fields.has_member("connection", "upgrade")
+        && head.fields.members("upgrade").any(is_tunnelled);
+    if asked { Upgrade::Asked } else { Upgrade::NotAsked }
+}
+
+fn is_tunnelled(protocol: &[u8]) -> bool {
+    !protocol.eq_ignore_ascii_case(b"h2c") && !protocol.eq_ignore_ascii_case(b"h2")
+}
+
+/// Whether a `Via` line says that this very ronde has seen the message before.
+pub fn is_loop(fields: Fields<'_>, via: &str) -> bool {
+    fields.members("via").any(|member| {
+        member.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).nth(1) == Some(via.as_bytes())
+    })
+}
+
+/// Writes the head of a request for a backend.
+///
+/// # Errors
+/// [`Failure::TooManyOptions`].
+pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Result<(), Failure> {
+    let options = Options::of(head.fields)?;
+    out.clear();
+    write_request_line(out, head);
+    // In absolute-form the target's authority replaces Host (RFC 9112 §3.2.2).
+    let authority = match head.target {
+        Target::Absolute { authority, .. } => Some(authority.as_bytes()),
+        Target::Origin(_) | Target::Asterisk => None,
+    };
+    let host = authority.or_else(|| head.fields.lines("host").next());
+    if !head.fields.contains("host") {
+        // HTTP/1.0 may come without, HTTP/1.1 must not go without.
+        match (host, origin.local) {
+            (Some(host), _) => line(out, "Host", host),
+            (None, Some(local)) => put(out, format_args!("Host: {local}\r\n")),
+            (None, None) => out.extend_from_slice(b"Host:\r\n"),
+        }
+    }
+    for (name, value) in head.fields.iter() {
+        if name.eq_ignore_ascii_case("host") {
+            line(out, name, host.unwrap_or(value));
+        } else if is_passed_on(name, origin) && !options.nominate(name) {
+            line(out, name, value);
+        }
+    }
+    write_framing(out, head, origin.framing);
+    write_forwarded(out, head.fields, host, origin);
+    let received = if head.version == Version::Http10 { "1.0" } else { "1.1" };
+    out.extend_from_slice(b"Via: ");
+    put(out, format_args!("{received} {}\r\n", origin.via));
+    write_connection(out, head.fields, origin.upgrade);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// In origin-form, whatever form it came in (RFC 9112 §3.2.1); `*` stays, also when an OPTIONS came in
+/// absolute-form without a path (§3.2.4).
+fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
+    let (slash, path) = match head.target {
+        Target::Origin(path) => ("", path),
+        Target::Asterisk => ("", "*"),
+        Target::Absolute { path: "", .. } if head.method == head::Method::Options => ("", "*"),
+        Target::Absolute { path, .. } if path.starts_with('/') => ("", path),
+        Target::Absolute { path, .. } => ("/", path),
+    };
+    for part in [head.token, " ", slash, path, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Whether a client's field line goes on, unless its `Connection` field nominates it.
+fn is_passed_on(name: &str, origin: &Origin<'_>) -> bool {
+    if is_connection_field(name) || name.eq_ignore_ascii_case("content-length") {
+        return false;
+    }
+    // There is nothing to continue with, or an HTTP/1.0 client would not understand (RFC 9110 §10.1.1).
+    if name.eq_ignore_ascii_case("expect") {
+        return origin.framing != Framing::Length(0);
+    }
+    if is_disguised(name) {
+        return false;
+    }
+    match origin.trust {
+        Trust::Stranger => !is_forwarding_field(name),
+        // The chain is written again with the proxy's own address at its end; the rest is the proxy's word.
+        Trust::Proxy => !name.eq_ignore_ascii_case("x-forwarded-for"),
+    }
+}
+
+/// Fields that are about one connection, whether `Connection` nominates them or not (RFC 9110 §7.6.1).
+///
+/// `Proxy-Authenticate` and `Proxy-Authorization` are not among them: since RFC 9110 §11.7 they are for the proxy
+/// that asked, which may stand on either side, and ronde never asks.
+fn is_connection_field(name: &str) -> bool {
+    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"]
+        .iter()
+        .any(|field| name.eq_ignore_ascii_case(field))
+}
+
+/// Fields in which proxies say who the client is. From a stranger they are hearsay.
+fn is_forwarding_field(name: &str) -> bool {
+    const PREFIX: &str = "x-forwarded-";
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+        || name.eq_ignore_ascii_case("forwarded")
+        || name.eq_ignore_ascii_case("x-real-ip")
+}
+
+/// A name that becomes one of the above, or one that frames the message, where `_` is read as `-`: CGI and WSGI
+/// merge the two, and `X_Forwarded_For` would be believed there. Other underscores pass.
+fn is_disguised(name: &str) -> bool {
+    if !name.contains('_') {
+        return false;
+    }
+    let plain = name.replace('_', "-");
+    is_connection_field(&plain)
+        || is_forwarding_field(&plain)
+        || ["content-length", "host", "via", "expect"].iter().any(|field| plain.eq_ignore_ascii_case(field))
+}
+
+fn write_framing(out: &mut Vec<u8>, head: &Request<'_>, framing: Framing) {
+    match framing {
+        // `Content-Length: 0` means something with POST (RFC 9110 §8.6), so it stays if it was there.
+        Framing::Length(0) if !head.fields.contains("content-length") => {}
+        Framing::Length(length) => put(out, format_args!("Content-Length: {length}\r\n")),
+        Framing::Chunked | Framing::UntilClose => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+}
+
+/// Who the client is, by what it asked for `Host`, and how it came.
+fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, origin: &Origin<'_>) {
+    let is_proxy = origin.trust == Trust::Proxy;
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if is_proxy {
+        for address in fields.members("x-forwarded-for") {
+            out.extend_from_slice(address);
+            out.extend_from_slice(b", ");
+        }
+    }
+    put(out, format_args!("{}\r\n", origin.client));
+    if !(is_proxy && fields.contains("x-forwarded-proto")) {
+        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+    }
+    if let Some(host) = host
+        && !(is_proxy && fields.contains("x-forwarded-host"))
+    {
+        line(out, "X-Forwarded-Host", host);
+    }
+}
+
+/// What ronde itself says about the connection to the backend: nothing, or an upgrade, or that trailers are welcome.
+fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
+    let wants_trailers = fields.has_member("te", "trailers");
+    match (upgrade, wants_trailers) {
+        (Upgrade::NotAsked, false) => {}
+        (Upgrade::NotAsked, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
+        (Upgrade::Asked, _) => {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+            write_protocols(out, fields);
+        }
+    }
+}
+
+fn write_protocols(out: &mut Vec<u8>, fields: Fields<'_>) {
+    let mut separator: &[u8] = b"Upgrade: ";
+    for protocol in fields.members("upgrade").filter(|protocol| is_tunnelled(protocol)) {
+        out.extend_from_slice(separator);
+        out.extend_from_slice(protocol);
+        separator = b", ";
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How a response's body reaches the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// No body; the length that HEAD and 304 declare is passed on.
+    Bodiless(Option<u64>),
+    Length(u64),
+    Chunked,
+    /// An HTTP/1.0 client learns the end of a body of unknown length by the end of the connection.
+    UntilClose,
+}
+
+impl Delivery {
+    pub fn of(client: Version, asked: head::Method, status: u16, response: OfResponse) -> Self {
+        match response.framing {
+            _ if status < 200 || status == 204 => Self::Bodiless(None),
+            _ if status == 304 || asked == head::Method::Head => Self::Bodiless(response.declared_length),
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked | Framing::UntilClose if client == Version::Http11 => Self::Chunked,
+            Framing::Chunked | Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
+    pub fn coding(self) -> Coding {
+        match self {
+            Self::Chunked => Coding::Chunked,
+            Self::Bodiless(_) | Self::Length(_) | Self::UntilClose => Coding::Plain,
+        }
+    }
+}
+
+/// What the client is told about its connection. HTTP/1.0 has to be told that it stays, HTTP/1.1 that it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    Persist,
+    Close,
+}
+
+/// Writes the head of a final response for a client.
+///
+/// # Errors
+/// [`Failure::TooManyOptions`], as the response's `Connection` field is bounded like a request's.
+pub fn response(
+    out: &mut Vec<u8>,
+    head: &Response<'_>,
+    client: Version,
+    delivery: Delivery,
+    persistence: Persistence,
+) -> Result<(), Failure> {
+    out.clear();
+    write_response_fields(out, head)?;
+    if !head.fields.contains("date") {
+        put(out, format_args!("Date: {}\r\n", Date::now().imf()));
+    }
+    match delivery {
+        Delivery::Bodiless(None) | Delivery::UntilClose => {}
+        Delivery::Bodiless(Some(length)) | Delivery::Length(length) => {
+            put(out, format_args!("Content-Length: {length}\r\n"));
+        }
+        Delivery::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    match (persistence, client) {
+        (Persistence::Persist, Version::Http11) => {}
+        (Persistence::Persist, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (Persistence::Close, _) => out.extend_from_slice(b"Connection: close\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// Writes an interim response (RFC 9110 §15.2) other than 101.
+///
+/// # Errors
+/// As [`response`].
+pub fn interim(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
+    out.clear();
+    write_response_fields(out, head)?;
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// Writes the 101 that ends HTTP on a connection.
+///
+/// # Errors
+/// As [`response`].
+pub fn switch(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
+    out.clear();
+    write_response_fields(out, head)?;
+    out.extend_from_slice(b"Connection: upgrade\r\n");
+    write_protocols(out, head.fields);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// The status line, in ronde's own version whatever the backend's (RFC 9110 §2.5), and the fields that go on.
+fn write_response_fields(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
+    let options = Options::of(head.fields)?;
+    put(out, format_args!("HTTP/1.1 {} ", head.status));
+    out.extend_from_slice(head.reason);
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in head.fields.iter() {
+        let is_framing = is_connection_field(name) || name.eq_ignore_ascii_case("content-length");
+        if !is_framing && !options.nominate(name) {
+            line(out, name, value);
+        }
+    }
+    Ok(())
+}
+
+/// Writes a trailer section without the fields that would change what the message is or where it goes
+/// (RFC 9110 §6.5.1), and the empty line that ends the body.
+pub fn trailers(out: &mut Vec<u8>, section: &[u8]) {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+    // The decoder has parsed this section before: it parses again.
+    if let Some(fields) = head::trailers(section, &mut lines) {
+        for (name, value) in fields.iter() {
+            let is_forbidden = is_connection_field(name)
+                || is_forwarding_field(name)
+                || is_disguised(name)
+                || [
+                    "content-length",
+                    "host",
+                    "via",
+                    "trailer",
+                    "expect",
+                    "max-forwards",
+                    "authorization",
+                    "proxy-authorization",
+                    "cookie",
+                    "set-cookie",
+                    "content-type",
+                    "content-encoding",
+                    "content-range",
+                ]
+                .iter()
+                .any(|field| name.eq_ignore_ascii_case(field));
+            if !is_forbidden {
+                line(out, name, value);
+            }
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The members of a message's `Connection` lines: names of fields that end here.
+struct Options<'a> {
+    members: [&'a [u8]; MAX_OPTIONS],
+    count: usize,
+}
+
+impl<'a> Options<'a> {
+    fn of(fields: Fields<'a>) -> Result<Self, Failure> {
+        let mut options = Self { members: [b""; MAX_OPTIONS], count: 0 };
+        for member in fields.members("connection") {
+            *options.members.get_mut(options.count).ok_or(Failure::TooManyOptions)? = member;
+            options.count += 1;
+        }
+        Ok(options)
+    }
+
+    /// A sender cannot nominate what the message or ronde needs.
+    fn nominate(&self, name: &str) -> bool {
+        self.members[..self.count].iter().any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
+            && !is_forwarding_field(name)
+            && !["via", "expect", "date"].iter().any(|field| name.eq_ignore_ascii_case(field))
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(fields::trim(value));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writing to a `Vec` cannot fail.
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing;
+
+    const LOCAL: Option<SocketAddr> = Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80));
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+    fn onward(bytes: &str, trust: Trust) -> Result<String, Failure> {
+        let mut lines = head::Lines::new();
+        let head = head::request(bytes.as_bytes(), &mut lines)?;
+        let framing = framing::of_request(head.version, head.fields)?;
+        let upgrade = upgrade(&head, framing);
+        let mut out = b"old".to_vec();
+        request(
+            &mut out,
+            &head,
+            &Origin { client: CLIENT, trust, framing, upgrade, local: LOCAL, via: "ronde-00c0ffee" },
+        )?;
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    fn stranger(bytes: &str) -> String {
+        onward(bytes, Trust::Stranger).unwrap()
+    }
+
+    #[test]
+    fn order_case_duplicates_and_empty_values_stay() {
+        assert_eq!(
+            stranger(
+                "GET /A%2f?q HTTP/1.1\r\naccept: x\r\nHOST: h\r\nX-B: 1\r\nx-b:\r\nX-B:  2 \r\nA_b: c\r\n\r\n"
+            ),
+            "GET /A%2f?q HTTP/1.1\r\naccept: x\r\nHOST: h\r\nX-B: 1\r\nx-b: \r\nX-B: 2\r\nA_b: c\r\n\
+             X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n\
+             Via: 1.1 ronde-00c0ffee\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_fields_of_one_connection_end_here() {
+        let out = stranger(
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: x-one, keep-alive\r\nX-One: 1\r\nconnection: X-Two\r\n\
+             X-Two: 2\r\nX-Three: 3\r\nKeep-Alive: 5\r\nProxy-Connection: close\r\nTE: gzip\r\nUpgrade: websocket\r\n\r\n",
+        );
+        for gone in ["X-One", "X-Two", "Keep-Alive", "Proxy-Connection", "TE:", "Upgrade", "onnection"] {
+            assert!(!out.contains(gone), "{gone} in {out}");
+        }
+        assert!(out.contains("X-Three: 3\r\n"));
+    }
+
+    #[test]
+    fn a_client_cannot_strip_what_is_needed() {
+        let out = stranger(
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\
+             Connection: host, content-length, x-forwarded-for, via, transfer-encoding\r\n\r\n",
+        );
+        for kept in ["Host: h", "Content-Length: 3", "X-Forwarded-For: 192.0.2.7", "Via: 1.1 ronde-"] {
+            assert!(out.contains(kept), "{kept} not in {out}");
+        }
+        let many =
+            format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {}\r\n\r\n", "a,".repeat(MAX_OPTIONS + 1));
+        assert_eq!(onward(&many, Trust::Stranger), Err(Failure::TooManyOptions));
+    }
+
+    #[test]
+    fn a_stranger_is_not_believed_and_a_trusted_proxy_is() {
+        let asked = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nx-forwarded-for: 3.3.3.3\r\n\
+                     X-Forwarded-Proto: https\r\nX-Forwarded-Host: x\r\nForwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n\
+                     X_Forwarded_For: 4.4.4.4\r\nTransfer_Encoding: chunked\r\n\r\n";
+        let out = stranger(asked);
+        for gone in
+            ["1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4", "https", "Host: x", "Forwarded: ", "Transfer"]
+        {
+            assert!(!out.contains(gone), "{gone} in {out}");
+        }
+        let out = onward(asked, Trust::Proxy).unwrap();
+        assert!(out.contains("X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7\r\n"), "{out}");
+        assert!(out.contains("X-Forwarded-Proto: https\r\n") && out.contains("X-Forwarded-Host: x\r\n"));
+        assert!(
+            !out.contains("Proto: http\r\n")
+                && !out.contains("4.4.4.4")
+                && out.contains("X-Real-IP: 1.1.1.1")
+        );
+    }
+
+    #[test]
+    fn targets_and_hosts() {
+        for (asked, line, host) in [
+            (
+                "GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
+                "GET /x?y HTTP/1.1\r\n",
+                "\r\nHost: b:81\r\n",
+            ),
+            ("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n", "\r\nHost: b\r\n"),
+            ("GET http://b?q HTTP/1.0\r\n\r\n", "GET /?q HTTP/1.1\r\n", "\r\nHost: b\r\n"),
+            ("OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\n", "\r\nHost: b\r\n"),
+            ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\n", "\r\nHost: 127.0.0.1:80\r\n"),
+        ] {
+            let out = stranger(asked);
+            assert!(out.starts_with(line) && out.contains(host), "{out}");
+            assert_eq!(out.matches("\r\nHost:").count(), 1);
+        }
+    }
+
+    #[test]
+    fn framing_upgrades_and_expectations() {
+        let chunked = stranger(
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nExpect: 100-continue\r\n\r\n",
+        );
+        assert!(
+            chunked.contains("Transfer-Encoding: chunked\r\n") && chunked.contains("Expect: 100-continue")
+        );
+        let empty =
+            stranger("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 00\r\nExpect: 100-continue\r\n\r\n");
+        assert!(empty.contains("Content-Length: 0\r\n") && !empty.contains("Expect"));
+        let socket = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: WebSocket, h2c\r\n\r\n";
+        assert!(stranger(socket).contains("Connection: upgrade\r\nUpgrade: WebSocket\r\n"));
+        for ignored in [socket.replace("WebSocket, ", ""), socket.replace("HTTP/1.1", "HTTP/1.0")] {
+            assert!(!stranger(&ignored).contains("pgrade"));
+        }
+        let trailers = stranger("GET / HTTP/1.1\r\nHost: h\r\nTE: gzip, Trailers\r\nConnection: TE\r\n\r\n");
+        assert!(trailers.contains("TE: trailers\r\nConnection: TE\r\n"));
+    }
+
+    #[test]
+    fn loops_are_recognised_by_name() {
+        for (via, is_same) in [
+            ("1.1 ronde-00c0ffee", true),
+            ("1.0 fred, 1.1  ronde-00c0ffee (x)", true),
+            ("1.1 ronde-00c0ffed", false),
+            ("1.1 not-ronde-00c0ffee", false),
+        ] {
+            let lines = [httparse::Header { name: "VIA", value: via.as_bytes() }];
+            assert_eq!(is_loop(Fields::new(&lines), "ronde-00c0ffee"), is_same, "{via}");
+        }
+    }
+
+    #[test]
+    fn responses() {
+        let onward = |bytes: &str, version, asked, persistence| {
+            let mut lines = head::Lines::new();
+            let head = head::response(bytes.as_bytes(), &mut lines).unwrap();
+            let framed = framing::of_response(asked, head.status, head.version, head.fields).unwrap();
+            let delivery = Delivery::of(version, asked, head.status, framed);
+            let mut out = vec![];
+            response(&mut out, &head, version, delivery, persistence).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        use Persistence::{Close, Persist};
+        use Version::{Http10, Http11};
+        use head::Method::{Get, Head};
+        assert_eq!(
+            onward(
+                "HTTP/1.0 200 Fine\r\nDate: d\r\nA: b\r\nConnection: c\r\nC: d\r\nContent-Length: 05\r\n\r\n",
+                Http11,
+                Get,
+                Persist
+            ),
+            "HTTP/1.1 200 Fine\r\nDate: d\r\nA: b\r\nContent-Length: 5\r\n\r\n"
+        );
+        assert_eq!(
+            onward("HTTP/1.1 200\r\nDate: d\r\nTransfer-Encoding: chunked\r\n\r\n", Http11, Get, Close),
+            "HTTP/1.1 200 \r\nDate: d\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(
+            onward("HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 7\r\n\r\n", Http10, Head, Persist),
+            "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 7\r\nConnection: keep-alive\r\n\r\n"
+        );
+        assert_eq!(
+            onward("HTTP/1.1 204 None\r\nDate: d\r\nContent-Length: 0\r\n\r\n", Http11, Get, Persist),
+            "HTTP/1.1 204 None\r\nDate: d\r\n\r\n"
+        );
+        assert!(
+            onward("HTTP/1.1 200 OK\r\n\r\n", Http10, Get, Close).contains(" GMT\r\nConnection: close\r\n")
+        );
+    }
+
+    #[test]
+    fn trailers_lose_what_would_change_the_message() {
+        let mut out = vec![];
+        trailers(&mut out, b"Checksum: 1\r\nContent-Length: 9\r\nHost: x\r\nTransfer_Encoding: y\r\nX-Forwarded-For: z\r\n\r\n");
+        assert_eq!(out, b"Checksum: 1\r\n\r\n");
+    }
+}

@@ -1,0 +1,336 @@
+//! Bytes on their way from one connection to another.
+//!
+//! The problem has two halves. One way at a time, as most responses go, it is a loop of a blocking read and a
+//! blocking write, and nothing is faster. Both ways at once, as in a tunnel or an upload that is answered before it
+//! ended, two such loops deadlock as soon as both sides stop reading because both are writing. So there are two
+//! functions over the same [`Way`]: [`one_way`] blocks, [`stir`] polls both sockets and never blocks on either.
+//!
+//! Whoever waits long steps aside: [`Patience`] counts the silence, gives up the seat when it has lasted a moment,
+//! and ends it at its limit.
+//!
+//! Not here: which bytes (`passage`), and what a failure means to the client (`exchange`).
+
+use crate::body::Malformed;
+use crate::buffer::Buffer;
+use crate::conn::{Arrived, Conn, Departed, GLANCE, SLICE};
+use crate::failure::Failure;
+use crate::house::House;
+use crate::passage::{Parts, Passage};
+use crate::seats::Transfer;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::time::Duration;
+
+/// One direction: where the bytes stand and what becomes of them.
+pub struct Way<'a> {
+    passage: &'a mut Passage,
+    buffer: &'a mut Buffer,
+    /// The head that goes out before the body, in the same write.
+    lead: &'a [u8],
+    source: End,
+    sink: End,
+}
+
+/// Whether a connection still takes part in a direction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Closed,
+}
+
+/// What stopped a way.
+#[derive(Debug)]
+pub enum Broken {
+    /// The bytes are no body.
+    Malformed(Malformed),
+    /// The side they come from is gone.
+    Source(io::Error),
+    /// The side they go to is gone.
+    Sink(io::Error),
+}
+
+impl<'a> Way<'a> {
+    /// Begins a way, or goes on with one. `buffer` may hold the beginning of the body already.
+    ///
+    /// # Errors
+    /// [`Broken::Malformed`], when that is no body.
+    pub fn new(passage: &'a mut Passage, buffer: &'a mut Buffer, lead: &'a [u8]) -> Result<Self, Broken> {
+        let mut way = Self { passage, buffer, lead, source: End::Open, sink: End::Open };
+        if way.passage.is_hungry() {
+            way.load()?;
+        }
+        Ok(way)
+    }
+
+    /// Whether the body has ended and all of it went out.
+    pub fn is_done(&self) -> bool {
+        self.passage.is_over()
+    }
+
+    /// Bytes of body that were read.
+    pub fn moved(&self) -> u64 {
+        self.passage.moved()
+    }
+
+    /// Whether it is the source that is waited for.
+    pub fn wants_input(&self) -> bool {
+        self.passage.is_hungry() && !self.has_output() && self.source == End::Open
+    }
+
+    fn has_output(&self) -> bool {
+        self.passage.loaded() > 0
+    }
+
+    /// Tells the sink, once, that the body was all: a half-close, carried over.
+    pub fn finish(&mut self, sink: &Conn) {
+        if self.sink == End::Open {
+            self.sink = End::Closed;
+            // When this fails the sink is gone, and whoever reads from it will notice.
+            let _ = sink.finish();
+        }
+    }
+
+    /// Takes what one receive brought.
+    fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<Arrived>) -> Result<Arrived, Broken> {
+        let room = self.buffer.room();
+        if room.is_empty() {
+            // The decoder leaves only what it cannot understand in part: a trailer section, and this one is too long.
+            return Err(Broken::Malformed(Malformed::Trailer));
+        }
+        let arrived = receive(room).map_err(Broken::Source)?;
+        match arrived {
+            Arrived::Bytes(count) => {
+                self.buffer.grew(count);
+                self.load()?;
+            }
+            Arrived::End => {
+                self.source = End::Closed;
+                self.passage.closed().map_err(Broken::Malformed)?;
+            }
+            Arrived::Nothing => {}
+        }
+        Ok(arrived)
+    }
+
+    /// Gives what one send takes.
+    fn empty(&mut self, send: impl FnOnce(&Parts<'_>) -> io::Result<Departed>) -> Result<Departed, Broken> {
+        let departed = send(&self.passage.parts(self.lead, self.buffer.filled())).map_err(Broken::Sink)?;
+        if let Departed::Bytes(count) = departed {
+            self.settle(count);
+        }
+        Ok(departed)
+    }
+
+    fn load(&mut self) -> Result<(), Broken> {
+        self.passage.load(self.buffer.filled_mut()).map_err(Broken::Malformed)?;
+        // What was only framing is done with already.
+        self.settle(0);
+        Ok(())
+    }
+
+    /// Counts bytes as sent, and drops what is done with.
+    fn settle(&mut self, count: usize) {
+        if let Some(consumed) = self.passage.sent(count) {
+            self.buffer.consume(consumed);
+        }
+    }
+}
+
+/// How long a silence may last, and what a thread does about it meanwhile.
+pub struct Patience<'a> {
+    house: &'a House,
+    limit: Duration,
+    silence: Duration,
+    transfer: Option<Transfer<'a>>,
+}
+
+impl<'a> Patience<'a> {
+    pub fn new(house: &'a House) -> Self {
+        Self { house, limit: Duration::MAX, silence: Duration::ZERO, transfer: None }
+    }
+
+    /// From now on, a silence may last so long.
+    pub fn allow(&mut self, limit: Duration) {
+        self.limit = limit;
+        self.silence = Duration::ZERO;
+    }
+
+    /// Gives up the seat, for the rest of the exchange.
+    ///
+    /// # Errors
+    /// [`Failure::TransferLimit`]: too many have done so.
+    pub fn step_aside(&mut self) -> Result<(), Failure> {
+        if self.transfer.is_none() {
+            self.transfer = Some(self.house.seats.transfer().ok_or(Failure::TransferLimit)?);
+        }
+        Ok(())
+    }
+
+    /// The same for a transfer that may last for hours: it may not keep a seat instead.
+    ///
+    /// # Errors
+    /// [`Failure::TransferLimit`].
+    pub fn step_aside_for_good(&mut self) -> Result<(), Failure> {
+        self.transfer = Some(self.house.seats.step_aside().ok_or(Failure::TransferLimit)?);
+        Ok(())
+    }
+
+    /// What one call may wait.
+    pub fn slice(&self) -> Duration {
+        let slice = if self.transfer.is_some() { SLICE } else { GLANCE };
+        slice.min(self.limit.saturating_sub(self.silence)).max(Duration::from_millis(1))
+    }
+
+    pub fn progressed(&mut self) {
+        self.silence = Duration::ZERO;
+    }
+
+    /// A slice of silence passed.
+    ///
+    /// # Errors
+    /// `spent` at the limit; [`Failure::Cut`] at the end of the shutdown; [`Failure::TransferLimit`].
+    pub fn waited(&mut self, slice: Duration, spent: Failure) -> Result<(), Failure> {
+        self.silence += slice;
+        if self.house.stop.is_over() {
+            return Err(Failure::Cut);
+        }
+        if self.silence >= self.limit {
+            return Err(spent);
+        }
+        self.step_aside()
+    }
+}
+
+/// Relays one way until the body ends: a read, a write, a read, a write. `broken` says what to call a failure.
+///
+/// # Errors
+/// What `broken` makes of it, or what ended the wait: `starved` on the source's side, `stalled` on the sink's.
+pub fn one_way(
+    way: &mut Way<'_>,
+    source: &mut Conn,
+    sink: &mut Conn,
+    patience: &mut Patience<'_>,
+    broken: impl Fn(Broken) -> Failure,
+    [starved, stalled]: [Failure; 2],
+) -> Result<(), Failure> {
+    loop {
+        while way.has_output() {
+            let slice = patience.slice();
+            match way.empty(|parts| sink.send(parts, slice)).map_err(&broken)? {
+                Departed::Bytes(_) => patience.progressed(),
+                Departed::Nothing => patience.waited(slice, stalled)?,
+            }
+        }
+        if way.is_done() {
+            return Ok(());
+        }
+        let slice = patience.slice();
+        match way.fill(|room| source.receive(room, slice)).map_err(&broken)? {
+            Arrived::Bytes(_) | Arrived::End => patience.progressed(),
+            Arrived::Nothing => patience.waited(slice, starved)?,
+        }
+    }
+}
+
+/// The two sides of an exchange.
+#[derive(Clone, Copy)]
+pub struct Ends<'a> {
+    pub client: &'a Conn,
+    pub backend: &'a Conn,
+}
+
+/// What one turn of [`stir`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stirred {
+    /// Bytes moved.
+    Moved,
+    /// The backend has something to say, and no way down takes it.
+    Answer,
+    /// Nothing happened for so long.
+    Silence(Duration),
+}
+
+/// Which way broke, and how.
+#[derive(Debug)]
+pub enum Snapped {
+    Up(Broken),
+    Down(Broken),
+}
+
+/// Waits until either side can do something, for one slice at most, and does it, without blocking on either.
+/// Up is from the client to the backend; without a way down, the backend's first byte is [`Stirred::Answer`].
+///
+/// # Errors
+/// See [`Broken`].
+pub fn stir(
+    ends: Ends<'_>,
+    up: &mut Way<'_>,
+    mut down: Option<&mut Way<'_>>,
+    slice: Duration,
+) -> Result<Stirred, Snapped> {
+    let when = |condition, flags| if condition { flags } else { PollFlags::empty() };
+    let listens = down.as_ref().is_none_or(|down| down.wants_input());
+    let answers = down.as_ref().is_some_and(|down| down.has_output());
+    let client_for = when(up.wants_input(), PollFlags::IN) | when(answers, PollFlags::OUT);
+    let backend_for = when(listens, PollFlags::IN) | when(up.has_output(), PollFlags::OUT);
+    // Errors and hang-ups are reported unasked, again and again. The client's are always wanted, to stop working
+    // for one that is gone, but for a connection that both sides have finished, which is nothing but a hang-up.
+    let client_finished =
+        up.source == End::Closed && down.as_ref().is_some_and(|down| down.sink == End::Closed);
+    let first = usize::from(client_finished && client_for.is_empty());
+    let last = 1 + usize::from(!backend_for.is_empty());
+    let mut fds = [PollFd::new(ends.client, client_for), PollFd::new(ends.backend, backend_for)];
+    let timeout = Timespec::try_from(slice).ok();
+    match poll(&mut fds[first.min(last)..last], timeout.as_ref()) {
+        Ok(0) => return Ok(Stirred::Silence(slice)),
+        Ok(_) => {}
+        // A signal: as if something had moved.
+        Err(rustix::io::Errno::INTR) => return Ok(Stirred::Moved),
+        Err(error) => return Err(Snapped::Up(Broken::Source(error.into()))),
+    }
+    let (client, backend) = (fds[0].revents(), fds[1].revents());
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    if client.intersects(gone) && !client.intersects(client_for) {
+        return Err(Snapped::Up(Broken::Source(io::ErrorKind::ConnectionReset.into())));
+    }
+    if let Some(down) = &mut down {
+        if down.wants_input() && backend.intersects(PollFlags::IN | gone) {
+            down.fill(|room| ends.backend.receive_now(room)).map_err(Snapped::Down)?;
+        }
+        // What has just come is tried at once: a client nearly always has room.
+        if down.has_output() && (client.contains(PollFlags::OUT) || !answers) {
+            down.empty(|parts| ends.client.send_now(parts)).map_err(Snapped::Down)?;
+        }
+    }
+    let had_output = up.has_output();
+    if up.wants_input() && client.intersects(PollFlags::IN | gone) {
+        up.fill(|room| ends.client.receive_now(room)).map_err(Snapped::Up)?;
+    }
+    if up.has_output() && (backend.contains(PollFlags::OUT) || !had_output) {
+        up.empty(|parts| ends.backend.send_now(parts)).map_err(Snapped::Up)?;
+    }
+    match down.is_none() && backend.intersects(PollFlags::IN | gone) {
+        true => Ok(Stirred::Answer),
+        false => Ok(Stirred::Moved),
+    }
+}
+
+/// [`stir`] with patience, which ends when both sides have been silent for longer than it allows.
+///
+/// # Errors
+/// What `snapped` makes of a broken way, or what ended the wait.
+pub fn stir_patiently(
+    ends: Ends<'_>,
+    up: &mut Way<'_>,
+    down: Option<&mut Way<'_>>,
+    patience: &mut Patience<'_>,
+    spent: Failure,
+    snapped: impl Fn(Snapped) -> Failure,
+) -> Result<Stirred, Failure> {
+    let stirred = stir(ends, up, down, patience.slice()).map_err(snapped)?;
+    match stirred {
+        Stirred::Silence(slice) => patience.waited(slice, spent)?,
+        Stirred::Moved | Stirred::Answer => patience.progressed(),
+    }
+    Ok(stirred)
+}

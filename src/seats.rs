@@ -1,0 +1,257 @@
+//! The ready channel, the workers who read it, and the seats they hold.
+//!
+//! The problem is the heart of a blocking server: a fixed number of threads, and work that sometimes takes
+//! microseconds and sometimes an hour. A thread that relays an event stream is needed, but not as one of the
+//! workers: so a *seat* is what the number is fixed for. A thread that is going to be long steps aside
+//! ([`Seats::transfer`]): nothing moves, no socket, no buffer, only its seat becomes free for another thread. There
+//! are `workers` seats and never more than `workers + max_transfers` threads.
+//!
+//! Resting workers sit on a stack of their own and not in the channel's queue of receivers. crossbeam wakes the
+//! receiver that has waited longest, whose cache is coldest, and spins before it sleeps; a stack wakes the one that
+//! went to rest last, so that of 256 workers only as many ever run as the moment needs (I/O completion ports do
+//! the same). No wake-up is lost: who offers sends first and looks at the stack then, and who rests lies down first
+//! and looks at the channel then.
+//!
+//! Not here: what a worker does with a connection (`worker`).
+
+use crate::client::Client;
+use crate::waiter::Woken;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+/// A connection that has something for a worker to do.
+#[derive(Debug)]
+pub struct Ready {
+    pub client: Client,
+    pub since: Instant,
+    pub woken: Woken,
+}
+
+/// See the module.
+pub struct Seats {
+    sender: Sender<Ready>,
+    receiver: Receiver<Ready>,
+    resting: Mutex<Vec<Arc<Bed>>>,
+    /// The length of `resting`, to look at without the lock.
+    rested: AtomicUsize,
+    /// Threads that hold a seat or rest: `workers`, but for moments.
+    seated: AtomicUsize,
+    workers: usize,
+    aside: AtomicUsize,
+    max_transfers: usize,
+    /// Transfers that keep their seat because no more may step aside.
+    holding: AtomicUsize,
+    closed: AtomicBool,
+    recruit: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+}
+
+/// Where one worker rests.
+#[derive(Debug)]
+pub struct Bed {
+    thread: Thread,
+    occupied: AtomicBool,
+}
+
+impl Bed {
+    /// For the calling thread.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { thread: thread::current(), occupied: AtomicBool::new(false) })
+    }
+}
+
+impl Seats {
+    pub fn new(workers: usize, queue: usize, max_transfers: usize) -> Self {
+        let (sender, receiver) = bounded(queue);
+        Self {
+            sender,
+            receiver,
+            resting: Mutex::default(),
+            rested: AtomicUsize::new(0),
+            seated: AtomicUsize::new(0),
+            workers,
+            aside: AtomicUsize::new(0),
+            max_transfers,
+            holding: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            recruit: OnceLock::new(),
+        }
+    }
+
+    /// Says how a thread is made that will call [`Seats::take`]: once, before the first is needed. The function
+    /// says whether the system gave one.
+    pub fn recruit_by(&self, recruit: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.recruit.set(Box::new(recruit));
+    }
+
+    /// Fills the empty seats. Returns whether all are filled.
+    pub fn fill(&self) -> bool {
+        while self.seated.load(Ordering::Acquire) < self.workers {
+            self.seated.fetch_add(1, Ordering::AcqRel);
+            if !self.recruit.get().is_some_and(|recruit| recruit()) {
+                self.seated.fetch_sub(1, Ordering::AcqRel);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Offers a connection to the workers. Never waits.
+    ///
+    /// # Errors
+    /// The connection comes back when `--queue` of them wait already.
+    pub fn offer(&self, ready: Ready) -> Result<(), Ready> {
+        self.sender.try_send(ready).map_err(|error| match error {
+            TrySendError::Full(ready) | TrySendError::Disconnected(ready) => ready,
+        })?;
+        fence(Ordering::SeqCst);
+        if self.rested.load(Ordering::SeqCst) > 0 {
+            self.rouse();
+        }
+        Ok(())
+    }
+
+    /// Takes the next connection, resting until there is one. `None` ends the thread: its seat is taken by another,
+    /// or everything is closed and done.
+    pub fn take(&self, bed: &Arc<Bed>) -> Option<Ready> {
+        loop {
+            if self.seated.load(Ordering::Acquire) > self.workers && self.leave_if_surplus() {
+                return None;
+            }
+            if let Ok(ready) = self.receiver.try_recv() {
+                return Some(ready);
+            }
+            if self.closed.load(Ordering::Acquire) {
+                self.seated.fetch_sub(1, Ordering::AcqRel);
+                return None;
+            }
+            self.rest(bed);
+        }
+    }
+
+    /// Whether a worker may wait a moment for a client that has nothing to do yet: only while another worker is
+    /// free and nothing waits for one.
+    pub fn is_calm(&self) -> bool {
+        self.rested.load(Ordering::Relaxed) > 0 && self.receiver.is_empty()
+    }
+
+    /// Whether connections wait for a worker.
+    pub fn is_wanted(&self) -> bool {
+        !self.receiver.is_empty()
+    }
+
+    /// Gives up the seat for a long transfer, or keeps it if no more threads may be had: then at most half of the
+    /// seats may be held so. `None`: the transfer must be cut.
+    pub fn transfer(&self) -> Option<Transfer<'_>> {
+        if let Some(transfer) = self.step_aside() {
+            return Some(transfer);
+        }
+        enter(&self.holding, self.workers / 2).then_some(Transfer { seats: self, place: Place::Seated })
+    }
+
+    /// Gives up the seat. `None` when `max_transfers` have done so, or the system has no thread to take it.
+    pub fn step_aside(&self) -> Option<Transfer<'_>> {
+        if !enter(&self.aside, self.max_transfers) {
+            return None;
+        }
+        self.seated.fetch_sub(1, Ordering::AcqRel);
+        // From here on dropping undoes it.
+        let transfer = Transfer { seats: self, place: Place::Aside };
+        self.fill().then_some(transfer)
+    }
+
+    /// Wakes every resting worker for the last time; those who work end when the channel is empty.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        while self.rested.load(Ordering::SeqCst) > 0 {
+            self.rouse();
+        }
+    }
+
+    /// Whether every thread has left.
+    pub fn is_deserted(&self) -> bool {
+        self.aside.load(Ordering::Acquire) == 0 && self.seated.load(Ordering::Acquire) == 0
+    }
+
+    /// Wakes the worker that went to rest last.
+    fn rouse(&self) {
+        let mut resting = self.resting();
+        let Some(bed) = resting.pop() else { return };
+        self.rested.store(resting.len(), Ordering::SeqCst);
+        drop(resting);
+        bed.occupied.store(false, Ordering::Release);
+        bed.thread.unpark();
+    }
+
+    fn rest(&self, bed: &Arc<Bed>) {
+        bed.occupied.store(true, Ordering::Release);
+        let mut resting = self.resting();
+        resting.push(Arc::clone(bed));
+        self.rested.store(resting.len(), Ordering::SeqCst);
+        drop(resting);
+        fence(Ordering::SeqCst);
+        if !self.receiver.is_empty() || self.closed.load(Ordering::Acquire) {
+            // Something came in between. It may have roused another, or this one: then the bed is empty already.
+            self.rise(bed);
+            return;
+        }
+        while bed.occupied.load(Ordering::Acquire) {
+            thread::park();
+        }
+    }
+
+    fn rise(&self, bed: &Arc<Bed>) {
+        let mut resting = self.resting();
+        if let Some(index) = resting.iter().rposition(|other| Arc::ptr_eq(other, bed)) {
+            resting.remove(index);
+            self.rested.store(resting.len(), Ordering::SeqCst);
+        }
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Vec<Arc<Bed>>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A transfer that ended came back to a seat that another had taken: one of the threads is too many.
+    fn leave_if_surplus(&self) -> bool {
+        let leave = |seated: usize| (seated > self.workers).then(|| seated - 1);
+        self.seated.fetch_update(Ordering::AcqRel, Ordering::Acquire, leave).is_ok()
+    }
+}
+
+/// A long transfer's permission to go on; dropping it takes the seat back.
+#[must_use]
+pub struct Transfer<'a> {
+    seats: &'a Seats,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Aside,
+    Seated,
+}
+
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        match self.place {
+            Place::Aside => {
+                self.seats.seated.fetch_add(1, Ordering::AcqRel);
+                self.seats.aside.fetch_sub(1, Ordering::AcqRel);
+            }
+            Place::Seated => {
+                self.seats.holding.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+/// Counts up, unless `most` is reached.
+fn enter(count: &AtomicUsize, most: usize) -> bool {
+    count
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < most).then_some(count + 1))
+        .is_ok()
+}

@@ -1,0 +1,337 @@
+//! Every thread and how it ends: bind, run, drain, join.
+//!
+//! The problem: a server that starts threads here and there cannot say when it is over. All of ronde's threads are
+//! started and joined in this module, each has a name, and each ends because something it waits for is closed or
+//! because a slice of its wait is over and it looks at the stop. Only look-ups of names are not waited for:
+//! getaddrinfo cannot be interrupted.
+//!
+//! ```text
+//! stop ─▶ acceptor empties the backlog ─▶ waiter closes the idle ─▶ workers finish what is in flight
+//!      ─▶ (grace over: every wait ends within a slice) ─▶ workers joined ─▶ waiter closed and joined
+//! ```
+//!
+//! Not here: signals and exit codes (`main`).
+
+use crate::acceptor;
+use crate::backend::Backends;
+use crate::bell::Bell;
+use crate::client::Crowd;
+use crate::config::{Config, Listen};
+use crate::conn;
+use crate::failure::Failure;
+use crate::house::{Desk, House};
+use crate::journal::{Counters, Journal};
+use crate::seats::{Ready, Seats};
+use crate::stop::{Phase, Stop};
+use crate::waiter::{Limits, Waiter};
+use crate::worker;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// A worker's stack. The deepest call chain needs a fifth of it, most of that for the field lines of one head.
+const STACK: usize = 128 * 1024;
+
+/// Bytes of slow messages that the waiter holds, all together.
+const WAITING_BUDGET: usize = 32 * 1024 * 1024;
+
+/// How long a client that was told no may take to read it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often connections to backends are looked over.
+const ROUNDS: Duration = Duration::from_secs(1);
+
+/// Descriptors for everything that is not a connection: listeners, epoll, standard streams, look-ups.
+const HOUSEKEEPING: u64 = 24;
+
+/// A server that has its addresses and is ready to run.
+pub struct Server {
+    house: Arc<House>,
+    listeners: Vec<TcpListener>,
+    bell: Bell,
+    orders: Receiver<()>,
+    order: Sender<()>,
+    workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// Stops a running server; may be cloned and sent anywhere.
+#[derive(Clone, Debug)]
+pub struct Stopper(Sender<()>);
+
+impl Stopper {
+    pub fn stop(&self) {
+        // When an order is waiting already, this one is the same.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// Why a server could not start.
+#[derive(Debug)]
+pub enum StartError {
+    Bind(SocketAddr, io::Error),
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "{address} is in use by another program; choose another address with --listen")
+            }
+            Self::Bind(address, error) => {
+                write!(f, "cannot listen on {address}: {error}; choose another address with --listen")
+            }
+            Self::System(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl Server {
+    /// Takes the addresses and gets everything ready. From here on the kernel accepts connections; they wait for
+    /// [`Server::run`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn bind(mut config: Config, journal: Journal) -> Result<Self, StartError> {
+        let listeners = listen_all(&config.listen)?;
+        config.max_connections = affordable_connections(&config);
+        let (order, orders) = bounded(1);
+        let house = House {
+            backends: Backends::start(&config)?,
+            seats: Seats::new(config.workers, config.queue, config.max_transfers),
+            waiter: Waiter::new(limits(&config))?,
+            crowd: Crowd::new(config.max_connections),
+            journal,
+            counters: Counters::new(),
+            stop: Stop::default(),
+            via: pseudonym(),
+            config,
+        };
+        let (bell, workers) = (Bell::new()?, Arc::default());
+        Ok(Self { house: Arc::new(house), listeners, bell, orders, order, workers })
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.order.clone())
+    }
+
+    /// `listening on 127.0.0.1:8080; 2 backends; ...`
+    pub fn description(&self) -> String {
+        let config = &self.house.config;
+        let addresses: Vec<_> = self.addresses().iter().map(SocketAddr::to_string).collect();
+        let backends: Vec<_> = config.backend.iter().map(ToString::to_string).collect();
+        format!(
+            "listening on {}; backends {}; {} workers; at most {} connections and {} MB of memory \
+             (and what the kernel takes for sockets)",
+            addresses.join(", "),
+            backends.join(", "),
+            config.workers,
+            config.max_connections,
+            memory_ceiling(config).div_ceil(1_000_000),
+        )
+    }
+
+    /// Serves until it is told to stop, and returns when everything has ended.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn run(self) -> io::Result<()> {
+        let Self { house, listeners, bell, orders, order: _order, workers } = self;
+        house.seats.recruit_by(recruiter(&house, &workers, thread::current()));
+        if !house.seats.fill() {
+            return Err(io::Error::other("the system has no threads for so many --workers"));
+        }
+        thread::scope(|scope| {
+            let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK);
+            let waiter = named("waiter").spawn_scoped(scope, || wait_for_clients(&house))?;
+            let acceptor =
+                named("acceptor").spawn_scoped(scope, || acceptor::run(&listeners, &bell, &house))?;
+            keep_house(&house, &orders);
+
+            log::info!(
+                "stopping: {} connections, {} of grace",
+                house.crowd.count(),
+                grace_text(&house.config)
+            );
+            house.stop.advance(Phase::Draining);
+            bell.ring();
+            house.waiter.wake();
+            let _ = acceptor.join();
+            house.seats.close();
+            if !await_workers(&house, house.config.shutdown_grace) {
+                log::warn!("the grace is over: {} connections are cut", house.crowd.count());
+                house.stop.advance(Phase::Over);
+                house.waiter.wake();
+            }
+            for worker in std::mem::take(&mut *workers.lock().unwrap_or_else(PoisonError::into_inner)) {
+                let _ = worker.join();
+            }
+            house.waiter.close();
+            let _ = waiter.join();
+            Ok::<(), io::Error>(())
+        })?;
+        log::info!("stopped: {}", house.counters.summary());
+        Ok(())
+    }
+}
+
+/// The main thread's work while the others serve.
+fn keep_house(house: &House, orders: &Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = orders.recv_timeout(ROUNDS) {
+        house.backends.sweep();
+    }
+}
+
+fn wait_for_clients(house: &House) {
+    house.waiter.run(&house.stop, |client, woken| {
+        let ready = Ready { client, since: Instant::now(), woken };
+        if let Err(Ready { client, .. }) = house.seats.offer(ready) {
+            acceptor::refuse(&client.conn, Failure::Overloaded, house);
+        }
+    });
+}
+
+/// Waits until every worker has left, or for so long.
+fn await_workers(house: &House, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while !house.seats.is_deserted() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        thread::park_timeout(left);
+    }
+    true
+}
+
+/// Makes workers; each tells `waiting` when it has left.
+fn recruiter(
+    house: &Arc<House>,
+    workers: &Arc<Mutex<Vec<JoinHandle<()>>>>,
+    waiting: Thread,
+) -> impl Fn() -> bool + Send + Sync + use<> {
+    let (house, workers) = (Arc::downgrade(house), Arc::downgrade(workers));
+    move || {
+        let (Some(house), Some(workers)) = (house.upgrade(), workers.upgrade()) else { return false };
+        let waiting = waiting.clone();
+        // The closure holds no connection: when the system refuses the thread, it is dropped with all it holds.
+        let spawned = thread::Builder::new().name("worker".into()).stack_size(STACK).spawn(move || {
+            worker::run(&house);
+            waiting.unpark();
+        });
+        match spawned {
+            Ok(handle) => {
+                let mut workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
+                workers.retain(|worker| !worker.is_finished());
+                workers.push(handle);
+                true
+            }
+            Err(error) => {
+                log::error!("the system has no thread left: {error}");
+                false
+            }
+        }
+    }
+}
+
+fn listen_all(wanted: &[Listen]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    for listen in wanted {
+        match *listen {
+            Listen::At(address) => listeners.push(listen_at(address)?),
+            Listen::Every(port) => {
+                // One dual-stack socket where there is IPv6.
+                let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+                let listener = match listen_at(every) {
+                    Err(StartError::Bind(_, error)) if error.kind() != io::ErrorKind::AddrInUse => {
+                        listen_at(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+                    }
+                    outcome => outcome,
+                };
+                listeners.push(listener?);
+            }
+            Listen::Localhost(port) => {
+                let listener = listen_at(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))?;
+                let port = listener.local_addr()?.port();
+                listeners.push(listener);
+                // Both loopbacks where there are two.
+                listeners.extend(listen_at(SocketAddr::new(IpAddr::from(Ipv6Addr::LOCALHOST), port)).ok());
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn listen_at(address: SocketAddr) -> Result<TcpListener, StartError> {
+    conn::listen(address).map_err(|error| StartError::Bind(address, error))
+}
+
+/// Raises the limit of open files as far as it goes, and says how many clients that allows: every request needs a
+/// connection to a backend too, and running out of descriptors there would look like a backend's failure.
+fn affordable_connections(config: &Config) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // The hard limit may be raised to by anybody; should this fail, the soft one holds.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+    let Some(descriptors) = getrlimit(Resource::Nofile).current else { return config.max_connections };
+    let usable = descriptors.saturating_sub(HOUSEKEEPING);
+    let for_backends = (config.workers as u64 + config.max_transfers as u64).min(usable / 2);
+    let affordable = usize::try_from(usable - for_backends).unwrap_or(usize::MAX).max(1);
+    if affordable < config.max_connections {
+        log::info!(
+            "at most {affordable} connections, as the limit of open files is {descriptors} (ulimit -n)"
+        );
+    }
+    affordable.min(config.max_connections)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        idle: config.keep_alive_timeout,
+        total: config.head_timeout,
+        pause: config.body_timeout,
+        farewell: FAREWELL,
+        min_rate: config.min_rate,
+        budget: WAITING_BUDGET,
+    }
+}
+
+/// The most user-space memory that these settings can make ronde use, in bytes.
+fn memory_ceiling(config: &Config) -> usize {
+    /// A parked connection with its place in the roster and in the channel, rounded up.
+    const CONNECTION: usize = 512;
+    let threads = config.workers + config.max_transfers;
+    threads * (STACK + Desk::size(config))
+        + config.max_connections * CONNECTION
+        + config.queue * size_of::<Ready>()
+        + WAITING_BUDGET
+}
+
+/// `ronde-` and 8 hexadecimal digits that no other ronde has: std's hash maps are seeded by the system.
+fn pseudonym() -> String {
+    let digits = RandomState::new().build_hasher().finish() as u32;
+    format!("ronde-{digits:08x}")
+}
+
+fn grace_text(config: &Config) -> String {
+    crate::config::value::time_text(config.shutdown_grace)
+}

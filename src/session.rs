@@ -1,0 +1,394 @@
+//! One client's connection, from request to request.
+//!
+//! The problem: between two requests, and within a request that comes slowly, there is nothing to do but wait, and
+//! waiting in a worker is what starves a fixed pool. So a worker serves a connection only as long as there is
+//! something to serve. It lingers a moment while it has nothing better to do ([`Seats::is_calm`]), because a
+//! client that is busy sends its next request within it, and that saves a trip through the waiter; then it lets go.
+//!
+//! Not here: the request's way to a backend and back (`exchange`), and carrying out the [`Outcome`] (`worker`).
+//!
+//! [`Seats::is_calm`]: crate::seats::Seats::is_calm
+
+use crate::client::Client;
+use crate::conn::{Arrived, Departed, GLANCE};
+use crate::exchange::{self, Asked, BodyPlan, Fate, Record};
+use crate::failure::{Blame, Failure};
+use crate::forward::{self, Origin, Persistence};
+use crate::framing::{self, Framing};
+use crate::head::{self, Lines, Method, Request, Scan, Target, Version};
+use crate::house::{COLLECTED_BODY, Desk, House};
+use crate::journal::{Access, Waits};
+use crate::reply;
+use crate::waiter::{Until, Woken};
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+/// What a client may go on sending after it was told no, so that it can read the answer: closing at once would send
+/// a reset, which destroys what the client has not read yet.
+pub const FAREWELL: Until = Until::Closed { at_most: 256 * 1024 };
+
+/// How long ronde's own answer, a few hundred bytes, may take to leave.
+const SAYING: Duration = Duration::from_secs(1);
+
+/// What the worker is to do with the connection.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Close it.
+    Close(Client),
+    /// Close it so that the client cannot take what it has for complete.
+    Reset(Client),
+    /// It has nothing to do for now.
+    Park(Client, Until),
+    /// It has something to do, but others have waited longer.
+    Requeue(Client),
+    /// It was told no: it is closed once it has read that.
+    Linger(Client),
+}
+
+/// Serves a connection as long as it has something to do.
+///
+/// `queued` is how long it waited for this worker.
+pub fn serve(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk, house: &House) -> Outcome {
+    desk.from_client.refill(&std::mem::take(&mut client.carried));
+    let mut session = Session { client, desk, house, queued };
+    let step = match woken {
+        Woken::Ready => session.serve_requests(),
+        Woken::Expired if session.has_head() => session.refuse(Failure::BodyTimeout, Instant::now()),
+        Woken::Expired => session.refuse(Failure::HeadTimeout, Instant::now()),
+        Woken::Slow => session.refuse(Failure::BodyTooSlow, Instant::now()),
+        Woken::Crowded => session.refuse(Failure::Crowded, Instant::now()),
+    };
+    let Session { mut client, desk, .. } = session;
+    match step {
+        Step::Close => Outcome::Close(client),
+        Step::Reset => Outcome::Reset(client),
+        Step::Linger => Outcome::Linger(client),
+        Step::Park(until) => {
+            client.carried.extend_from_slice(desk.from_client.filled());
+            Outcome::Park(client, until)
+        }
+        Step::GiveWay if desk.from_client.is_empty() => Outcome::Park(client, Until::Readable),
+        Step::GiveWay => {
+            client.carried.extend_from_slice(desk.from_client.filled());
+            Outcome::Requeue(client)
+        }
+    }
+}
+
+/// Refuses a connection that waited too long for a worker, without reading what it asks.
+pub fn turn_away(client: &mut Client, failure: Failure, queued: Duration, desk: &mut Desk, house: &House) {
+    reply::failed(&mut desk.response, failure, None, Persistence::Close, None);
+    say(client, &desk.response);
+    house.counters.count(Some(failure));
+    if house.journal.wants_access() {
+        let waits = Waits { queued, ..Waits::default() };
+        let record =
+            Record { status: Some(failure.status()), waits, failure: Some(failure), ..Record::default() };
+        house.journal.access(access(client, Line::default(), record));
+    }
+}
+
+struct Session<'a> {
+    client: Client,
+    desk: &'a mut Desk,
+    house: &'a House,
+    /// For the first request; the others did not wait.
+    queued: Duration,
+}
+
+/// How serving ended: an [`Outcome`] without the connection.
+enum Step {
+    Close,
+    Reset,
+    Park(Until),
+    /// Persists, but this worker is needed elsewhere.
+    GiveWay,
+    Linger,
+}
+
+/// A request that is ready to be sent on.
+struct Ready {
+    asked: Asked,
+    line: Line,
+    begun: Instant,
+}
+
+/// What an access line says about the request itself.
+#[derive(Default)]
+struct Line {
+    request: Vec<u8>,
+    referer: Vec<u8>,
+    user_agent: Vec<u8>,
+}
+
+impl Session<'_> {
+    fn serve_requests(&mut self) -> Step {
+        loop {
+            let ready = match self.next_request() {
+                Ok(ready) => ready,
+                Err(step) => return step,
+            };
+            if let Some(step) = self.serve_request(ready) {
+                return step;
+            }
+            if self.house.seats.is_wanted() {
+                return Step::GiveWay;
+            }
+        }
+    }
+
+    /// Reads until a request is there that can be sent on: with its body, if that is to be collected.
+    fn next_request(&mut self) -> Result<Ready, Step> {
+        let mut begun = None;
+        loop {
+            if !self.desk.from_client.is_empty() {
+                let begun = *begun.get_or_insert_with(Instant::now);
+                match self.understand() {
+                    Ok(Understood::Request(asked, line)) => return Ok(Ready { asked, line, begun }),
+                    Ok(Understood::Options(persistence, line)) => {
+                        self.answer_options(persistence, line, begun)?
+                    }
+                    Ok(Understood::Partial(until)) => self.read_more(until)?,
+                    Err(failure) => return Err(self.refuse(failure, begun)),
+                }
+            } else {
+                self.read_more(Until::Readable)?;
+            }
+        }
+    }
+
+    /// Waits a moment for more bytes if nobody else needs this worker, and lets the waiter do it otherwise.
+    fn read_more(&mut self, until: Until) -> Result<(), Step> {
+        let is_idle = matches!(until, Until::Readable);
+        if is_idle && !self.house.stop.is_running() {
+            return Err(Step::Close);
+        }
+        let room = self.desk.from_client.room();
+        let arrived = match self.house.seats.is_calm() {
+            true => self.client.conn.receive(room, GLANCE),
+            false => self.client.conn.receive_now(room),
+        };
+        match arrived {
+            Ok(Arrived::Bytes(count)) => self.desk.from_client.grew(count),
+            Ok(Arrived::Nothing) => return Err(Step::Park(until)),
+            Ok(Arrived::End) if is_idle => return Err(Step::Close),
+            Ok(Arrived::End) if self.has_head() => {
+                return Err(self.refuse(Failure::BodyIncomplete, Instant::now()));
+            }
+            Ok(Arrived::End) => return Err(self.refuse(Failure::HeadIncomplete, Instant::now())),
+            Err(_) => return Err(Step::Close),
+        }
+        Ok(())
+    }
+
+    fn has_head(&self) -> bool {
+        matches!(head::scan(self.desk.from_client.filled()), Scan::Complete { .. })
+    }
+
+    /// Understands what was read: a request with everything that is to be collected of it, or a part of one. The
+    /// head for the backend is written to `desk.request`.
+    fn understand(&mut self) -> Result<Understood, Failure> {
+        let Desk { from_client, request: out, .. } = &mut *self.desk;
+        let max_head = self.house.config.max_head;
+        let bytes = from_client.filled();
+        let (start, end) = match head::scan(bytes) {
+            Scan::Complete { start, end } if end - start <= max_head => (start, end),
+            Scan::Hopeless(failure) => return Err(failure),
+            Scan::Partial if bytes.len() < max_head => {
+                let until = Until::Enough { enough: head::is_worth_a_look, at_most: max_head };
+                return Ok(Understood::Partial(until));
+            }
+            Scan::Complete { .. } | Scan::Partial => return Err(head::too_large(bytes)),
+        };
+        let mut lines = Lines::new();
+        let head = head::request(&bytes[start..end], &mut lines)?;
+        let mut asked = examine(&head, &self.house.via)?;
+        let body = bytes.len() - end;
+        if let Framing::Length(length) = asked.framing {
+            if self.house.config.max_body.is_some_and(|most| length > most) {
+                return Err(Failure::BodyTooLarge);
+            }
+            let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains("expect");
+            let length = length as usize;
+            match asked.body {
+                _ if !is_small => {}
+                _ if body < length => return Ok(Understood::Partial(Until::Length(end + length))),
+                _ => asked.body = BodyPlan::InHand(length),
+            }
+        }
+        let line = if self.house.journal.wants_access() { Line::of(&head) } else { Line::default() };
+        if is_for_us(&head) {
+            from_client.consume(end);
+            return Ok(Understood::Options(asked.persistence, line));
+        }
+        let origin = Origin {
+            client: self.client.ip(),
+            trust: self.house.trust(self.client.ip()),
+            framing: asked.framing,
+            upgrade: asked.upgrade,
+            // Two system calls less for everybody who says which host is asked.
+            local: if head.fields.contains("host") { None } else { self.client.conn.local() },
+            via: &self.house.via,
+        };
+        forward::request(out, &head, &origin)?;
+        from_client.consume(end);
+        Ok(Understood::Request(asked, line))
+    }
+
+    /// Has a request served. `None`: the connection persists.
+    fn serve_request(&mut self, ready: Ready) -> Option<Step> {
+        let Ready { asked, line, begun } = ready;
+        let queued = std::mem::take(&mut self.queued);
+        let mut record = Record { waits: Waits { queued, ..Waits::default() }, ..Record::default() };
+        let fate = exchange::run(&mut self.client, self.desk, self.house, &asked, &mut record);
+        if let BodyPlan::InHand(length) = asked.body {
+            self.desk.from_client.consume(length);
+        }
+        let fate = match fate {
+            Fate::Answer(failure) => self.answer(failure, &asked, &mut record),
+            fate => fate,
+        };
+        self.note(line, record, begun);
+        match fate {
+            Fate::Persist => None,
+            Fate::Close if self.desk.from_client.is_empty() => Some(Step::Close),
+            // Pipelined behind the last request: unread bytes would turn the close into a reset.
+            Fate::Close | Fate::Linger | Fate::Answer(_) => Some(Step::Linger),
+            Fate::Reset => Some(Step::Reset),
+        }
+    }
+
+    /// Answers a request of which no response was begun. The connection persists if the request was read to its end.
+    fn answer(&mut self, failure: Failure, asked: &Asked, record: &mut Record) -> Fate {
+        record.failure = Some(failure);
+        if failure == Failure::ClientGone {
+            return Fate::Close;
+        }
+        let is_read = matches!(asked.body, BodyPlan::InHand(_)) && failure.blame() != Blame::Client;
+        let persists = is_read && asked.persistence == Persistence::Persist && self.house.stop.is_running();
+        let persistence = if persists { Persistence::Persist } else { Persistence::Close };
+        let named =
+            record.tried.last().filter(|_| self.house.config.reveal_backends).map(ToString::to_string);
+        reply::failed(&mut self.desk.response, failure, Some(asked.method), persistence, named.as_deref());
+        record.status = Some(failure.status());
+        if !say(&mut self.client, &self.desk.response) {
+            return Fate::Close;
+        }
+        match (persists, is_read) {
+            (true, _) => Fate::Persist,
+            (false, true) => Fate::Close,
+            (false, false) => Fate::Linger,
+        }
+    }
+
+    /// Answers what was never a request that could be sent on, and ends the connection: where the next request
+    /// begins, nobody knows.
+    fn refuse(&mut self, failure: Failure, begun: Instant) -> Step {
+        reply::failed(&mut self.desk.response, failure, None, Persistence::Close, None);
+        let said = say(&mut self.client, &self.desk.response);
+        let bytes = self.desk.from_client.filled();
+        let line = Line { request: head::first_line(bytes).to_vec(), ..Line::default() };
+        let status = said.then_some(failure.status());
+        self.note(line, Record { status, failure: Some(failure), ..Record::default() }, begun);
+        if said { Step::Linger } else { Step::Close }
+    }
+
+    /// `OPTIONS` with `Max-Forwards: 0` asks ronde itself, and takes no turn in the round (RFC 9110 §7.6.2).
+    fn answer_options(&mut self, persistence: Persistence, line: Line, begun: Instant) -> Result<(), Step> {
+        let failure = (self.house.backends.count() == 0).then_some(Failure::NoBackend);
+        match failure {
+            Some(failure) => {
+                reply::failed(&mut self.desk.response, failure, Some(Method::Options), persistence, None);
+            }
+            None => reply::options(&mut self.desk.response, persistence),
+        }
+        let said = say(&mut self.client, &self.desk.response);
+        let status = Some(failure.map_or(200, Failure::status));
+        self.note(line, Record { status, failure, ..Record::default() }, begun);
+        if said && persistence == Persistence::Persist { Ok(()) } else { Err(Step::Close) }
+    }
+
+    fn note(&self, line: Line, mut record: Record, begun: Instant) {
+        self.house.counters.count(record.failure);
+        if self.house.journal.wants_access() {
+            record.waits.total = begun.elapsed();
+            self.house.journal.access(access(&self.client, line, record));
+        }
+    }
+}
+
+enum Understood {
+    Request(Asked, Line),
+    Options(Persistence, Line),
+    Partial(Until),
+}
+
+/// What the fields of a request ask of ronde itself.
+fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
+    let framing = framing::of_request(head.version, head.fields)?;
+    if forward::is_loop(head.fields, via) {
+        return Err(Failure::Loop);
+    }
+    // An expectation in HTTP/1.0 is ignored (RFC 9110 §10.1.1).
+    let is_known = |expectation: &[u8]| expectation.eq_ignore_ascii_case(b"100-continue");
+    if head.version == Version::Http11 && !head.fields.members("expect").all(is_known) {
+        return Err(Failure::Expectation);
+    }
+    let persists = framing::persists(head.version, head.fields);
+    Ok(Asked {
+        method: head.method,
+        version: head.version,
+        framing,
+        persistence: if persists { Persistence::Persist } else { Persistence::Close },
+        upgrade: forward::upgrade(head, framing),
+        body: BodyPlan::Streams,
+    })
+}
+
+impl Line {
+    fn of(head: &Request<'_>) -> Self {
+        let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        let first = |name| head.fields.lines(name).next().unwrap_or_default().to_vec();
+        Self {
+            request: [head.token, " ", head.raw_target, " ", version].concat().into_bytes(),
+            referer: first("referer"),
+            user_agent: first("user-agent"),
+        }
+    }
+}
+
+fn access(client: &Client, line: Line, record: Record) -> Access {
+    let Line { request, referer, user_agent } = line;
+    let Record { status, bytes, backend, tried, waits, failure } = record;
+    Access {
+        client: client.ip(),
+        request,
+        referer,
+        user_agent,
+        status,
+        bytes,
+        backend,
+        tried,
+        waits,
+        failure,
+    }
+}
+
+fn is_for_us(head: &Request<'_>) -> bool {
+    head.method == Method::Options
+        && head.target == Target::Asterisk
+        && head.fields.sole("max-forwards").is_ok_and(|value| value == Some(b"0"))
+}
+
+/// Sends ronde's own words, which nearly always fit into the socket at once.
+fn say(client: &mut Client, mut words: &[u8]) -> bool {
+    let deadline = Instant::now() + SAYING;
+    while !words.is_empty() {
+        match client.conn.send(&[IoSlice::new(words)], GLANCE) {
+            Ok(Departed::Bytes(count)) => words = &words[count..],
+            Ok(Departed::Nothing) if Instant::now() < deadline => {}
+            Ok(Departed::Nothing) | Err(_) => return false,
+        }
+    }
+    true
+}

@@ -1,0 +1,389 @@
+//! Where connections wait that have nothing for a worker to do.
+//!
+//! The problem: a fixed pool of blocking workers dies of whoever holds a worker without using it. An idle
+//! keep-alive client, a head that comes byte by byte, a slow small body, a client that got its error and stays:
+//! none of these needs a thread. They wait here, all in one thread, in one epoll, and cost a descriptor and a few
+//! hundred bytes each; they come out when there is something to do.
+//!
+//! A connection that is parked says what it waits for ([`Until`]); the waiter collects bytes until then, or until
+//! its time is up. It knows no HTTP: whether a message is complete is a function over bytes that came with the
+//! parking. Varnish's waiter is the model, with one addition: that one hands every byte to a worker, and so a
+//! client that drips its head wakes a worker at each drop.
+//!
+//! Not here: what happens next (`session`), and who does it (`seats`).
+
+mod roster;
+
+use crate::bell::Bell;
+use crate::client::{Client, Registration};
+use crate::conn::Arrived;
+use crate::stop::{Phase, Stop};
+use roster::{Key, Roster};
+use rustix::event::{Timespec, epoll};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bytes taken from one connection before the next has its turn.
+const MOUTHFUL: usize = 16 * 1024;
+
+/// Events taken from the kernel in one call. More only makes the first of them wait for the last.
+const EVENTS: usize = 128;
+
+/// Collecting a slow body is not judged by its rate before this: Apache's mod_reqtimeout gives 20 s as well.
+pub const GRACE: Duration = Duration::from_secs(20);
+
+/// What a parked connection waits for. Each kind has a queue of its own, since all of one kind wait equally long.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// Anything at all. When its time is up, it is closed without a word.
+    Readable,
+    /// `enough(bytes, from)` is true of what was collected, of which it has seen the first `from` bytes before; or
+    /// there are `at_most` bytes. Its time is one for the whole: dripping does not prolong it.
+    Enough { enough: fn(&[u8], usize) -> bool, at_most: usize },
+    /// So many bytes are there. Its time begins again with each of them, but they must keep a minimum rate.
+    Length(usize),
+    /// The peer closes. Until then what it sends is thrown away, `at_most` bytes of it.
+    Closed { at_most: usize },
+}
+
+/// Why a connection comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// What it waited for is there, or will never be: the connection ended.
+    Ready,
+    /// Its time was up.
+    Expired,
+    /// It was too slow.
+    Slow,
+    /// The memory for collected bytes is used up, and it was the oldest.
+    Crowded,
+}
+
+/// How long each kind may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub idle: Duration,
+    pub total: Duration,
+    pub pause: Duration,
+    pub farewell: Duration,
+    /// Bytes a second, after [`GRACE`]; zero for any.
+    pub min_rate: u64,
+    /// All collected bytes together.
+    pub budget: usize,
+}
+
+/// The waiting room. [`Waiter::run`] is its thread; everybody else parks and leaves.
+pub struct Waiter {
+    epoll: OwnedFd,
+    bell: Bell,
+    limits: Limits,
+    room: Mutex<Room>,
+    closing: AtomicBool,
+}
+
+struct Room {
+    roster: Roster<Parked, 4>,
+    collected: usize,
+    /// When the thread will wake by itself: an earlier deadline has to wake it.
+    wakes_at: Option<Instant>,
+    draining: bool,
+}
+
+struct Parked {
+    /// Taken out while the thread reads from it, so that no lock is held meanwhile.
+    client: Option<Client>,
+    until: Until,
+    since: Instant,
+    discarded: usize,
+}
+
+/// The one key that is no connection.
+const BELL: u64 = u64::MAX;
+
+impl Waiter {
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn new(limits: Limits) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let bell = Bell::new()?;
+        epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
+        let room = Room { roster: Roster::new(), collected: 0, wakes_at: None, draining: false };
+        Ok(Self { epoll, bell, limits, room: Mutex::new(room), closing: AtomicBool::new(false) })
+    }
+
+    /// Parks a connection. What was read from it stands in `client.carried`.
+    pub fn park(&self, client: Client, until: Until) {
+        let now = Instant::now();
+        let deadline = now + self.patience(until);
+        let mut room = self.room();
+        if room.draining && !matches!(until, Until::Closed { .. }) {
+            return;
+        }
+        room.collected += client.carried.len();
+        let parked = Parked { client: Some(client), until, since: now, discarded: 0 };
+        let Ok(key) = room.roster.enter(until.queue(), deadline, parked) else { return };
+        // epoll_ctl under a lock: it waits for no peer, and outside the lock the event could come, and the socket
+        // be closed and its number given to another, before this call names it.
+        self.arm(&mut room, key);
+        let is_earlier = room.wakes_at.is_none_or(|wakes_at| deadline < wakes_at);
+        drop(room);
+        if is_earlier {
+            self.bell.ring();
+        }
+    }
+
+    /// Closes the connection that has been idle for the longest, to make room for another.
+    pub fn evict(&self) -> bool {
+        let mut room = self.room();
+        let longest = room.roster.first(Until::Readable.queue());
+        let evicted = longest.and_then(|(key, _)| room.leave(key));
+        drop(room);
+        evicted.is_some()
+    }
+
+    /// Serves the room until [`Waiter::close`] was called and nobody is left in it, or the stop is over.
+    pub fn run(&self, stop: &Stop, mut hand_over: impl FnMut(Client, Woken)) {
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut mouthful = vec![0; MOUTHFUL];
+        let mut out = Vec::new();
+        while !stop.is_over() {
+            if stop.phase() == Phase::Draining {
+                self.drain();
+            }
+            if self.closing.load(Ordering::Acquire) && self.room().roster.is_empty() {
+                return;
+            }
+            events.clear();
+            let timeout = self.until_next_deadline();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    log::error!("the waiter cannot wait: {error}");
+                    return;
+                }
+            }
+            let collecting = self.sort(&events, &mut out);
+            for key in collecting {
+                self.collect(key, &mut mouthful, &mut out);
+            }
+            self.expire(&mut out);
+            for (client, woken) in out.drain(..) {
+                hand_over(client, woken);
+            }
+        }
+    }
+
+    /// Ends [`Waiter::run`] as soon as the room is empty.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Has [`Waiter::run`] look at the stop.
+    pub fn wake(&self) {
+        self.bell.ring();
+    }
+
+    /// A panic in another thread leaves the room as it was: every change to it is complete before anything that
+    /// could panic.
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn patience(&self, until: Until) -> Duration {
+        match until {
+            Until::Readable => self.limits.idle,
+            Until::Enough { .. } => self.limits.total,
+            Until::Length(_) => self.limits.pause,
+            Until::Closed { .. } => self.limits.farewell,
+        }
+    }
+
+    /// Has epoll tell us once. A client that cannot be waited for is let go.
+    fn arm(&self, room: &mut Room, key: Key) {
+        let Some(Parked { client: Some(client), .. }) = room.roster.get_mut(key) else { return };
+        let data = epoll::EventData::new_u64(key.to_bits());
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT;
+        let armed = match client.registration {
+            Registration::Known => epoll::modify(&self.epoll, client.conn.as_fd(), data, flags),
+            Registration::Unknown => epoll::add(&self.epoll, client.conn.as_fd(), data, flags),
+        };
+        client.registration = Registration::Known;
+        if let Err(error) = armed {
+            log::error!("{} cannot be waited for and is closed: {error}", client.address);
+            room.leave(key);
+        }
+    }
+
+    fn until_next_deadline(&self) -> Option<Timespec> {
+        let mut room = self.room();
+        room.wakes_at = room.roster.next_deadline();
+        let left = room.wakes_at?.saturating_duration_since(Instant::now());
+        // Never a moment too early, which would be a turn for nothing.
+        Timespec::try_from(left + Duration::from_millis(1)).ok()
+    }
+
+    /// Takes out those who only waited for anything to happen; returns the keys of those who collect.
+    fn sort(&self, events: &[epoll::Event], out: &mut Vec<(Client, Woken)>) -> Vec<Key> {
+        let mut collecting = Vec::new();
+        let mut room = self.room();
+        for event in events {
+            let data = event.data;
+            if data.u64() == BELL {
+                self.bell.hush();
+                continue;
+            }
+            let key = Key::from_bits(data.u64());
+            match room.roster.get_mut(key).map(|parked| parked.until) {
+                Some(Until::Readable) => out.extend(room.leave(key).map(|client| (client, Woken::Ready))),
+                Some(_) => collecting.push(key),
+                None => {}
+            }
+        }
+        collecting
+    }
+
+    /// Reads what is there, once, and decides. No lock is held while it reads.
+    fn collect(&self, key: Key, mouthful: &mut [u8], out: &mut Vec<(Client, Woken)>) {
+        let mut room = self.room();
+        let Some(parked) = room.roster.get_mut(key) else { return };
+        let Some(mut client) = parked.client.take() else { return };
+        let (until, since, discarded) = (parked.until, parked.since, parked.discarded);
+        drop(room);
+
+        let before = client.carried.len();
+        let limit = until.limit().saturating_sub(before.max(discarded)).min(mouthful.len());
+        let arrived = client.conn.receive_now(&mut mouthful[..limit]);
+        let verdict = match (until, arrived) {
+            (_, Ok(Arrived::Nothing)) => Verdict::Wait,
+            (Until::Closed { .. }, Ok(Arrived::Bytes(count))) if discarded + count < until.limit() => {
+                Verdict::Discarded(count)
+            }
+            (Until::Closed { .. }, _) | (_, Err(_)) => Verdict::Leave,
+            (_, Ok(Arrived::End)) => Verdict::Out(Woken::Ready),
+            (_, Ok(Arrived::Bytes(count))) => {
+                client.carried.extend_from_slice(&mouthful[..count]);
+                self.judge(until, since, &client.carried, before)
+            }
+        };
+
+        let mut room = self.room();
+        room.collected += client.carried.len() - before;
+        let Some(parked) = room.roster.get_mut(key) else { return };
+        parked.client = Some(client);
+        match verdict {
+            Verdict::Leave => drop(room.leave(key)),
+            Verdict::Out(woken) => out.extend(room.leave(key).map(|client| (client, woken))),
+            Verdict::Discarded(count) => {
+                parked.discarded += count;
+                self.arm(&mut room, key);
+            }
+            Verdict::Wait => self.arm(&mut room, key),
+            Verdict::Renew => {
+                room.roster.renew(key, Instant::now() + self.limits.pause);
+                self.arm(&mut room, key);
+            }
+        }
+    }
+
+    fn judge(&self, until: Until, since: Instant, bytes: &[u8], seen: usize) -> Verdict {
+        let is_enough = match until {
+            Until::Enough { enough, .. } => enough(bytes, seen),
+            Until::Readable | Until::Length(_) | Until::Closed { .. } => false,
+        };
+        if is_enough || bytes.len() >= until.limit() {
+            return Verdict::Out(Woken::Ready);
+        }
+        let Until::Length(_) = until else { return Verdict::Wait };
+        let elapsed = since.elapsed();
+        if elapsed > GRACE
+            && (bytes.len() as u128) < u128::from(self.limits.min_rate) * elapsed.as_millis() / 1000
+        {
+            return Verdict::Out(Woken::Slow);
+        }
+        Verdict::Renew
+    }
+
+    /// Lets those go whose time is up, and the oldest of those who collect when they are too many.
+    fn expire(&self, out: &mut Vec<(Client, Woken)>) {
+        let now = Instant::now();
+        let mut closed = Vec::new();
+        let mut room = self.room();
+        for queue in 0..4 {
+            while let Some((key, deadline)) = room.roster.first(queue) {
+                if deadline > now {
+                    break;
+                }
+                let is_silent = queue == Until::Readable.queue() || queue == CLOSED;
+                match room.leave(key) {
+                    Some(client) if is_silent => closed.push(client),
+                    client => out.extend(client.map(|client| (client, Woken::Expired))),
+                }
+            }
+        }
+        while room.collected > self.limits.budget {
+            let oldest = room.roster.first(LENGTH).or_else(|| room.roster.first(ENOUGH));
+            let Some((key, _)) = oldest else { break };
+            out.extend(room.leave(key).map(|client| (client, Woken::Crowded)));
+        }
+        // Closing is a system call: not under the lock.
+        drop(room);
+    }
+
+    /// Closes everybody but those who are leaving anyway; who comes later is closed at once.
+    fn drain(&self) {
+        let mut closed = Vec::new();
+        let mut room = self.room();
+        room.draining = true;
+        for queue in [READABLE, ENOUGH, LENGTH] {
+            while let Some((key, _)) = room.roster.first(queue) {
+                closed.extend(room.leave(key));
+            }
+        }
+        drop(room);
+    }
+}
+
+enum Verdict {
+    Wait,
+    Renew,
+    Discarded(usize),
+    Out(Woken),
+    Leave,
+}
+
+const READABLE: usize = 0;
+const ENOUGH: usize = 1;
+const LENGTH: usize = 2;
+const CLOSED: usize = 3;
+
+impl Until {
+    fn queue(&self) -> usize {
+        match self {
+            Self::Readable => READABLE,
+            Self::Enough { .. } => ENOUGH,
+            Self::Length(_) => LENGTH,
+            Self::Closed { .. } => CLOSED,
+        }
+    }
+
+    /// The most that is ever read from the connection.
+    fn limit(&self) -> usize {
+        match *self {
+            Self::Readable => 0,
+            Self::Enough { at_most, .. } | Self::Closed { at_most } => at_most,
+            Self::Length(length) => length,
+        }
+    }
+}
+
+impl Room {
+    fn leave(&mut self, key: Key) -> Option<Client> {
+        let client = self.roster.leave(key)?.client;
+        self.collected -= client.as_ref().map_or(0, |client| client.carried.len());
+        client
+    }
+}
