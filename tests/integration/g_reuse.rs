@@ -1,6 +1,6 @@
 //! Kept connections that go stale, and what may be sent twice: a GET is never lost, a POST never doubled.
 
-use crate::harness::{Backend, GET, Origin, Proxy, Wire, each_row, ok, stage};
+use crate::harness::{Backend, GET, Origin, Proxy, Wire, each_row, ok, ronde_only, stage};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -95,6 +95,7 @@ fn on_a_fresh_connection_that_is_closed_unanswered_the_other_backend_gets_an_ide
 
 #[test]
 fn after_a_timeout_nothing_is_sent_again() {
+    ronde_only!();
     let (silent, other) = (Origin::start(), Backend::named("other"));
     let proxy = Proxy::with("--response-timeout 300ms", &[silent.address, other.address]);
     let mut client = proxy.connect();
@@ -106,6 +107,7 @@ fn after_a_timeout_nothing_is_sent_again() {
 
 #[test]
 fn after_the_first_byte_of_a_response_nothing_is_sent_again() {
+    ronde_only!();
     let (half, other) = (Origin::start(), Backend::named("other"));
     each_row(&["H", "HTTP/1.1 200 OK\r\nContent-Le"], |part| {
         let proxy = Proxy::with("--max-fails 0", &[half.address, other.address]);

@@ -154,6 +154,7 @@ frontend clients
   bind {address}
   http-request set-header X-Forwarded-Proto http
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  http-request disable-l7-retry unless METH_GET
 {denied}  default_backend backends
 backend backends
   balance roundrobin
