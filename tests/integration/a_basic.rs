@@ -59,7 +59,7 @@ fn bodies_with_a_length_pass_both_ways() {
     each_row(&[0, 1, 1000, 70_000, 1_000_000], |&size| {
         let body = "x".repeat(size);
         let mut client = proxy.connect();
-        let mut sender = Wire::over(client.stream().try_clone().unwrap());
+        let mut sender = client.twin();
         let head =
             format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n");
         let sent = std::thread::spawn({

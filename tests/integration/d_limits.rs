@@ -102,7 +102,7 @@ fn a_refused_client_that_never_stops_is_let_go() {
 
 /// Sends a byte every 20 ms until the connection breaks.
 fn dribble(client: &Wire, bytes: &'static [u8]) -> thread::JoinHandle<()> {
-    let mut sender = Wire::over(client.stream().try_clone().unwrap());
+    let mut sender = client.twin();
     thread::spawn(move || {
         for byte in bytes.iter().cycle() {
             if sender.try_send([*byte]).is_err() {

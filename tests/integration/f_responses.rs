@@ -304,7 +304,7 @@ fn an_upload_and_its_answer_flow_at_once() {
             backend.send(part);
         }
     });
-    let mut sender = Wire::over(client.stream().try_clone().unwrap());
+    let mut sender = client.twin();
     let upload = thread::spawn(move || sender.send(vec![b'x'; SIZE]));
     client.response_head();
     client.discard(SIZE as u64);

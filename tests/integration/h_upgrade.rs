@@ -104,8 +104,7 @@ fn a_tunnel_that_is_full_both_ways_does_not_deadlock() {
     let ends = [client, backend];
     thread::scope(|scope| {
         for wire in &ends {
-            let clone = || Wire::over(wire.stream().try_clone().unwrap());
-            let (mut sender, mut receiver) = (clone(), clone());
+            let (mut sender, mut receiver) = (wire.twin(), wire.twin());
             scope.spawn(move || sender.send(vec![b'x'; SIZE]));
             scope.spawn(move || receiver.discard(SIZE as u64));
         }
