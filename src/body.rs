@@ -74,6 +74,8 @@ pub enum Malformed {
     Trailer,
     /// The connection ended before the body.
     Incomplete,
+    /// It is longer than it may be.
+    TooLong,
 }
 
 impl Decoder {
@@ -215,8 +217,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Feeds the pieces as a socket would, and returns data, trailers and what was left over.
-    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), Malformed> {
+    /// Data, trailers, and what was left over.
+    type Found = (Vec<u8>, Vec<u8>, Vec<u8>);
+
+    /// Feeds the pieces as a socket would.
+    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Found, Malformed> {
         let mut decoder = Decoder::new(framing);
         let (mut buffer, mut data, mut trailers) = (vec![], vec![], vec![]);
         for piece in pieces {

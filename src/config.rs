@@ -275,7 +275,7 @@ settings! {
         "--max-body" "SIZE", default "unlimited" ["0" to "1024t"], Shown
             => max_body: Option<u64> = Maybe(size);
 
-        /// bytes a second a client must send or take; 0: off
+        /// bytes a second an upload must bring; 0: off
         /// A bad radio link carries more; a client that trickles a byte at a time, to hold a place, does not.
         "--min-rate" "SIZE", default "500" ["0" to "1g"], Shown
             => min_rate: u64 = One(size);

@@ -319,11 +319,8 @@ mod tests {
         let (mut conn, peer) = pair();
         let bytes = vec![7; 1 << 20];
         let mut sent = 0;
-        loop {
-            match conn.send(&[IoSlice::new(&bytes)], GLANCE).unwrap() {
-                Departed::Bytes(count) => sent += count,
-                Departed::Nothing => break,
-            }
+        while let Departed::Bytes(count) = conn.send(&[IoSlice::new(&bytes)], GLANCE).unwrap() {
+            sent += count;
         }
         drop(conn);
         let received = std::io::copy(&mut peer.take(u64::MAX), &mut std::io::sink()).unwrap();

@@ -65,6 +65,17 @@ fn is_tunnelled(protocol: &[u8]) -> bool {
     !protocol.eq_ignore_ascii_case(b"h2c") && !protocol.eq_ignore_ascii_case(b"h2")
 }
 
+/// Whether a 101 switches to what `asked`, the request head as it went on, asks for: nothing else may be switched to
+/// (RFC 9110 §7.8).
+pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
+    let mut lines = head::Lines::new();
+    let Ok(asked) = head::request(asked, &mut lines) else { return false };
+    let mut protocols = switch.fields.members("upgrade").peekable();
+    protocols.peek().is_some()
+        && protocols
+            .all(|protocol| asked.fields.members("upgrade").any(|asked| asked.eq_ignore_ascii_case(protocol)))
+}
+
 /// Whether a `Via` line says that this very ronde has seen the message before.
 pub fn is_loop(fields: Fields<'_>, via: &str) -> bool {
     fields.members("via").any(|member| {

@@ -224,9 +224,12 @@ pub fn response<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Respons
     Ok(Response { status, reason, version, fields })
 }
 
-/// What is too large about a request head: its first line or the rest.
-pub fn too_large(bytes: &[u8]) -> Failure {
-    if first_line(bytes).len() > MAX_TARGET { Failure::TargetTooLong } else { Failure::HeadTooLarge }
+/// What is too large about a request head that is longer than `max_head`: its first line alone, or the whole.
+pub fn too_large(bytes: &[u8], max_head: usize) -> Failure {
+    match first_line(bytes).len() {
+        length if length > MAX_TARGET.min(max_head.saturating_sub(4)) => Failure::TargetTooLong,
+        _ => Failure::HeadTooLarge,
+    }
 }
 
 /// The request line, as far as it came, without its end.

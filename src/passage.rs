@@ -35,6 +35,7 @@ pub struct Passage {
     sent: usize,
     state: State,
     moved: u64,
+    most: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,7 @@ impl Passage {
             sent: 0,
             state: State::Hungry,
             moved: 0,
+            most: u64::MAX,
         };
         if passage.decoder.is_over() {
             passage.end();
@@ -71,10 +73,15 @@ impl Passage {
         passage
     }
 
-    /// Takes what was read: all of `bytes`, of which [`Passage::consumed`] may be dropped once it was sent.
+    /// The same, for a body that may not be longer than this.
+    pub fn at_most(self, most: Option<u64>) -> Self {
+        Self { most: most.unwrap_or(u64::MAX), ..self }
+    }
+
+    /// Takes what was read, all of `bytes`; [`Passage::sent`] says later how many of them are done with.
     ///
     /// # Errors
-    /// See [`Decoder::decode`].
+    /// See [`Decoder::decode`]; [`Malformed::TooLong`] before a byte too many is passed on.
     pub fn load(&mut self, bytes: &mut [u8]) -> Result<(), Malformed> {
         debug_assert!(self.state != State::Loaded);
         if self.state == State::Last || bytes.is_empty() {
@@ -82,6 +89,9 @@ impl Passage {
         }
         let decoded = self.decoder.decode(bytes)?;
         self.moved += decoded.data.len() as u64;
+        if self.moved > self.most {
+            return Err(Malformed::TooLong);
+        }
         self.consumed = decoded.consumed;
         self.data = decoded.data;
         self.state = State::Loaded;

@@ -227,6 +227,9 @@ pub fn one_way(
         let slice = patience.slice();
         match way.fill(|room| source.receive(room, slice)).map_err(&broken)? {
             Arrived::Bytes(_) | Arrived::End => patience.progressed(),
+            Arrived::Nothing if sink.is_gone() => {
+                return Err(broken(Broken::Sink(io::ErrorKind::ConnectionReset.into())));
+            }
             Arrived::Nothing => patience.waited(slice, starved)?,
         }
     }

@@ -14,7 +14,7 @@ use std::io::Write;
 /// Seconds after which a client may try again. One second is what an overload lasts at most: `--queue-timeout`.
 const RETRY_AFTER: u32 = 1;
 
-/// Writes the answer to a request that failed.
+/// Writes the answer to a request that failed; returns the length of its body.
 ///
 /// `asked` is the method where it is known: HEAD gets no body (RFC 9110 §9.3.2). `backend` names the backend in
 /// `Proxy-Status`, only where the admin wants it named (`--reveal-backends`).
@@ -24,7 +24,7 @@ pub fn failed(
     asked: Option<Method>,
     persistence: Persistence,
     backend: Option<&str>,
-) {
+) -> u64 {
     let status = failure.status();
     let body = format!("{status} {}: {failure}\n", reason(status));
     out.clear();
@@ -41,9 +41,11 @@ pub fn failed(
         out.extend_from_slice(b"Connection: close\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    if asked != Some(Method::Head) {
-        out.extend_from_slice(body.as_bytes());
+    if asked == Some(Method::Head) {
+        return 0;
     }
+    out.extend_from_slice(body.as_bytes());
+    body.len() as u64
 }
 
 /// Writes the answer to `OPTIONS` with `Max-Forwards: 0`, which asks ronde itself (RFC 9110 §7.6.2).

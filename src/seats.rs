@@ -102,6 +102,7 @@ impl Seats {
     ///
     /// # Errors
     /// The connection comes back when `--queue` of them wait already.
+    #[expect(clippy::result_large_err, reason = "the connection is moved either way, once")]
     pub fn offer(&self, ready: Ready) -> Result<(), Ready> {
         self.sender.try_send(ready).map_err(|error| match error {
             TrySendError::Full(ready) | TrySendError::Disconnected(ready) => ready,

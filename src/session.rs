@@ -77,13 +77,13 @@ pub fn serve(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk
 
 /// Refuses a connection that waited too long for a worker, without reading what it asks.
 pub fn turn_away(client: &mut Client, failure: Failure, queued: Duration, desk: &mut Desk, house: &House) {
-    reply::failed(&mut desk.response, failure, None, Persistence::Close, None);
+    let bytes = reply::failed(&mut desk.response, failure, None, Persistence::Close, None);
     say(client, &desk.response);
     house.counters.count(Some(failure));
     if house.journal.wants_access() {
         let waits = Waits { queued, ..Waits::default() };
-        let record =
-            Record { status: Some(failure.status()), waits, failure: Some(failure), ..Record::default() };
+        let status = Some(failure.status());
+        let record = Record { status, bytes, waits, failure: Some(failure), ..Record::default() };
         house.journal.access(access(client, Line::default(), record));
     }
 }
@@ -148,6 +148,10 @@ impl Session<'_> {
                     Ok(Understood::Options(persistence, line)) => {
                         self.answer_options(persistence, line, begun)?
                     }
+                    // Bytes that keep coming must not keep the worker: its glance is for the whole message.
+                    Ok(Understood::Partial(until)) if begun.elapsed() >= GLANCE => {
+                        return Err(Step::Park(until));
+                    }
                     Ok(Understood::Partial(until)) => self.read_more(until)?,
                     Err(failure) => return Err(self.refuse(failure, begun)),
                 }
@@ -198,7 +202,7 @@ impl Session<'_> {
                 let until = Until::Enough { enough: head::is_worth_a_look, at_most: max_head };
                 return Ok(Understood::Partial(until));
             }
-            Scan::Complete { .. } | Scan::Partial => return Err(head::too_large(bytes)),
+            Scan::Complete { .. } | Scan::Partial => return Err(head::too_large(bytes, max_head)),
         };
         let mut lines = Lines::new();
         let head = head::request(&bytes[start..end], &mut lines)?;
@@ -269,7 +273,13 @@ impl Session<'_> {
         let persistence = if persists { Persistence::Persist } else { Persistence::Close };
         let named =
             record.tried.last().filter(|_| self.house.config.reveal_backends).map(ToString::to_string);
-        reply::failed(&mut self.desk.response, failure, Some(asked.method), persistence, named.as_deref());
+        record.bytes = reply::failed(
+            &mut self.desk.response,
+            failure,
+            Some(asked.method),
+            persistence,
+            named.as_deref(),
+        );
         record.status = Some(failure.status());
         if !say(&mut self.client, &self.desk.response) {
             return Fate::Close;
@@ -284,12 +294,12 @@ impl Session<'_> {
     /// Answers what was never a request that could be sent on, and ends the connection: where the next request
     /// begins, nobody knows.
     fn refuse(&mut self, failure: Failure, begun: Instant) -> Step {
-        reply::failed(&mut self.desk.response, failure, None, Persistence::Close, None);
+        let sent = reply::failed(&mut self.desk.response, failure, None, Persistence::Close, None);
         let said = say(&mut self.client, &self.desk.response);
-        let bytes = self.desk.from_client.filled();
-        let line = Line { request: head::first_line(bytes).to_vec(), ..Line::default() };
-        let status = said.then_some(failure.status());
-        self.note(line, Record { status, failure: Some(failure), ..Record::default() }, begun);
+        let request = head::first_line(self.desk.from_client.filled()).to_vec();
+        let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
+        let record = Record { status, bytes, failure: Some(failure), ..Record::default() };
+        self.note(Line { request, ..Line::default() }, record, begun);
         if said { Step::Linger } else { Step::Close }
     }
 

@@ -32,8 +32,8 @@ const MOUTHFUL: usize = 16 * 1024;
 /// Events taken from the kernel in one call. More only makes the first of them wait for the last.
 const EVENTS: usize = 128;
 
-/// Collecting a slow body is not judged by its rate before this: Apache's mod_reqtimeout gives 20 s as well.
-pub const GRACE: Duration = Duration::from_secs(20);
+/// A slow body is not judged by its rate before this: the first packets of a bad connection may take seconds.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// What a parked connection waits for. Each kind has a queue of its own, since all of one kind wait equally long.
 #[derive(Clone, Copy, Debug)]

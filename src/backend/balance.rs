@@ -55,14 +55,13 @@ impl<T> Round<T> {
     /// The next turn, of those who can take one.
     pub fn next(&mut self, can_take: impl Fn(&T) -> bool) -> Option<&T> {
         let now = self.now;
+        for member in &mut self.members {
+            // Turns that it could not take, a while ago, are gone.
+            let step = step(member.weight);
+            member.next += now.saturating_sub(member.next).div_ceil(step) * step;
+        }
         let candidates = self.members.iter_mut().filter(|member| can_take(&member.value));
         let chosen = candidates
-            .map(|member| {
-                let step = step(member.weight);
-                // It could not take its turns for a while: they are gone.
-                member.next += now.saturating_sub(member.next).div_ceil(step) * step;
-                member
-            })
             // Of two at the same moment the heavier is first, because it has to be on its way again sooner.
             .min_by_key(|member| (member.next, Reverse(member.weight)))?;
         self.now = chosen.next;

@@ -1,0 +1,267 @@
+//! The conversation with one backend: the request goes out, the head of the response comes in.
+//!
+//! The problem: neither side waits for the other to finish. A client may still be sending its body when the backend
+//! answers; a backend may say `100 Continue` or `103 Early Hints` first, or close a kept connection without a word,
+//! or say nothing for a minute while the client goes away. Each of these is an event in one loop here, and the loop
+//! ends with a final response or with why there is none.
+//!
+//! Not here: which backend, and what to do when it did not answer (`exchange`).
+
+use super::{BodyPlan, Exchange, Fate, Missed, Response};
+use crate::backend::Turn;
+use crate::body::Malformed;
+use crate::conn::{Arrived, Conn, Departed, SLICE};
+use crate::failure::Failure;
+use crate::forward::{self, Delivery, Persistence};
+use crate::framing::{self, Framing};
+use crate::head::{self, Lines, Scan, Version};
+use crate::house::Desk;
+use crate::relay::{self, Broken, Ends, Snapped, Stirred, Way};
+use crate::waiter::GRACE;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+/// Interim responses to one request. Each is a write to the client that the backend does not pay for.
+const MAX_INTERIM: u32 = 32;
+
+/// What `take_head` found.
+enum Head {
+    Interim,
+    Final(Response),
+}
+
+impl Exchange<'_> {
+    /// Sends the request and waits for the head of the final response. What a client streams passes through
+    /// meanwhile, and the backend may answer at any moment of it.
+    pub(super) fn converse(&mut self, mut conn: Conn, turn: &Turn) -> Result<(Response, Conn), Missed> {
+        self.desk.from_backend.clear();
+        if let BodyPlan::InHand(length) = self.asked.body {
+            self.send_request(&mut conn, length)?;
+        }
+        let mut sent = Instant::now();
+        let mut interims = 0;
+        loop {
+            let arrived = if self.is_uploading() {
+                let answered = self.stream_request(&conn)?;
+                sent = Instant::now();
+                if answered { conn.receive_now(self.desk.from_backend.room()) } else { Ok(Arrived::Nothing) }
+            } else {
+                conn.receive(self.desk.from_backend.room(), SLICE)
+            };
+            let has_spoken = interims > 0 || !self.desk.from_backend.is_empty();
+            match arrived {
+                Ok(Arrived::Bytes(count)) => self.desk.from_backend.grew(count),
+                Ok(Arrived::Nothing) => self.look_around()?,
+                Ok(Arrived::End) | Err(_) if has_spoken => {
+                    return Err(Missed::Final(Failure::ResponseMalformed));
+                }
+                Ok(Arrived::End) => return Err(Missed::Unanswered(Failure::BackendClosed)),
+                Err(_) => return Err(Missed::Unanswered(Failure::BackendReset)),
+            }
+            while let Some(head) = self.take_head(turn).map_err(Missed::Final)? {
+                match head {
+                    Head::Final(response) => {
+                        self.record.waits.first_byte = sent.elapsed();
+                        return Ok((response, conn));
+                    }
+                    Head::Interim if interims == MAX_INTERIM => {
+                        return Err(Missed::Final(Failure::InterimFlood));
+                    }
+                    Head::Interim => {
+                        interims += 1;
+                        self.send_interim()?;
+                    }
+                }
+            }
+            if !self.is_uploading() && sent.elapsed() >= self.house.config.response_timeout {
+                return Err(Missed::Final(Failure::ResponseTimeout));
+            }
+        }
+    }
+
+    /// Sends head and body, which is in hand, in one write where the socket takes it.
+    fn send_request(&mut self, conn: &mut Conn, length: usize) -> Result<(), Missed> {
+        let Desk { request, from_client, .. } = &*self.desk;
+        let mut parts = [IoSlice::new(request), IoSlice::new(&from_client.filled()[..length])];
+        let mut parts = &mut parts[..];
+        let mut left = request.len() + length;
+        let mut silence = Duration::ZERO;
+        while left > 0 {
+            match conn.send(parts, SLICE) {
+                Ok(Departed::Bytes(count)) => {
+                    left -= count;
+                    silence = Duration::ZERO;
+                    IoSlice::advance_slices(&mut parts, count);
+                }
+                Ok(Departed::Nothing) => {
+                    silence += SLICE;
+                    if silence >= self.house.config.response_timeout {
+                        return Err(Missed::Final(Failure::SendTimeout));
+                    }
+                    self.look_around()?;
+                }
+                // It may have answered before it closed: what it said is read next, and if that is nothing, that is
+                // the failure.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_uploading(&self) -> bool {
+        self.upload.as_ref().is_some_and(|passage| !passage.is_over())
+    }
+
+    /// Passes the request's head and body through until it ends, or until the backend has something to say: then
+    /// the result is true.
+    fn stream_request(&mut self, conn: &Conn) -> Result<bool, Missed> {
+        let Some(passage) = &mut self.upload else { return Ok(false) };
+        let Desk { from_client, request, .. } = &mut *self.desk;
+        let config = &self.house.config;
+        let mut way = Way::new(passage, from_client, request)
+            .map_err(|broken| Missed::Final(upload_failure(broken)))?;
+        let ends = Ends { client: &self.client.conn, backend: conn };
+        let mut waited = Duration::ZERO;
+        self.patience.allow(config.body_timeout);
+        while !way.is_done() {
+            let (begun, for_client) = (Instant::now(), way.wants_input());
+            let spent = if for_client { Failure::BodyTimeout } else { Failure::SendTimeout };
+            match relay::stir_patiently(ends, &mut way, None, &mut self.patience, spent, |snapped| {
+                match snapped {
+                    Snapped::Up(broken) | Snapped::Down(broken) => upload_failure(broken),
+                }
+            }) {
+                // Whatever the backend has to say is read: an answer, or nothing because it is gone.
+                Ok(Stirred::Answer) | Err(Failure::BackendReset) => return Ok(true),
+                Ok(Stirred::Moved | Stirred::Silence(_)) => {}
+                Err(failure) => return Err(Missed::Final(failure)),
+            }
+            // Only the time counts in which it was the client that was waited for.
+            waited += if for_client { begun.elapsed() } else { Duration::ZERO };
+            if waited > GRACE
+                && u128::from(way.moved()) < u128::from(config.min_rate) * waited.as_millis() / 1000
+            {
+                return Err(Missed::Final(Failure::BodyTooSlow));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Between two slices of a wait for the backend: is there anybody to wait for, and is there time?
+    pub(super) fn look_around(&self) -> Result<(), Missed> {
+        if self.house.stop.is_over() {
+            return Err(Missed::Final(Failure::Cut));
+        }
+        if self.client.conn.is_gone() {
+            return Err(Missed::Final(Failure::ClientGone));
+        }
+        Ok(())
+    }
+
+    /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
+    fn take_head(&mut self, turn: &Turn) -> Result<Option<Head>, Failure> {
+        let Desk { from_backend, request: asked, response: out, .. } = &mut *self.desk;
+        let bytes = from_backend.filled();
+        let max_head = self.house.config.max_head;
+        let end = match head::scan(bytes) {
+            Scan::Complete { start: 0, end } if end <= max_head => end,
+            Scan::Complete { start: 0, .. } => return Err(Failure::ResponseHeadTooLarge),
+            Scan::Partial if !head::may_be_response(bytes) => return Err(Failure::ResponseMalformed),
+            Scan::Partial if bytes.len() > max_head || from_backend.is_full() => {
+                return Err(Failure::ResponseHeadTooLarge);
+            }
+            Scan::Partial => return Ok(None),
+            Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
+        };
+        let mut lines = Lines::new();
+        let head = head::response(&bytes[..end], &mut lines)?;
+        let framed = framing::of_response(self.asked.method, head.status, head.version, head.fields)?;
+        let is_uploading = self.upload.as_ref().is_some_and(|passage| !passage.is_over());
+        let found = match head.status {
+            101 if !forward::is_asked_for(&head, asked) => return Err(Failure::UpgradeUnasked),
+            101 => {
+                forward::switch(out, &head)?;
+                let (framing, backend_persists) = (Framing::UntilClose, false);
+                let backend = turn.backend();
+                Head::Final(Response {
+                    backend,
+                    framing,
+                    delivery: None,
+                    backend_persists,
+                    fate: Fate::Close,
+                })
+            }
+            100..=199 => {
+                forward::interim(out, &head)?;
+                Head::Interim
+            }
+            status => {
+                let delivery = Delivery::of(self.asked.version, self.asked.method, status, framed);
+                // Decided once, from both halves of the exchange.
+                let persists = self.asked.persistence == Persistence::Persist
+                    && delivery != Delivery::UntilClose
+                    && !is_uploading
+                    && self.house.stop.is_running();
+                let (persistence, fate) = match (persists, is_uploading) {
+                    (true, _) => (Persistence::Persist, Fate::Persist),
+                    (false, true) => (Persistence::Close, Fate::Linger),
+                    (false, false) => (Persistence::Close, Fate::Close),
+                };
+                if head.fields.lines("content-type").any(is_event_stream) {
+                    self.patience.step_aside()?;
+                }
+                forward::response(out, &head, self.asked.version, delivery, persistence)?;
+                let backend_persists = framing::persists(head.version, head.fields)
+                    && framed.framing != Framing::UntilClose
+                    && !is_uploading;
+                let (backend, framing, delivery) = (turn.backend(), framed.framing, Some(delivery));
+                Head::Final(Response { backend, framing, delivery, backend_persists, fate })
+            }
+        };
+        if let Head::Final(response) = &found {
+            self.record.status = Some(head.status);
+            self.record.backend = Some(response.backend.address);
+        }
+        from_backend.consume(end);
+        Ok(Some(found))
+    }
+
+    /// Sends the interim response in `desk.response` at once. An HTTP/1.0 client knows none (RFC 9110 §15.2).
+    fn send_interim(&mut self) -> Result<(), Missed> {
+        if self.asked.version == Version::Http10 {
+            return Ok(());
+        }
+        let mut sent = 0;
+        let mut silence = Duration::ZERO;
+        while sent < self.desk.response.len() {
+            match self.client.conn.send(&[IoSlice::new(&self.desk.response[sent..])], SLICE) {
+                Ok(Departed::Bytes(count)) => sent += count,
+                Ok(Departed::Nothing) => {
+                    silence += SLICE;
+                    self.look_around()?;
+                    if silence >= self.house.config.idle_timeout {
+                        return Err(Missed::Final(Failure::ClientStalled));
+                    }
+                }
+                Err(_) => return Err(Missed::Final(Failure::ClientGone)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_event_stream(content_type: &[u8]) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    content_type.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+}
+
+fn upload_failure(broken: Broken) -> Failure {
+    match broken {
+        Broken::Malformed(Malformed::Chunk) => Failure::ChunkInvalid,
+        Broken::Malformed(Malformed::Trailer) => Failure::TrailerInvalid,
+        Broken::Malformed(Malformed::Incomplete) => Failure::BodyIncomplete,
+        Broken::Malformed(Malformed::TooLong) => Failure::BodyTooLarge,
+        Broken::Source(_) => Failure::ClientGone,
+        Broken::Sink(_) => Failure::BackendReset,
+    }
+}
