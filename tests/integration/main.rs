@@ -14,3 +14,6 @@ mod f_own_answers;
 mod f_responses;
 mod g_reuse;
 mod h_upgrade;
+mod i_commands;
+mod i_lifecycle;
+mod l_volume;

@@ -16,9 +16,14 @@ pub struct Process {
 
 impl Process {
     pub fn spawn(command: &mut Command) -> Process {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::spawn_onto(Stdio::piped(), command)
+    }
+
+    /// With a standard output of the test's own, such as one that nobody reads.
+    pub fn spawn_onto(stdout: Stdio, command: &mut Command) -> Process {
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = Lines::of(child.stdout.take().expect("stdout"));
+        let stdout = child.stdout.take().map_or_else(|| Lines::of(std::io::empty()), Lines::of);
         let stderr = Lines::of(child.stderr.take().expect("stderr"));
         Process { child, stdout, stderr }
     }

@@ -33,12 +33,7 @@ impl Ronde {
 
     /// Starts it and waits until it listens.
     pub fn serve(self) -> Proxy {
-        let process = self.spawn();
-        let line = process.stderr.line_with("listening on ");
-        let (_, listed) = line.split_once("listening on ").expect("the line's addresses");
-        let parse = |word: &str| word.trim_matches(|mark| mark == ',' || mark == ';').parse().ok();
-        let addresses: Vec<SocketAddr> = listed.split_whitespace().map_while(parse).collect();
-        Proxy { address: *addresses.first().expect("an address"), addresses, process }
+        Proxy::of(self.spawn())
     }
 }
 
@@ -61,6 +56,15 @@ impl Proxy {
         }
         let backends: String = backends.iter().map(|address| format!(" {address}")).collect();
         Ronde::with(&format!("--listen 127.0.0.1:0 {flags}{backends}")).serve()
+    }
+
+    /// A ronde that is about to listen.
+    pub fn of(process: Process) -> Proxy {
+        let line = process.stderr.line_with("listening on ");
+        let (_, listed) = line.split_once("listening on ").expect("the line's addresses");
+        let parse = |word: &str| word.trim_matches([',', ';']).parse().ok();
+        let addresses: Vec<SocketAddr> = listed.split_whitespace().map_while(parse).collect();
+        Proxy { address: *addresses.first().expect("an address"), addresses, process }
     }
 
     pub fn is_a_peer() -> bool {
