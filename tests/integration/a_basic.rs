@@ -1,6 +1,6 @@
 //! What everyone expects on the first day: turns, bodies, keep-alive, and an answer whatever happens.
 
-use crate::harness::{Backend, Framing, GET, Origin, Proxy, Wire, each_row, ok, ok_chunked, stage};
+use crate::harness::{Backend, Framing, GET, Origin, Proxy, each_row, ok, ok_chunked, stage};
 use std::net::SocketAddr;
 
 #[test]

@@ -184,16 +184,17 @@ fn a_body_below_the_minimum_rate_is_ended() {
     ronde_only!();
     let backend = Backend::named("b");
     let proxy = Proxy::with("--min-rate 100k --body-timeout 10s", &[backend.address]);
-    each_row(
-        &["Content-Length: 50000", "Content-Length: 1000000", "Transfer-Encoding: chunked"],
-        |framing| {
+    thread::scope(|scope| {
+        for framing in ["Content-Length: 50000", "Content-Length: 1000000", "Transfer-Encoding: chunked"] {
             let mut client = proxy.connect();
-            client.set_patience(Duration::from_secs(60));
-            client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
-            let _sender = dribble(&client, b"1\r\nx\r\n");
-            assert_eq!(client.response().status(), 408);
-        },
-    );
+            scope.spawn(move || {
+                client.set_patience(Duration::from_secs(60));
+                client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
+                let _sender = dribble(&client, b"1\r\nx\r\n");
+                assert_eq!(client.response().status(), 408, "{framing}");
+            });
+        }
+    });
     assert_eq!(backend.count(), 0);
 }
 

@@ -51,7 +51,10 @@ fn help_fits_a_screen_and_a_half() {
     ronde_only!();
     let (code, stdout, stderr) = run(Ronde::with("--help"));
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert!(stdout.lines().count() <= 60 && stdout.lines().all(|line| line.chars().count() <= 100), "{stdout}");
+    assert!(
+        stdout.lines().count() <= 60 && stdout.lines().all(|line| line.chars().count() <= 100),
+        "{stdout}"
+    );
     for flag in ["--listen", "--backend", "--config", "--workers", "--shutdown-grace", "--access-log"] {
         assert!(stdout.contains(flag), "{flag} in {stdout}");
     }
@@ -111,9 +114,11 @@ fn every_listen_address_answers() {
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     ronde_only!();
-    let (filed, named, flagged) = (Backend::named("file"), Backend::named("environment"), Backend::named("flag"));
+    let (filed, named, flagged) =
+        (Backend::named("file"), Backend::named("environment"), Backend::named("flag"));
     let file = scratch_directory().join("ronde.toml");
-    let text = format!("listen = \"127.0.0.1:0\"\nworkers = 3\n[[backend]]\naddress = \"{}\"\n", filed.address);
+    let text =
+        format!("listen = \"127.0.0.1:0\"\nworkers = 3\n[[backend]]\naddress = \"{}\"\n", filed.address);
     std::fs::write(&file, text).unwrap();
     let with = |more: String| Ronde::with(&format!("--config {} {more}", file.display()));
     let answer = |ronde: Ronde| ronde.serve().get("/").text();
@@ -130,7 +135,7 @@ const BROKEN_FILES: &[(&str, u32, &str)] = &[
     ("workers = 0\n", 1, "workers"),
     ("head-timeout = \"5\"\n", 1, "head-timeout"),
     ("[[backend]]\naddress = \"127.0.0.1:1\"\nadress = \"x\"\n", 3, "adress"),
-    ("listen = [\n", 2, ""),
+    ("listen = [\n", 1, ""),
 ];
 
 #[test]
@@ -142,7 +147,10 @@ fn an_error_in_the_file_names_file_line_key_and_the_nearest_right_one() {
         let (code, _, stderr) = run(Ronde::with(&format!("--config {} 127.0.0.1:1", file.display())));
         assert_eq!(code, 2, "{stderr}");
         assert!(stderr.contains("broken.toml") && stderr.contains(named), "{stderr}");
-        assert!(stderr.contains(&format!(":{line}:")) || stderr.contains(&format!("line {line}")), "{stderr}");
+        assert!(
+            stderr.contains(&format!(":{line}:")) || stderr.contains(&format!("line {line}")),
+            "{stderr}"
+        );
     });
 }
 

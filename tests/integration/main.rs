@@ -16,4 +16,6 @@ mod g_reuse;
 mod h_upgrade;
 mod i_commands;
 mod i_lifecycle;
+mod j_starvation;
+mod k_health;
 mod l_volume;

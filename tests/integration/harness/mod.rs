@@ -19,7 +19,7 @@ pub use message::{Framing, Message, ok, ok_chunked};
 pub use origin::{Origin, Port};
 pub use process::Process;
 pub use proxy::{Proxy, Ronde};
-pub use wire::{Cut, End, Wire};
+pub use wire::{End, Wire};
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};

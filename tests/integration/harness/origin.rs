@@ -51,23 +51,14 @@ pub struct Origin {
 
 impl Origin {
     pub fn start() -> Origin {
-        let mut origin = Origin::down();
-        origin.come_up();
-        origin
+        let origin = Origin::down();
+        Origin { listener: Some(origin.port.listen(1024)), ..origin }
     }
 
     /// One that refuses connections.
     pub fn down() -> Origin {
         let port = Port::reserve();
         Origin { address: port.address, port, listener: None }
-    }
-
-    pub fn come_up(&mut self) {
-        self.listener = Some(self.port.listen(1024));
-    }
-
-    pub fn go_down(&mut self) {
-        self.listener = None;
     }
 
     /// The next connection of the proxy.

@@ -7,6 +7,7 @@ use super::wire::Wire;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 /// A command line of ronde that is not yet started.
 pub struct Ronde(pub Command);
@@ -101,6 +102,14 @@ impl Proxy {
         let line =
             status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).expect("the key");
         line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// What it has used of the processor so far, in user and system mode.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("its times");
+        let (_, behind_the_name) = stat.rsplit_once(')').expect("its name");
+        let ticks = behind_the_name.split_whitespace().skip(11).take(2);
+        ticks.map(|ticks| Duration::from_millis(10 * ticks.parse::<u64>().expect("ticks"))).sum()
     }
 
     /// How many descriptors it has open.

@@ -48,6 +48,10 @@ impl Wire {
         self.stream.set_write_timeout(Some(patience)).expect("a write timeout");
     }
 
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// The same end once more, for a thread that sends while another receives.
     pub fn twin(&self) -> Wire {
         let stream = self.stream.try_clone().expect("a second handle");
