@@ -6,39 +6,50 @@
 //!
 //! A choice is an iterator: [`Backends::round`] yields the one whose turn it is, then the fallbacks, each at most
 //! once. What is yielded is a [`Turn`], which counts as waiting for its backend until it says otherwise, so that one
-//! backend that hangs cannot hold all workers (a bulkhead).
+//! backend that hangs cannot hold all workers (a bulkhead); once it has answered it is a [`Visit`].
 //!
 //! Not here: what is sent (`exchange`).
 
 pub mod balance;
+pub mod budget;
+pub mod health;
 pub mod pool;
 pub mod resolve;
+mod roll;
+pub mod watch;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::conn::Conn;
-use crate::failure::Failure;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::failure::{Blame, Failure};
+use budget::Budget;
+use crossbeam_channel::Receiver;
+use health::{Change, Health, Rules, Trouble};
 use pool::Pool;
+use roll::Roll;
+use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
-
-/// How long `Backends::start` waits for the first answers of the name service, so that the first request finds
-/// backends where there are any.
-const FIRST_ANSWERS: Duration = Duration::from_secs(1);
+use watch::Check;
 
 /// One address that takes turns.
 #[derive(Debug)]
 pub struct Backend {
     pub address: SocketAddr,
+    /// As it stands in the configuration.
+    name: String,
     weight: u32,
     rank: Rank,
-    /// Requests that wait for a connection or a response head, and the most there may be.
+    /// Requests that wait for a connection or a response head.
     waiting: AtomicUsize,
+    /// Those, and the ones whose response is being relayed; and the most there may be.
+    visits: AtomicUsize,
     most: Option<usize>,
+    health: Mutex<Health>,
+    /// Whether health has anything to say: so that the steady path asks no lock.
+    is_sound: AtomicBool,
     pool: Pool,
 }
 
@@ -49,67 +60,84 @@ enum Rank {
     Backup,
 }
 
-impl Backend {
-    /// Keeps a connection for the next request.
-    pub fn keep(&self, conn: Conn) {
-        self.pool.put(conn);
+impl fmt::Display for Backend {
+    /// `app1:8000 (172.18.0.5)`, or the address alone where that is what is configured.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.to_string();
+        if self.name == address {
+            f.write_str(&address)
+        } else {
+            write!(f, "{} ({})", self.name, self.address.ip())
+        }
     }
 }
 
-/// A name from the configuration and what it stands for now.
-struct Named {
-    spec: config::Backend,
-    addresses: Mutex<Vec<Arc<Backend>>>,
-    /// Wishes for a new look-up; none for an address that is no name.
-    wanted: Option<Sender<()>>,
+impl Backend {
+    fn takes_turns(&self, now: Instant) -> bool {
+        self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now)
+    }
+
+    fn waits_for_connect(&self) -> bool {
+        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_connect()
+    }
+
+    /// Changes the health, and keeps `is_sound` true to it.
+    fn change(&self, change: impl FnOnce(&mut Health) -> Option<Change>) -> Option<Change> {
+        let mut health = lock(&self.health);
+        let changed = change(&mut health);
+        self.is_sound.store(health.is_in(), Ordering::Release);
+        changed
+    }
 }
 
 /// See the module.
 pub struct Backends {
-    names: Vec<Arc<Named>>,
-    round: Mutex<balance::Round<Arc<Backend>>>,
-    settings: Settings,
-}
-
-#[derive(Clone, Copy)]
-struct Settings {
+    roll: Roll,
+    rules: Rules,
+    check: Option<Check>,
+    budget: Budget,
+    /// Requests that may wait for one backend while there are others.
     most_waiting: usize,
-    most_idle: usize,
-    keep_alive: Duration,
-    connect: Duration,
-    resolve_interval: Duration,
+    connect_timeout: Duration,
+    /// Whether it has been said that all are out.
+    said_all_out: AtomicBool,
 }
 
 impl Backends {
-    /// Starts following the names. Returns when every name has an answer, or soon.
+    /// Starts following the names. Returns when every name has an answer, or soon; and, where there are active
+    /// checks, when each backend was checked once.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start(config: &Config) -> io::Result<Arc<Self>> {
-        let settings = Settings {
-            most_waiting: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
-            most_idle: config.workers,
-            keep_alive: config.backend_keep_alive_timeout,
-            connect: config.connect_timeout,
-            resolve_interval: config.resolve_interval,
+        let rules = Rules {
+            max_fails: config.max_fails,
+            fail_timeout: config.fail_timeout,
+            rise: config.health_rise,
+            fall: config.health_fall,
         };
-        let mut wishes = Vec::new();
-        let names = config.backend.iter().map(|spec| {
-            let wanted = match spec.host.parse::<IpAddr>() {
-                Ok(_) => None,
-                Err(_) => {
-                    let (wanted, wish) = bounded(1);
-                    wishes.push(wish);
-                    Some(wanted)
-                }
-            };
-            Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), wanted })
+        let interval = config.health_interval.or(config.health_path.as_ref().map(|_| DEFAULT_CHECK_INTERVAL));
+        let check = interval.map(|interval| Check { path: config.health_path.clone(), interval });
+        let backends = Arc::new(Self {
+            roll: Roll::new(config),
+            rules,
+            check,
+            budget: Budget::new(config.workers),
+            most_waiting: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
+            connect_timeout: config.connect_timeout,
+            said_all_out: AtomicBool::new(false),
         });
-        let names: Vec<_> = names.collect();
-        let round = Mutex::new(balance::Round::new([]));
-        let backends = Arc::new(Self { names, round, settings });
-        backends.follow_names(wishes)?;
+        let following = Arc::downgrade(&backends);
+        backends.roll.follow(move || following.upgrade())?;
+        if let Some(check) = &backends.check {
+            watch::check_first(&backends, check);
+        }
         Ok(backends)
+    }
+
+    /// Looks after the backends until the other end of `ended` is gone: a thread's life.
+    pub fn watch(&self, ended: &Receiver<()>) {
+        watch::run(self, self.check.as_ref(), ended);
     }
 
     /// The backends in the order in which this request should try them.
@@ -119,7 +147,7 @@ impl Backends {
 
     /// How many addresses there are.
     pub fn count(&self) -> usize {
-        lock(&self.round).iter().count()
+        self.roll.count()
     }
 
     /// Why there was no turn: nobody is known, or everybody is busy.
@@ -127,121 +155,112 @@ impl Backends {
         if self.count() == 0 { Failure::NoBackend } else { Failure::BackendsBusy }
     }
 
-    /// Closes connections that have been idle for too long. To be called every second or so.
-    pub fn sweep(&self) {
-        let all: Vec<_> = lock(&self.round).iter().cloned().collect();
-        all.iter().for_each(|backend| backend.pool.sweep());
+    /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
+    pub fn may_send_again(&self) -> bool {
+        self.budget.spend()
     }
 
-    /// Addresses are there at once; each name gets a thread, and the first answers are waited for together.
-    fn follow_names(self: &Arc<Self>, wishes: Vec<Receiver<()>>) -> io::Result<()> {
-        let (names, literals): (Vec<_>, Vec<_>) =
-            self.names.iter().cloned().partition(|named| named.wanted.is_some());
-        for named in literals {
-            if let Ok(ip) = named.spec.host.parse() {
-                self.become_addresses(&named, vec![SocketAddr::new(ip, named.spec.port)]);
-            }
-        }
-        let (answered, answers) = bounded(names.len());
-        for (named, wish) in names.iter().cloned().zip(wishes) {
-            let backends = Arc::downgrade(self);
-            let (interval, answered) = (self.settings.resolve_interval, answered.clone());
-            let name = format!("resolve {}", named.spec.host);
-            thread::Builder::new().name(name).spawn(move || {
-                let (host, port) = (named.spec.host.clone(), named.spec.port);
-                let mut failed_before = false;
-                resolve::follow(&host, port, interval, &wish, |answer| {
-                    let Some(backends) = backends.upgrade() else { return };
-                    match answer {
-                        Ok(addresses) => {
-                            failed_before = false;
-                            backends.become_addresses(&named, addresses);
-                        }
-                        // The last good answer stays: a name server that is down takes nobody out.
-                        Err(error) if !failed_before => {
-                            failed_before = true;
-                            log::warn!("{host} does not resolve: {error}; ronde keeps trying");
-                        }
-                        Err(_) => {}
-                    }
-                    let _ = answered.try_send(());
-                });
-            })?;
-        }
-        let deadline = Instant::now() + FIRST_ANSWERS;
-        for _ in names {
-            if answers.recv_deadline(deadline).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// A name stands for these addresses now.
-    fn become_addresses(&self, named: &Named, addresses: Vec<SocketAddr>) {
-        let mut current = lock(&named.addresses);
-        if current.iter().map(|backend| backend.address).eq(addresses.iter().copied()) {
-            return;
-        }
-        let is_first = current.is_empty();
-        let known = std::mem::take(&mut *current);
-        for gone in known.iter().filter(|backend| !addresses.contains(&backend.address)) {
-            log::info!("{}: - {}", named.spec, gone.address.ip());
-            gone.pool.clear();
-        }
-        *current = addresses
-            .into_iter()
-            .map(|address| match known.iter().find(|backend| backend.address == address) {
-                Some(backend) => Arc::clone(backend),
-                None => {
-                    if !is_first || named.wanted.is_some() {
-                        log::info!("{}: + {}", named.spec, address.ip());
-                    }
-                    Arc::new(self.backend(named, address))
-                }
-            })
-            .collect();
-        drop(current);
-        self.replace_round();
-    }
-
-    fn backend(&self, named: &Named, address: SocketAddr) -> Backend {
-        Backend {
-            address,
-            weight: named.spec.weight,
-            rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
-            waiting: AtomicUsize::new(0),
-            most: named.spec.max_connections,
-            pool: Pool::new(self.settings.most_idle, self.settings.keep_alive),
-        }
-    }
-
-    fn replace_round(&self) {
-        let mut round = lock(&self.round);
-        let all: Vec<_> = self.names.iter().flat_map(|named| lock(&named.addresses).clone()).collect();
-        round.replace(all.into_iter().map(|backend| {
-            let weight = backend.weight;
-            (backend, weight)
-        }));
+    fn all(&self) -> Vec<Arc<Backend>> {
+        self.roll.all()
     }
 
     /// The next turn for a request that has tried `tried`.
-    fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn> {
-        let mut round = lock(&self.round);
-        // With one backend in the round there is nobody to protect from it.
-        let most = if round.iter().nth(1).is_some() { self.settings.most_waiting } else { usize::MAX };
-        let is_free = |backend: &Arc<Backend>, rank| {
-            backend.rank == rank
-                && backend.waiting.load(Ordering::Relaxed) < backend.most.unwrap_or(usize::MAX).min(most)
-                && !tried.iter().any(|tried| Arc::ptr_eq(tried, backend))
+    fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn<'_>> {
+        let now = Instant::now();
+        let mut round = self.roll.round();
+        // With one backend there is nobody to protect from it.
+        let most_waiting = if round.iter().nth(1).is_some() { self.most_waiting } else { usize::MAX };
+        let is_free = |backend: &Backend| {
+            backend.waiting.load(Ordering::Relaxed) < most_waiting
+                && backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most)
+                && !tried.iter().any(|tried| std::ptr::eq(&**tried, backend))
         };
-        let chosen = [Rank::Primary, Rank::Backup]
+        let healthy = |rank| move |backend: &Backend| backend.rank == rank && backend.takes_turns(now);
+        let mut chosen = [Rank::Primary, Rank::Backup]
             .into_iter()
-            .find_map(|rank| round.next(|backend| is_free(backend, rank)).cloned())?;
-        chosen.waiting.fetch_add(1, Ordering::Relaxed);
-        Some(Turn { backend: chosen, limit: self.settings.connect })
+            .find_map(|rank| round.next(|backend| is_free(backend) && healthy(rank)(backend)).cloned());
+        // When nobody is well, asking all the same is better than refusing: the news may be old.
+        if chosen.is_none() && !round.iter().any(|backend| backend.takes_turns(now)) {
+            chosen = round.next(|backend| is_free(backend)).cloned();
+            if chosen.is_some() && !self.said_all_out.swap(true, Ordering::Relaxed) {
+                log::warn!("all backends are out: ronde asks them all the same");
+            }
+        }
+        let backend = chosen?;
+        if !backend.is_sound.load(Ordering::Acquire) {
+            lock(&backend.health).was_chosen();
+        }
+        backend.waiting.fetch_add(1, Ordering::Relaxed);
+        backend.visits.fetch_add(1, Ordering::Relaxed);
+        Some(Turn { backends: self, visit: Some(Visit { backend }) })
+    }
+
+    fn note_success(&self, backend: &Backend) {
+        self.budget.earn();
+        let is_news = !backend.is_sound.load(Ordering::Acquire);
+        if is_news && backend.change(Health::succeeded) == Some(Change::In) {
+            self.say_in(backend, "it answers again");
+        }
+    }
+
+    fn note_connected(&self, backend: &Backend) {
+        if backend.change(Health::connected) == Some(Change::In) {
+            self.say_in(backend, "it accepts connections again");
+        }
+    }
+
+    fn note_failure(&self, backend: &Backend, failure: Failure) {
+        if failure.blame() != Blame::Backend {
+            return;
+        }
+        let trouble = Trouble::of(failure);
+        if trouble == Trouble::Connect {
+            // It may have moved.
+            self.roll.look_up_again(backend);
+            backend.pool.clear();
+        }
+        let changed = backend.change(|health| health.failed(trouble, &self.rules, Instant::now()));
+        if changed == Some(Change::Out) {
+            let how_back = match trouble {
+                Trouble::Connect => "ronde tries to connect every second",
+                Trouble::Answer => "a single request will try it",
+            };
+            self.say_out(backend, &format!("{failure}, {} times; {how_back}", self.rules.max_fails));
+        }
+    }
+
+    fn note_check(&self, backend: &Backend, outcome: Result<(), String>) {
+        match backend.change(|health| health.checked(outcome.is_ok(), &self.rules)) {
+            Some(Change::In) => self.say_in(backend, "it passes its health check again"),
+            Some(Change::Out) => self.say_out(backend, &outcome.err().unwrap_or_default()),
+            None => {}
+        }
+    }
+
+    fn note_first_check(&self, backend: &Backend, outcome: Result<(), String>) {
+        backend.change(|health| {
+            health.first_checked(outcome.is_ok());
+            None
+        });
+        if let Err(cause) = outcome {
+            log::warn!("{backend} does not pass its first health check: {cause}");
+        }
+    }
+
+    fn say_in(&self, backend: &Backend, why: &str) {
+        self.said_all_out.store(false, Ordering::Relaxed);
+        log::info!("{backend} is in the round: {why}");
+    }
+
+    /// An address that never worked is no news: `localhost` may be `::1` too, where nobody listens.
+    fn say_out(&self, backend: &Backend, why: &str) {
+        let level = if lock(&backend.health).has_worked { log::Level::Warn } else { log::Level::Info };
+        log::log!(level, "{backend} is out of the round: {why}");
     }
 }
+
+/// What `--health-interval` is when only `--health-path` is set.
+const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One request's way through the backends: an iterator over [`Turn`]s.
 pub struct Round<'a> {
@@ -251,32 +270,30 @@ pub struct Round<'a> {
     current: Option<Arc<Backend>>,
 }
 
-impl Iterator for Round<'_> {
-    type Item = Turn;
+impl<'a> Iterator for Round<'a> {
+    type Item = Turn<'a>;
 
-    fn next(&mut self) -> Option<Turn> {
+    fn next(&mut self) -> Option<Turn<'a>> {
         self.tried.extend(self.current.take());
         let turn = self.backends.next(&self.tried)?;
-        self.current = Some(Arc::clone(&turn.backend));
+        self.current = turn.visit.as_ref().map(|visit| Arc::clone(&visit.backend));
         Some(turn)
     }
 }
 
-/// A backend's turn with one request. It counts as waiting until it is dropped.
-#[derive(Debug)]
-pub struct Turn {
-    backend: Arc<Backend>,
-    limit: Duration,
+/// A backend's turn with one request, which counts as waiting for it.
+///
+/// It ends by [`Turn::answered`] or [`Turn::failed`]; dropping it tells nothing about the backend.
+pub struct Turn<'a> {
+    backends: &'a Backends,
+    /// Taken when it ends.
+    visit: Option<Visit>,
 }
 
-impl Turn {
-    pub fn address(&self) -> SocketAddr {
-        self.backend.address
-    }
-
+impl Turn<'_> {
     /// A connection that was used before and seems to be alive.
     pub fn kept(&self) -> Option<Conn> {
-        self.backend.pool.take()
+        self.visit.as_ref()?.backend.pool.take()
     }
 
     /// A fresh connection, until `deadline` and within `--connect-timeout`. `give_up` is asked every second.
@@ -284,32 +301,82 @@ impl Turn {
     /// # Errors
     /// Why there is none. What is ronde's own lack is not the backend's failure.
     pub fn connect(&self, deadline: Instant, give_up: impl FnMut() -> bool) -> Result<Conn, Failure> {
-        let deadline = deadline.min(Instant::now() + self.limit);
-        Conn::connect(self.backend.address, deadline, give_up).map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Failure::ConnectTimeout,
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Failure::Refused,
-            _ if is_shortage(&error) => Failure::Descriptors,
-            _ => Failure::Unreachable,
-        })
+        let visit = self.visit.as_ref().ok_or(Failure::Internal)?;
+        let deadline = deadline.min(Instant::now() + self.backends.connect_timeout);
+        Conn::connect(visit.backend.address, deadline, give_up).map_err(|error| connect_failure(&error))
     }
 
-    /// The backend itself, for when the request no longer waits for it.
-    pub fn backend(&self) -> Arc<Backend> {
-        Arc::clone(&self.backend)
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.visit.as_ref().map(Visit::address)
+    }
+
+    /// The response head is there.
+    pub fn answered(mut self) -> Option<Visit> {
+        let visit = self.visit.take()?;
+        self.backends.note_success(&visit.backend);
+        visit.backend.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(visit)
+    }
+
+    /// There is no response, and this is why.
+    pub fn failed(mut self, failure: Failure) {
+        if let Some(visit) = self.visit.take() {
+            self.backends.note_failure(&visit.backend, failure);
+            self.leave(&visit);
+        }
+    }
+
+    fn leave(&self, visit: &Visit) {
+        visit.backend.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !visit.backend.is_sound.load(Ordering::Acquire) {
+            lock(&visit.backend.health).learned_nothing(Instant::now());
+        }
     }
 }
 
-impl Drop for Turn {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.backend.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Some(visit) = self.visit.take() {
+            self.leave(&visit);
+        }
     }
 }
 
-/// Whether the system, and not the backend, said no: no descriptor, no memory, no port of ours left.
-fn is_shortage(error: &io::Error) -> bool {
+/// A backend that has answered and whose response is under way.
+#[derive(Debug)]
+pub struct Visit {
+    backend: Arc<Backend>,
+}
+
+impl Visit {
+    pub fn address(&self) -> SocketAddr {
+        self.backend.address
+    }
+
+    /// Keeps the connection for the next request.
+    pub fn keep(&self, conn: Conn) {
+        self.backend.pool.put(conn);
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.backend.visits.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
+/// backend: no descriptor, no memory, no port of ours is left.
+fn connect_failure(error: &io::Error) -> Failure {
     use rustix::io::Errno;
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-    error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
+            Failure::Descriptors
+        }
+        Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
+        _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+        _ => Failure::Unreachable,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

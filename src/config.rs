@@ -289,37 +289,37 @@ settings! {
 
         /// failures in --fail-timeout that take a backend out; 0: never
         /// One failure is chance, three in a row are not.
-        "--max-fails" "N", default "3" ["0" to "1000"], Later
+        "--max-fails" "N", default "3" ["0" to "1000"], Shown
             => max_fails: u32 = One(count);
 
         /// how long failures count, and a backend stays out
         /// Most restarts are over by then, and trying again costs one request in ten seconds.
-        "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"], Later
+        "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"], Shown
             => fail_timeout: Duration = One(time);
 
         /// path to ask for to see whether a backend is well
         /// Off, because no path is right for every application.
-        "--health-path" "PATH", default "off", Later
+        "--health-path" "PATH", default "off", Shown
             => health_path: Option<String> = Maybe(path);
 
         /// between two checks; auto: 5s with --health-path
         /// Two answers at 5s notice a return, and three a death, within a quarter of a minute.
-        "--health-interval" "TIME", default "auto" ["100ms" to "24h"], Later
+        "--health-interval" "TIME", default "auto" ["100ms" to "24h"], Shown
             => health_interval: Option<Duration> = Maybe(time);
 
         /// good checks in a row that bring a backend back
         /// One may be luck in the middle of a restart.
-        "--health-rise" "N", default "2" ["1" to "100"], Later
+        "--health-rise" "N", default "2" ["1" to "100"], Shown
             => health_rise: u32 = One(count);
 
         /// bad checks in a row that take a backend out
         /// More than to come back: losing a good backend hurts more than waiting for one.
-        "--health-fall" "N", default "3" ["1" to "100"], Later
+        "--health-fall" "N", default "3" ["1" to "100"], Shown
             => health_fall: u32 = One(count);
 
         /// between two look-ups of a backend's name
         /// Containers get new addresses when they restart, and Docker's resolver answers from memory.
-        "--resolve-interval" "TIME", default "5s" ["100ms" to "24h"], Later
+        "--resolve-interval" "TIME", default "5s" ["100ms" to "24h"], Shown
             => resolve_interval: Duration = One(time);
     }
 

@@ -17,7 +17,7 @@
 
 mod converse;
 
-use crate::backend::{Backend, Turn};
+use crate::backend::{Turn, Visit};
 use crate::body::{Decoder, Malformed};
 use crate::client::Client;
 use crate::conn::Conn;
@@ -31,7 +31,6 @@ use crate::passage::{Coding, Passage};
 use crate::relay::{self, Broken, Ends, Patience, Snapped, Stirred, Way};
 use crate::tunnel;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a connect may take while another backend could be asked instead. Nothing was sent, so trying elsewhere
@@ -97,11 +96,11 @@ pub fn run(client: &mut Client, desk: &mut Desk, house: &House, asked: &Asked, r
     };
     let mut exchange =
         Exchange { client, desk, house, asked, record, upload, patience: Patience::new(house) };
-    let (response, conn) = match exchange.obtain_response() {
+    let (response, conn, visit) = match exchange.obtain_response() {
         Ok(obtained) => obtained,
         Err(failure) => return Fate::Answer(failure),
     };
-    match exchange.relay_response(&response, conn) {
+    match exchange.relay_response(&response, conn, &visit) {
         Ok(()) => response.fate,
         Err(Aborted(failure)) => {
             exchange.record.failure = Some(failure);
@@ -126,7 +125,6 @@ struct Exchange<'a> {
 
 /// A final response whose head is understood, and written for the client in `desk.response`.
 struct Response {
-    backend: Arc<Backend>,
     framing: Framing,
     /// `None` is a 101: what follows is not HTTP.
     delivery: Option<Delivery>,
@@ -145,6 +143,8 @@ enum Missed {
     Unsent(Failure),
     /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
     Unanswered(Failure),
+    /// The same on a kept connection, and the request may not be sent again. It is not the backend's failure.
+    Stale(Failure),
     /// No other backend may be asked.
     Final(Failure),
 }
@@ -154,7 +154,7 @@ impl Exchange<'_> {
     ///
     /// All connects together take at most twice `--connect-timeout`: a first lap of short ones, and, for those that
     /// did not answer in time, a second with all the time there is.
-    fn obtain_response(&mut self) -> Result<(Response, Conn), Failure> {
+    fn obtain_response(&mut self) -> Result<(Response, Conn, Visit), Failure> {
         if self.asked.upgrade == Upgrade::Asked {
             // When it succeeds it is a long transfer at once: whether there is a place must be known before.
             self.patience.step_aside_for_good()?;
@@ -166,31 +166,62 @@ impl Exchange<'_> {
         let mut last = None;
         let mut silent = Vec::new();
         for turn in house.backends.round() {
-            let address = turn.address();
             match self.attempt(&turn, deadline.min(Instant::now() + short)) {
-                Ok(obtained) => return Ok(obtained),
-                Err(missed) => last = Some(self.may_go_on(missed)?),
-            }
-            self.record.tried.push(address);
-            if last == Some(Failure::ConnectTimeout) && short < whole {
-                silent.push(turn);
+                Ok((response, conn)) => {
+                    silent.into_iter().for_each(|turn| self.was_silent(turn));
+                    return self.answered(response, conn, turn);
+                }
+                Err(Missed::Unsent(Failure::ConnectTimeout)) if short < whole => silent.push(turn),
+                Err(missed) => last = Some(self.missed(missed, turn)?),
             }
         }
         for turn in silent {
             match self.attempt(&turn, deadline) {
-                Ok(obtained) => return Ok(obtained),
-                Err(missed) => last = Some(self.may_go_on(missed)?),
+                Ok((response, conn)) => return self.answered(response, conn, turn),
+                Err(missed) => last = Some(self.missed(missed, turn)?),
             }
         }
         Err(last.unwrap_or_else(|| house.backends.absence()))
     }
 
-    /// Whether another backend may be asked; if so, why this one did not answer.
-    fn may_go_on(&self, missed: Missed) -> Result<Failure, Failure> {
+    fn answered(
+        &mut self,
+        response: Response,
+        conn: Conn,
+        turn: Turn<'_>,
+    ) -> Result<(Response, Conn, Visit), Failure> {
+        let visit = turn.answered().ok_or(Failure::Internal)?;
+        self.record.backend = Some(visit.address());
+        Ok((response, conn, visit))
+    }
+
+    /// A turn whose first, short connect had no answer, and whose second was not needed.
+    fn was_silent(&mut self, turn: Turn<'_>) {
+        self.record.tried.extend(turn.address());
+        turn.failed(Failure::ConnectTimeout);
+    }
+
+    /// A turn brought nothing. If another backend may be asked, that is the result; if not, it is the error.
+    fn missed(&mut self, missed: Missed, turn: Turn<'_>) -> Result<Failure, Failure> {
+        self.record.tried.extend(turn.address());
         match missed {
-            Missed::Unsent(failure) => Ok(failure),
-            Missed::Unanswered(failure) if self.may_repeat() => Ok(failure),
-            Missed::Unanswered(failure) | Missed::Final(failure) => Err(failure),
+            Missed::Stale(failure) => Err(failure),
+            Missed::Unsent(failure) => {
+                turn.failed(failure);
+                Ok(failure)
+            }
+            Missed::Unanswered(failure) => {
+                turn.failed(failure);
+                if self.may_repeat() && self.house.backends.may_send_again() {
+                    Ok(failure)
+                } else {
+                    Err(failure)
+                }
+            }
+            Missed::Final(failure) => {
+                turn.failed(failure);
+                Err(failure)
+            }
         }
     }
 
@@ -202,9 +233,10 @@ impl Exchange<'_> {
     /// Asks one backend: on a kept connection if there is one, on a fresh one otherwise or if that was stale.
     fn attempt(&mut self, turn: &Turn, deadline: Instant) -> Result<(Response, Conn), Missed> {
         if let Some(conn) = turn.kept() {
-            match self.converse(conn, turn) {
+            match self.converse(conn) {
                 // The backend closed it while the request was on its way. That is nobody's failure.
-                Err(Missed::Unanswered(_)) if self.may_repeat() => {}
+                Err(Missed::Unanswered(_)) if self.may_repeat() && self.house.backends.may_send_again() => {}
+                Err(Missed::Unanswered(failure)) => return Err(Missed::Stale(failure)),
                 outcome => return outcome,
             }
         }
@@ -213,7 +245,7 @@ impl Exchange<'_> {
         let connected = turn.connect(deadline, || stop.is_over() || client.is_gone());
         self.record.waits.connect += begun.elapsed();
         match connected {
-            Ok(conn) => self.converse(conn, turn),
+            Ok(conn) => self.converse(conn),
             Err(failure) => {
                 self.look_around()?;
                 Err(Missed::Unsent(failure))
@@ -222,7 +254,7 @@ impl Exchange<'_> {
     }
 
     /// Sends the head, and passes the body through as it comes. From here on nothing can be taken back.
-    fn relay_response(&mut self, response: &Response, mut conn: Conn) -> Result<(), Aborted> {
+    fn relay_response(&mut self, response: &Response, mut conn: Conn, visit: &Visit) -> Result<(), Aborted> {
         let Some(delivery) = response.delivery else {
             self.patience.allow(self.house.config.tunnel_timeout);
             let ends = Ends { client: &self.client.conn, backend: &conn };
@@ -249,7 +281,7 @@ impl Exchange<'_> {
         outcome.map_err(Aborted)?;
         // Bytes behind the response are nobody's: the connection is not used again.
         if response.backend_persists && from_backend.is_empty() {
-            response.backend.keep(conn);
+            visit.keep(conn);
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use crate::seats::{Ready, Seats};
 use crate::stop::{Phase, Stop};
 use crate::waiter::{Limits, Waiter};
 use crate::worker;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -43,9 +43,6 @@ const WAITING_BUDGET: usize = 32 * 1024 * 1024;
 
 /// How long a client that was told no may take to read it.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// How often connections to backends are looked over.
-const ROUNDS: Duration = Duration::from_secs(1);
 
 /// Descriptors for everything that is not a connection: listeners, epoll, standard streams, look-ups.
 const HOUSEKEEPING: u64 = 24;
@@ -159,12 +156,15 @@ impl Server {
         if !house.seats.fill() {
             return Err(io::Error::other("the system has no threads for so many --workers"));
         }
+        let (watching, ended) = bounded(0);
         thread::scope(|scope| {
             let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK);
             let waiter = named("waiter").spawn_scoped(scope, || wait_for_clients(&house))?;
             let acceptor =
                 named("acceptor").spawn_scoped(scope, || acceptor::run(&listeners, &bell, &house))?;
-            keep_house(&house, &orders);
+            let watcher = named("watch").spawn_scoped(scope, || house.backends.watch(&ended))?;
+            // The main thread has nothing else to do: an order, or the end of whoever could give one, is the end.
+            let _ = orders.recv();
 
             log::info!(
                 "stopping: {} connections, {} of grace",
@@ -186,17 +186,12 @@ impl Server {
             }
             house.waiter.close();
             let _ = waiter.join();
+            drop(watching);
+            let _ = watcher.join();
             Ok::<(), io::Error>(())
         })?;
         log::info!("stopped: {}", house.counters.summary());
         Ok(())
-    }
-}
-
-/// The main thread's work while the others serve.
-fn keep_house(house: &House, orders: &Receiver<()>) {
-    while let Err(RecvTimeoutError::Timeout) = orders.recv_timeout(ROUNDS) {
-        house.backends.sweep();
     }
 }
 

@@ -21,19 +21,28 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Between a wish and the look-up: a hundred failed connects are one wish.
 const REST: Duration = Duration::from_millis(200);
 
-/// Looks a name up every `interval`, and soon after `wanted` says so, until the other end of `wanted` is gone.
-/// `found` gets every answer.
+/// Whether anybody still wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    GoOn,
+    Stop,
+}
+
+/// Looks a name up every `interval`, and soon after `wanted` says so. `found` gets every answer, and says whether to
+/// go on.
 pub fn follow(
     host: &str,
     port: u16,
     interval: Duration,
     wanted: &Receiver<()>,
-    mut found: impl FnMut(io::Result<Vec<SocketAddr>>),
+    mut found: impl FnMut(io::Result<Vec<SocketAddr>>) -> Next,
 ) {
     loop {
         let answer = look_up(host, port);
         let pause = if answer.is_ok() { interval } else { interval.min(RETRY) };
-        found(answer);
+        if found(answer) == Next::Stop {
+            return;
+        }
         match wanted.recv_timeout(pause) {
             Ok(()) => thread::sleep(REST),
             Err(RecvTimeoutError::Timeout) => {}

@@ -8,7 +8,6 @@
 //! Not here: which backend, and what to do when it did not answer (`exchange`).
 
 use super::{BodyPlan, Exchange, Fate, Missed, Response};
-use crate::backend::Turn;
 use crate::body::Malformed;
 use crate::conn::{Arrived, Conn, Departed, SLICE};
 use crate::failure::Failure;
@@ -33,7 +32,7 @@ enum Head {
 impl Exchange<'_> {
     /// Sends the request and waits for the head of the final response. What a client streams passes through
     /// meanwhile, and the backend may answer at any moment of it.
-    pub(super) fn converse(&mut self, mut conn: Conn, turn: &Turn) -> Result<(Response, Conn), Missed> {
+    pub(super) fn converse(&mut self, mut conn: Conn) -> Result<(Response, Conn), Missed> {
         self.desk.from_backend.clear();
         if let BodyPlan::InHand(length) = self.asked.body {
             self.send_request(&mut conn, length)?;
@@ -58,7 +57,7 @@ impl Exchange<'_> {
                 Ok(Arrived::End) => return Err(Missed::Unanswered(Failure::BackendClosed)),
                 Err(_) => return Err(Missed::Unanswered(Failure::BackendReset)),
             }
-            while let Some(head) = self.take_head(turn).map_err(Missed::Final)? {
+            while let Some(head) = self.take_head().map_err(Missed::Final)? {
                 match head {
                     Head::Final(response) => {
                         self.record.waits.first_byte = sent.elapsed();
@@ -159,7 +158,7 @@ impl Exchange<'_> {
     }
 
     /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
-    fn take_head(&mut self, turn: &Turn) -> Result<Option<Head>, Failure> {
+    fn take_head(&mut self) -> Result<Option<Head>, Failure> {
         let Desk { from_backend, request: asked, response: out, .. } = &mut *self.desk;
         let bytes = from_backend.filled();
         let max_head = self.house.config.max_head;
@@ -182,14 +181,7 @@ impl Exchange<'_> {
             101 => {
                 forward::switch(out, &head)?;
                 let (framing, backend_persists) = (Framing::UntilClose, false);
-                let backend = turn.backend();
-                Head::Final(Response {
-                    backend,
-                    framing,
-                    delivery: None,
-                    backend_persists,
-                    fate: Fate::Close,
-                })
+                Head::Final(Response { framing, delivery: None, backend_persists, fate: Fate::Close })
             }
             100..=199 => {
                 forward::interim(out, &head)?;
@@ -214,13 +206,12 @@ impl Exchange<'_> {
                 let backend_persists = framing::persists(head.version, head.fields)
                     && framed.framing != Framing::UntilClose
                     && !is_uploading;
-                let (backend, framing, delivery) = (turn.backend(), framed.framing, Some(delivery));
-                Head::Final(Response { backend, framing, delivery, backend_persists, fate })
+                let (framing, delivery) = (framed.framing, Some(delivery));
+                Head::Final(Response { framing, delivery, backend_persists, fate })
             }
         };
-        if let Head::Final(response) = &found {
+        if let Head::Final(_) = &found {
             self.record.status = Some(head.status);
-            self.record.backend = Some(response.backend.address);
         }
         from_backend.consume(end);
         Ok(Some(found))

@@ -1,0 +1,116 @@
+//! The thread that looks after the backends while nobody asks them anything.
+//!
+//! The problem: a backend that is out gets no requests, so requests cannot find out that it is back; idle connections
+//! grow old without anybody looking; and a check that is asked for (`--health-path`) must happen whether there is
+//! traffic or not. One thread does all three, one backend after the other, each within a bounded time.
+//!
+//! Not here: what the findings mean (`health`).
+
+use super::{Backend, Backends};
+use crate::buffer::Buffer;
+use crate::conn::{Arrived, Conn};
+use crate::failure::Failure;
+use crate::head::{self, Lines, Scan};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+/// How often it looks: a backend that came back is in the round again within this.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How long a connect to a backend that is out may take, so that silent ones do not delay the others' return.
+const CONNECT: Duration = Duration::from_millis(300);
+
+/// How long an active check may take.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// What an active check is.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// A GET for this, which must be answered with 2xx or 3xx; or none: a connect.
+    pub path: Option<String>,
+    pub interval: Duration,
+}
+
+/// Watches until the other end of `ended` is gone.
+pub fn run(backends: &Backends, check: Option<&Check>, ended: &Receiver<()>) {
+    let mut next_check = check.map(|check| Instant::now() + check.interval);
+    loop {
+        let pause =
+            next_check.map_or(ROUND, |next| next.saturating_duration_since(Instant::now()).min(ROUND));
+        match ended.recv_timeout(pause) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let all = backends.all();
+        for backend in &all {
+            backend.pool.sweep();
+            if backend.waits_for_connect() && connect(backend, CONNECT).is_ok() {
+                backends.note_connected(backend);
+            }
+        }
+        if let (Some(check), Some(next)) = (check, next_check)
+            && next <= Instant::now()
+        {
+            for backend in &all {
+                backends.note_check(backend, passes(backend, check));
+            }
+            next_check = Some(Instant::now() + check.interval);
+        }
+    }
+}
+
+/// The checks before the first request is served.
+pub fn check_first(backends: &Backends, check: &Check) {
+    for backend in &backends.all() {
+        backends.note_first_check(backend, passes(backend, check));
+    }
+}
+
+fn connect(backend: &Backend, within: Duration) -> Result<Conn, Failure> {
+    Conn::connect(backend.address, Instant::now() + within, || false)
+        .map_err(|error| super::connect_failure(&error))
+}
+
+/// Whether a backend passes the check; if not, why.
+fn passes(backend: &Backend, check: &Check) -> Result<(), String> {
+    let deadline = Instant::now() + CHECK.min(check.interval);
+    let conn = connect(backend, CHECK.min(check.interval)).map_err(|failure| failure.to_string())?;
+    match &check.path {
+        None => Ok(()),
+        Some(path) => ask(conn, backend, path, deadline),
+    }
+}
+
+fn ask(mut conn: Conn, backend: &Backend, path: &str, deadline: Instant) -> Result<(), String> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ronde-health\r\nConnection: close\r\n\r\n",
+        backend.address
+    );
+    conn.send(&[IoSlice::new(request.as_bytes())], CHECK).map_err(|error| error.to_string())?;
+    let mut buffer = Buffer::new(16 * 1024);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::ResponseTimeout.to_string());
+        }
+        match conn.receive(buffer.room(), left).map_err(|error| error.to_string())? {
+            Arrived::Bytes(count) => buffer.grew(count),
+            Arrived::Nothing => {}
+            Arrived::End => return Err(Failure::BackendClosed.to_string()),
+        }
+        match head::scan(buffer.filled()) {
+            Scan::Complete { start, end } => {
+                let mut lines = Lines::new();
+                let response = head::response(&buffer.filled()[start..end], &mut lines);
+                return match response.map_err(|failure| failure.to_string())?.status {
+                    200..=399 => Ok(()),
+                    status => Err(format!("{path} is answered with {status}")),
+                };
+            }
+            Scan::Partial if buffer.is_full() => return Err(Failure::ResponseHeadTooLarge.to_string()),
+            Scan::Partial => {}
+            Scan::Hopeless(_) => return Err(Failure::ResponseMalformed.to_string()),
+        }
+    }
+}
