@@ -10,7 +10,10 @@ const FLOORS: [&[&str]; 6] = [
     &["server", "acceptor", "worker", "demo", "check", "probe"],
     &["session", "exchange", "tunnel", "relay"],
     &["house", "backend"],
-    &["seats", "waiter", "client", "conn", "buffer", "reply", "forward", "passage", "body", "framing", "head"],
+    &[
+        "seats", "waiter", "client", "conn", "buffer", "reply", "forward", "passage", "body", "framing",
+        "head",
+    ],
     &["journal", "failure", "fields", "config", "clock", "stop", "bell"],
 ];
 
@@ -75,7 +78,10 @@ fn sources() -> Vec<Source> {
 
 /// The floor, counted from the roof, and the place on it.
 fn place(module: &str) -> Option<(usize, usize)> {
-    FLOORS.iter().enumerate().find_map(|(floor, row)| Some((floor, row.iter().position(|this| *this == module)?)))
+    FLOORS
+        .iter()
+        .enumerate()
+        .find_map(|(floor, row)| Some((floor, row.iter().position(|this| *this == module)?)))
 }
 
 #[track_caller]
@@ -87,7 +93,10 @@ fn assert_none(what: &str, offenders: impl Iterator<Item = String>) {
 #[test]
 fn every_file_says_at_its_head_what_it_is() {
     let silent = |source: &Source| !source.text.starts_with("//! ");
-    assert_none("no `//!` at its head", sources().iter().filter(|s| silent(s)).map(|s| s.path.display().to_string()));
+    assert_none(
+        "no `//!` at its head",
+        sources().iter().filter(|s| silent(s)).map(|s| s.path.display().to_string()),
+    );
 }
 
 #[test]
@@ -95,7 +104,10 @@ fn no_file_holds_two_ideas() {
     let sources = sources();
     let sizes = sources.iter().filter(|source| !source.is_tests()).map(|s| (s, s.code().lines().count()));
     let large = sizes.filter(|(_, lines)| *lines > MOST_LINES);
-    assert_none("longer than it may be", large.map(|(s, lines)| format!("{}: {lines} lines", s.path.display())));
+    assert_none(
+        "longer than it may be",
+        large.map(|(s, lines)| format!("{}: {lines} lines", s.path.display())),
+    );
 }
 
 #[test]
@@ -110,21 +122,31 @@ fn every_module_has_its_place_and_every_place_its_module() {
 #[test]
 fn imports_point_strictly_down() {
     let sources = sources();
-    let edges = sources.iter().filter(|s| s.module != "lib").flat_map(|s| s.imports().into_iter().map(move |to| (s, to)));
+    let edges = sources
+        .iter()
+        .filter(|s| s.module != "lib")
+        .flat_map(|s| s.imports().into_iter().map(move |to| (s, to)));
     let up = edges.filter(|(from, to)| from.module != *to && place(&from.module) >= place(to));
-    assert_none("imports that do not point down", up.map(|(from, to)| format!("{}: {to}", from.path.display())));
+    assert_none(
+        "imports that do not point down",
+        up.map(|(from, to)| format!("{}: {to}", from.path.display())),
+    );
 }
 
 #[test]
 fn message_modules_name_no_socket() {
     let sources = sources();
     let messages = sources.iter().filter(|source| MESSAGE_MODULES.contains(&source.module.as_str()));
-    let named = messages.flat_map(|s| words(s.code()).filter(|word| SOCKETS.contains(word)).map(move |word| (s, word)));
+    let named = messages
+        .flat_map(|s| words(s.code()).filter(|word| SOCKETS.contains(word)).map(move |word| (s, word)));
     assert_none("sockets in message modules", named.map(|(s, word)| format!("{}: {word}", s.path.display())));
 }
 
 #[test]
 fn unsafe_code_is_forbidden() {
-    let text = |name: &str| sources().into_iter().find(|source| source.module == name).expect("the root").text;
-    assert!(text("lib").contains("#![forbid(unsafe_code)]") && text("main").contains("#![forbid(unsafe_code)]"));
+    let text =
+        |name: &str| sources().into_iter().find(|source| source.module == name).expect("the root").text;
+    assert!(
+        text("lib").contains("#![forbid(unsafe_code)]") && text("main").contains("#![forbid(unsafe_code)]")
+    );
 }

@@ -1,7 +1,7 @@
 //! The round is fair and heals itself: no client notices a backend that is down.
 
 use crate::harness::{
-    Backend, GET, Origin, PATIENCE, Port, Proxy, Ronde, Wire, eventually, ok, ronde_only, within,
+    Backend, End, GET, Origin, PATIENCE, Port, Proxy, Ronde, Wire, eventually, ok, ronde_only, within,
 };
 use std::net::TcpStream;
 use std::sync::Arc;

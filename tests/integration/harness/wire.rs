@@ -19,7 +19,7 @@ pub enum End {
 /// A message that did not arrive whole: what came of it, and how it ended.
 #[derive(Debug)]
 pub struct Cut {
-    pub so_far: Option<Message>,
+    pub so_far: Option<Box<Message>>,
     pub end: End,
 }
 
@@ -195,10 +195,7 @@ impl Wire {
 
     /// Tells a cut from a whole response: None when nothing says that anything is missing.
     pub fn cut(&mut self, method: &str) -> Option<Cut> {
-        match self.try_message(Some(method)) {
-            Ok(_) => None,
-            Err(cut) => Some(cut),
-        }
+        self.try_message(Some(method)).err()
     }
 
     fn shown(&self) -> String {
@@ -240,7 +237,7 @@ impl Wire {
         let mut message = self.head(request_method).map_err(|end| Cut { so_far: None, end })?;
         match self.body_into(&mut message) {
             Ok(()) => Ok(message),
-            Err(end) => Err(Cut { so_far: Some(message), end }),
+            Err(end) => Err(Cut { so_far: Some(Box::new(message)), end }),
         }
     }
 
