@@ -1,0 +1,169 @@
+//! ronde's own answers: complete, honest about the cause, and silent about the backends unless asked.
+
+use crate::harness::{Backend, Message, Origin, Port, Proxy, Ronde, each_row, ronde_only};
+
+/// RFC 9209 §2.3.
+const CAUSES: &[&str] = &[
+    "dns_timeout",
+    "dns_error",
+    "destination_not_found",
+    "destination_unavailable",
+    "destination_ip_unroutable",
+    "connection_refused",
+    "connection_terminated",
+    "connection_timeout",
+    "connection_read_timeout",
+    "connection_write_timeout",
+    "connection_limit_reached",
+    "http_request_error",
+    "http_request_denied",
+    "http_response_incomplete",
+    "http_response_header_section_size",
+    "http_response_header_size",
+    "http_response_transfer_coding",
+    "http_response_timeout",
+    "http_upgrade_failed",
+    "http_protocol_error",
+    "proxy_internal_response",
+    "proxy_internal_error",
+    "proxy_loop_detected",
+];
+
+fn assert_complete(response: &Message, status: u16, method: &str) {
+    assert_eq!(response.status(), status, "{response}");
+    assert!(response.sole("date").ends_with(" GMT"), "{response}");
+    assert!(response.sole("content-type").starts_with("text/plain"), "{response}");
+    let length: usize = response.sole("content-length").parse().expect("a length");
+    assert!(length > 0 && (method == "HEAD" || response.body.len() == length), "{response}");
+    let said = response.sole("proxy-status");
+    let cause = said.strip_prefix("ronde; error=").expect("ronde and its error").split(';').next().unwrap();
+    assert!(CAUSES.contains(&cause), "{cause} is no error type of RFC 9209");
+}
+
+/// Refusals that need no backend: the bytes and the status.
+const REFUSED: &[(&str, u16)] = &[
+    ("GET / HTTP/1.1\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
+    ("GET / HT", 408),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello", 408),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", 413),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: tea\r\n\r\n", 417),
+    ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+];
+
+#[test]
+fn refusals_are_complete_and_close() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let flags = "--head-timeout 300ms --body-timeout 300ms --max-body 1000 --max-head 4k";
+    let proxy = Proxy::with(flags, &[backend.address]);
+    let refused = |bytes: &str, status: u16| {
+        let response = proxy.expect_refusal(bytes, &[status]);
+        assert_complete(&response, status, "GET");
+        assert_eq!(response.members("connection"), ["close"]);
+    };
+    each_row(REFUSED, |(bytes, status)| refused(bytes, *status));
+    refused(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(5000)), 414);
+    refused(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(5000)), 431);
+    let connect = proxy.expect_refusal("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", &[405, 501]);
+    assert_complete(&connect, connect.status(), "GET");
+}
+
+/// A proxy that has failed for one reason or another, as the backend behind it does.
+fn failing() -> Vec<(u16, Proxy, Vec<Backend>)> {
+    let garbage = Backend::start(|wire, _| wire.send("garbage\r\n\r\n"));
+    let closing = Backend::start(|wire, _| wire.finish());
+    let silent = Backend::start(|_, _| {});
+    vec![
+        (502, Proxy::before(&[Origin::down().address]), vec![]),
+        (502, Proxy::before(&[garbage.address]), vec![garbage]),
+        (502, Proxy::before(&[closing.address]), vec![closing]),
+        (504, Proxy::with("--response-timeout 300ms", &[silent.address]), vec![silent]),
+        (503, Ronde::with("--listen 127.0.0.1:0 no-such-name.invalid:80").serve(), vec![]),
+    ]
+}
+
+#[test]
+fn failures_are_complete_and_name_no_backend() {
+    ronde_only!();
+    for (status, proxy, backends) in failing() {
+        for method in ["GET", "HEAD"] {
+            let mut client = proxy.connect();
+            client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let response = client.response_to(method);
+            assert_complete(&response, status, method);
+            let named = |address: String| response.to_string().contains(&address);
+            assert!(!backends.iter().any(|backend| named(backend.address.to_string())), "{response}");
+            assert!(!named("no-such-name".to_owned()), "{response}");
+            if response.members("connection").contains(&"close".to_owned()) {
+                client.expect_eof();
+            } else {
+                assert_eq!(client.get("/").status(), status, "the connection is in step");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_1_0_client_gets_them_as_well() {
+    ronde_only!();
+    let proxy = Proxy::before(&[Origin::down().address]);
+    let mut client = proxy.connect();
+    assert_complete(&client.ask("GET / HTTP/1.0\r\n\r\n"), 502, "GET");
+    client.expect_eof();
+}
+
+#[test]
+fn a_loop_is_answered_completely() {
+    ronde_only!();
+    let port = Port::reserve();
+    let second = Proxy::before(&[port.address]);
+    let first = Ronde::with(&format!("--listen {} {}", port.address, second.address)).serve();
+    let response = first.get("/");
+    assert_complete(&response, 508, "GET");
+    assert!(response.sole("proxy-status").contains("proxy_loop_detected"), "{response}");
+}
+
+#[test]
+fn reveal_backends_names_them() {
+    ronde_only!();
+    let closing = Backend::start(|wire, _| wire.finish());
+    let proxy = Proxy::with("--reveal-backends", &[closing.address]);
+    let said = proxy.get("/").sole("proxy-status");
+    assert!(said.contains(&closing.address.to_string()), "{said}");
+}
+
+/// An error of a backend is the backend's to word.
+#[test]
+fn an_error_of_a_backend_is_passed_on_untouched() {
+    let backend = Backend::start(|wire, _| {
+        wire.send("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nRetry-After: 7\r\n\r\nbusy");
+    });
+    let proxy = Proxy::before(&[backend.address]);
+    let mut client = proxy.connect();
+    for _ in 0..5 {
+        let response = client.get("/");
+        assert_eq!((response.start.as_str(), response.text().as_str()), ("HTTP/1.1 503 Busy", "busy"));
+        assert!(!response.has("proxy-status") && response.sole("retry-after") == "7", "{response}");
+    }
+    assert_eq!(backend.count(), 5);
+}
+
+#[test]
+fn the_cause_of_each_failure_is_the_one_of_rfc_9209() {
+    ronde_only!();
+    let causes = [
+        &["connection_refused"][..],
+        &["http_protocol_error"],
+        &["connection_terminated", "http_response_incomplete"],
+        &["http_response_timeout", "connection_read_timeout"],
+        &["dns_error", "destination_not_found", "destination_unavailable"],
+    ];
+    let failing = failing();
+    let rows: Vec<_> =
+        failing.iter().zip(causes).map(|((_, proxy, _), causes)| (proxy.address, causes)).collect();
+    each_row(&rows, |(address, causes)| {
+        let said = crate::harness::Wire::connect(*address).get("/").sole("proxy-status");
+        assert!(causes.iter().any(|cause| said.starts_with(&format!("ronde; error={cause}"))), "{said}");
+    });
+}

@@ -1,0 +1,339 @@
+//! Backends that misbehave: garbage is 502, a truncated body is visibly cut, and nothing of it reaches the next client.
+
+use crate::harness::{Backend, End, GET, Origin, Proxy, Wire, each_row, ok, ok_chunked, stage};
+use std::thread;
+
+/// What a backend answers, the statuses that may come of it, and why.
+const BAD: &[(&str, &[u16], &str)] = &[
+    ("garbage\r\n\r\n", &[502], "no status line"),
+    ("\0\0\0\0\r\n\r\n", &[502], "binary"),
+    ("SSH-2.0-OpenSSH_9.2\r\n\r\n", &[502], "another protocol"),
+    ("HTTP/1.1\r\n\r\n", &[502], "no status"),
+    ("HTTP/1.1 abc OK\r\n\r\n", &[502], "a status that is no number"),
+    ("HTTP/1.1 20 OK\r\n\r\n", &[502], "two digits"),
+    ("HTTP/1.1 2000 OK\r\n\r\n", &[502], "four digits"),
+    ("HTTP/1.1 +20 OK\r\n\r\n", &[502], "a sign"),
+    ("HTTP/1.1 000 OK\r\n\r\n", &[502], "a status below 100"),
+    ("HTTP/1.1  200 OK\r\n\r\n", &[502], "two spaces"),
+    (" HTTP/1.1 200 OK\r\n\r\n", &[502], "a space before"),
+    ("http/1.1 200 OK\r\n\r\n", &[502], "a version in lower case"),
+    ("HTTP/2.0 200 OK\r\n\r\n", &[502], "another version"),
+    ("HTTP/1.1 200 O\0K\r\n\r\n", &[502], "NUL in the reason"),
+    ("HTTP/1.1 200 O\rK\r\n\r\n", &[502], "bare CR in the reason"),
+    ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", &[502], "no colon"),
+    ("HTTP/1.1 200 OK\r\n: y\r\n\r\n", &[502], "no field name"),
+    ("HTTP/1.1 200 OK\r\nX y: z\r\n\r\n", &[502], "a space in a field name"),
+    ("HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n", &[502], "NUL in a value"),
+    ("HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 0\r\n\r\n", &[502], "bare CR in a value"),
+    (
+        "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n",
+        &[200, 502],
+        "RFC 9112 §5.1: refused or cleaned",
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nX: y\r\n z\r\nContent-Length: 0\r\n\r\n",
+        &[200, 502],
+        "RFC 9112 §5.2: refused or unfolded",
+    ),
+    ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", &[200, 502], "RFC 9112 §2.2: a bare LF may be taken"),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        &[502],
+        "both lengths",
+    ),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", &[502], "two lengths"),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello!", &[502], "a list of lengths"),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+        &[200, 502],
+        "RFC 9110 §8.6: refused or made one",
+    ),
+    ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello", &[502], "a sign"),
+    ("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", &[502], "a negative length"),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\nhello", &[502], "no number"),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551621\r\n\r\nhello", &[502], "overflows to 5"),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx", &[502], "an unknown coding"),
+    (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        &[502],
+        "an unknown coding before chunked",
+    ),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", &[502], "chunked twice"),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nx", &[502], "identity is no coding any more"),
+    (
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        &[502],
+        "RFC 9112 §6.1: none in HTTP/1.0",
+    ),
+    ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", &[502], "unasked"),
+];
+
+/// Answers `/bad` with these bytes and everything else with `good`.
+fn bad_backend(bytes: String) -> Backend {
+    Backend::start(move |wire, request| match request.target() {
+        "/bad" => wire.send(&bytes),
+        _ => wire.send(ok("good")),
+    })
+}
+
+#[test]
+fn a_bad_response_is_502_and_nothing_of_it_is_used_again() {
+    each_row(BAD, |(bytes, statuses, _)| {
+        let backend = bad_backend((*bytes).to_owned());
+        let proxy = Proxy::with("--max-fails 0", &[backend.address]);
+        let mut client = proxy.connect();
+        assert_eq!(client.get("/good").text(), "good");
+        let response = client.get("/bad");
+        assert!(statuses.contains(&response.status()), "{response}");
+        assert_eq!(proxy.get("/good").text(), "good");
+    });
+}
+
+#[test]
+fn a_response_head_that_is_too_large_is_502() {
+    let lines = [format!("X: {}\r\n", "a".repeat(1 << 20)), "X: a\r\n".repeat(20_000)];
+    each_row(&lines, |lines| {
+        let backend = bad_backend(format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\r\n"));
+        let proxy = Proxy::with("--max-fails 0", &[backend.address]);
+        assert_eq!(proxy.get("/bad").status(), 502);
+        assert_eq!(proxy.get("/good").text(), "good");
+    });
+}
+
+#[test]
+fn the_connection_of_a_bad_response_is_closed() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(GET);
+    let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n");
+    assert_eq!(client.response().status(), 502);
+    backend.expect_end();
+}
+
+/// Ends a connection in order or with RST.
+fn end(wire: Wire, how: &End) {
+    match how {
+        End::Reset => wire.reset(),
+        _ => drop(wire),
+    }
+}
+
+#[test]
+fn a_backend_that_closes_before_its_head_is_whole_is_502() {
+    let heads = ["", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"];
+    let rows: Vec<_> = heads.iter().flat_map(|head| [(*head, End::Eof), (*head, End::Reset)]).collect();
+    each_row(&rows, |(head, how)| {
+        let (origin, _proxy, mut client) = stage("--max-fails 0");
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+        let (mut backend, _) = origin.request();
+        backend.send(head);
+        end(backend, how);
+        assert_eq!(client.response().status(), 502);
+        origin.expect_no_connection();
+    });
+}
+
+/// Responses whose end is missing; the last is one that only its connection delimits.
+const TRUNCATED: &[&str] = &[
+    "Content-Length: 10\r\n\r\n",
+    "Content-Length: 10\r\n\r\nhello",
+    "Transfer-Encoding: chunked\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+    "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n",
+    "Connection: close\r\n\r\nhello",
+];
+
+/// Sees to it that a client can tell that the response is not whole.
+fn assert_visibly_cut(client: &mut Wire) {
+    match client.try_response() {
+        Ok(response) => assert_eq!(response.status(), 502, "{response}"),
+        Err(cut) => assert_ne!(cut.end, End::Silence),
+    }
+}
+
+#[test]
+fn a_truncated_response_is_visibly_cut() {
+    let (closed, sized) = TRUNCATED.split_last().unwrap();
+    let mut rows: Vec<_> = sized.iter().flat_map(|rest| [(*rest, End::Eof), (*rest, End::Reset)]).collect();
+    rows.push((closed, End::Reset));
+    for version in ["1.1", "1.0"] {
+        each_row(&rows, |(rest, how)| {
+            let (origin, _proxy, mut client) = stage("--max-fails 0");
+            client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
+            let (backend, _) = origin.answer(format!("HTTP/1.1 200 OK\r\n{rest}"));
+            end(backend, how);
+            assert_visibly_cut(&mut client);
+        });
+    }
+}
+
+#[test]
+fn a_response_that_breaks_after_its_head_was_passed_on_is_visibly_cut() {
+    for version in ["1.1", "1.0"] {
+        each_row(TRUNCATED, |rest| {
+            let (origin, _proxy, mut client) = stage("--max-fails 0");
+            client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
+            let (head, body) = rest.split_once("\r\n\r\n").unwrap();
+            let (mut backend, _) = origin.answer(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"));
+            let head = client.response_head();
+            backend.send(body);
+            backend.reset();
+            let (_, end) = client.rest();
+            assert!(
+                end == End::Reset || head.framing != crate::harness::Framing::Close,
+                "{end:?} behind {head}"
+            );
+        });
+    }
+}
+
+#[test]
+fn invalid_chunks_of_a_response_are_visibly_cut() {
+    let bodies = [
+        "xyz\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello!\r\n0\r\n\r\n",
+        "-5\r\nhello\r\n0\r\n\r\n",
+        "\r\nhello\r\n0\r\n\r\n",
+        "10000000000000005\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nno trailer\r\n\r\n",
+    ];
+    each_row(&bodies, |body| {
+        let (origin, _proxy, mut client) = stage("--max-fails 0");
+        client.send(GET);
+        let (mut backend, _) =
+            origin.answer(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+        assert_visibly_cut(&mut client);
+        backend.expect_end();
+    });
+}
+
+const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+
+/// A request, what a backend says behind or instead of its proper answer, and the status of that.
+const SURPLUS: &[(&str, &str, u16)] = &[
+    ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200),
+    ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 200),
+    ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 48\r\n\r\n", 200),
+    ("GET", "HTTP/1.1 204 No Content\r\n\r\n", 204),
+    ("GET", "HTTP/1.1 304 Not Modified\r\n\r\n", 304),
+];
+
+#[test]
+fn bytes_behind_a_response_never_reach_the_next_client() {
+    each_row(SURPLUS, |(method, response, status)| {
+        let (origin, proxy, mut client) = stage("--max-fails 0");
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let (mut backend, _) = origin.answer(format!("{response}{EVIL}"));
+        assert_eq!(client.response_to(method).status(), *status);
+        let mut next = proxy.connect();
+        next.send(GET);
+        origin.answer(ok("good"));
+        assert_eq!(next.response().text(), "good");
+        backend.expect_end();
+    });
+}
+
+#[test]
+fn bytes_on_an_idle_backend_connection_never_reach_the_next_client() {
+    let (origin, proxy, mut client) = stage("--max-fails 0");
+    client.send(GET);
+    let (mut backend, _) = origin.answer(ok("good"));
+    assert_eq!(client.response().text(), "good");
+    backend.send(EVIL);
+    let mut next = proxy.connect();
+    next.send(GET);
+    origin.answer(ok("good"));
+    assert_eq!(next.response().text(), "good");
+    backend.expect_end();
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_was_read_reaches_the_client() {
+    let framings = [
+        ("Content-Length: 1000000\r\n\r\n", "x".repeat(100_000)),
+        ("Transfer-Encoding: chunked\r\n\r\n", format!("186a0\r\n{}", "x".repeat(100_000))),
+    ];
+    each_row(&framings, |(framing, part)| {
+        let (origin, proxy, mut client) = stage("--max-fails 0");
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}"));
+        let mut backend = origin.accept();
+        backend.request_head();
+        client.send(part);
+        backend.send("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+        drop(backend);
+        let response = client.response();
+        assert_eq!((response.status(), response.text().as_str()), (413, "no"));
+        let mut next = proxy.connect();
+        next.send(GET);
+        origin.answer(ok("good"));
+        assert_eq!(next.response().text(), "good");
+    });
+}
+
+/// The backend answers and keeps its connection, but has not read the body: neither side may fall out of step.
+#[test]
+fn after_an_early_answer_neither_connection_is_out_of_step() {
+    let (origin, proxy, mut client) = stage("--max-fails 0");
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    let mut backend = origin.accept();
+    backend.request_head();
+    backend.send(ok("early"));
+    assert_eq!(client.response().text(), "early");
+    let body = GET.repeat(100_000 / GET.len() + 1);
+    let _closed_in_between = client.try_send(&body[..100_000]);
+    let mut next = proxy.connect();
+    next.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (_, request) = origin.answer(ok("next"));
+    assert_eq!(request.target(), "/next");
+    assert_eq!(next.response().text(), "next");
+}
+
+/// Two blocking copies would deadlock once both directions are full.
+#[test]
+fn an_upload_and_its_answer_flow_at_once() {
+    const SIZE: usize = 8 << 20;
+    let (origin, _proxy, mut client) = stage("");
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n"));
+    let mut backend = origin.accept();
+    backend.request_head();
+    backend.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"));
+    let echo = thread::spawn(move || {
+        for _ in 0..SIZE / 4096 {
+            let part = backend.take(4096);
+            backend.send(part);
+        }
+    });
+    let mut sender = client.twin();
+    let upload = thread::spawn(move || sender.send(vec![b'x'; SIZE]));
+    client.response_head();
+    client.discard(SIZE as u64);
+    upload.join().unwrap();
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_head_answer_may_name_a_coding_it_does_not_send() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.response_to("HEAD").status(), 200);
+    client.send(GET);
+    backend.request();
+    backend.send(ok_chunked(&["next"]));
+    assert_eq!(client.response().text(), "next");
+}
+
+#[test]
+fn a_1_0_backend_is_understood_and_not_kept() {
+    let origin = Origin::start();
+    let proxy = Proxy::before(&[origin.address]);
+    let mut client = proxy.connect();
+    for body in ["one", "two"] {
+        client.send(GET);
+        let (backend, _) = origin.answer(format!("HTTP/1.0 200 OK\r\n\r\n{body}"));
+        drop(backend);
+        let response = client.response();
+        assert_eq!((response.start.as_str(), response.text().as_str()), ("HTTP/1.1 200 OK", body));
+    }
+}

@@ -1,0 +1,193 @@
+//! Upgrades: a 101 turns the connection into a tunnel, anything else is an exchange like all others.
+
+use crate::harness::{Backend, End, Framing, Origin, Proxy, Wire, each_row, ok, ronde_only, stage};
+use std::thread;
+
+const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Both ends of a tunnel through the proxy.
+fn tunnel(flags: &str) -> (Origin, Proxy, Wire, Wire) {
+    let (origin, proxy, mut client) = stage(flags);
+    client.send(UPGRADE);
+    let (backend, _) = origin.answer(SWITCH);
+    assert_eq!(client.response().status(), 101);
+    (origin, proxy, client, backend)
+}
+
+#[test]
+fn an_upgrade_is_asked_for_and_granted_with_its_fields() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(UPGRADE);
+    let (_backend, request) = origin.answer(SWITCH);
+    assert_eq!(
+        (request.members("connection"), request.members("upgrade")),
+        (vec!["upgrade".into()], vec!["websocket".into()])
+    );
+    assert_eq!(request.sole("sec-websocket-key"), "dGhlIHNhbXBsZSBub25jZQ==");
+    let response = client.response();
+    assert_eq!((response.status(), response.framing), (101, Framing::Nothing));
+    assert_eq!(
+        (response.members("connection"), response.members("upgrade")),
+        (vec!["upgrade".into()], vec!["websocket".into()])
+    );
+    assert_eq!(response.sole("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+}
+
+#[test]
+fn a_tunnel_carries_bytes_both_ways() {
+    let (_origin, _proxy, mut client, mut backend) = tunnel("");
+    for round in 0..10 {
+        let message = format!("\0\r\n\r\n{round}");
+        client.send(&message);
+        assert_eq!(backend.take(message.len()), message.as_bytes());
+        backend.send(&message);
+        assert_eq!(client.take(message.len()), message.as_bytes());
+    }
+}
+
+#[test]
+fn bytes_that_come_with_the_101_are_not_lost() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(UPGRADE);
+    let (mut backend, _) = origin.answer(format!("{SWITCH}welcome"));
+    assert_eq!(client.response().status(), 101);
+    assert_eq!(client.take(7), b"welcome");
+    client.send("thanks");
+    assert_eq!(backend.take(6), b"thanks");
+}
+
+#[test]
+fn bytes_that_come_with_the_request_are_not_lost() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(format!("{UPGRADE}early"));
+    let (mut backend, _) = origin.answer(SWITCH);
+    assert_eq!(client.response().status(), 101);
+    assert_eq!(backend.take(5), b"early");
+}
+
+#[test]
+fn each_half_of_a_tunnel_closes_on_its_own() {
+    let (_origin, _proxy, mut client, mut backend) = tunnel("");
+    client.finish();
+    backend.expect_eof();
+    backend.send("still here");
+    assert_eq!(client.take(10), b"still here");
+    drop(backend);
+    client.expect_eof();
+
+    let (_origin, _proxy, mut client, mut backend) = tunnel("");
+    backend.finish();
+    client.expect_eof();
+    client.send("still here");
+    assert_eq!(backend.take(10), b"still here");
+    drop(client);
+    backend.expect_eof();
+}
+
+#[test]
+fn a_reset_of_one_side_ends_the_other() {
+    let (_origin, _proxy, client, mut backend) = tunnel("");
+    client.reset();
+    backend.expect_end();
+    let (_origin, _proxy, mut client, backend) = tunnel("");
+    backend.reset();
+    client.expect_end();
+}
+
+#[test]
+fn a_tunnel_that_is_full_both_ways_does_not_deadlock() {
+    const SIZE: usize = 8 << 20;
+    let (_origin, _proxy, client, backend) = tunnel("");
+    let ends = [client, backend];
+    thread::scope(|scope| {
+        for wire in &ends {
+            let (mut sender, mut receiver) = (wire.twin(), wire.twin());
+            scope.spawn(move || sender.send(vec![b'x'; SIZE]));
+            scope.spawn(move || receiver.discard(SIZE as u64));
+        }
+    });
+}
+
+#[test]
+fn a_refused_upgrade_is_an_exchange_like_all_others() {
+    each_row(&["200 OK", "400 Bad Request", "426 Upgrade Required"], |status| {
+        let (origin, _proxy, mut client) = stage("");
+        client.send(UPGRADE);
+        let (mut backend, _) = origin.answer(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno"));
+        let response = client.response();
+        assert_eq!((response.status().to_string().as_str(), response.text().as_str()), (&status[..3], "no"));
+        client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(backend.request().target(), "/next");
+        backend.send(ok("next"));
+        assert_eq!(client.response().text(), "next");
+    });
+}
+
+/// As Firefox asks.
+#[test]
+fn an_upgrade_among_other_members_of_connection_works() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(UPGRADE.replace("Connection: Upgrade", "Connection: keep-alive, upgrade"));
+    let (mut backend, request) = origin.answer(SWITCH);
+    assert_eq!(request.members("upgrade"), ["websocket"]);
+    assert_eq!(client.response().status(), 101);
+    client.send("hi");
+    assert_eq!(backend.take(2), b"hi");
+}
+
+/// RFC 9110 §7.8: without the connection option an Upgrade is not one.
+#[test]
+fn an_upgrade_without_its_connection_option_is_none() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(UPGRADE.replace("Connection: Upgrade\r\n", ""));
+    let (_, request) = origin.answer(ok("hello"));
+    assert!(!request.has("upgrade"), "{request}");
+    assert_eq!(client.response().text(), "hello");
+}
+
+/// RFC 9110 §7.8: a server switches to nothing that it was not asked for.
+#[test]
+fn a_101_to_another_protocol_than_asked_for_is_502() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(UPGRADE);
+    origin.answer(SWITCH.replace("Upgrade: websocket", "Upgrade: other"));
+    assert_eq!(client.response().status(), 502);
+}
+
+#[test]
+fn a_silent_tunnel_outlives_the_other_timeouts_and_ends_with_its_own() {
+    ronde_only!();
+    let short = "--idle-timeout 300ms --response-timeout 300ms --body-timeout 300ms --keep-alive-timeout 300ms --head-timeout 300ms";
+    let (_origin, _proxy, mut client, mut backend) = tunnel(short);
+    for _ in 0..4 {
+        client.expect_silence();
+    }
+    client.send("hi");
+    assert_eq!(backend.take(2), b"hi");
+    let (_origin, _proxy, mut client, mut backend) = tunnel("--tunnel-timeout 300ms");
+    assert_ne!(client.rest().1, End::Silence);
+    assert_ne!(backend.rest().1, End::Silence);
+}
+
+#[test]
+fn no_request_is_read_from_a_tunnel() {
+    let backend = Backend::start(|wire, request| match request.target() {
+        "/chat" => {
+            wire.send(SWITCH);
+            let smuggled = wire.take(10);
+            wire.send(smuggled);
+            wire.finish();
+        }
+        _ => wire.send(ok("never")),
+    });
+    let proxy = Proxy::before(&[backend.address]);
+    let mut client = proxy.connect();
+    assert_eq!(client.ask(UPGRADE).status(), 101);
+    client.send("GET / HTTP");
+    assert_eq!(client.take(10), b"GET / HTTP");
+    client.expect_eof();
+    assert_eq!(backend.targets(), ["/chat"]);
+}

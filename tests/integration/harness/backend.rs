@@ -1,0 +1,131 @@
+//! A backend that plays alone: a thread for each connection, a closure for each request.
+
+use super::message::{Message, ok};
+use super::origin::Port;
+use super::wire::{End, Wire};
+use rustix::net::Shutdown;
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+type Handler = dyn Fn(&mut Wire, &Message) + Send + Sync;
+
+/// Counts what it serves, and fails its test when the proxy ever sends it anything but strictly legal requests.
+pub struct Backend {
+    pub address: SocketAddr,
+    port: Port,
+    listener: Option<Arc<TcpListener>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    handler: Box<Handler>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    requests: Vec<String>,
+    complaints: Vec<String>,
+    connections: HashMap<u64, TcpStream>,
+    accepted: u64,
+}
+
+impl Backend {
+    /// The handler writes its own answer, however it likes.
+    pub fn start(handler: impl Fn(&mut Wire, &Message) + Send + Sync + 'static) -> Backend {
+        let port = Port::reserve();
+        let shared = Arc::new(Shared { handler: Box::new(handler), state: Mutex::default() });
+        let mut backend = Backend { address: port.address, port, listener: None, shared };
+        backend.come_up();
+        backend
+    }
+
+    /// Answers every request with its name.
+    pub fn named(name: &str) -> Backend {
+        let name = name.to_owned();
+        Backend::start(move |wire, _| wire.send(ok(&name)))
+    }
+
+    /// Answers every request with what it saw of it: the start line, the fields, the body, the trailers.
+    pub fn mirror() -> Backend {
+        Backend::start(|wire, request| wire.send(ok(&request.to_string())))
+    }
+
+    pub fn come_up(&mut self) {
+        let listener = Arc::new(self.port.listen(4096));
+        self.listener = Some(Arc::clone(&listener));
+        let shared = Arc::clone(&self.shared);
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || shared.converse(stream));
+            }
+        });
+    }
+
+    /// As a killed process goes: the port refuses, every connection ends at once.
+    pub fn go_down(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            rustix::net::shutdown(&*listener, Shutdown::Both).expect("an end of listening");
+        }
+        for (_, stream) in self.shared.state.lock().unwrap().connections.drain() {
+            let _already_closed = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// How many requests arrived.
+    pub fn count(&self) -> usize {
+        self.shared.state.lock().unwrap().requests.len()
+    }
+
+    /// The targets of all requests, in the order of their arrival.
+    pub fn targets(&self) -> Vec<String> {
+        self.shared.state.lock().unwrap().requests.clone()
+    }
+
+    /// How many connections were accepted.
+    pub fn connections(&self) -> u64 {
+        self.shared.state.lock().unwrap().accepted
+    }
+}
+
+impl Shared {
+    fn converse(&self, stream: TcpStream) {
+        let Ok(kept) = stream.try_clone() else { return };
+        let number = {
+            let mut state = self.state.lock().unwrap();
+            state.accepted += 1;
+            let number = state.accepted;
+            state.connections.insert(number, kept);
+            number
+        };
+        let mut wire = Wire::over(stream);
+        wire.set_patience(std::time::Duration::from_secs(60));
+        loop {
+            match wire.try_request() {
+                Ok(request) => {
+                    self.state.lock().unwrap().requests.push(request.target().to_owned());
+                    (self.handler)(&mut wire, &request);
+                    wire.received.clear();
+                }
+                Err(cut) => {
+                    if let End::Illegal(why) = cut.end {
+                        self.state.lock().unwrap().complaints.push(why);
+                    }
+                    break;
+                }
+            }
+        }
+        self.state.lock().unwrap().connections.remove(&number);
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.go_down();
+        let complaints = std::mem::take(&mut self.shared.state.lock().unwrap().complaints);
+        assert!(complaints.is_empty() || thread::panicking(), "illegal requests: {complaints:#?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! A backend that the test plays itself, connection by connection and byte by byte.
+//!
+//! Its port is its own for as long as it lives, so that it can refuse connections and come back without a race
+//! against the other tests for the number.
+
+use super::message::Message;
+use super::wire::{End, Wire};
+use super::{PATIENCE, SILENCE};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{self, AddressFamily, SocketType, sockopt};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// A port that is bound and refuses connections; [`Port::listen`] opens it.
+#[derive(Debug)]
+pub struct Port {
+    pub address: SocketAddr,
+    _reserved: OwnedFd,
+}
+
+impl Port {
+    pub fn reserve() -> Port {
+        let reserved = reusable_socket();
+        net::bind(&reserved, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        let address = net::getsockname(&reserved).expect("its address").try_into().expect("of IPv4");
+        Port { address, _reserved: reserved }
+    }
+
+    pub fn listen(&self, backlog: i32) -> TcpListener {
+        let socket = reusable_socket();
+        net::bind(&socket, &self.address).expect("the reserved port");
+        net::listen(&socket, backlog).expect("a listener");
+        TcpListener::from(socket)
+    }
+}
+
+fn reusable_socket() -> OwnedFd {
+    let flags = net::SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a socket");
+    sockopt::set_socket_reuseaddr(&socket, true).expect("SO_REUSEADDR");
+    socket
+}
+
+#[derive(Debug)]
+pub struct Origin {
+    pub address: SocketAddr,
+    port: Port,
+    listener: Option<TcpListener>,
+}
+
+impl Origin {
+    pub fn start() -> Origin {
+        let origin = Origin::down();
+        Origin { listener: Some(origin.port.listen(1024)), ..origin }
+    }
+
+    /// One that refuses connections.
+    pub fn down() -> Origin {
+        let port = Port::reserve();
+        Origin { address: port.address, port, listener: None }
+    }
+
+    /// The next connection of the proxy.
+    pub fn accept(&self) -> Wire {
+        self.accept_within(PATIENCE).unwrap_or_else(|| panic!("no connection to {}", self.address))
+    }
+
+    /// The next connection that brings a request, and that request; probes that close without a byte are let go.
+    pub fn request(&self) -> (Wire, Message) {
+        loop {
+            let mut wire = self.accept();
+            match wire.try_request() {
+                Ok(request) => return (wire, request),
+                Err(cut) if cut.so_far.is_none() && cut.end == End::Eof && wire.received.is_empty() => {}
+                Err(cut) => panic!("a request, not {cut:#?}"),
+            }
+        }
+    }
+
+    /// Takes a request on a fresh connection and answers it.
+    pub fn answer(&self, response: impl AsRef<[u8]>) -> (Wire, Message) {
+        let (mut wire, request) = self.request();
+        wire.send(response);
+        (wire, request)
+    }
+
+    /// Nobody connects.
+    pub fn expect_no_connection(&self) {
+        let connection = self.accept_within(SILENCE);
+        assert!(connection.is_none(), "a connection: {connection:?}");
+    }
+
+    fn accept_within(&self, patience: Duration) -> Option<Wire> {
+        let listener = self.listener.as_ref().expect("a listener");
+        let timeout = Timespec::try_from(patience).expect("a timeout");
+        let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&timeout)).expect("poll");
+        (ready > 0).then(|| Wire::over(listener.accept().expect("a connection").0))
+    }
+}

@@ -1,0 +1,133 @@
+//! A child process whose output is read line by line as it comes; it never outlives its test.
+
+use super::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub struct Process {
+    child: Child,
+    pub stdout: Lines,
+    pub stderr: Lines,
+}
+
+impl Process {
+    pub fn spawn(command: &mut Command) -> Process {
+        Process::spawn_onto(Stdio::piped(), command)
+    }
+
+    /// With a standard output of the test's own, such as one that nobody reads.
+    pub fn spawn_onto(stdout: Stdio, command: &mut Command) -> Process {
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = child.stdout.take().map_or_else(|| Lines::of(std::io::empty()), Lines::of);
+        let stderr = Lines::of(child.stderr.take().expect("stderr"));
+        Process { child, stdout, stderr }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a signal sent");
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
+    }
+
+    /// Waits for its end, which closes both pipes.
+    pub fn exit(&mut self) -> ExitStatus {
+        self.exit_within(PATIENCE)
+    }
+
+    pub fn exit_within(&mut self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
+        for lines in [&self.stdout, &self.stderr] {
+            assert!(
+                lines.end_by(deadline),
+                "it still runs after {patience:?}; stderr:\n{}",
+                self.stderr.text()
+            );
+        }
+        self.child.wait().expect("its exit status")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _already_waited = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- stderr of {}:\n{}", self.child.id(), self.stderr.text());
+            eprintln!("--- stdout of {}:\n{}", self.child.id(), self.stdout.text());
+        }
+    }
+}
+
+/// The lines of one output so far, and a way to wait for the next.
+#[derive(Clone)]
+pub struct Lines(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Lines {
+    fn of(output: impl Read + Send + 'static) -> Lines {
+        let lines = Lines(Arc::default());
+        let writer = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                writer.change(|state| state.lines.push(String::from_utf8_lossy(&line).into_owned()));
+            }
+            writer.change(|state| state.ended = true);
+        });
+        lines
+    }
+
+    pub fn text(&self) -> String {
+        self.0.0.lock().unwrap().lines.join("\n")
+    }
+
+    pub fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().lines.clone()
+    }
+
+    /// The first line that contains `part`, waited for; panics when the output ends without it.
+    pub fn line_with(&self, part: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let found = self.wait(deadline, |state| {
+            let found = state.lines.iter().find(|line| line.contains(part)).cloned();
+            if found.is_none() && state.ended { Some(None) } else { found.map(Some) }
+        });
+        found.flatten().unwrap_or_else(|| panic!("no line with {part:?} in:\n{}", self.text()))
+    }
+
+    fn end_by(&self, deadline: Instant) -> bool {
+        self.wait(deadline, |state| state.ended.then_some(())).is_some()
+    }
+
+    fn wait<T>(&self, deadline: Instant, mut look: impl FnMut(&State) -> Option<T>) -> Option<T> {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        loop {
+            if let Some(found) = look(&state) {
+                return Some(found);
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            state = changed.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+    }
+}

@@ -1,0 +1,129 @@
+//! The program under test, always the real binary in its own process; or a peer of it, for comparison.
+
+use super::message::Message;
+use super::peers::Peer;
+use super::process::Process;
+use super::wire::Wire;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+/// A command line of ronde that is not yet started.
+pub struct Ronde(pub Command);
+
+impl Ronde {
+    /// Flags are separated by spaces.
+    pub fn with(flags: &str) -> Ronde {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ronde"));
+        command.args(flags.split_whitespace());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RONDE_")) {
+            command.env_remove(name);
+        }
+        Ronde(command)
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Ronde {
+        self.0.env(name, value);
+        self
+    }
+
+    pub fn spawn(mut self) -> Process {
+        Process::spawn(&mut self.0)
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn serve(self) -> Proxy {
+        Proxy::of(self.spawn())
+    }
+}
+
+pub struct Proxy {
+    pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
+    pub process: Process,
+}
+
+impl Proxy {
+    pub fn before(backends: &[SocketAddr]) -> Proxy {
+        Proxy::with("", backends)
+    }
+
+    /// Flags are ronde's; a peer gets those that it has a word for.
+    pub fn with(flags: &str, backends: &[SocketAddr]) -> Proxy {
+        if let Some(peer) = Peer::chosen() {
+            let (process, address) = peer.start(flags, backends);
+            return Proxy { address, addresses: vec![address], process };
+        }
+        let backends: String = backends.iter().map(|address| format!(" {address}")).collect();
+        Ronde::with(&format!("--listen 127.0.0.1:0 {flags}{backends}")).serve()
+    }
+
+    /// A ronde that is about to listen.
+    pub fn of(process: Process) -> Proxy {
+        let line = process.stderr.line_with("listening on ");
+        let (_, listed) = line.split_once("listening on ").expect("the line's addresses");
+        let parse = |word: &str| word.trim_matches([',', ';']).parse().ok();
+        let addresses: Vec<SocketAddr> = listed.split_whitespace().map_while(parse).collect();
+        Proxy { address: *addresses.first().expect("an address"), addresses, process }
+    }
+
+    pub fn is_a_peer() -> bool {
+        Peer::chosen().is_some()
+    }
+
+    pub fn connect(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// `GET target` on a connection of its own.
+    pub fn get(&self, target: &str) -> Message {
+        self.connect().get(target)
+    }
+
+    /// A request and its answer on a connection of their own.
+    pub fn ask(&self, request: impl AsRef<[u8]>) -> Message {
+        self.connect().ask(request)
+    }
+
+    /// Plays what must be refused: one of the statuses is the answer, and the connection ends behind it.
+    pub fn expect_refusal(&self, bytes: impl AsRef<[u8]>, statuses: &[u16]) -> Message {
+        let mut client = self.connect();
+        let response = client.ask(bytes);
+        assert!(statuses.contains(&response.status()), "{} instead of {statuses:?}", response.start);
+        client.expect_eof();
+        response
+    }
+
+    /// A number from `/proc/PID/status`, such as `VmHWM` (in kilobytes) or `Threads`.
+    pub fn status(&self, key: &str) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("its status");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).expect("the key");
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// What it has used of the processor so far, in user and system mode.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("its times");
+        let (_, behind_the_name) = stat.rsplit_once(')').expect("its name");
+        let ticks = behind_the_name.split_whitespace().skip(11).take(2);
+        ticks.map(|ticks| Duration::from_millis(10 * ticks.parse::<u64>().expect("ticks"))).sum()
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("its descriptors").count()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let stderr = self.process.stderr.text();
+        assert!(
+            !stderr.contains("panicked at") || thread::panicking(),
+            "a thread of the proxy panicked:\n{stderr}"
+        );
+    }
+}

@@ -1,0 +1,304 @@
+//! One end of a connection: raw bytes out, strictly parsed messages in.
+
+use super::message::{Framing, Message, field_lines};
+use super::{PATIENCE, SILENCE};
+use rustix::net::sockopt::set_socket_linger;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How the other end stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    Eof,
+    Reset,
+    Silence,
+    Illegal(String),
+}
+
+/// A message that did not arrive whole: what came of it, and how it ended.
+#[derive(Debug)]
+pub struct Cut {
+    pub so_far: Option<Box<Message>>,
+    pub end: End,
+}
+
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    unread: Vec<u8>,
+    /// Everything that arrived, verbatim.
+    pub received: Vec<u8>,
+}
+
+impl Wire {
+    pub fn connect(address: SocketAddr) -> Wire {
+        Wire::over(TcpStream::connect(address).expect("a connection"))
+    }
+
+    pub fn over(stream: TcpStream) -> Wire {
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        let wire = Wire { stream, unread: Vec::new(), received: Vec::new() };
+        wire.set_patience(PATIENCE);
+        wire
+    }
+
+    pub fn set_patience(&self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("a read timeout");
+        self.stream.set_write_timeout(Some(patience)).expect("a write timeout");
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// The same end once more, for a thread that sends while another receives.
+    pub fn twin(&self) -> Wire {
+        let stream = self.stream.try_clone().expect("a second handle");
+        Wire { stream, unread: Vec::new(), received: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("bytes sent");
+    }
+
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Sends the parts so that they arrive apart, as over a slow link.
+    pub fn send_apart(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            self.send(part);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Ends this side's half: the other end reads EOF, and this one still reads.
+    pub fn finish(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("a half-close");
+    }
+
+    /// Closes with RST instead of FIN.
+    pub fn reset(self) {
+        set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("SO_LINGER");
+    }
+
+    /// The next request, whole.
+    pub fn request(&mut self) -> Message {
+        self.try_message(None).unwrap_or_else(|cut| panic!("a request, not {cut:#?}"))
+    }
+
+    /// The next request, or how the connection ended instead.
+    pub fn try_request(&mut self) -> Result<Message, Cut> {
+        self.try_message(None)
+    }
+
+    /// The head of the next request; its body stays unread.
+    pub fn request_head(&mut self) -> Message {
+        self.head(None).unwrap_or_else(|end| panic!("a request's head, not {end:?} behind {}", self.shown()))
+    }
+
+    /// The next response, interim ones included.
+    pub fn response(&mut self) -> Message {
+        self.response_to("GET")
+    }
+
+    pub fn response_to(&mut self, method: &str) -> Message {
+        self.try_message(Some(method))
+            .unwrap_or_else(|cut| panic!("a response, not {cut:#?}, of {}", self.shown()))
+    }
+
+    pub fn try_response(&mut self) -> Result<Message, Cut> {
+        self.try_message(Some("GET"))
+    }
+
+    /// The head of the next response; its body stays unread.
+    pub fn response_head(&mut self) -> Message {
+        self.head(Some("GET"))
+            .unwrap_or_else(|end| panic!("a response's head, not {end:?} behind {}", self.shown()))
+    }
+
+    /// A request and its answer.
+    pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Message {
+        self.send(request);
+        self.response()
+    }
+
+    /// `GET target` and its answer.
+    pub fn get(&mut self, target: &str) -> Message {
+        self.ask(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
+    }
+
+    /// Exactly so many bytes.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            self.fill().unwrap_or_else(|end| panic!("{count} bytes, not {end:?} behind {}", self.shown()));
+        }
+        self.unread.drain(..count).collect()
+    }
+
+    /// The data of the next chunk.
+    pub fn chunk(&mut self) -> Vec<u8> {
+        let mut data = Vec::new();
+        self.chunk_into(&mut data)
+            .unwrap_or_else(|end| panic!("a chunk, not {end:?} behind {}", self.shown()));
+        data
+    }
+
+    /// Everything until the other end stops, and how it stopped.
+    pub fn rest(&mut self) -> (Vec<u8>, End) {
+        loop {
+            if let Err(end) = self.fill() {
+                return (std::mem::take(&mut self.unread), end);
+            }
+        }
+    }
+
+    /// Reads and counts without keeping.
+    pub fn discard(&mut self, mut count: u64) {
+        count -= self.unread.drain(..).count() as u64;
+        let mut buffer = vec![0; 1 << 18];
+        while count > 0 {
+            let wanted = buffer.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+            match self.stream.read(&mut buffer[..wanted]) {
+                Ok(0) => panic!("EOF with {count} bytes to come"),
+                Ok(read) => count -= read as u64,
+                Err(error) => panic!("{error} with {count} bytes to come"),
+            }
+        }
+    }
+
+    /// The other end closes in order, with nothing before.
+    pub fn expect_eof(&mut self) {
+        let (rest, end) = self.rest();
+        assert!(rest.is_empty() && end == End::Eof, "EOF, not {} and {end:?}", shown(&rest));
+    }
+
+    /// The other end closes or resets, with nothing before.
+    pub fn expect_end(&mut self) {
+        let (rest, end) = self.rest();
+        assert!(
+            rest.is_empty() && matches!(end, End::Eof | End::Reset),
+            "{end:?} with {:?} before",
+            shown(&rest)
+        );
+    }
+
+    /// Nothing arrives, and the connection stays open.
+    pub fn expect_silence(&mut self) {
+        self.set_patience(SILENCE);
+        let (rest, end) = self.rest();
+        assert!(rest.is_empty() && end == End::Silence, "silence, not {} and {end:?}", shown(&rest));
+        self.set_patience(PATIENCE);
+    }
+
+    /// Tells a cut from a whole response: None when nothing says that anything is missing.
+    pub fn cut(&mut self, method: &str) -> Option<Cut> {
+        self.try_message(Some(method)).err()
+    }
+
+    fn shown(&self) -> String {
+        shown(&self.received)
+    }
+
+    fn fill(&mut self) -> Result<(), End> {
+        let mut buffer = [0; 1 << 14];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(End::Eof),
+                Ok(count) => {
+                    self.unread.extend_from_slice(&buffer[..count]);
+                    self.received.extend_from_slice(&buffer[..count]);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(End::Silence),
+                Err(_) => return Err(End::Reset),
+            }
+        }
+    }
+
+    fn through(&mut self, delimiter: &[u8]) -> Result<Vec<u8>, End> {
+        loop {
+            if let Some(at) = self.unread.windows(delimiter.len()).position(|window| window == delimiter) {
+                return Ok(self.unread.drain(..at + delimiter.len()).collect());
+            }
+            self.fill()?;
+        }
+    }
+
+    fn head(&mut self, request_method: Option<&str>) -> Result<Message, End> {
+        let head = self.through(b"\r\n\r\n")?;
+        Message::parse(&head, request_method).map_err(End::Illegal)
+    }
+
+    fn try_message(&mut self, request_method: Option<&str>) -> Result<Message, Cut> {
+        let mut message = self.head(request_method).map_err(|end| Cut { so_far: None, end })?;
+        match self.body_into(&mut message) {
+            Ok(()) => Ok(message),
+            Err(end) => Err(Cut { so_far: Some(Box::new(message)), end }),
+        }
+    }
+
+    fn body_into(&mut self, message: &mut Message) -> Result<(), End> {
+        match message.framing {
+            Framing::Nothing => {}
+            Framing::Length(length) => {
+                let length = usize::try_from(length).expect("a length that fits");
+                while message.body.len() < length {
+                    if self.unread.is_empty() {
+                        self.fill()?;
+                    }
+                    let count = self.unread.len().min(length - message.body.len());
+                    message.body.extend(self.unread.drain(..count));
+                }
+            }
+            Framing::Chunked => {
+                while self.chunk_into(&mut message.body)? > 0 {}
+                let mut lines = Vec::new();
+                while !lines.ends_with(b"\r\n\r\n") && lines != b"\r\n" {
+                    lines.extend(self.through(b"\r\n")?);
+                }
+                if let Some(lines) = lines.strip_suffix(b"\r\n\r\n") {
+                    message.trailers = field_lines(lines).map_err(End::Illegal)?;
+                }
+            }
+            Framing::Close => match self.rest() {
+                (body, End::Eof) => message.body = body,
+                (body, end) => {
+                    message.body = body;
+                    return Err(end);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn chunk_into(&mut self, data: &mut Vec<u8>) -> Result<usize, End> {
+        let line = self.through(b"\r\n")?;
+        let digits = std::str::from_utf8(&line[..line.len() - 2]).unwrap_or_default();
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let size = usize::from_str_radix(digits, 16).ok().filter(|_| plain);
+        let size = size.ok_or_else(|| End::Illegal(format!("chunk size {:?}", shown(&line))))?;
+        if size > 0 {
+            let target = data.len() + size;
+            while data.len() < target {
+                if self.unread.is_empty() {
+                    self.fill()?;
+                }
+                let count = self.unread.len().min(target - data.len());
+                data.extend(self.unread.drain(..count));
+            }
+            if self.through(b"\r\n")? != b"\r\n" {
+                return Err(End::Illegal("no CRLF behind a chunk".to_owned()));
+            }
+        }
+        Ok(size)
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(2000)];
+    format!("{:?} ({} bytes)", String::from_utf8_lossy(cut), bytes.len())
+}

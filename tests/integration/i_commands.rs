@@ -1,0 +1,193 @@
+//! The command line: what it takes, what it refuses and how it says so.
+
+use crate::harness::{Backend, Origin, Process, Proxy, Ronde, each_row, ronde_only, scratch_directory};
+
+/// Runs to the end: the exit code, standard output, standard error.
+fn run(ronde: Ronde) -> (i32, String, String) {
+    let mut process = ronde.spawn();
+    let code = process.exit().code().expect("an exit code");
+    (code, process.stdout.text(), process.stderr.text())
+}
+
+/// Command lines that are refused, and what the one line about it must name.
+const REFUSED: &[(&str, &str)] = &[
+    ("", "backend"),
+    ("--nope 127.0.0.1:1", "--nope"),
+    ("--workerz 3 127.0.0.1:1", "--workers"),
+    ("--workers", "--workers"),
+    ("--workers --listen 127.0.0.1:0 127.0.0.1:1", "--workers"),
+    ("--workers 0 127.0.0.1:1", "--workers"),
+    ("--workers -1 127.0.0.1:1", "--workers"),
+    ("--workers many 127.0.0.1:1", "--workers"),
+    ("--workers=99999999 127.0.0.1:1", "--workers"),
+    ("--head-timeout 5 127.0.0.1:1", "--head-timeout"),
+    ("--head-timeout 5parsecs 127.0.0.1:1", "--head-timeout"),
+    ("--max-head 1x 127.0.0.1:1", "--max-head"),
+    ("--access-log loud 127.0.0.1:1", "--access-log"),
+    ("--log-level loud 127.0.0.1:1", "--log-level"),
+    ("--trust-proxy 300.0.0.0/8 127.0.0.1:1", "--trust-proxy"),
+    ("--trust-proxy 10.0.0.0/33 127.0.0.1:1", "--trust-proxy"),
+    ("--listen nowhere 127.0.0.1:1", "--listen"),
+    ("--listen 127.0.0.1:99999 127.0.0.1:1", "--listen"),
+    ("--backend", "--backend"),
+    ("--backend app1", "app1"),
+    ("app1:99999", "app1:99999"),
+    ("127.0.0.1:1 127.0.0.1:1", "127.0.0.1:1"),
+    ("--config /nonexistent.toml", "/nonexistent.toml"),
+];
+
+#[test]
+fn a_wrong_command_line_is_one_clear_line_and_exit_code_2() {
+    ronde_only!();
+    each_row(REFUSED, |(flags, named)| {
+        let (code, stdout, stderr) = run(Ronde::with(flags));
+        assert_eq!((code, stdout.as_str(), stderr.lines().count()), (2, "", 1), "{stderr}");
+        assert!(stderr.contains(named), "{named} in {stderr}");
+    });
+}
+
+#[test]
+fn help_fits_a_screen_and_a_half() {
+    ronde_only!();
+    let (code, stdout, stderr) = run(Ronde::with("--help"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(
+        stdout.lines().count() <= 60 && stdout.lines().all(|line| line.chars().count() <= 100),
+        "{stdout}"
+    );
+    for flag in ["--listen", "--backend", "--config", "--workers", "--shutdown-grace", "--access-log"] {
+        assert!(stdout.contains(flag), "{flag} in {stdout}");
+    }
+}
+
+#[test]
+fn version_is_the_crates() {
+    ronde_only!();
+    let (code, stdout, _) = run(Ronde::with("--version"));
+    assert_eq!((code, stdout.as_str()), (0, concat!("ronde ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn a_port_in_use_names_the_address_and_the_flag_and_exits_1() {
+    ronde_only!();
+    let taken = Origin::start().address;
+    let origin = Origin::start();
+    let (code, _, stderr) = run(Ronde::with(&format!("--listen {} {taken}", origin.address)));
+    assert_eq!(code, 1);
+    assert!(stderr.contains(&origin.address.to_string()) && stderr.contains("--listen"), "{stderr}");
+}
+
+#[test]
+fn the_start_line_says_what_is_running() {
+    ronde_only!();
+    let (first, second) = (Backend::named("1"), Backend::named("2"));
+    let proxy = Proxy::with("--workers 7", &[first.address, second.address]);
+    let line = proxy.process.stderr.line_with("listening on");
+    for part in [proxy.address.to_string(), first.address.to_string(), second.address.to_string()] {
+        assert!(line.contains(&part), "{part} in {line}");
+    }
+    assert!(line.contains("7 workers") && line.contains("memory"), "{line}");
+}
+
+#[test]
+fn backends_can_be_arguments_or_flags_and_values_can_stand_behind_an_equals_sign() {
+    ronde_only!();
+    let (first, second) = (Backend::named("1"), Backend::named("2"));
+    let flags = format!("--listen=127.0.0.1:0 --workers=3 --backend {} {}", first.address, second.address);
+    let proxy = Ronde::with(&flags).serve();
+    let mut answers = [proxy.get("/").text(), proxy.get("/").text()];
+    answers.sort();
+    assert_eq!(answers, ["1", "2"]);
+}
+
+#[test]
+fn every_listen_address_answers() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let proxy = Ronde::with(&format!("--listen 127.0.0.1:0 --listen [::1]:0 {}", backend.address)).serve();
+    assert_eq!(proxy.addresses.len(), 2);
+    for address in &proxy.addresses {
+        assert_eq!(crate::harness::Wire::connect(*address).get("/").text(), "b");
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    ronde_only!();
+    let (filed, named, flagged) =
+        (Backend::named("file"), Backend::named("environment"), Backend::named("flag"));
+    let file = scratch_directory().join("ronde.toml");
+    let text =
+        format!("listen = \"127.0.0.1:0\"\nworkers = 3\n[[backend]]\naddress = \"{}\"\n", filed.address);
+    std::fs::write(&file, text).unwrap();
+    let with = |more: String| Ronde::with(&format!("--config {} {more}", file.display()));
+    let answer = |ronde: Ronde| ronde.serve().get("/").text();
+    assert_eq!(answer(with(String::new())), "file");
+    assert_eq!(answer(with(String::new()).env("RONDE_BACKEND", &named.address.to_string())), "environment");
+    let flag = format!("--backend {}", flagged.address);
+    assert_eq!(answer(with(flag).env("RONDE_BACKEND", &named.address.to_string())), "flag");
+}
+
+/// Files that are refused, the line the error is in, and what it must name.
+const BROKEN_FILES: &[(&str, u32, &str)] = &[
+    ("workers = 3\nworkerz = 3\n", 2, "workers"),
+    ("workers = \"many\"\n", 1, "workers"),
+    ("workers = 0\n", 1, "workers"),
+    ("head-timeout = \"5\"\n", 1, "head-timeout"),
+    ("[[backend]]\naddress = \"127.0.0.1:1\"\nadress = \"x\"\n", 3, "adress"),
+    ("listen = [\n", 1, ""),
+];
+
+#[test]
+fn an_error_in_the_file_names_file_line_key_and_the_nearest_right_one() {
+    ronde_only!();
+    each_row(BROKEN_FILES, |(text, line, named)| {
+        let file = scratch_directory().join("broken.toml");
+        std::fs::write(&file, text).unwrap();
+        let (code, _, stderr) = run(Ronde::with(&format!("--config {} 127.0.0.1:1", file.display())));
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains("broken.toml") && stderr.contains(named), "{stderr}");
+        assert!(
+            stderr.contains(&format!(":{line}:")) || stderr.contains(&format!("line {line}")),
+            "{stderr}"
+        );
+    });
+}
+
+#[test]
+fn check_tries_everything_and_serves_nothing() {
+    ronde_only!();
+    let (backend, down) = (Backend::named("b"), Origin::down());
+    let (code, stdout, _) = run(Ronde::with(&format!("check --listen 127.0.0.1:0 {}", backend.address)));
+    assert_eq!(code, 0, "{stdout}");
+    assert!(stdout.contains(&backend.address.to_string()), "{stdout}");
+    let (code, stdout, stderr) = run(Ronde::with(&format!("check {} {}", backend.address, down.address)));
+    assert_eq!(code, 1, "{stdout}{stderr}");
+    assert!(format!("{stdout}{stderr}").contains(&down.address.to_string()), "{stdout}{stderr}");
+}
+
+#[test]
+fn the_demo_answers_in_turn() {
+    ronde_only!();
+    let proxy = Ronde::with("demo --listen 127.0.0.1:0").serve();
+    let answers: Vec<_> = (0..4).map(|_| proxy.get("/").text().trim().to_owned()).collect();
+    assert_eq!(answers, ["Backend 1", "Backend 2", "Backend 1", "Backend 2"]);
+    assert!(proxy.process.stdout.line_with("curl").contains(&proxy.address.to_string()));
+    let page = proxy.ask("GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n").text();
+    assert!(page.contains("rel=icon") || page.contains("rel=\"icon\""), "{page}");
+}
+
+#[test]
+fn a_backend_that_is_ronde_itself_is_refused_or_a_loop() {
+    ronde_only!();
+    let port = crate::harness::Port::reserve();
+    let mut process: Process = Ronde::with(&format!("--listen {0} {0}", port.address)).spawn();
+    let heard = || process.stderr.all().iter().any(|line| line.contains(&port.address.to_string()));
+    crate::harness::eventually("a word about it", heard);
+    let refused = std::net::TcpStream::connect(port.address).is_err();
+    if refused {
+        assert_ne!(process.exit().code(), Some(0));
+    } else {
+        assert_eq!(crate::harness::Wire::connect(port.address).get("/").status(), 508);
+    }
+}

@@ -1,0 +1,188 @@
+//! From the first signal to the exit code, and the lines that are written on the way.
+
+use crate::harness::{
+    Backend, End, GET, Origin, PATIENCE, Process, Proxy, Ronde, each_row, eventually, ok, ronde_only, stage,
+};
+use rustix::process::Signal;
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const SIGNALS: [Signal; 2] = [Signal::TERM, Signal::INT];
+
+#[test]
+fn an_idle_ronde_ends_at_once_with_exit_code_0() {
+    ronde_only!();
+    each_row(&SIGNALS, |signal| {
+        let backend = Backend::named("b");
+        let mut proxy = Proxy::with("--shutdown-grace 60s", &[backend.address]);
+        let (mut idle, mut silent) = (proxy.connect(), proxy.connect());
+        assert_eq!(idle.get("/").text(), "b");
+        proxy.process.signal(*signal);
+        idle.expect_end();
+        silent.expect_end();
+        assert_eq!(proxy.process.exit().code(), Some(0));
+    });
+}
+
+#[test]
+fn a_request_in_flight_is_finished_and_nothing_new_is_taken() {
+    ronde_only!();
+    each_row(&SIGNALS, |signal| {
+        let (origin, mut proxy, mut client) = stage("--shutdown-grace 60s");
+        client.send(GET);
+        let (mut backend, _) = origin.request();
+        proxy.process.signal(*signal);
+        eventually("no connection is taken", || TcpStream::connect(proxy.address).is_err());
+        assert!(proxy.process.is_running());
+        backend.send(ok("finished"));
+        let response = client.response();
+        assert_eq!(
+            (response.text().as_str(), response.members("connection")),
+            ("finished", vec!["close".to_owned()])
+        );
+        client.expect_eof();
+        assert_eq!(proxy.process.exit().code(), Some(0));
+    });
+}
+
+#[test]
+fn a_response_under_way_is_finished() {
+    ronde_only!();
+    let (origin, mut proxy, mut client) = stage("--shutdown-grace 60s");
+    client.send(GET);
+    let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    client.response_head();
+    proxy.process.signal(Signal::TERM);
+    proxy.process.stderr.line_with("stopping");
+    backend.send("world");
+    assert_eq!(client.take(10), b"helloworld");
+    assert_eq!(proxy.process.exit().code(), Some(0));
+}
+
+#[test]
+fn what_is_not_finished_within_the_grace_is_cut_and_the_exit_code_is_0() {
+    ronde_only!();
+    let (origin, mut proxy, mut client) = stage("--shutdown-grace 500ms");
+    client.send(GET);
+    let (_backend, _) = origin.request();
+    let start = Instant::now();
+    proxy.process.signal(Signal::TERM);
+    assert_ne!(client.rest().1, End::Silence);
+    assert_eq!(proxy.process.exit().code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_second_signal_ends_it_now() {
+    ronde_only!();
+    let (origin, mut proxy, mut client) = stage("--shutdown-grace 1h");
+    client.send(GET);
+    let (_backend, _) = origin.request();
+    proxy.process.signal(Signal::TERM);
+    proxy.process.stderr.line_with("stopping");
+    assert!(proxy.process.is_running());
+    proxy.process.signal(Signal::INT);
+    proxy.process.exit();
+    client.expect_end();
+}
+
+/// The one access line of a GET for `/a?b`.
+fn access_line(form: &str) -> String {
+    let backend = Backend::named("body");
+    let proxy = Proxy::with(&format!("--access-log {form}"), &[backend.address]);
+    let agent = "GET /a?b HTTP/1.1\r\nHost: a\r\nUser-Agent: test \"x\"\r\nReferer: http://r/\r\n\r\n";
+    assert_eq!(proxy.ask(agent).text(), "body");
+    let line = proxy.process.stdout.line_with("/a?b");
+    match form {
+        "combined" => {}
+        _ => assert!(line.contains(&backend.address.to_string()), "the backend in {line}"),
+    }
+    line
+}
+
+#[test]
+fn an_access_line_says_who_asked_for_what_and_who_answered() {
+    ronde_only!();
+    let plain = access_line("plain");
+    for part in ["127.0.0.1", "GET /a?b HTTP/1.1", "200", "4", "queued", "connect", "first-byte", "total"] {
+        assert!(plain.contains(part), "{part} in {plain}");
+    }
+    let combined = access_line("combined");
+    assert!(combined.starts_with("127.0.0.1 - - ["), "{combined}");
+    assert!(combined.contains("\"GET /a?b HTTP/1.1\" 200 4 \"http://r/\" \"test "), "{combined}");
+    let json = access_line("json");
+    assert!(json.starts_with('{') && json.ends_with('}') && json.contains("200"), "{json}");
+}
+
+#[test]
+fn a_failure_has_its_cause_in_plain_words_in_the_access_line() {
+    ronde_only!();
+    let proxy = Proxy::with("--access-log plain", &[Origin::down().address]);
+    assert_eq!(proxy.get("/failed").status(), 502);
+    let line = proxy.process.stdout.line_with("/failed");
+    assert!(line.contains("502") && line.contains("refused"), "{line}");
+}
+
+#[test]
+fn access_log_off_writes_none() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let mut proxy = Proxy::with("--access-log off", &[backend.address]);
+    assert_eq!(proxy.get("/").text(), "b");
+    proxy.process.signal(Signal::TERM);
+    assert_eq!(proxy.process.exit().code(), Some(0));
+    assert_eq!(proxy.process.stdout.text(), "");
+}
+
+/// Control bytes and quotes of a client must not forge lines.
+#[test]
+fn an_access_line_is_one_line_whatever_the_client_sends() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    for form in ["plain", "combined", "json"] {
+        let mut proxy = Proxy::with(&format!("--access-log {form}"), &[backend.address]);
+        proxy.ask("GET /\x1b[31m\" HTTP/1.1\r\nHost: a\r\n\r\n");
+        proxy.ask(b"GET /a HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\"\\\t\r\n\r\n");
+        proxy.process.signal(Signal::TERM);
+        proxy.process.exit();
+        let lines = proxy.process.stdout.all();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines.iter().all(|line| !line.contains('\x1b')), "{lines:?}");
+    }
+}
+
+/// A terminal that stands still, or a pipe whose reader does, stops no worker.
+#[test]
+fn a_stdout_that_nobody_reads_stops_nothing() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let (_unread, writer) = std::io::pipe().expect("a pipe");
+    let mut command = Ronde::with(&format!("--listen 127.0.0.1:0 --access-log plain {}", backend.address)).0;
+    let mut proxy = Proxy::of(Process::spawn_onto(Stdio::from(writer), &mut command));
+    let mut client = proxy.connect();
+    for number in 0..20_000 {
+        assert_eq!(client.get("/").text(), "b", "request {number}");
+    }
+    proxy.process.signal(Signal::TERM);
+    proxy.process.exit_within(PATIENCE * 2);
+}
+
+#[test]
+fn a_stdout_that_is_full_or_closed_stops_nothing() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    for stdout in [Stdio::from(writer), Stdio::from(full)] {
+        let mut command =
+            Ronde::with(&format!("--listen 127.0.0.1:0 --access-log plain {}", backend.address)).0;
+        let mut proxy = Proxy::of(Process::spawn_onto(stdout, &mut command));
+        for _ in 0..10 {
+            assert_eq!(proxy.get("/").text(), "b");
+        }
+        proxy.process.signal(Signal::TERM);
+        assert_eq!(proxy.process.exit().code(), Some(0));
+    }
+}

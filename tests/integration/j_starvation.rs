@@ -1,0 +1,352 @@
+//! A fixed pool that nothing can starve: each holder of workers at a size that runs in seconds.
+
+use crate::harness::{
+    Backend, End, GET, Origin, PATIENCE, Proxy, SILENCE, Wire, eventually, ok, ronde_only, within,
+};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Answers `/` at once and streams the rest: `/big` 20 MB, `/events` one event and then silence, `/ws` a tunnel,
+/// `/slow` after half a second.
+fn stage_of_all(flags: &str) -> (Backend, Proxy) {
+    let backend = Backend::start(|wire, request| match request.target() {
+        "/big" => {
+            wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 20 << 20));
+            while wire.try_send(vec![b'x'; 1 << 16]).is_ok() {}
+        }
+        "/events" => {
+            wire.send(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            );
+            wire.send("9\r\ndata: 1\n\n\r\n");
+            let _until_it_ends = wire.rest();
+        }
+        "/ws" => {
+            wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+            let _until_it_ends = wire.rest();
+        }
+        "/slow" => {
+            thread::sleep(Duration::from_millis(500));
+            wire.send(ok("slow"));
+        }
+        _ => wire.send(ok("fine")),
+    });
+    let proxy = Proxy::with(flags, &[backend.address]);
+    (backend, proxy)
+}
+
+/// New clients are served, and soon: a generous bound for a busy machine, where a starved one takes for ever.
+fn assert_prompt(proxy: &Proxy) {
+    for _ in 0..20 {
+        let start = Instant::now();
+        assert_eq!(proxy.get("/").text(), "fine");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
+
+/// So many connections, each prepared the same way.
+fn crowd(count: usize, proxy: &Proxy, prepare: impl Fn(&mut Wire)) -> Vec<Wire> {
+    let prepared = |_| {
+        let mut wire = proxy.connect();
+        prepare(&mut wire);
+        wire
+    };
+    (0..count).map(prepared).collect()
+}
+
+/// Feeds every connection a part now and then while `meanwhile` runs.
+fn dribbling(wires: &[Wire], part: &[u8], meanwhile: impl FnOnce()) {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for wire in wires {
+                    let _cut_in_between = wire.twin().try_send(part);
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let _stop = OnDrop(&over);
+        meanwhile();
+    });
+}
+
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_idle_client_does_not_hold_the_only_worker() {
+    let (_backend, proxy) = stage_of_all("--workers 1");
+    let mut idle = crowd(3, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
+    let _silent = crowd(3, &proxy, |_| {});
+    assert_prompt(&proxy);
+    for wire in &mut idle {
+        assert_eq!(wire.get("/").text(), "fine", "and is still served");
+    }
+}
+
+#[test]
+fn idle_and_silent_clients_hold_nobody() {
+    let (_backend, proxy) = stage_of_all("--workers 2");
+    let mut idle = crowd(100, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
+    let _silent = crowd(100, &proxy, |_| {});
+    assert_prompt(&proxy);
+    assert!(idle.iter_mut().all(|wire| wire.get("/").text() == "fine"));
+}
+
+#[test]
+fn slow_heads_hold_nobody_and_are_cut_off() {
+    let (_backend, proxy) = stage_of_all("--workers 2 --head-timeout 2s");
+    let mut slow = crowd(100, &proxy, |wire| wire.send("GET / HTTP/1.1\r\nHost: a\r\nX: "));
+    dribbling(&slow.iter().map(Wire::twin).collect::<Vec<_>>(), b"x", || {
+        assert_prompt(&proxy);
+        for wire in &mut slow {
+            assert_eq!(wire.response().status(), 408);
+        }
+    });
+}
+
+#[test]
+fn slow_small_bodies_hold_nobody() {
+    let (_backend, proxy) = stage_of_all("--workers 2");
+    let slow =
+        crowd(100, &proxy, |wire| wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\nx"));
+    dribbling(&slow, b"x", || assert_prompt(&proxy));
+}
+
+#[test]
+fn slow_uploads_hold_nobody() {
+    let (_backend, proxy) = stage_of_all("--workers 4");
+    let long = crowd(15, &proxy, |wire| {
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\nx")
+    });
+    dribbling(&long, b"x", || assert_prompt(&proxy));
+    let chunked = crowd(15, &proxy, |wire| {
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    });
+    dribbling(&chunked, b"1\r\nx\r\n", || assert_prompt(&proxy));
+}
+
+/// The backend waits for the body, the client for a 100: it is the client that holds, not the backend.
+#[test]
+fn clients_that_wait_for_100_hold_nobody() {
+    let (_backend, proxy) = stage_of_all("--workers 4");
+    let expecting = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let _waiting = crowd(20, &proxy, |wire| wire.send(expecting));
+    assert_prompt(&proxy);
+}
+
+#[test]
+fn slow_readers_hold_nobody() {
+    let (_backend, proxy) = stage_of_all("--workers 4");
+    let mut readers = crowd(30, &proxy, |wire| {
+        set_socket_recv_buffer_size(wire.stream(), 4096).expect("SO_RCVBUF");
+        wire.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+    });
+    assert_prompt(&proxy);
+    for wire in &mut readers {
+        assert_eq!(wire.response_head().status(), 200);
+    }
+    assert_prompt(&proxy);
+}
+
+#[test]
+fn tunnels_and_event_streams_hold_nobody() {
+    let (_backend, proxy) = stage_of_all("--workers 4");
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let _tunnels = crowd(30, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101));
+    let _streams = crowd(30, &proxy, |wire| {
+        wire.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire.response_head();
+        assert_eq!(wire.chunk(), b"data: 1\n\n");
+    });
+    assert_prompt(&proxy);
+}
+
+#[test]
+fn events_arrive_as_they_are_sent() {
+    let origin = Origin::start();
+    let proxy = Proxy::with("--workers 2", &[origin.address]);
+    let mut streams: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = proxy.connect();
+            client.send(GET);
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let (backend, _) = origin.answer(head);
+            client.response_head();
+            (client, backend)
+        })
+        .collect();
+    for round in 0..5 {
+        for (client, backend) in &mut streams {
+            let start = Instant::now();
+            backend.send(format!("1\r\n{round}\r\n"));
+            assert_eq!(client.chunk(), round.to_string().as_bytes());
+            assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_beyond_the_cap_is_503_before_it_is_forwarded() {
+    ronde_only!();
+    let (backend, proxy) = stage_of_all("--workers 4 --max-transfers 2");
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let _tunnels = crowd(2, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101));
+    assert_eq!(proxy.ask(upgrade).status(), 503);
+    assert_eq!(backend.count(), 2);
+    assert_prompt(&proxy);
+}
+
+#[test]
+fn a_backend_that_hangs_holds_only_its_share() {
+    let (hung, good) = (Backend::start(|_, _| {}), Backend::named("fine"));
+    let proxy = Proxy::with("--workers 8 --response-timeout 1s", &[hung.address, good.address]);
+    let (failed, served) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while start.elapsed() < Duration::from_secs(6) {
+                    let counted = start.elapsed() > Duration::from_secs(3);
+                    let counter = if proxy.get("/").status() == 200 { &served } else { &failed };
+                    counter.fetch_add(usize::from(counted), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (failed, served) = (failed.into_inner(), served.into_inner());
+    assert!(served > 100 && failed * 50 < served, "{failed} failed, {served} served after the first seconds");
+}
+
+#[test]
+fn overload_is_answered_soon_and_leaves_no_trace() {
+    let (_backend, proxy) = stage_of_all("--workers 2 --queue-timeout 500ms");
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let ask = || {
+            let start = Instant::now();
+            let response = proxy.get("/slow");
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+            assert!(response.status() == 200 || response.has("retry-after"), "{response}");
+            response.status()
+        };
+        let clients: Vec<_> = (0..60).map(|_| scope.spawn(ask)).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let of = |status: u16| statuses.iter().filter(|this| **this == status).count();
+    assert!(of(200) > 0 && of(503) > 0 && of(200) + of(503) == 60, "{statuses:?}");
+    thread::sleep(Duration::from_secs(1));
+    assert_prompt(&proxy);
+}
+
+#[test]
+fn a_client_that_never_pauses_does_not_keep_its_worker() {
+    let (_backend, proxy) = stage_of_all("--workers 1");
+    let mut greedy = proxy.connect();
+    let mut sender = greedy.twin();
+    let pipelining = thread::spawn(move || while sender.try_send(GET.repeat(50)).is_ok() {});
+    let reading = thread::spawn(move || while greedy.try_response().is_ok() {});
+    assert_prompt(&proxy);
+    drop(proxy);
+    pipelining.join().unwrap();
+    reading.join().unwrap();
+}
+
+#[test]
+fn at_the_cap_an_idle_client_makes_room() {
+    ronde_only!();
+    let (_backend, proxy) = stage_of_all("--max-connections 4");
+    let mut idle = crowd(4, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
+    eventually("one is parked and can go", || proxy.get("/").text() == "fine");
+    idle.iter().for_each(|wire| wire.set_patience(SILENCE));
+    let gone = idle.iter_mut().filter_map(|wire| (wire.rest().1 != End::Silence).then_some(())).count();
+    assert_eq!(gone, 1);
+}
+
+#[test]
+fn nothing_is_left_behind_by_connections_that_came_and_went() {
+    ronde_only!();
+    let (_backend, proxy) = stage_of_all("--workers 8");
+    let churn = || {
+        for number in 0..500 {
+            let mut wire = proxy.connect();
+            match number % 4 {
+                0 => assert_eq!(wire.get("/").text(), "fine"),
+                1 => wire.send("GET / HT"),
+                2 => assert_eq!(wire.ask("BROKEN\r\n\r\n").status(), 400),
+                _ => {
+                    wire.send(GET);
+                    wire.reset();
+                }
+            }
+        }
+    };
+    churn();
+    let settled =
+        |limit: usize| within(PATIENCE * 2, "descriptors come free", || proxy.descriptors() <= limit);
+    settled(60);
+    let (descriptors, threads) = (proxy.descriptors(), proxy.status("Threads"));
+    churn();
+    settled(descriptors + 8);
+    eventually("threads end", || proxy.status("Threads") <= threads + 8);
+}
+
+#[test]
+fn out_of_descriptors_it_neither_dies_nor_spins_and_recovers() {
+    ronde_only!();
+    let backend = Backend::named("fine");
+    let program = env!("CARGO_BIN_EXE_ronde");
+    let line = format!("ulimit -n 64; exec {program} --listen 127.0.0.1:0 --workers 4 {}", backend.address);
+    let mut command = std::process::Command::new("sh");
+    let proxy = Proxy::of(crate::harness::Process::spawn(command.arg("-c").arg(line)));
+    let held = crowd(100, &proxy, |_| {});
+    let before = proxy.processor_time();
+    thread::sleep(Duration::from_secs(1));
+    let spent = proxy.processor_time() - before;
+    assert!(spent < Duration::from_millis(300), "{spent:?} of a second");
+    drop(held);
+    within(PATIENCE, "it serves again", || {
+        let mut client = proxy.connect();
+        client.send(GET);
+        client.try_response().is_ok_and(|response| response.text() == "fine")
+    });
+    assert_prompt(&proxy);
+}
+
+#[test]
+fn it_ends_within_its_grace_whatever_is_held() {
+    ronde_only!();
+    let (_backend, mut proxy) = stage_of_all("--workers 4 --shutdown-grace 1s");
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let mut all = crowd(5, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
+    all.extend(crowd(5, &proxy, |_| {}));
+    all.extend(crowd(5, &proxy, |wire| wire.send("GET / HT")));
+    all.extend(crowd(5, &proxy, |wire| {
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
+    }));
+    all.extend(crowd(5, &proxy, |wire| {
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\nx")
+    }));
+    all.extend(crowd(5, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101)));
+    for target in ["/events", "/big"] {
+        all.extend(crowd(5, &proxy, |wire| {
+            wire.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            wire.response_head();
+        }));
+    }
+    let start = Instant::now();
+    proxy.process.signal(rustix::process::Signal::TERM);
+    assert_eq!(proxy.process.exit().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    for wire in &mut all {
+        assert_ne!(wire.rest().1, End::Silence);
+    }
+}

@@ -1,0 +1,21 @@
+//! ronde against its promises: raw-byte conversations with the real binary, the basics first.
+#![forbid(unsafe_code)]
+
+mod harness;
+
+mod a_basic;
+mod b_framing;
+mod b_http10;
+mod b_syntax;
+mod c_fields;
+mod d_limits;
+mod e_continue;
+mod f_own_answers;
+mod f_responses;
+mod g_reuse;
+mod h_upgrade;
+mod i_commands;
+mod i_lifecycle;
+mod j_starvation;
+mod k_health;
+mod l_volume;
