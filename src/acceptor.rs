@@ -29,8 +29,8 @@ const BATCH: usize = 64;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that nobody whose
-/// connection was established is turned away.
-pub fn run(listeners: &[TcpListener], bell: &Bell, house: &House) {
+/// connection was established is turned away. With it the listeners end: who comes later is refused.
+pub fn run(listeners: Vec<TcpListener>, bell: &Bell, house: &House) {
     let mut shortage = Shortage::default();
     while house.stop.is_running() {
         let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
@@ -44,7 +44,7 @@ pub fn run(listeners: &[TcpListener], bell: &Bell, house: &House) {
             accept_some(listener, bell, house, &mut shortage);
         }
     }
-    for listener in listeners {
+    for listener in &listeners {
         while accept_some(listener, bell, house, &mut shortage) == BATCH {}
     }
 }

@@ -5,8 +5,8 @@
 //! it and forgotten when the name no longer does; requests that are under way to it keep it alive until they end.
 //!
 //! A choice is an iterator: [`Backends::round`] yields the one whose turn it is, then the fallbacks, each at most
-//! once. What is yielded is a [`Turn`], which counts as waiting for its backend until it says otherwise, so that one
-//! backend that hangs cannot hold all workers (a bulkhead); once it has answered it is a [`Visit`].
+//! once. What is yielded is a [`Turn`]. It is counted while it holds a worker, so that one backend that hangs cannot
+//! hold all of them (a bulkhead); once the backend has answered it is a [`Visit`].
 //!
 //! Not here: what is sent (`exchange`).
 
@@ -26,6 +26,7 @@ use crossbeam_channel::Receiver;
 use health::{Change, Health, Rules, Trouble};
 use pool::Pool;
 use roll::Roll;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -168,21 +169,25 @@ impl Backends {
     fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn<'_>> {
         let now = Instant::now();
         let mut round = self.roll.round();
-        // With one backend there is nobody to protect from it.
-        let most_waiting = if round.iter().nth(1).is_some() { self.most_waiting } else { usize::MAX };
+        let is_well = |backend: &Backend| backend.takes_turns(now);
+        // With one backend in the round there is nobody to protect from it.
+        let has_others = round.iter().filter(|backend| is_well(backend)).nth(1).is_some();
+        let most_waiting = if has_others { self.most_waiting } else { usize::MAX };
+        let is_untried = |backend: &Backend| !tried.iter().any(|tried| std::ptr::eq(&**tried, backend));
         let is_free = |backend: &Backend| {
             backend.waiting.load(Ordering::Relaxed) < most_waiting
                 && backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most)
-                && !tried.iter().any(|tried| std::ptr::eq(&**tried, backend))
         };
-        let healthy = |rank| move |backend: &Backend| backend.rank == rank && backend.takes_turns(now);
-        let mut chosen = [Rank::Primary, Rank::Backup]
-            .into_iter()
-            .find_map(|rank| round.next(|backend| is_free(backend) && healthy(rank)(backend)).cloned());
-        // When nobody is well, asking all the same is better than refusing: the news may be old.
-        if chosen.is_none() && !round.iter().any(|backend| backend.takes_turns(now)) {
-            chosen = round.next(|backend| is_free(backend)).cloned();
-            if chosen.is_some() && !self.said_all_out.swap(true, Ordering::Relaxed) {
+        let mut chosen = [Rank::Primary, Rank::Backup].into_iter().find_map(|rank| {
+            let takes = |backend: &Backend| {
+                backend.rank == rank && is_untried(backend) && is_free(backend) && is_well(backend)
+            };
+            round.next(|backend| takes(backend)).cloned()
+        });
+        // Nobody who is well is left to try: asking one that is out is better than refusing. The news may be old.
+        if chosen.is_none() && !round.iter().any(|backend| is_untried(backend) && is_well(backend)) {
+            chosen = round.next(|backend| is_untried(backend) && is_free(backend)).cloned();
+            if chosen.is_some() && tried.is_empty() && !self.said_all_out.swap(true, Ordering::Relaxed) {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
         }
@@ -190,9 +195,10 @@ impl Backends {
         if !backend.is_sound.load(Ordering::Acquire) {
             lock(&backend.health).was_chosen();
         }
-        backend.waiting.fetch_add(1, Ordering::Relaxed);
         backend.visits.fetch_add(1, Ordering::Relaxed);
-        Some(Turn { backends: self, visit: Some(Visit { backend }) })
+        let turn = Turn { backends: self, visit: Some(Visit { backend }), holds_worker: Cell::new(false) };
+        turn.holds_worker(true);
+        Some(turn)
     }
 
     fn note_success(&self, backend: &Backend) {
@@ -281,16 +287,28 @@ impl<'a> Iterator for Round<'a> {
     }
 }
 
-/// A backend's turn with one request, which counts as waiting for it.
+/// A backend's turn with one request.
 ///
 /// It ends by [`Turn::answered`] or [`Turn::failed`]; dropping it tells nothing about the backend.
 pub struct Turn<'a> {
     backends: &'a Backends,
     /// Taken when it ends.
     visit: Option<Visit>,
+    holds_worker: Cell<bool>,
 }
 
 impl Turn<'_> {
+    /// Says whether a worker is waiting for this backend: from the start it is. A request whose body is on its way
+    /// waits for its client, and a thread that stepped aside is no worker.
+    pub fn holds_worker(&self, holds: bool) {
+        let Some(visit) = &self.visit else { return };
+        match (self.holds_worker.replace(holds), holds) {
+            (false, true) => visit.backend.waiting.fetch_add(1, Ordering::Relaxed),
+            (true, false) => visit.backend.waiting.fetch_sub(1, Ordering::Relaxed),
+            (false, false) | (true, true) => 0,
+        };
+    }
+
     /// A connection that was used before and seems to be alive.
     pub fn kept(&self) -> Option<Conn> {
         self.visit.as_ref()?.backend.pool.take()
@@ -312,32 +330,27 @@ impl Turn<'_> {
 
     /// The response head is there.
     pub fn answered(mut self) -> Option<Visit> {
+        self.holds_worker(false);
         let visit = self.visit.take()?;
         self.backends.note_success(&visit.backend);
-        visit.backend.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(visit)
     }
 
     /// There is no response, and this is why.
-    pub fn failed(mut self, failure: Failure) {
-        if let Some(visit) = self.visit.take() {
+    pub fn failed(self, failure: Failure) {
+        if let Some(visit) = &self.visit {
             self.backends.note_failure(&visit.backend, failure);
-            self.leave(&visit);
-        }
-    }
-
-    fn leave(&self, visit: &Visit) {
-        visit.backend.waiting.fetch_sub(1, Ordering::Relaxed);
-        if !visit.backend.is_sound.load(Ordering::Acquire) {
-            lock(&visit.backend.health).learned_nothing(Instant::now());
         }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(visit) = self.visit.take() {
-            self.leave(&visit);
+        self.holds_worker(false);
+        if let Some(Visit { backend }) = &self.visit
+            && !backend.is_sound.load(Ordering::Acquire)
+        {
+            lock(&backend.health).learned_nothing(Instant::now());
         }
     }
 }
@@ -353,8 +366,8 @@ impl Visit {
         self.backend.address
     }
 
-    /// Keeps the connection for the next request.
-    pub fn keep(&self, conn: Conn) {
+    /// Ends the visit, and keeps the connection for the next.
+    pub fn keep(self, conn: Conn) {
         self.backend.pool.put(conn);
     }
 }

@@ -61,19 +61,8 @@ pub struct Setting {
     pub what: &'static str,
     /// Why the default is what it is.
     pub why: &'static str,
-    /// Whether the help names it.
-    pub help: Help,
     /// Whether it is a list: a repeated flag, commas in the variable, an array in the file.
     pub repeats: bool,
-}
-
-/// Whether the help names a setting: it must not promise what does nothing yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Help {
-    /// It works.
-    Shown,
-    /// It is read and checked, so that a file written for the next release is valid, but changes nothing.
-    Later,
 }
 
 impl Setting {
@@ -112,13 +101,13 @@ type Source = HashMap<&'static str, Vec<Given>>;
 macro_rules! settings {
     ($( $group:literal { $(
         #[doc = $what:literal] $(#[doc = $why:literal])*
-        $flag:literal $form:literal, default $default:literal $([$least:literal to $most:literal])?,
-            $help:ident => $field:ident: $type:ty = $arity:ident($reader:ident);
+        $flag:literal $form:literal, default $default:literal $([$least:literal to $most:literal])?
+            => $field:ident: $type:ty = $arity:ident($reader:ident);
     )* } )*) => {
         /// The rows by name, for whoever speaks of one: `row::listen.flag`.
         #[allow(non_upper_case_globals)]
         pub mod row {
-            use super::{Each, Help, Maybe, One, Setting};
+            use super::{Each, Maybe, One, Setting};
 
             $($(
                 #[doc = $what]
@@ -130,7 +119,6 @@ macro_rules! settings {
                     bounds: [$(Some(($least, $most)),)? None][0],
                     what: $what.trim_ascii(),
                     why: concat!($($why),*).trim_ascii(),
-                    help: Help::$help,
                     repeats: $arity::REPEATS,
                 };
             )*)*
@@ -176,12 +164,12 @@ settings! {
     "Listening" {
         /// where to accept; :8080 means every address
         /// Loopback, because nobody should be on the internet by accident.
-        "--listen" "ADDR", default "127.0.0.1:8080", Shown
+        "--listen" "ADDR", default "127.0.0.1:8080"
             => listen: Vec<Listen> = Each(listen);
 
         /// open clients; past it the longest idle goes
         /// With a backend's connection each, 65536 descriptors: within the hard limits of systemd and Docker.
-        "--max-connections" "N", default "32768" ["1" to "1048576"], Shown
+        "--max-connections" "N", default "32768" ["1" to "1048576"]
             => max_connections: usize = One(count);
     }
 
@@ -189,29 +177,29 @@ settings! {
         /// requests served at once: seats, a thread each
         /// Backends that answer in 100ms give 2560 requests a second, and an unused worker costs a stack it
         /// never touched.
-        "--workers" "N", default "256" ["1" to "16384"], Shown
+        "--workers" "N", default "256" ["1" to "16384"]
             => workers: usize = One(count);
 
         /// connections that may wait for a worker
         /// Sixteen for each worker; it bounds memory only, for --queue-timeout ends the wait long before.
-        "--queue" "N", default "4096" ["1" to "1048576"], Shown
+        "--queue" "N", default "4096" ["1" to "1048576"]
             => queue: usize = One(count);
 
         /// how long one may wait; then 503 with Retry-After
         /// Past a second people reload, and a queue longer than their patience serves only those who left.
-        "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"], Shown
+        "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
         /// tunnels and slow transfers beside the workers
         /// A WebSocket or a long download takes a thread and no seat: as many as a small host can hold in
         /// memory.
-        "--max-transfers" "N", default "1024" ["0" to "16384"], Shown
+        "--max-transfers" "N", default "1024" ["0" to "16384"]
             => max_transfers: usize = One(count);
 
         /// workers one backend may hold; auto is 3/4
         /// A backend that hangs must leave workers for the others; three quarters is room enough for one
         /// that is only busy.
-        "--max-per-backend" "N", default "auto" ["1" to "16384"], Shown
+        "--max-per-backend" "N", default "auto" ["1" to "16384"]
             => max_per_backend: Option<usize> = Maybe(count);
     }
 
@@ -219,107 +207,107 @@ settings! {
         /// a client's whole request head; then 408
         /// Enough for a phone in a tunnel; the clock does not restart at each byte, so a slowloris gets no
         /// more.
-        "--head-timeout" "TIME", default "10s" ["10ms" to "24h"], Shown
+        "--head-timeout" "TIME", default "10s" ["10ms" to "24h"]
             => head_timeout: Duration = One(time);
 
         /// between two reads of a request body
         /// A radio link comes back within it; what trickles just fast enough meets --min-rate.
-        "--body-timeout" "TIME", default "30s" ["10ms" to "24h"], Shown
+        "--body-timeout" "TIME", default "30s" ["10ms" to "24h"]
             => body_timeout: Duration = One(time);
 
         /// an idle client, between two requests
         /// An idle client costs a descriptor and no worker; a new connection costs it a round trip.
-        "--keep-alive-timeout" "TIME", default "60s" ["10ms" to "24h"], Shown
+        "--keep-alive-timeout" "TIME", default "60s" ["10ms" to "24h"]
             => keep_alive_timeout: Duration = One(time);
 
         /// to connect to a backend
         /// Room for one lost SYN, which the kernel sends again after a second.
-        "--connect-timeout" "TIME", default "3s" ["10ms" to "2m"], Shown
+        "--connect-timeout" "TIME", default "3s" ["10ms" to "2m"]
             => connect_timeout: Duration = One(time);
 
         /// from request sent to response head; then 504
         /// nginx's, so most applications already live with it.
-        "--response-timeout" "TIME", default "60s" ["10ms" to "24h"], Shown
+        "--response-timeout" "TIME", default "60s" ["10ms" to "24h"]
             => response_timeout: Duration = One(time);
 
         /// silence inside a response
         /// Servers of event streams commonly send a comment every 15 or 30 seconds.
-        "--idle-timeout" "TIME", default "60s" ["10ms" to "24h"], Shown
+        "--idle-timeout" "TIME", default "60s" ["10ms" to "24h"]
             => idle_timeout: Duration = One(time);
 
         /// silence in both directions of a tunnel
         /// A WebSocket may be silent for long and mean it; a dead peer is found by TCP keep-alive instead.
-        "--tunnel-timeout" "TIME", default "1h" ["10ms" to "168h"], Shown
+        "--tunnel-timeout" "TIME", default "1h" ["10ms" to "168h"]
             => tunnel_timeout: Duration = One(time);
 
         /// an idle connection to a backend
         /// Below the 5s after which Node closes: whoever closes second never sends a request into a closing
         /// socket.
-        "--backend-keep-alive-timeout" "TIME", default "4s" ["10ms" to "24h"], Shown
+        "--backend-keep-alive-timeout" "TIME", default "4s" ["10ms" to "24h"]
             => backend_keep_alive_timeout: Duration = One(time);
 
         /// for requests in flight when asked to stop
         /// Docker kills after 10s, so the last answers leave just in time.
-        "--shutdown-grace" "TIME", default "10s" ["0s" to "24h"], Shown
+        "--shutdown-grace" "TIME", default "10s" ["0s" to "24h"]
             => shutdown_grace: Duration = One(time);
     }
 
     "Limits" {
         /// a request or response head
         /// Twice what nginx takes, for large cookies. Each busy worker holds one, so a megabyte is the most.
-        "--max-head" "SIZE", default "64k" ["1k" to "1m"], Shown
+        "--max-head" "SIZE", default "64k" ["1k" to "1m"]
             => max_head: usize = One(size);
 
         /// a request body; then 413
         /// Bodies stream in constant memory, so the application knows better what is too large for it.
-        "--max-body" "SIZE", default "unlimited" ["0" to "1024t"], Shown
+        "--max-body" "SIZE", default "unlimited" ["0" to "1024t"]
             => max_body: Option<u64> = Maybe(size);
 
         /// bytes a second an upload must bring; 0: off
         /// A bad radio link carries more; a client that trickles a byte at a time, to hold a place, does not.
-        "--min-rate" "SIZE", default "500" ["0" to "1g"], Shown
+        "--min-rate" "SIZE", default "500" ["0" to "1g"]
             => min_rate: u64 = One(size);
     }
 
     "Backends and health" {
         /// a server to proxy to; arguments without a flag are these, too
         /// None: only the person who starts ronde can know.
-        "--backend" "HOST:PORT", default "", Shown
+        "--backend" "HOST:PORT", default ""
             => backend: Vec<Backend> = Each(backend);
 
-        /// failures in --fail-timeout that take a backend out; 0: never
+        /// failures that take a backend out; 0: never
         /// One failure is chance, three in a row are not.
-        "--max-fails" "N", default "3" ["0" to "1000"], Shown
+        "--max-fails" "N", default "3" ["0" to "1000"]
             => max_fails: u32 = One(count);
 
-        /// how long failures count, and a backend stays out
+        /// how long failures count, and one stays out
         /// Most restarts are over by then, and trying again costs one request in ten seconds.
-        "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"], Shown
+        "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"]
             => fail_timeout: Duration = One(time);
 
         /// path to ask for to see whether a backend is well
         /// Off, because no path is right for every application.
-        "--health-path" "PATH", default "off", Shown
+        "--health-path" "PATH", default "off"
             => health_path: Option<String> = Maybe(path);
 
-        /// between two checks; auto: 5s with --health-path
+        /// between two checks; auto: 5s with a path
         /// Two answers at 5s notice a return, and three a death, within a quarter of a minute.
-        "--health-interval" "TIME", default "auto" ["100ms" to "24h"], Shown
+        "--health-interval" "TIME", default "auto" ["100ms" to "24h"]
             => health_interval: Option<Duration> = Maybe(time);
 
-        /// good checks in a row that bring a backend back
+        /// good checks in a row that bring one back
         /// One may be luck in the middle of a restart.
-        "--health-rise" "N", default "2" ["1" to "100"], Shown
+        "--health-rise" "N", default "2" ["1" to "100"]
             => health_rise: u32 = One(count);
 
-        /// bad checks in a row that take a backend out
+        /// bad checks in a row that take one out
         /// More than to come back: losing a good backend hurts more than waiting for one.
-        "--health-fall" "N", default "3" ["1" to "100"], Shown
+        "--health-fall" "N", default "3" ["1" to "100"]
             => health_fall: u32 = One(count);
 
         /// between two look-ups of a backend's name
         /// Containers get new addresses when they restart, and Docker's resolver answers from memory.
-        "--resolve-interval" "TIME", default "5s" ["100ms" to "24h"], Shown
+        "--resolve-interval" "TIME", default "5s" ["100ms" to "24h"]
             => resolve_interval: Duration = One(time);
     }
 
@@ -327,24 +315,24 @@ settings! {
         /// proxies whose X-Forwarded-For is believed
         /// None: anybody can write that field, and an address one believes is an address one can be lied to
         /// about.
-        "--trust-proxy" "CIDR", default "", Shown
+        "--trust-proxy" "CIDR", default ""
             => trust_proxy: Vec<Cidr> = Each(cidr);
 
         /// name the backend in the Proxy-Status of errors
         /// Off: inner addresses are nobody's business outside.
-        "--reveal-backends" "", default "false", Shown
+        "--reveal-backends" "", default "false"
             => reveal_backends: bool = One(switch);
     }
 
     "Logging" {
         /// a line a request, on stdout: off, plain, combined, json
         /// On and readable, because the first question after an incident is who asked what.
-        "--access-log" "FORM", default "plain", Shown
+        "--access-log" "FORM", default "plain"
             => access_log: AccessLog = One(access_log);
 
         /// on stderr: off, error, warn, info, debug or trace
         /// Info says what starts, stops and changes, and nothing for each request.
-        "--log-level" "LEVEL", default "info", Shown
+        "--log-level" "LEVEL", default "info"
             => log_level: LevelFilter = One(level);
     }
 }

@@ -16,6 +16,7 @@ use crate::acceptor;
 use crate::backend::Backends;
 use crate::bell::Bell;
 use crate::client::Crowd;
+use crate::config::value::time_text;
 use crate::config::{Config, Listen};
 use crate::conn;
 use crate::failure::Failure;
@@ -157,26 +158,29 @@ impl Server {
             return Err(io::Error::other("the system has no threads for so many --workers"));
         }
         let (watching, ended) = bounded(0);
+        let (house, bell) = (&*house, &bell);
         thread::scope(|scope| {
             let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK);
-            let waiter = named("waiter").spawn_scoped(scope, || wait_for_clients(&house))?;
-            let acceptor =
-                named("acceptor").spawn_scoped(scope, || acceptor::run(&listeners, &bell, &house))?;
-            let watcher = named("watch").spawn_scoped(scope, || house.backends.watch(&ended))?;
+            let start = || {
+                named("waiter").spawn_scoped(scope, || wait_for_clients(house))?;
+                named("watch").spawn_scoped(scope, move || house.backends.watch(&ended))?;
+                named("acceptor").spawn_scoped(scope, move || acceptor::run(listeners, bell, house))
+            };
+            let acceptor = start().inspect_err(|_| {
+                house.stop.advance(Phase::Over);
+                house.waiter.wake();
+            })?;
+
             // The main thread has nothing else to do: an order, or the end of whoever could give one, is the end.
             let _ = orders.recv();
-
-            log::info!(
-                "stopping: {} connections, {} of grace",
-                house.crowd.count(),
-                grace_text(&house.config)
-            );
+            let grace = house.config.shutdown_grace;
+            log::info!("stopping: {} connections, {} of grace", house.crowd.count(), time_text(grace));
             house.stop.advance(Phase::Draining);
             bell.ring();
             house.waiter.wake();
             let _ = acceptor.join();
             house.seats.close();
-            if !await_workers(&house, house.config.shutdown_grace) {
+            if !await_workers(house, grace) {
                 log::warn!("the grace is over: {} connections are cut", house.crowd.count());
                 house.stop.advance(Phase::Over);
                 house.waiter.wake();
@@ -185,9 +189,7 @@ impl Server {
                 let _ = worker.join();
             }
             house.waiter.close();
-            let _ = waiter.join();
             drop(watching);
-            let _ = watcher.join();
             Ok::<(), io::Error>(())
         })?;
         log::info!("stopped: {}", house.counters.summary());
@@ -325,8 +327,4 @@ fn memory_ceiling(config: &Config) -> usize {
 fn pseudonym() -> String {
     let digits = RandomState::new().build_hasher().finish() as u32;
     format!("ronde-{digits:08x}")
-}
-
-fn grace_text(config: &Config) -> String {
-    crate::config::value::time_text(config.shutdown_grace)
 }

@@ -167,6 +167,9 @@ impl Session<'_> {
         if is_idle && !self.house.stop.is_running() {
             return Err(Step::Close);
         }
+        if is_idle {
+            self.client.idle_since = Instant::now();
+        }
         let room = self.desk.from_client.room();
         let arrived = match self.house.seats.is_calm() {
             true => self.client.conn.receive(room, GLANCE),

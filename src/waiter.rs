@@ -116,14 +116,14 @@ impl Waiter {
 
     /// Parks a connection. What was read from it stands in `client.carried`.
     pub fn park(&self, client: Client, until: Until) {
-        let now = Instant::now();
-        let deadline = now + self.patience(until);
+        let since = if matches!(until, Until::Readable) { client.idle_since } else { Instant::now() };
+        let deadline = since + self.patience(until);
         let mut room = self.room();
         if room.draining && !matches!(until, Until::Closed { .. }) {
             return;
         }
         room.collected += client.carried.len();
-        let parked = Parked { client: Some(client), until, since: now, discarded: 0 };
+        let parked = Parked { client: Some(client), until, since, discarded: 0 };
         let Ok(key) = room.roster.enter(until.queue(), deadline, parked) else { return };
         // epoll_ctl under a lock: it waits for no peer, and outside the lock the event could come, and the socket
         // be closed and its number given to another, before this call names it.

@@ -8,6 +8,7 @@
 //! Not here: which backend, and what to do when it did not answer (`exchange`).
 
 use super::{BodyPlan, Exchange, Fate, Missed, Response};
+use crate::backend::Turn;
 use crate::body::Malformed;
 use crate::conn::{Arrived, Conn, Departed, SLICE};
 use crate::failure::Failure;
@@ -32,7 +33,7 @@ enum Head {
 impl Exchange<'_> {
     /// Sends the request and waits for the head of the final response. What a client streams passes through
     /// meanwhile, and the backend may answer at any moment of it.
-    pub(super) fn converse(&mut self, mut conn: Conn) -> Result<(Response, Conn), Missed> {
+    pub(super) fn converse(&mut self, mut conn: Conn, turn: &Turn<'_>) -> Result<(Response, Conn), Missed> {
         self.desk.from_backend.clear();
         if let BodyPlan::InHand(length) = self.asked.body {
             self.send_request(&mut conn, length)?;
@@ -41,7 +42,9 @@ impl Exchange<'_> {
         let mut interims = 0;
         loop {
             let arrived = if self.is_uploading() {
+                turn.holds_worker(false);
                 let answered = self.stream_request(&conn)?;
+                turn.holds_worker(!self.patience.is_aside());
                 sent = Instant::now();
                 if answered { conn.receive_now(self.desk.from_backend.room()) } else { Ok(Arrived::Nothing) }
             } else {

@@ -62,7 +62,10 @@ impl<T, const QUEUES: usize> Roster<T, QUEUES> {
         Self { slots: Vec::new(), vacant: Vec::new(), queues: [Queue::default(); QUEUES] }
     }
 
-    /// Takes a guest in at the end of a queue. `None`, and the guest back, when four billion are there.
+    /// Takes a guest into a queue.
+    ///
+    /// # Errors
+    /// The guest comes back when four billion are there.
     pub fn enter(&mut self, queue: usize, deadline: Instant, value: T) -> Result<Key, T> {
         let slot = match self.vacant.pop() {
             Some(slot) => slot,
@@ -130,16 +133,31 @@ impl<T, const QUEUES: usize> Roster<T, QUEUES> {
         self.slots[slot as usize].guest.as_mut()
     }
 
+    /// Links a guest in behind those whose deadlines are not later. These are all of them, but for guests who came
+    /// from different threads in the same moment.
     fn append(&mut self, slot: u32) {
-        let Some(queue) = self.at(slot).map(|guest| guest.queue) else { return };
-        let last = self.queues[queue].last.replace(slot);
-        match last.and_then(|last| self.at(last)) {
-            Some(last) => last.behind = Some(slot),
+        let Some((queue, deadline)) = self.at(slot).map(|guest| (guest.queue, guest.deadline)) else {
+            return;
+        };
+        let mut behind = None;
+        let mut before = self.queues[queue].last;
+        while let Some(last) =
+            before.and_then(|before| self.at(before)).filter(|last| last.deadline > deadline)
+        {
+            let further = last.before;
+            behind = before;
+            before = further;
+        }
+        match before.and_then(|before| self.at(before)) {
+            Some(before) => before.behind = Some(slot),
             None => self.queues[queue].first = Some(slot),
         }
+        match behind.and_then(|behind| self.at(behind)) {
+            Some(behind) => behind.before = Some(slot),
+            None => self.queues[queue].last = Some(slot),
+        }
         if let Some(guest) = self.at(slot) {
-            guest.before = last;
-            guest.behind = None;
+            (guest.before, guest.behind) = (before, behind);
         }
     }
 
@@ -174,50 +192,56 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Enter(usize),
+        /// Into this queue, this much earlier than its turn.
+        Enter(usize, u64),
         Leave(prop::sample::Index),
         Renew(prop::sample::Index),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            3 => (0usize..3).prop_map(Step::Enter),
+            3 => (0usize..3, prop_oneof![4 => Just(0), 1 => 0u64..4]).prop_map(|(queue, early)| Step::Enter(queue, early)),
             2 => any::<prop::sample::Index>().prop_map(Step::Leave),
             1 => any::<prop::sample::Index>().prop_map(Step::Renew),
         ]
     }
 
     proptest! {
-        /// The model is a plain list of (queue, key, value) in the order of entering.
+        /// The model is a plain list of (queue, key, value, deadline) in the order of deadlines.
         #[test]
         fn behaves_like_a_list(steps in prop::collection::vec(step(), 0..200)) {
             let start = Instant::now();
             let mut roster = Roster::<usize, 3>::new();
-            let mut model: Vec<(usize, Key, usize)> = vec![];
+            let mut model: Vec<(usize, Key, usize, Instant)> = vec![];
             for (time, step) in steps.into_iter().enumerate() {
-                let deadline = start + Duration::from_secs(time as u64);
+                let mut deadline = start + Duration::from_secs(10 + time as u64);
                 match step {
-                    Step::Enter(queue) => model.push((queue, roster.enter(queue, deadline, time).unwrap(), time)),
+                    Step::Enter(queue, early) => {
+                        deadline -= Duration::from_secs(early);
+                        model.push((queue, roster.enter(queue, deadline, time).unwrap(), time, deadline));
+                    }
                     Step::Leave(index) if !model.is_empty() => {
-                        let (_, key, value) = model.remove(index.index(model.len()));
+                        let (_, key, value, _) = model.remove(index.index(model.len()));
                         prop_assert_eq!(roster.leave(key), Some(value));
                         prop_assert_eq!(roster.leave(key), None);
                         prop_assert!(roster.get_mut(key).is_none());
                     }
                     Step::Renew(index) if !model.is_empty() => {
-                        let guest = model.remove(index.index(model.len()));
+                        let mut guest = model.remove(index.index(model.len()));
                         roster.renew(guest.1, deadline);
+                        guest.3 = deadline;
                         model.push(guest);
                     }
                     Step::Leave(_) | Step::Renew(_) => {}
                 }
+                model.sort_by_key(|guest| guest.3);
                 for queue in 0..3 {
                     let expected = model.iter().find(|guest| guest.0 == queue).map(|guest| guest.1);
                     prop_assert_eq!(roster.first(queue).map(|(key, _)| key), expected);
                 }
                 prop_assert_eq!(roster.is_empty(), model.is_empty());
             }
-            while let Some((queue, key, value)) = (!model.is_empty()).then(|| model.remove(0)) {
+            while let Some((queue, key, value, _)) = (!model.is_empty()).then(|| model.remove(0)) {
                 prop_assert_eq!(roster.first(queue).map(|(key, _)| key), Some(key));
                 prop_assert_eq!(Key::from_bits(key.to_bits()), key);
                 prop_assert_eq!(roster.leave(key), Some(value));
