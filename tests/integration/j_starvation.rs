@@ -145,7 +145,7 @@ fn clients_that_wait_for_100_hold_nobody() {
 
 #[test]
 fn slow_readers_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 4");
+    let (_backend, proxy) = stage_of_all("--workers 4 --queue-timeout 5s");
     let mut readers = crowd(30, &proxy, |wire| {
         set_socket_recv_buffer_size(wire.stream(), 4096).expect("SO_RCVBUF");
         wire.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -229,6 +229,7 @@ fn a_backend_that_hangs_holds_only_its_share() {
 
 #[test]
 fn overload_is_answered_soon_and_leaves_no_trace() {
+    ronde_only!();
     let (_backend, proxy) = stage_of_all("--workers 2 --queue-timeout 500ms");
     let statuses: Vec<u16> = thread::scope(|scope| {
         let ask = || {
