@@ -141,11 +141,23 @@ fn clients_that_wait_for_100_hold_nobody() {
     let expecting = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let _waiting = crowd(20, &proxy, |wire| wire.send(expecting));
     assert_prompt(&proxy);
+    // Nor do they fill the bulkhead: what is waited for is not the backend.
+    let fine = || {
+        Backend::start(|wire, request| {
+            if request.method() == "GET" {
+                wire.send(ok("fine"))
+            }
+        })
+    };
+    let (first, second) = (fine(), fine());
+    let proxy = Proxy::with("--workers 4 --max-per-backend 2", &[first.address, second.address]);
+    let _waiting = crowd(20, &proxy, |wire| wire.send(expecting));
+    assert_prompt(&proxy);
 }
 
 #[test]
 fn slow_readers_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 4 --queue-timeout 5s");
+    let (_backend, proxy) = stage_of_all("--workers 4");
     let mut readers = crowd(30, &proxy, |wire| {
         set_socket_recv_buffer_size(wire.stream(), 4096).expect("SO_RCVBUF");
         wire.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
