@@ -164,6 +164,7 @@ impl Server {
             let start = || {
                 named("waiter").spawn_scoped(scope, || wait_for_clients(house))?;
                 named("watch").spawn_scoped(scope, move || house.backends.watch(&ended))?;
+                named("prompter").spawn_scoped(scope, || house.seats.prompt())?;
                 named("acceptor").spawn_scoped(scope, move || acceptor::run(listeners, bell, house))
             };
             let acceptor = start().inspect_err(|_| {
