@@ -53,9 +53,10 @@ pub struct Seats {
     /// Transfers that keep their seat because no more may step aside.
     holding: AtomicUsize,
     closed: AtomicBool,
+    patience: Duration,
     begun: Instant,
-    /// Since when the connection that was taken last had waited, in milliseconds after `begun`.
-    last_taken: AtomicU64,
+    /// Nobody in the channel has waited for longer than since then, in milliseconds after `begun`.
+    waiting_since: AtomicU64,
     rotation: Rotation,
     prompter: OnceLock<Arc<Bed>>,
     recruit: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
@@ -93,7 +94,8 @@ impl Bed {
 }
 
 impl Seats {
-    pub fn new(workers: usize, queue: usize, max_transfers: usize) -> Self {
+    /// `patience` is how long a connection may wait for a worker: `--queue-timeout`.
+    pub fn new(workers: usize, queue: usize, max_transfers: usize, patience: Duration) -> Self {
         let (sender, receiver) = bounded(queue);
         Self {
             sender,
@@ -106,8 +108,9 @@ impl Seats {
             max_transfers,
             holding: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            patience,
             begun: Instant::now(),
-            last_taken: AtomicU64::new(0),
+            waiting_since: AtomicU64::new(0),
             rotation: Rotation::new(),
             prompter: OnceLock::new(),
             recruit: OnceLock::new(),
@@ -135,9 +138,15 @@ impl Seats {
     /// Offers a connection to the workers. Never waits.
     ///
     /// # Errors
-    /// The connection comes back when `--queue` of them wait already.
+    /// The connection comes back when too many wait already, or when those who wait have done so for too long: it
+    /// would only join them.
     #[expect(clippy::result_large_err, reason = "the connection is moved either way, once")]
     pub fn offer(&self, ready: Ready) -> Result<(), Ready> {
+        if self.receiver.is_empty() {
+            self.waits_since(ready.since);
+        } else if self.longest_wait() > self.patience {
+            return Err(ready);
+        }
         self.sender.try_send(ready).map_err(|error| match error {
             TrySendError::Full(ready) | TrySendError::Disconnected(ready) => ready,
         })?;
@@ -187,11 +196,16 @@ impl Seats {
         bed.sleep();
     }
 
-    /// How long the connection that has waited longest may have waited: no longer than since the one that was taken
-    /// last began to wait, as they are taken in their order.
+    /// How long the connection that has waited longest may have waited. They are taken in their order, so the rest
+    /// have waited no longer than the one that was taken last, or that came when nobody was there.
     fn longest_wait(&self) -> Duration {
-        let since = Duration::from_millis(self.last_taken.load(Ordering::Relaxed));
+        let since = Duration::from_millis(self.waiting_since.load(Ordering::Relaxed));
         self.begun.elapsed().saturating_sub(since)
+    }
+
+    fn waits_since(&self, since: Instant) {
+        let since = since.saturating_duration_since(self.begun);
+        self.waiting_since.store(since.as_millis() as u64, Ordering::Relaxed);
     }
 
     fn is_closed(&self) -> bool {
@@ -214,8 +228,7 @@ impl Seats {
                 self.rest_though_wanted(bed);
             }
             if let Ok(ready) = self.receiver.try_recv() {
-                let since = ready.since.saturating_duration_since(self.begun);
-                self.last_taken.store(since.as_millis() as u64, Ordering::Relaxed);
+                self.waits_since(ready.since);
                 return Some(ready);
             }
             if self.is_closed() {

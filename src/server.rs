@@ -110,7 +110,7 @@ impl Server {
         let (order, orders) = bounded(1);
         let house = House {
             backends: Backends::start(&config)?,
-            seats: Seats::new(config.workers, config.queue, config.max_transfers),
+            seats: Seats::new(config.workers, config.queue, config.max_transfers, config.queue_timeout),
             waiter: Waiter::new(limits(&config))?,
             crowd: Crowd::new(config.max_connections),
             journal,
@@ -202,7 +202,7 @@ fn wait_for_clients(house: &House) {
     house.waiter.run(&house.stop, |client, woken| {
         let ready = Ready { client, since: Instant::now(), woken };
         if let Err(Ready { client, .. }) = house.seats.offer(ready) {
-            acceptor::refuse(&client.conn, Failure::Overloaded, house);
+            acceptor::turn_away(client, Failure::Overloaded, house);
         }
     });
 }
