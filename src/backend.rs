@@ -366,8 +366,8 @@ impl Visit {
         self.backend.address
     }
 
-    /// Keeps the connection for the next request.
-    pub fn keep(&self, conn: Conn) {
+    /// Ends the visit, and keeps the connection for the next.
+    pub fn keep(self, conn: Conn) {
         self.backend.pool.put(conn);
     }
 }

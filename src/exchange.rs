@@ -23,11 +23,11 @@ use crate::client::Client;
 use crate::conn::Conn;
 use crate::failure::Failure;
 use crate::forward::{Delivery, Persistence, Upgrade};
-use crate::framing::Framing;
+use crate::framing::{Coding, Framing};
 use crate::head::{Method, Version};
 use crate::house::{Desk, House};
 use crate::journal::Waits;
-use crate::passage::{Coding, Passage};
+use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Patience, Snapped, Stirred, Way};
 use crate::tunnel;
 use std::net::SocketAddr;
@@ -100,7 +100,7 @@ pub fn run(client: &mut Client, desk: &mut Desk, house: &House, asked: &Asked, r
         Ok(obtained) => obtained,
         Err(failure) => return Fate::Answer(failure),
     };
-    match exchange.relay_response(&response, conn, &visit) {
+    match exchange.relay_response(&response, conn, visit) {
         Ok(()) => response.fate,
         Err(Aborted(failure)) => {
             exchange.record.failure = Some(failure);
@@ -254,36 +254,49 @@ impl Exchange<'_> {
     }
 
     /// Sends the head, and passes the body through as it comes. From here on nothing can be taken back.
-    fn relay_response(&mut self, response: &Response, mut conn: Conn, visit: &Visit) -> Result<(), Aborted> {
-        let Some(delivery) = response.delivery else {
-            self.patience.allow(self.house.config.tunnel_timeout);
-            let ends = Ends { client: &self.client.conn, backend: &conn };
-            let (bytes, outcome) = tunnel::run(ends, self.desk, &mut self.patience);
-            self.record.bytes = bytes;
-            return outcome.map_err(Aborted);
-        };
-        let Desk { from_client, from_backend, request, response: lead } = &mut *self.desk;
-        let mut passage = Passage::new(Decoder::new(response.framing), delivery.coding(), lead.len());
-        let outcome =
-            Way::new(&mut passage, from_backend, lead).map_err(response_failure).and_then(|mut down| {
-                self.patience.allow(self.house.config.idle_timeout);
-                if let Some(upload) = self.upload.as_mut().filter(|passage| !passage.is_over()) {
-                    let ends = Ends { client: &self.client.conn, backend: &conn };
-                    if let Ok(mut up) = Way::new(upload, from_client, request) {
-                        relay_both(ends, &mut up, &mut down, &mut self.patience)?;
-                    }
-                }
-                let spent = [Failure::ResponseStalled, Failure::ClientStalled];
-                let client = &mut self.client.conn;
-                relay::one_way(&mut down, &mut conn, client, &mut self.patience, response_failure, spent)
-            });
-        self.record.bytes = passage.moved();
-        outcome.map_err(Aborted)?;
-        // Bytes behind the response are nobody's: the connection is not used again.
-        if response.backend_persists && from_backend.is_empty() {
-            visit.keep(conn);
+    fn relay_response(&mut self, response: &Response, conn: Conn, visit: Visit) -> Result<(), Aborted> {
+        match response.delivery {
+            Some(delivery) => self.relay_body(response, delivery, conn, visit),
+            None => {
+                self.patience.allow(self.house.config.tunnel_timeout);
+                let ends = Ends { client: &self.client.conn, backend: &conn };
+                let (bytes, outcome) = tunnel::run(ends, self.desk, &mut self.patience);
+                self.record.bytes = bytes;
+                outcome.map_err(Aborted)
+            }
         }
-        Ok(())
+    }
+
+    fn relay_body(
+        &mut self,
+        response: &Response,
+        delivery: Delivery,
+        mut conn: Conn,
+        visit: Visit,
+    ) -> Result<(), Aborted> {
+        let Desk { from_client, from_backend, request, response: lead } = &mut *self.desk;
+        let (client, patience) = (&mut self.client.conn, &mut self.patience);
+        patience.allow(self.house.config.idle_timeout);
+        let mut passage = Passage::new(Decoder::new(response.framing), delivery.coding(), lead.len());
+        let relay = || {
+            let mut down = Way::new(&mut passage, from_backend, lead).map_err(response_failure)?;
+            if let Some(upload) = self.upload.as_mut().filter(|passage| !passage.is_over())
+                && let Ok(mut up) = Way::new(upload, from_client, request)
+            {
+                relay_both(Ends { client, backend: &conn }, &mut up, &mut down, patience)?;
+            }
+            let spent = [Failure::ResponseStalled, Failure::ClientStalled];
+            relay::one_way(&mut down, &mut conn, client, patience, response_failure, spent)?;
+            // The backend is done before its client is: another request may have the connection already. Bytes
+            // behind the response are nobody's, and then it is not used again.
+            if response.backend_persists && down.is_read_exactly() {
+                visit.keep(conn);
+            }
+            relay::send_rest(&mut down, client, patience, response_failure, Failure::ClientStalled)
+        };
+        let outcome = relay();
+        self.record.bytes = passage.moved();
+        outcome.map_err(Aborted)
     }
 }
 

@@ -12,9 +12,8 @@ use crate::body::MAX_TRAILERS;
 use crate::clock::Date;
 use crate::failure::Failure;
 use crate::fields::{self, Fields};
-use crate::framing::{Framing, OfResponse};
+use crate::framing::{Coding, Framing, OfResponse};
 use crate::head::{self, Request, Response, Target, Version};
-use crate::passage::Coding;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 

@@ -21,6 +21,14 @@ pub enum Framing {
     UntilClose,
 }
 
+/// How the next hop is told where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// By its length, or by the end of the connection: the bytes as they are.
+    Plain,
+    Chunked,
+}
+
 /// Why the framing fields are not to be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {

@@ -8,16 +8,9 @@
 
 use crate::body::{Decoder, Malformed};
 use crate::forward;
+use crate::framing::Coding;
 use std::io::IoSlice;
 use std::ops::Range;
-
-/// How the next hop is told where the body ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
-    /// By its length, or by the end of the connection: the bytes as they are.
-    Plain,
-    Chunked,
-}
 
 /// One direction of one message, from the first byte of its body to its end.
 #[derive(Debug)]
@@ -170,6 +163,11 @@ impl Passage {
     /// Bytes for the wire that are not all out yet.
     pub fn loaded(&self) -> usize {
         self.lead + self.size_line.bytes().len() + self.data.len() + self.ending.len() + self.trailers.len()
+    }
+
+    /// Bytes of what was loaded that belong to the body.
+    pub fn consumed(&self) -> usize {
+        self.consumed
     }
 
     /// Whether the source has to be read for anything more.

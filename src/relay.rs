@@ -67,6 +67,11 @@ impl<'a> Way<'a> {
         self.passage.is_over()
     }
 
+    /// Whether the whole body was read, and nothing behind it.
+    pub fn is_read_exactly(&self) -> bool {
+        self.passage.is_at_end() && self.passage.consumed() == self.buffer.len()
+    }
+
     /// Bytes of body that were read.
     pub fn moved(&self) -> u64 {
         self.passage.moved()
@@ -206,10 +211,11 @@ impl<'a> Patience<'a> {
     }
 }
 
-/// Relays one way until the body ends: a read, a write, a read, a write. `broken` says what to call a failure.
+/// Relays one way until the end of the body was read: a read, a write, a read, a write. The last piece is not sent
+/// yet: see [`send_rest`].
 ///
 /// # Errors
-/// What `broken` makes of it, or what ended the wait: `starved` on the source's side, `stalled` on the sink's.
+/// What `broken` makes of a failure, or what ended the wait: `starved` on the source's side, `stalled` on the sink's.
 pub fn one_way(
     way: &mut Way<'_>,
     source: &mut Conn,
@@ -218,17 +224,8 @@ pub fn one_way(
     broken: impl Fn(Broken) -> Failure,
     [starved, stalled]: [Failure; 2],
 ) -> Result<(), Failure> {
-    loop {
-        while way.has_output() {
-            let slice = patience.slice();
-            match way.empty(|parts| sink.send(parts, slice)).map_err(&broken)? {
-                Departed::Bytes(_) => patience.progressed(),
-                Departed::Nothing => patience.waited(slice, stalled)?,
-            }
-        }
-        if way.is_done() {
-            return Ok(());
-        }
+    while !way.passage.is_at_end() {
+        send_rest(way, sink, patience, &broken, stalled)?;
         let slice = patience.slice();
         match way.fill(|room| source.receive(room, slice)).map_err(&broken)? {
             Arrived::Bytes(_) | Arrived::End => patience.progressed(),
@@ -238,6 +235,28 @@ pub fn one_way(
             Arrived::Nothing => patience.waited(slice, starved)?,
         }
     }
+    Ok(())
+}
+
+/// Sends what was read.
+///
+/// # Errors
+/// As [`one_way`].
+pub fn send_rest(
+    way: &mut Way<'_>,
+    sink: &mut Conn,
+    patience: &mut Patience<'_>,
+    broken: impl Fn(Broken) -> Failure,
+    stalled: Failure,
+) -> Result<(), Failure> {
+    while way.has_output() {
+        let slice = patience.slice();
+        match way.empty(|parts| sink.send(parts, slice)).map_err(&broken)? {
+            Departed::Bytes(_) => patience.progressed(),
+            Departed::Nothing => patience.waited(slice, stalled)?,
+        }
+    }
+    Ok(())
 }
 
 /// The two sides of an exchange.

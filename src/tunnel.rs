@@ -11,9 +11,9 @@
 use crate::body::Decoder;
 use crate::conn::Conn;
 use crate::failure::Failure;
-use crate::framing::Framing;
+use crate::framing::{Coding, Framing};
 use crate::house::Desk;
-use crate::passage::{Coding, Passage};
+use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Patience, Snapped, Way};
 
 /// Relays both ways until both have ended. `desk.response` holds the 101; the buffers hold what was read already.

@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 6] = [
     &["session", "exchange", "tunnel", "relay"],
     &["house", "backend"],
     &[
-        "seats", "waiter", "client", "conn", "buffer", "reply", "forward", "passage", "body", "framing",
+        "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body", "framing",
         "head",
     ],
     &["journal", "failure", "fields", "config", "clock", "stop", "bell"],
