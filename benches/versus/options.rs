@@ -13,6 +13,7 @@ cargo bench --bench versus -- [CELL ...] [FLAGS]
   --rounds N     every proxy so often in every cell [3]
   --seconds S    of load in one run, after one to warm up [5]
   --quick        one round of one second
+  --calm         repeat a run, up to five times, in which others used more than 5 % of the machine
   --list         name the cells, run nothing
   --write        write docs/performance.md
 
@@ -28,6 +29,7 @@ pub struct Options {
     pub cells: Vec<&'static Cell>,
     pub rounds: usize,
     pub seconds: u64,
+    pub calm: bool,
     pub write: bool,
     pub ronde: PathBuf,
     pub beside: Option<PathBuf>,
@@ -64,6 +66,7 @@ impl Options {
             cells: Vec::new(),
             rounds,
             seconds,
+            calm: arguments.contains("--calm"),
             write: arguments.contains("--write"),
             ronde: arguments
                 .opt_value_from_str("--ronde")?

@@ -2,15 +2,13 @@
 
 use crate::options::Options;
 use crate::results::{METRICS, Metric, Ratio, Results};
+use crate::run::CALM;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 
 /// To the better of these all ratios are taken.
 const PEERS: [&str; 2] = ["nginx", "haproxy"];
-
-/// Above this share of the machine in the hands of others, a reader should know.
-const CALM: f64 = 0.05;
 
 /// Every proxy in every cell, medians over the rounds.
 pub fn details(results: &Results) -> String {

@@ -20,6 +20,13 @@ use tempfile::TempDir;
 /// Seconds of load before anything is measured: pools fill, buffers grow, the clock rate rises.
 const WARM_UP: u64 = 1;
 
+/// Above this share of the machine in the hands of others, a run is not calm. Threads are scheduled as equals,
+/// whosever they are, so a proxy of many threads suffers less from company than one of two: a ratio is skewed.
+pub const CALM: f64 = 0.05;
+
+/// Runs, until the calmest of them is taken.
+const ATTEMPTS: usize = 5;
+
 /// A proxy that takes part.
 #[derive(Clone, Debug)]
 pub struct Contender {
@@ -54,6 +61,7 @@ pub struct Stage {
     wrk: Tool,
     scratch: TempDir,
     seconds: u64,
+    attempts: usize,
     flags: String,
     descriptors: u64,
 }
@@ -69,6 +77,7 @@ impl Stage {
             wrk,
             scratch: tempfile::Builder::new().prefix("ronde-bench-wrk-").tempdir()?,
             seconds: options.seconds,
+            attempts: if options.calm { ATTEMPTS } else { 1 },
             flags: options.flags.clone(),
             descriptors,
         })
@@ -77,6 +86,20 @@ impl Stage {
     /// # Errors
     /// The proxy or wrk does not start, or the proxy is gone when it should be measured.
     pub fn run(&self, cell: &Cell, contender: &Contender) -> Result<Sample> {
+        let mut calmest = self.attempt(cell, contender)?;
+        for _ in 1..self.attempts {
+            if calmest.others <= CALM {
+                break;
+            }
+            let again = self.attempt(cell, contender)?;
+            if again.others < calmest.others {
+                calmest = again;
+            }
+        }
+        Ok(calmest)
+    }
+
+    fn attempt(&self, cell: &Cell, contender: &Contender) -> Result<Sample> {
         let backends = match cell.backends {
             Speed::Fast => self.fast.addresses,
             Speed::Slow => self.slow,
