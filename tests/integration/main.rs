@@ -20,3 +20,4 @@ mod i_lifecycle;
 mod j_starvation;
 mod k_health;
 mod l_volume;
+mod m_real_clients;
