@@ -19,3 +19,4 @@ mod i_lifecycle;
 mod j_starvation;
 mod k_health;
 mod l_volume;
+mod n_names;

@@ -2,12 +2,13 @@
 //!
 //! Reading order: `message` (what is legal on the wire), `wire` (one end of a connection), `origin` (a backend that
 //! the test plays itself), `backend` (one that plays alone), `proxy` and `process` (the program under test), `peers`
-//! (nginx and HAProxy in its place).
+//! (nginx and HAProxy in its place), `names` (a name service of one test's own).
 //!
 //! Nothing sleeps to synchronise: a test waits for the event itself and gives up after [`PATIENCE`].
 
 mod backend;
 mod message;
+mod names;
 mod origin;
 mod peers;
 mod process;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use backend::Backend;
 pub use message::{Framing, Message, ok, ok_chunked};
+pub use names::{Mood, NameService};
 pub use origin::{Origin, Port};
 pub use process::Process;
 pub use proxy::{Proxy, Ronde};
