@@ -20,3 +20,4 @@ mod j_starvation;
 mod k_health;
 mod l_volume;
 mod n_names;
+mod o_round;
