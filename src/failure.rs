@@ -62,6 +62,7 @@ failures! {
     HostRepeated         400 "http_request_error" Client "the Host field stands more than once";
     HostInvalid          400 "http_request_error" Client "the Host field is not a host and an optional port";
     ConnectMethod        501 "http_request_denied" Client "CONNECT is not supported: this is a gateway, not a forward proxy";
+    LastStop             501 "http_request_denied" Client "the request may go no further, and only a bare OPTIONS is answered here";
     Expectation          417 "http_request_error" Client "the only expectation known here is 100-continue";
     TargetTooLong        414 "http_request_error" Client "the request target is too long";
     HeadTooLarge         431 "http_request_error" Client "the request head is too large";

@@ -107,6 +107,8 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
     for (name, value) in head.fields.iter() {
         if name.eq_ignore_ascii_case("host") {
             line(out, name, host.unwrap_or(value));
+        } else if let Some(left) = forwards_left(head.method, name, value) {
+            put(out, format_args!("{name}: {}\r\n", left.saturating_sub(1)));
         } else if is_passed_on(name, origin) && !options.nominate(name) {
             line(out, name, value);
         }
@@ -134,6 +136,21 @@ fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
     for part in [head.token, " ", slash, path, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
+}
+
+/// How many proxies an OPTIONS or TRACE may still pass, where `Max-Forwards` says so (RFC 9110 §7.6.2). With other
+/// methods it means nothing, and goes on as it is.
+fn forwards_left(method: head::Method, name: &str, value: &[u8]) -> Option<u64> {
+    let counts = matches!(method, head::Method::Options | head::Method::Trace);
+    if !counts || !name.eq_ignore_ascii_case("max-forwards") {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Whether a request may go no further than here.
+pub fn ends_here(head: &Request<'_>) -> bool {
+    head.fields.iter().any(|(name, value)| forwards_left(head.method, name, value) == Some(0))
 }
 
 /// Whether a client's field line goes on, unless its `Connection` field nominates it.
@@ -539,6 +556,17 @@ mod tests {
         }
         let trailers = stranger("GET / HTTP/1.1\r\nHost: h\r\nTE: gzip, Trailers\r\nConnection: TE\r\n\r\n");
         assert!(trailers.contains("TE: trailers\r\nConnection: TE\r\n"));
+    }
+
+    #[test]
+    fn max_forwards_counts_down_for_the_methods_it_is_about() {
+        let with = |method, left| {
+            stranger(&format!("{method} / HTTP/1.1\r\nHost: h\r\nmax-forwards: {left}\r\n\r\n"))
+        };
+        assert!(with("OPTIONS", "10").contains("max-forwards: 9\r\n"));
+        assert!(with("TRACE", "1").contains("max-forwards: 0\r\n"));
+        assert!(with("GET", "7").contains("max-forwards: 7\r\n"));
+        assert!(with("TRACE", "many").contains("max-forwards: many\r\n"));
     }
 
     #[test]

@@ -21,6 +21,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::time::Duration;
 
+/// The first wait of a transfer while others wait for its worker. Not shorter: on a busy machine a backend that is
+/// not slow takes some milliseconds to be scheduled, and stepping aside may cost making a thread.
+const HURRY: Duration = Duration::from_millis(10);
+
 /// One direction: where the bytes stand and what becomes of them.
 pub struct Way<'a> {
     passage: &'a mut Passage,
@@ -187,7 +191,11 @@ impl<'a> Patience<'a> {
 
     /// What one call may wait.
     pub fn slice(&self) -> Duration {
-        let slice = if self.transfer.is_some() { SLICE } else { GLANCE };
+        let slice = match self.transfer {
+            Some(_) => SLICE,
+            None if self.house.seats.is_wanted() => HURRY,
+            None => GLANCE,
+        };
         slice.min(self.limit.saturating_sub(self.silence)).max(Duration::from_millis(1))
     }
 

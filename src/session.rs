@@ -15,7 +15,7 @@ use crate::exchange::{self, Asked, BodyPlan, Fate, Record};
 use crate::failure::{Blame, Failure};
 use crate::forward::{self, Origin, Persistence};
 use crate::framing::{self, Framing};
-use crate::head::{self, Lines, Method, Request, Scan, Target, Version};
+use crate::head::{self, Lines, Method, Request, Scan, Version};
 use crate::house::{COLLECTED_BODY, Desk, House};
 use crate::journal::{Access, Waits};
 use crate::reply;
@@ -224,7 +224,10 @@ impl Session<'_> {
             }
         }
         let line = if self.house.journal.wants_access() { Line::of(&head) } else { Line::default() };
-        if is_for_us(&head) {
+        if forward::ends_here(&head) {
+            if head.method == Method::Trace || asked.framing != Framing::Length(0) {
+                return Err(Failure::LastStop);
+            }
             from_client.consume(end);
             return Ok(Understood::Options(asked.persistence, line));
         }
@@ -385,12 +388,6 @@ fn access(client: &Client, line: Line, record: Record) -> Access {
         waits,
         failure,
     }
-}
-
-fn is_for_us(head: &Request<'_>) -> bool {
-    head.method == Method::Options
-        && head.target == Target::Asterisk
-        && head.fields.sole("max-forwards").is_ok_and(|value| value == Some(b"0"))
 }
 
 /// Sends ronde's own words, which nearly always fit into the socket at once.

@@ -141,6 +141,18 @@ fn clients_that_wait_for_100_hold_nobody() {
     let expecting = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let _waiting = crowd(20, &proxy, |wire| wire.send(expecting));
     assert_prompt(&proxy);
+    // Nor do they fill the bulkhead: what is waited for is not the backend.
+    let fine = || {
+        Backend::start(|wire, request| {
+            if request.method() == "GET" {
+                wire.send(ok("fine"))
+            }
+        })
+    };
+    let (first, second) = (fine(), fine());
+    let proxy = Proxy::with("--workers 4 --max-per-backend 2", &[first.address, second.address]);
+    let _waiting = crowd(20, &proxy, |wire| wire.send(expecting));
+    assert_prompt(&proxy);
 }
 
 #[test]
@@ -229,6 +241,7 @@ fn a_backend_that_hangs_holds_only_its_share() {
 
 #[test]
 fn overload_is_answered_soon_and_leaves_no_trace() {
+    ronde_only!();
     let (_backend, proxy) = stage_of_all("--workers 2 --queue-timeout 500ms");
     let statuses: Vec<u16> = thread::scope(|scope| {
         let ask = || {

@@ -6,6 +6,7 @@ mod harness;
 mod a_basic;
 mod b_framing;
 mod b_http10;
+mod b_random;
 mod b_syntax;
 mod c_fields;
 mod d_limits;
