@@ -3,11 +3,10 @@
 //! `k_health` is about clients that notice nothing; this is about what happens meanwhile.
 
 use crate::harness::{
-    Backend, GET, Mood, NameService, Origin, Port, Process, Proxy, Ronde, each_row, eventually, ok,
+    Backend, GET, Mood, NameService, Origin, Port, Process, Proxy, Ronde, Wire, each_row, eventually, ok,
     ronde_only, scratch_directory, within,
 };
-use rustix::net::Shutdown;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -64,9 +63,13 @@ impl Silent {
     }
 }
 
+fn hang_up(wire: &Wire) {
+    wire.stream().shutdown(Shutdown::Both).expect("an end");
+}
+
 /// Hangs up on every request.
 fn rude() -> Backend {
-    Backend::start(|wire, _| drop(rustix::net::shutdown(wire.stream(), Shutdown::Both)))
+    Backend::start(|wire, _| hang_up(wire))
 }
 
 // 1. Fair.
@@ -201,7 +204,7 @@ fn a_second_lap_waits_longer_for_those_that_were_silent() {
     let (filling, _) = silent[0].listener.accept().expect("what filled the queue");
     drop(filling);
     let (stream, _) = silent[0].listener.accept().expect("a connection of the second lap");
-    let mut backend = crate::harness::Wire::over(stream);
+    let mut backend = Wire::over(stream);
     backend.request();
     backend.send(ok("late"));
     assert_eq!(client.response().text(), "late");
@@ -244,7 +247,7 @@ fn the_time_of_an_answer_is_not_taken_from_the_connects_behind_it() {
     ronde_only!();
     let slow = Backend::start(|wire, _| {
         thread::sleep(Duration::from_millis(900));
-        drop(rustix::net::shutdown(wire.stream(), Shutdown::Both));
+        hang_up(wire);
     });
     let good = Backend::named("good");
     let proxy = Proxy::with("--connect-timeout 300ms", &[slow.address, good.address]);
@@ -460,7 +463,7 @@ fn requests_from_before_it_was_out_are_no_trial() {
         "/hang" => arrived.lock().unwrap().send(()).unwrap(),
         "/trial" => {
             arrived.lock().unwrap().send(()).unwrap();
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(Duration::from_secs(3));
             wire.send(ok("bad"));
         }
         _ => wire.send("garbage\r\n\r\n"),
@@ -484,7 +487,7 @@ fn requests_from_before_it_was_out_are_no_trial() {
     arrive();
     // Its end tells nothing about the trial that is on its way.
     old.reset();
-    thread::sleep(Duration::from_millis(100));
+    proxy.process.stdout.line_with("/hang");
     let before = bad.count();
     for _ in 0..6 {
         assert_eq!(proxy.get("/").text(), "good");
@@ -581,7 +584,7 @@ fn an_address_that_joins_later_is_checked_before_it_serves() {
 #[test]
 fn checks_of_hung_backends_do_not_hold_the_end_up() {
     ronde_only!();
-    let silent = Silent::some(4);
+    let silent = Silent::some(8);
     let good = Backend::named("good");
     let all: Vec<_> = silent.iter().map(Silent::address).chain([good.address]).collect();
     let mut proxy = Proxy::with("--health-interval 500ms --shutdown-grace 1s", &all);
