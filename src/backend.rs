@@ -49,7 +49,7 @@ pub struct Backend {
     visits: AtomicUsize,
     most: Option<usize>,
     health: Mutex<Health>,
-    /// Whether health has anything to say: so that the steady path asks no lock.
+    /// Whether health has nothing to say and nothing to learn: so that the steady path asks no lock.
     is_sound: AtomicBool,
     pool: Pool,
 }
@@ -78,6 +78,10 @@ impl Backend {
         self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now)
     }
 
+    fn awaits_check(&self) -> bool {
+        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).awaits_check()
+    }
+
     fn waits_for_connect(&self) -> bool {
         !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_connect()
     }
@@ -86,7 +90,7 @@ impl Backend {
     fn change(&self, change: impl FnOnce(&mut Health) -> Option<Change>) -> Option<Change> {
         let mut health = lock(&self.health);
         let changed = change(&mut health);
-        self.is_sound.store(health.is_in(), Ordering::Release);
+        self.is_sound.store(health.is_sound(), Ordering::Release);
         changed
     }
 }
@@ -192,11 +196,10 @@ impl Backends {
             }
         }
         let backend = chosen?;
-        if !backend.is_sound.load(Ordering::Acquire) {
-            lock(&backend.health).was_chosen();
-        }
+        let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
         backend.visits.fetch_add(1, Ordering::Relaxed);
-        let turn = Turn { backends: self, visit: Some(Visit { backend }), holds_worker: Cell::new(false) };
+        let turn =
+            Turn { backends: self, visit: Some(Visit { backend }), is_trial, holds_worker: Cell::new(false) };
         turn.holds_worker(true);
         Some(turn)
     }
@@ -215,7 +218,7 @@ impl Backends {
         }
     }
 
-    fn note_failure(&self, backend: &Backend, failure: Failure) {
+    fn note_failure(&self, backend: &Backend, failure: Failure, is_trial: bool) {
         if failure.blame() != Blame::Backend {
             return;
         }
@@ -225,7 +228,11 @@ impl Backends {
             self.roll.look_up_again(backend);
             backend.pool.clear();
         }
-        let changed = backend.change(|health| health.failed(trouble, &self.rules, Instant::now()));
+        let changed = backend.change(|health| {
+            // What was on its way before the trial does not speak for it.
+            let is_late = health.is_tried() && !is_trial && trouble == Trouble::Answer;
+            if is_late { None } else { health.failed(trouble, &self.rules, Instant::now()) }
+        });
         if changed == Some(Change::Out) {
             let how_back = match trouble {
                 Trouble::Connect => "ronde tries to connect every second",
@@ -236,7 +243,11 @@ impl Backends {
     }
 
     fn note_check(&self, backend: &Backend, outcome: Result<(), String>) {
-        match backend.change(|health| health.checked(outcome.is_ok(), &self.rules)) {
+        let trouble = match &self.check {
+            Some(Check { path: Some(_), .. }) => Trouble::Answer,
+            _ => Trouble::Connect,
+        };
+        match backend.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
             Some(Change::In) => self.say_in(backend, "it passes its health check again"),
             Some(Change::Out) => self.say_out(backend, &outcome.err().unwrap_or_default()),
             None => {}
@@ -294,6 +305,8 @@ pub struct Turn<'a> {
     backends: &'a Backends,
     /// Taken when it ends.
     visit: Option<Visit>,
+    /// Whether the backend is out and this request is to tell whether it is well again.
+    is_trial: bool,
     holds_worker: Cell<bool>,
 }
 
@@ -339,7 +352,7 @@ impl Turn<'_> {
     /// There is no response, and this is why.
     pub fn failed(self, failure: Failure) {
         if let Some(visit) = &self.visit {
-            self.backends.note_failure(&visit.backend, failure);
+            self.backends.note_failure(&visit.backend, failure, self.is_trial);
         }
     }
 }
@@ -348,7 +361,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.holds_worker(false);
         if let Some(Visit { backend }) = &self.visit
-            && !backend.is_sound.load(Ordering::Acquire)
+            && self.is_trial
         {
             lock(&backend.health).learned_nothing(Instant::now());
         }

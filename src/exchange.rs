@@ -30,6 +30,7 @@ use crate::journal::Waits;
 use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Patience, Snapped, Stirred, Way};
 use crate::tunnel;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -149,56 +150,64 @@ enum Missed {
     Final(Failure),
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     /// Asks the backends in their order until one answers.
-    ///
-    /// All connects together take at most twice `--connect-timeout`: a first lap of short ones, and, for those that
-    /// did not answer in time, a second with all the time there is.
     fn obtain_response(&mut self) -> Result<(Response, Conn, Visit), Failure> {
         if self.asked.upgrade == Upgrade::Asked {
             // When it succeeds it is a long transfer at once: whether there is a place must be known before.
             self.patience.step_aside_for_good()?;
         }
-        let house = self.house;
-        let whole = house.config.connect_timeout;
-        let short = if house.backends.count() < 2 { whole } else { whole.min(IMPATIENCE) };
-        let deadline = Instant::now() + 2 * whole;
-        let mut last = None;
-        let mut silent = Vec::new();
-        for turn in house.backends.round() {
-            match self.attempt(&turn, deadline.min(Instant::now() + short)) {
-                Ok((response, conn)) => {
-                    silent.into_iter().for_each(|turn| self.was_silent(turn));
-                    return self.answered(response, conn, turn);
-                }
-                Err(Missed::Unsent(Failure::ConnectTimeout)) if short < whole => silent.push(turn),
-                Err(missed) => last = Some(self.missed(missed, turn)?),
-            }
-        }
+        let mut silent = VecDeque::new();
+        let outcome = self.ask_all(&mut silent);
         for turn in silent {
-            match self.attempt(&turn, deadline) {
-                Ok((response, conn)) => return self.answered(response, conn, turn),
-                Err(missed) => last = Some(self.missed(missed, turn)?),
-            }
+            self.record.tried.extend(turn.address());
+            turn.failed(Failure::ConnectTimeout);
         }
-        Err(last.unwrap_or_else(|| house.backends.absence()))
-    }
-
-    fn answered(
-        &mut self,
-        response: Response,
-        conn: Conn,
-        turn: Turn<'_>,
-    ) -> Result<(Response, Conn, Visit), Failure> {
+        let (response, conn, turn) = outcome?;
         let visit = turn.answered().ok_or(Failure::Internal)?;
         self.record.backend = Some(visit.address());
         Ok((response, conn, visit))
     }
 
-    /// A turn whose first, short connect had no answer, and whose second was not needed.
-    fn was_silent(&mut self, turn: Turn<'_>) {
-        self.record.tried.extend(turn.address());
-        turn.failed(Failure::ConnectTimeout);
+    /// All connects together take at most twice `--connect-timeout`: a first lap of short ones, so short that nobody
+    /// is left out, and, for those that did not answer in time, a second with all the time there is. In `silent`
+    /// remain those whose second was not needed.
+    fn ask_all(&mut self, silent: &mut VecDeque<Turn<'a>>) -> Result<(Response, Conn, Turn<'a>), Failure> {
+        let backends = &self.house.backends;
+        let whole = self.house.config.connect_timeout;
+        let short = match u32::try_from(backends.count()) {
+            Ok(0 | 1) => whole,
+            count => IMPATIENCE.min(whole / count.unwrap_or(u32::MAX)),
+        };
+        let mut last = None;
+        for turn in backends.round() {
+            self.pay_for_another(last)?;
+            match self.attempt(&turn, short) {
+                Ok((response, conn)) => return Ok((response, conn, turn)),
+                Err(Missed::Unsent(Failure::ConnectTimeout)) if short < whole => silent.push_back(turn),
+                Err(missed) => last = Some(self.missed(missed, turn)?),
+            }
+        }
+        while let Some(turn) = silent.pop_front() {
+            self.pay_for_another(last)?;
+            match self.attempt(&turn, whole) {
+                Ok((response, conn)) => return Ok((response, conn, turn)),
+                Err(missed) => last = Some(self.missed(missed, turn)?),
+            }
+        }
+        Err(last.unwrap_or_else(|| backends.absence()))
+    }
+
+    /// Before another backend is asked: if the last one had the request and gave no answer, that is paid for.
+    fn pay_for_another(&self, last: Option<Failure>) -> Result<(), Failure> {
+        match last {
+            Some(failure @ (Failure::BackendClosed | Failure::BackendReset))
+                if !self.house.backends.may_send_again() =>
+            {
+                Err(failure)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A turn brought nothing. If another backend may be asked, that is the result; if not, it is the error.
@@ -212,11 +221,7 @@ impl Exchange<'_> {
             }
             Missed::Unanswered(failure) => {
                 turn.failed(failure);
-                if self.may_repeat() && self.house.backends.may_send_again() {
-                    Ok(failure)
-                } else {
-                    Err(failure)
-                }
+                if self.may_repeat() { Ok(failure) } else { Err(failure) }
             }
             Missed::Final(failure) => {
                 turn.failed(failure);
@@ -230,8 +235,9 @@ impl Exchange<'_> {
         self.asked.method.is_idempotent() && self.upload.is_none()
     }
 
-    /// Asks one backend: on a kept connection if there is one, on a fresh one otherwise or if that was stale.
-    fn attempt(&mut self, turn: &Turn, deadline: Instant) -> Result<(Response, Conn), Missed> {
+    /// Asks one backend: on a kept connection if there is one, on a fresh one otherwise or if that was stale. The
+    /// connect may take `most`, and what is left for all of them.
+    fn attempt(&mut self, turn: &Turn, most: Duration) -> Result<(Response, Conn), Missed> {
         if let Some(conn) = turn.kept() {
             match self.converse(conn, turn) {
                 // The backend closed it while the request was on its way. That is nobody's failure.
@@ -242,7 +248,8 @@ impl Exchange<'_> {
         }
         let begun = Instant::now();
         let (client, stop) = (&self.client.conn, &self.house.stop);
-        let connected = turn.connect(deadline, || stop.is_over() || client.is_gone());
+        let left = (2 * self.house.config.connect_timeout).saturating_sub(self.record.waits.connect);
+        let connected = turn.connect(begun + most.min(left), || stop.is_over() || client.is_gone());
         self.record.waits.connect += begun.elapsed();
         match connected {
             Ok(conn) => self.converse(conn, turn),

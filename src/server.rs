@@ -73,6 +73,8 @@ impl Stopper {
 #[derive(Debug)]
 pub enum StartError {
     Bind(SocketAddr, io::Error),
+    /// A backend that is one of the listeners.
+    Myself(SocketAddr),
     System(io::Error),
 }
 
@@ -84,6 +86,9 @@ impl fmt::Display for StartError {
             }
             Self::Bind(address, error) => {
                 write!(f, "cannot listen on {address}: {error}; choose another address with --listen")
+            }
+            Self::Myself(address) => {
+                write!(f, "the backend {address} is ronde's own address; a request would go round for ever")
             }
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
@@ -106,6 +111,7 @@ impl Server {
     /// See [`StartError`].
     pub fn bind(mut config: Config, journal: Journal) -> Result<Self, StartError> {
         let listeners = listen_all(&config.listen)?;
+        refuse_myself(&config, &listeners)?;
         config.max_connections = affordable_connections(&config);
         let (order, orders) = bounded(1);
         let house = House {
@@ -248,6 +254,26 @@ fn recruiter(
             }
         }
     }
+}
+
+/// A backend that leads straight back here. What leads back by a name or by another machine is seen at the first
+/// request instead: 508, by `Via`.
+fn refuse_myself(config: &Config, listeners: &[TcpListener]) -> Result<(), StartError> {
+    let addresses = config
+        .backend
+        .iter()
+        .filter_map(|backend| Some(SocketAddr::new(backend.host.parse().ok()?, backend.port)));
+    let own: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let is_own = |address: &SocketAddr| {
+        let leads_here = |own: &SocketAddr| {
+            let every = own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4());
+            own.port() == address.port()
+                && (own.ip() == address.ip()
+                    || every && (address.ip().is_loopback() || address.ip().is_unspecified()))
+        };
+        own.iter().any(leads_here)
+    };
+    addresses.into_iter().find(is_own).map_or(Ok(()), |address| Err(StartError::Myself(address)))
 }
 
 fn listen_all(wanted: &[Listen]) -> Result<Vec<TcpListener>, StartError> {

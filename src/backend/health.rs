@@ -76,8 +76,14 @@ enum State {
 /// What active checks say, if there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Checked {
-    Up { failed: u32 },
-    Down { passed: u32 },
+    /// Nothing yet, and nobody should be sent to a backend that was never seen to work.
+    Awaited,
+    Up {
+        failed: u32,
+    },
+    Down {
+        passed: u32,
+    },
 }
 
 impl Health {
@@ -87,6 +93,11 @@ impl Health {
             checked: Checked::Up { failed: 0 },
             has_worked: false,
         }
+    }
+
+    /// Of one that takes no turns before its first check.
+    pub fn unchecked() -> Self {
+        Self { checked: Checked::Awaited, ..Self::new() }
     }
 
     /// Whether it may have the next turn: it is in, or its trial is due.
@@ -105,19 +116,33 @@ impl Health {
         matches!((self.state, self.checked), (State::In { .. }, Checked::Up { .. }))
     }
 
+    /// Whether a success would be no news.
+    pub fn is_sound(&self) -> bool {
+        self.is_in() && self.has_worked
+    }
+
+    pub fn awaits_check(&self) -> bool {
+        self.checked == Checked::Awaited
+    }
+
+    /// Whether its trial request is on its way.
+    pub fn is_tried(&self) -> bool {
+        matches!(self.state, State::Tried { .. })
+    }
+
     /// Whether only a connect can bring it back.
     pub fn waits_for_connect(&self) -> bool {
         self.state == State::Unconnectable
     }
 
-    /// It was given a turn. If that is its trial, the others do not wait for the outcome.
-    pub fn was_chosen(&mut self) {
-        if let State::OnTrial { pause, .. } = self.state {
-            self.state = State::Tried { pause };
-        }
+    /// It was given a turn. Whether that is its trial: the others do not wait for the outcome.
+    pub fn was_chosen(&mut self) -> bool {
+        let State::OnTrial { pause, .. } = self.state else { return false };
+        self.state = State::Tried { pause };
+        true
     }
 
-    /// A turn ended without telling anything, as when the client went away: another may be the trial.
+    /// A trial ended without telling anything, as when the client went away: another may be the trial.
     pub fn learned_nothing(&mut self, now: Instant) {
         if let State::Tried { pause } = self.state {
             self.state = State::OnTrial { pause, next: now };
@@ -179,9 +204,14 @@ impl Health {
         }
     }
 
-    /// An active check passed or failed.
-    pub fn checked(&mut self, passed: bool, rules: &Rules) -> Option<Change> {
+    /// An active check passed or failed. `trouble` is what it can tell of: one that only connects says nothing about
+    /// answers.
+    pub fn checked(&mut self, passed: bool, trouble: Trouble, rules: &Rules) -> Option<Change> {
         let (checked, change) = match (self.checked, passed) {
+            (Checked::Awaited, _) => {
+                self.first_checked(passed);
+                return None;
+            }
             (Checked::Up { .. }, true) => (Checked::Up { failed: 0 }, None),
             (Checked::Up { failed }, false) if failed + 1 < rules.fall => {
                 (Checked::Up { failed: failed + 1 }, None)
@@ -195,14 +225,17 @@ impl Health {
         };
         self.checked = checked;
         if passed {
+            let back = match trouble {
+                Trouble::Connect => self.connected(),
+                Trouble::Answer => self.succeeded(),
+            };
             self.has_worked = true;
-            // A check is a request that was answered.
-            return change.or(self.succeeded());
+            return if self.is_in() { change.or(back) } else { None };
         }
         change
     }
 
-    /// The very first check decides alone: nobody should be sent to a backend that was never seen to work.
+    /// The very first check decides alone.
     pub fn first_checked(&mut self, passed: bool) {
         self.checked = if passed { Checked::Up { failed: 0 } } else { Checked::Down { passed: 0 } };
         self.has_worked |= passed;
@@ -286,15 +319,26 @@ mod tests {
 
     #[test]
     fn active_checks_rise_and_fall() {
-        let mut health = Health::new();
+        let mut health = Health::unchecked();
+        assert!(health.awaits_check() && !health.takes_turns(after(0)));
         health.first_checked(false);
         assert!(!health.takes_turns(after(0)));
         let told: Vec<_> = [true, true, false, false, true, false, false, false, true, false, true, true]
             .into_iter()
-            .map(|passed| health.checked(passed, &RULES))
+            .map(|passed| health.checked(passed, Trouble::Answer, &RULES))
             .collect();
         let mut expected = vec![None; 12];
         (expected[1], expected[7], expected[11]) = (Some(Change::In), Some(Change::Out), Some(Change::In));
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_check_vouches_only_for_what_it_saw() {
+        let mut health = out(Trouble::Answer);
+        assert_eq!(health.checked(true, Trouble::Connect, &RULES), None);
+        assert!(!health.takes_turns(after(3)), "it accepts connections, and always did");
+        assert_eq!(health.checked(true, Trouble::Answer, &RULES), Some(Change::In));
+        let mut health = out(Trouble::Connect);
+        assert_eq!(health.checked(true, Trouble::Connect, &RULES), Some(Change::In));
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct Roll {
     resolve_interval: Duration,
     most_idle: usize,
     keep_alive: Duration,
+    has_checks: bool,
 }
 
 /// A name from the configuration and what it stands for now.
@@ -53,6 +54,7 @@ impl Roll {
             resolve_interval: config.resolve_interval,
             most_idle: config.workers,
             keep_alive: config.backend_keep_alive_timeout,
+            has_checks: config.health_path.is_some() || config.health_interval.is_some(),
         }
     }
 
@@ -165,8 +167,8 @@ impl Roll {
             waiting: AtomicUsize::new(0),
             visits: AtomicUsize::new(0),
             most: named.spec.max_connections,
-            health: Mutex::new(Health::new()),
-            is_sound: AtomicBool::new(true),
+            health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),
+            is_sound: AtomicBool::new(false),
             pool: Pool::new(self.most_idle, self.keep_alive),
         }
     }

@@ -11,7 +11,7 @@ use crate::buffer::Buffer;
 use crate::conn::{Arrived, Conn};
 use crate::failure::Failure;
 use crate::head::{self, Lines, Scan};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
@@ -42,17 +42,22 @@ pub fn run(backends: &Backends, check: Option<&Check>, ended: &Receiver<()>) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
+        // It may take long, if many are silent; the end does not wait for it.
+        let is_over = || ended.try_recv() == Err(TryRecvError::Disconnected);
         let all = backends.all();
-        for backend in &all {
+        for backend in all.iter().take_while(|_| !is_over()) {
             backend.pool.sweep();
             if backend.waits_for_connect() && connect(backend, CONNECT).is_ok() {
                 backends.note_connected(backend);
+            }
+            if let Some(check) = check.filter(|_| backend.awaits_check()) {
+                backends.note_first_check(backend, passes(backend, check));
             }
         }
         if let (Some(check), Some(next)) = (check, next_check)
             && next <= Instant::now()
         {
-            for backend in &all {
+            for backend in all.iter().take_while(|_| !is_over()) {
                 backends.note_check(backend, passes(backend, check));
             }
             next_check = Some(Instant::now() + check.interval);

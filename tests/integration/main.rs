@@ -21,3 +21,5 @@ mod j_starvation;
 mod k_health;
 mod l_volume;
 mod m_real_clients;
+mod n_names;
+mod o_round;

@@ -35,7 +35,11 @@ struct State {
 impl Backend {
     /// The handler writes its own answer, however it likes.
     pub fn start(handler: impl Fn(&mut Wire, &Message) + Send + Sync + 'static) -> Backend {
-        let port = Port::reserve();
+        Backend::on(Port::reserve(), handler)
+    }
+
+    /// On a port that was chosen before.
+    pub fn on(port: Port, handler: impl Fn(&mut Wire, &Message) + Send + Sync + 'static) -> Backend {
         let shared = Arc::new(Shared { handler: Box::new(handler), state: Mutex::default() });
         let mut backend = Backend { address: port.address, port, listener: None, shared };
         backend.come_up();

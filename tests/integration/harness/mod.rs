@@ -2,12 +2,14 @@
 //!
 //! Reading order: `message` (what is legal on the wire), `wire` (one end of a connection), `origin` (a backend that
 //! the test plays itself), `backend` (one that plays alone), `proxy` and `process` (the program under test), `peers`
-//! (nginx and HAProxy in its place), `programs` (clients that others wrote, and the rule for when they are missing).
+//! (nginx and HAProxy in its place), `programs` (clients that others wrote, and the rule for when they are missing),
+//! `names` (a name service of one test's own).
 //!
 //! Nothing sleeps to synchronise: a test waits for the event itself and gives up after [`PATIENCE`].
 
 mod backend;
 mod message;
+mod names;
 mod origin;
 mod peers;
 mod process;
@@ -17,6 +19,7 @@ mod wire;
 
 pub use backend::Backend;
 pub use message::{Framing, Message, ok, ok_chunked};
+pub use names::{Mood, NameService};
 pub use origin::{Origin, Port};
 pub use process::Process;
 pub use programs::{Program, chromium, curl, curl_reading, python, python_server, wrk};

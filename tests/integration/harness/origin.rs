@@ -21,23 +21,29 @@ pub struct Port {
 
 impl Port {
     pub fn reserve() -> Port {
-        let reserved = reusable_socket();
-        net::bind(&reserved, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
-        let address = net::getsockname(&reserved).expect("its address").try_into().expect("of IPv4");
-        Port { address, _reserved: reserved }
+        Port::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port")
+    }
+
+    /// This one, or any of the address if it is 0.
+    pub fn at(address: SocketAddr) -> std::io::Result<Port> {
+        let reserved = reusable_socket(address);
+        net::bind(&reserved, &address)?;
+        let address = net::getsockname(&reserved)?.try_into()?;
+        Ok(Port { address, _reserved: reserved })
     }
 
     pub fn listen(&self, backlog: i32) -> TcpListener {
-        let socket = reusable_socket();
+        let socket = reusable_socket(self.address);
         net::bind(&socket, &self.address).expect("the reserved port");
         net::listen(&socket, backlog).expect("a listener");
         TcpListener::from(socket)
     }
 }
 
-fn reusable_socket() -> OwnedFd {
+fn reusable_socket(address: SocketAddr) -> OwnedFd {
     let flags = net::SocketFlags::CLOEXEC;
-    let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a socket");
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None).expect("a socket");
     sockopt::set_socket_reuseaddr(&socket, true).expect("SO_REUSEADDR");
     socket
 }

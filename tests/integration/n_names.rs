@@ -1,0 +1,262 @@
+//! Names are followed: end to end, from a name service that changes its mind to the round.
+
+use crate::harness::{
+    Backend, Mood, NameService, Port, Proxy, eventually, ok, ok_chunked, ronde_only, within,
+};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// A resolver that does not wait long for one that is silent, and forgives one that is late.
+const BRISK: &str = "options timeout:1 attempts:3";
+
+/// As resolvers come: 5 s, twice.
+const AS_USUAL: &str = "";
+
+macro_rules! name_service {
+    () => {{
+        ronde_only!();
+        match NameService::start() {
+            Some(service) => service,
+            None => return,
+        }
+    }};
+}
+
+fn named(port: Port, name: &str) -> Backend {
+    let name = name.to_owned();
+    Backend::on(port, move |wire, _| wire.send(ok(&name)))
+}
+
+/// Who answers, over a whole number of rounds.
+fn answers(proxy: &Proxy, count: usize) -> Vec<String> {
+    let mut answers: Vec<_> = (0..count).map(|_| proxy.get("/").text()).collect();
+    answers.sort();
+    answers
+}
+
+/// ronde once it knows so many addresses of `app.test`; where the machine is busy the start does not wait for them.
+fn serve(names: &NameService, flags: &str, known: usize) -> Proxy {
+    let proxy = names.ronde(BRISK, flags).serve();
+    eventually("the name is known", || lines(&proxy, "app.test: +") == known);
+    proxy
+}
+
+fn lines(proxy: &Proxy, part: &str) -> usize {
+    proxy.process.stderr.all().iter().filter(|line| line.contains(part)).count()
+}
+
+#[test]
+fn a_name_that_appears_later_is_503_until_then_and_a_backend_soon_after() {
+    let names = name_service!();
+    let [port, ..] = names.ports();
+    let number = port.address.port();
+    let _app = named(port, "app");
+    let start = Instant::now();
+    let proxy = names.ronde(BRISK, &format!("later.test:{number}")).serve();
+    assert!(start.elapsed() < Duration::from_secs(5), "it starts without: {:?}", start.elapsed());
+    let refused = proxy.get("/");
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().contains("no backend address is known yet"), "{refused}");
+    assert!(refused.sole("proxy-status").contains("destination_unavailable") && refused.has("retry-after"));
+    proxy.process.stderr.line_with("later.test does not resolve");
+    names.knows("later.test", [names.neighbour(1)]);
+    // A name that does not resolve is asked for every second.
+    within(Duration::from_secs(5), "the name is found", || proxy.get("/").text() == "app");
+    proxy.process.stderr.line_with(&format!("later.test: + {}", names.neighbour(1)));
+    assert_eq!(lines(&proxy, "does not resolve"), 1, "once, not every second");
+}
+
+#[test]
+fn addresses_come_and_go_with_their_name() {
+    let names = name_service!();
+    let [one, two, _] = names.ports();
+    let number = one.address.port();
+    let (one, two) = (named(one, "1"), named(two, "2"));
+    let (first, second) = (names.neighbour(1), names.neighbour(2));
+    names.knows("app.test", [first]);
+    let proxy = serve(&names, &format!("--resolve-interval 200ms app.test:{number}"), 1);
+    let line = |sign: &str, ip: IpAddr| proxy.process.stderr.line_with(&format!("app.test: {sign} {ip}"));
+    line("+", first);
+    assert_eq!(answers(&proxy, 4), ["1"; 4]);
+    names.knows("app.test", [second, first]);
+    line("+", second);
+    within(Duration::from_secs(2), "both take turns", || answers(&proxy, 4) == ["1", "1", "2", "2"]);
+    names.knows("app.test", [second]);
+    line("-", first);
+    within(Duration::from_secs(2), "the first is gone", || answers(&proxy, 2) == ["2"; 2]);
+    let before = one.count();
+    assert_eq!(answers(&proxy, 6), ["2"; 6]);
+    assert_eq!((one.count(), two.count() > 6), (before, true));
+    assert_eq!(
+        (lines(&proxy, "app.test: +"), lines(&proxy, "app.test: -")),
+        (2, 1),
+        "a line for each change"
+    );
+}
+
+#[test]
+fn every_a_and_every_aaaa_is_a_member_of_its_own() {
+    let names = name_service!();
+    let [one, two, three] = names.ports();
+    let number = one.address.port();
+    let [_one, _two, mut three] = [named(one, "1"), named(two, "2"), named(three, "3")];
+    let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
+    names.knows("app.test", [names.neighbour(1), v6, names.neighbour(2)]);
+    let proxy = serve(&names, &format!("--resolve-interval 1h app.test:{number}"), 3);
+    for ip in [names.neighbour(1), names.neighbour(2), v6] {
+        proxy.process.stderr.line_with(&format!("app.test: + {ip}"));
+    }
+    assert_eq!(answers(&proxy, 9), ["1", "1", "1", "2", "2", "2", "3", "3", "3"]);
+    three.go_down();
+    assert_eq!(
+        answers(&proxy, 12).iter().filter(|answer| *answer == "3").count(),
+        0,
+        "health of its own, too"
+    );
+    proxy.process.stderr.line_with(&format!("app.test:{number} (::1) is out of the round"));
+    assert_eq!(lines(&proxy, "is out of the round"), 1);
+}
+
+#[test]
+fn the_last_good_answer_is_kept_when_the_name_service_fails() {
+    let names = name_service!();
+    let [port, ..] = names.ports();
+    let number = port.address.port();
+    let _app = named(port, "app");
+    names.knows("app.test", [names.neighbour(1)]);
+    let proxy = serve(&names, &format!("--resolve-interval 100ms app.test:{number}"), 1);
+    assert_eq!(answers(&proxy, 2), ["app"; 2]);
+    for (number, mood) in [Mood::Fails, Mood::Silent, Mood::Knows(Vec::new())].into_iter().enumerate() {
+        names.set("app.test", mood.clone());
+        let then = Instant::now();
+        eventually("it was asked", || names.asked_since(then, "app.test") >= 2);
+        eventually("it is said", || lines(&proxy, "app.test does not resolve") == number + 1);
+        assert_eq!(answers(&proxy, 4), ["app"; 4], "{mood:?}");
+        names.knows("app.test", [names.neighbour(1)]);
+        let then = Instant::now();
+        eventually("it answers again", || names.asked_since(then, "app.test") >= 3);
+        assert_eq!(answers(&proxy, 4), ["app"; 4], "after {mood:?}");
+    }
+    assert_eq!(lines(&proxy, "app.test: -"), 0);
+}
+
+#[test]
+fn a_silent_name_service_delays_neither_the_start_nor_another_name() {
+    let names = name_service!();
+    let [port, ..] = names.ports();
+    let number = port.address.port();
+    let _app = named(port, "app");
+    names.set("mute.test", Mood::Silent);
+    names.knows("app.test", [names.neighbour(1)]);
+    let flags = format!("--resolve-interval 200ms mute.test:{number} app.test:{number}");
+    let start = Instant::now();
+    let proxy = names.ronde(AS_USUAL, &flags).serve();
+    let taken = start.elapsed();
+    // A second, and what it takes to start four processes on a busy machine; the resolver gives up after ten.
+    assert!(taken < Duration::from_secs(3), "the start took {taken:?}");
+    within(Duration::from_secs(2), "the other name serves", || proxy.get("/").text() == "app");
+    names.knows("app.test", [names.neighbour(2)]);
+    proxy.process.stderr.line_with(&format!("app.test: + {}", names.neighbour(2)));
+    assert!(start.elapsed() < Duration::from_secs(5), "the other name is followed meanwhile");
+    assert_eq!(
+        lines(&proxy, "mute.test"),
+        lines(&proxy, "mute.test:"),
+        "nothing is known about the silent one"
+    );
+}
+
+#[test]
+fn requests_in_flight_to_an_address_that_left_are_finished() {
+    let names = name_service!();
+    let [one, two, _] = names.ports();
+    let number = one.address.port();
+    let (arrived, arrivals) = mpsc::channel();
+    let (open, gate) = mpsc::channel::<()>();
+    let (arrived, gate) = (Mutex::new(arrived), Arc::new(Mutex::new(gate)));
+    let _old = Backend::on(one, move |wire, request| {
+        let wait = || gate.lock().unwrap().recv().expect("the gate opens");
+        let head = ok_chunked(&["begun"]);
+        match request.target() {
+            "/body" => {
+                wire.send(head.trim_end_matches("0\r\n\r\n"));
+                arrived.lock().unwrap().send(()).unwrap();
+                wait();
+                wire.send("5\r\n-over\r\n0\r\n\r\n");
+            }
+            _ => {
+                arrived.lock().unwrap().send(()).unwrap();
+                wait();
+                wire.send(ok("late"));
+            }
+        }
+    });
+    let _new = named(two, "new");
+    names.knows("app.test", [names.neighbour(1)]);
+    let proxy = serve(&names, &format!("--resolve-interval 200ms app.test:{number}"), 1);
+    let (mut body, mut head) = (proxy.connect(), proxy.connect());
+    body.send("GET /body HTTP/1.1\r\nHost: a\r\n\r\n");
+    head.send("POST /head HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+    for _ in 0..2 {
+        arrivals.recv_timeout(Duration::from_secs(10)).expect("both requests are under way");
+    }
+    names.knows("app.test", [names.neighbour(2)]);
+    proxy.process.stderr.line_with(&format!("app.test: - {}", names.neighbour(1)));
+    within(Duration::from_secs(2), "new requests go to the new address", || proxy.get("/").text() == "new");
+    open.send(()).unwrap();
+    open.send(()).unwrap();
+    assert_eq!(
+        (body.response().text(), head.response().text()),
+        ("begun-over".to_owned(), "late".to_owned())
+    );
+    assert_eq!((body.get("/").text(), head.get("/").text()), ("new".to_owned(), "new".to_owned()));
+}
+
+#[test]
+fn a_failed_connect_has_the_name_looked_up_at_once() {
+    let names = name_service!();
+    let [old, new, _] = names.ports();
+    let number = old.address.port();
+    let mut old = named(old, "old");
+    let _new = named(new, "new");
+    names.knows("app.test", [names.neighbour(1)]);
+    let proxy = serve(&names, &format!("--resolve-interval 1h app.test:{number}"), 1);
+    assert_eq!(answers(&proxy, 2), ["old"; 2]);
+    let then = Instant::now();
+    names.knows("app.test", [names.neighbour(2)]);
+    old.go_down();
+    within(Duration::from_secs(3), "the new address is found", || proxy.get("/").text() == "new");
+    assert!(names.asked_since(then, "app.test") >= 1);
+    assert_eq!(answers(&proxy, 4), ["new"; 4]);
+}
+
+#[test]
+fn failed_connects_do_not_flood_the_name_service() {
+    let names = name_service!();
+    let [port, ..] = names.ports();
+    let number = port.address.port();
+    names.knows("app.test", [names.neighbour(1)]);
+    let flags = format!("--max-fails 0 --resolve-interval 1h app.test:{number}");
+    let proxy = serve(&names, &flags, 1);
+    let then = Instant::now();
+    let mut client = proxy.connect();
+    let mut count = 0;
+    while then.elapsed() < Duration::from_secs(2) {
+        assert_eq!(client.get("/").status(), 502);
+        count += 1;
+    }
+    let asked = names.asked_since(then, "app.test");
+    let most = then.elapsed().as_millis() / 200 + 2;
+    assert!(count > 50 && asked >= 2 && asked as u128 <= most, "{asked} look-ups for {count} failures");
+}
+
+#[test]
+fn a_name_that_shares_the_round_with_others_has_one_turn_for_each_address() {
+    let names = name_service!();
+    let [one, two, _] = names.ports();
+    let number = one.address.port();
+    let [_one, _two, other] = [named(one, "1"), named(two, "2"), Backend::named("other")];
+    names.knows("app.test", [names.neighbour(1), names.neighbour(2)]);
+    let proxy = serve(&names, &format!("app.test:{number} {}", other.address), 2);
+    assert_eq!(answers(&proxy, 9), ["1", "1", "1", "2", "2", "2", "other", "other", "other"]);
+}

@@ -1,0 +1,674 @@
+//! The round, promise by promise: whose turn it is, who is passed over, and what it costs.
+//!
+//! `k_health` is about clients that notice nothing; this is about what happens meanwhile.
+
+use crate::harness::{
+    Backend, GET, Mood, NameService, Origin, Port, Process, Proxy, Ronde, Wire, each_row, eventually, ok,
+    ronde_only, scratch_directory, within,
+};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn some(count: usize) -> Vec<Backend> {
+    (1..=count).map(|number| Backend::named(&number.to_string())).collect()
+}
+
+fn addresses(backends: &[Backend]) -> Vec<SocketAddr> {
+    backends.iter().map(|backend| backend.address).collect()
+}
+
+/// Who answers, in order, over fresh connections.
+fn order(proxy: &Proxy, count: usize) -> String {
+    (0..count).map(|_| proxy.get("/").text()).collect()
+}
+
+/// A ronde whose backends stand in a file, as tables.
+fn configured(flags: &str, backends: &[(SocketAddr, &str)]) -> Proxy {
+    let tables =
+        backends.iter().map(|(address, more)| format!("[[backend]]\naddress = \"{address}\"\n{more}\n"));
+    let path = scratch_directory().join("ronde.toml");
+    std::fs::write(&path, tables.collect::<String>()).expect("the file");
+    Ronde::with(&format!("--listen 127.0.0.1:0 {flags} --config {}", path.display())).serve()
+}
+
+fn lines(process: &Process, part: &str) -> Vec<String> {
+    process.stderr.all().into_iter().filter(|line| line.contains(part)).collect()
+}
+
+/// An address that swallows every SYN, as one that vanished does: a listener whose queue is full.
+struct Silent {
+    port: Port,
+    listener: TcpListener,
+    _filling: TcpStream,
+}
+
+impl Silent {
+    fn start() -> Silent {
+        let port = Port::reserve();
+        let listener = port.listen(0);
+        let filling = TcpStream::connect(port.address).expect("the queue's only place");
+        Silent { port, listener, _filling: filling }
+    }
+
+    fn some(count: usize) -> Vec<Silent> {
+        (0..count).map(|_| Silent::start()).collect()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.port.address
+    }
+}
+
+fn hang_up(wire: &Wire) {
+    wire.stream().shutdown(Shutdown::Both).expect("an end");
+}
+
+/// Hangs up on every request.
+fn rude() -> Backend {
+    Backend::start(|wire, _| hang_up(wire))
+}
+
+// 1. Fair.
+
+#[test]
+fn strict_turns_whether_connections_are_fresh_or_kept() {
+    let closing = |name: &'static str| {
+        Backend::start(move |wire, _| {
+            wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{name}"));
+            wire.finish();
+        })
+    };
+    for backends in [some(3), vec![closing("1"), closing("2"), closing("3")]] {
+        let proxy = Proxy::before(&addresses(&backends));
+        let mut client = proxy.connect();
+        let kept: String = (0..9).map(|_| client.get("/").text()).collect();
+        assert_eq!((kept + &order(&proxy, 9)).as_str(), "123123123123123123");
+        let mut mixed = String::new();
+        for _ in 0..6 {
+            mixed += &(client.get("/").text() + &proxy.get("/").text());
+        }
+        assert_eq!(mixed, "123123123123");
+    }
+}
+
+#[test]
+fn behind_a_fallback_the_round_goes_on() {
+    ronde_only!();
+    let mut backends = some(3);
+    let proxy = Proxy::with("--max-fails 0", &addresses(&backends));
+    backends[0].go_down();
+    assert_eq!(order(&proxy, 8), "23232323", "whoever answered for another has had its turn");
+}
+
+#[test]
+fn with_some_out_the_rest_share_to_the_request() {
+    let mut backends = some(5);
+    let proxy = Proxy::before(&addresses(&backends));
+    for number in [1, 2] {
+        backends[number].go_down();
+    }
+    if !Proxy::is_a_peer() {
+        eventually("two are out", || {
+            proxy.get("/");
+            lines(&proxy.process, "is out of the round").len() == 2
+        });
+    }
+    let before: Vec<_> = backends.iter().map(Backend::count).collect();
+    order(&proxy, 30);
+    let taken: Vec<_> =
+        backends.iter().zip(before).map(|(backend, before)| backend.count() - before).collect();
+    assert_eq!(taken, [10, 0, 0, 10, 10]);
+}
+
+#[test]
+fn weights_interleave() {
+    ronde_only!();
+    let backends = some(3);
+    let tables = ["weight = 4", "", "weight = 1"];
+    let proxy = configured("", &backends.iter().map(|b| b.address).zip(tables).collect::<Vec<_>>());
+    assert_eq!(order(&proxy, 18), "112113112113112113");
+}
+
+#[test]
+fn a_backup_serves_only_when_no_other_can() {
+    ronde_only!();
+    let mut backends = some(3);
+    let proxy = configured(
+        "",
+        &[(backends[0].address, ""), (backends[2].address, "backup = true"), (backends[1].address, "")],
+    );
+    assert_eq!(order(&proxy, 6), "121212");
+    backends[0].go_down();
+    assert_eq!(order(&proxy, 6), "222222", "one of them is enough");
+    backends[1].go_down();
+    assert_eq!(order(&proxy, 10), "3333333333");
+    backends[1].come_up();
+    within(Duration::from_secs(3), "the second serves again", || proxy.get("/").text() == "2");
+    assert_eq!(order(&proxy, 6), "222222", "and the backup stands by");
+}
+
+#[test]
+fn max_connections_of_one_backend_is_respected() {
+    ronde_only!();
+    let (arrived, arrivals) = mpsc::channel();
+    let (open, gate) = mpsc::channel::<()>();
+    let (arrived, gate) = (Mutex::new(arrived), Mutex::new(gate));
+    let narrow = Backend::start(move |wire, _| {
+        arrived.lock().unwrap().send(()).unwrap();
+        gate.lock().unwrap().recv().unwrap();
+        wire.send(ok("narrow"));
+    });
+    let wide = Backend::named("wide");
+    let both = [(narrow.address, "max-connections = 1"), (wide.address, "")];
+    let proxy = configured("", &both);
+    let mut held = proxy.connect();
+    held.send(GET);
+    arrivals.recv_timeout(Duration::from_secs(10)).expect("the narrow one's turn");
+    for _ in 0..6 {
+        assert_eq!(proxy.get("/").text(), "wide");
+    }
+    assert_eq!(narrow.count(), 1);
+    open.send(()).unwrap();
+    assert_eq!(held.response().text(), "narrow");
+    open.send(()).unwrap();
+    eventually("it has its turns again", || proxy.get("/").text() == "narrow");
+    assert_eq!(narrow.connections(), 1, "on its one connection");
+
+    let alone = configured("", &both[..1]);
+    let mut held = alone.connect();
+    held.send(GET);
+    arrivals.recv_timeout(Duration::from_secs(10)).expect("its turn");
+    let refused = alone.get("/");
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().contains("as many requests waiting as it may"), "{refused}");
+    open.send(()).unwrap();
+    assert_eq!(held.response().text(), "narrow");
+}
+
+// 2. A failure is not the client's problem.
+
+#[test]
+fn a_second_lap_waits_longer_for_those_that_were_silent() {
+    ronde_only!();
+    let silent = Silent::some(2);
+    let proxy = Proxy::with("--connect-timeout 5s", &[silent[0].address(), silent[1].address()]);
+    let mut client = proxy.connect();
+    let start = Instant::now();
+    client.send(GET);
+    // Behind the first lap; the SYN that is sent again a second later finds room.
+    thread::sleep(Duration::from_millis(800));
+    let (filling, _) = silent[0].listener.accept().expect("what filled the queue");
+    drop(filling);
+    let (stream, _) = silent[0].listener.accept().expect("a connection of the second lap");
+    let mut backend = Wire::over(stream);
+    backend.request();
+    backend.send(ok("late"));
+    assert_eq!(client.response().text(), "late");
+    assert!(start.elapsed() > Duration::from_millis(600), "{:?}", start.elapsed());
+    let line = proxy.process.stdout.line_with("GET / HTTP");
+    assert!(line.contains(&format!("tried={}", silent[1].address())), "{line}");
+}
+
+#[test]
+fn all_connects_together_take_twice_the_timeout_at_most() {
+    ronde_only!();
+    each_row(&[(2, 500), (4, 500), (12, 500), (3, 200)], |&(count, milliseconds)| {
+        let silent = Silent::some(count);
+        let addresses: Vec<_> = silent.iter().map(Silent::address).collect();
+        let proxy = Proxy::with(&format!("--connect-timeout {milliseconds}ms"), &addresses);
+        let start = Instant::now();
+        assert_eq!(proxy.get("/").status(), 504);
+        let (taken, most) = (start.elapsed(), Duration::from_millis(2 * milliseconds));
+        assert!(taken < most + Duration::from_millis(500), "{taken:?}, not {most:?}");
+    });
+}
+
+#[test]
+fn one_that_is_well_is_found_behind_any_number_of_silent_ones() {
+    ronde_only!();
+    each_row(&[(2, "300ms"), (2, "100ms"), (6, "500ms"), (12, "3s")], |&(count, timeout)| {
+        let silent = Silent::some(count);
+        let good = Backend::named("good");
+        let all: Vec<_> = silent.iter().map(Silent::address).chain([good.address]).collect();
+        let proxy = Proxy::with(&format!("--connect-timeout {timeout} --max-fails 0"), &all);
+        for _ in 0..3 {
+            let answer = proxy.get("/");
+            assert_eq!((answer.status(), answer.text().as_str()), (200, "good"));
+        }
+    });
+}
+
+#[test]
+fn the_time_of_an_answer_is_not_taken_from_the_connects_behind_it() {
+    ronde_only!();
+    let slow = Backend::start(|wire, _| {
+        thread::sleep(Duration::from_millis(900));
+        hang_up(wire);
+    });
+    let good = Backend::named("good");
+    let proxy = Proxy::with("--connect-timeout 300ms", &[slow.address, good.address]);
+    assert_eq!(proxy.get("/").text(), "good");
+}
+
+#[test]
+fn under_a_general_failure_the_load_is_not_multiplied() {
+    ronde_only!();
+    let backends = [rude(), rude(), rude()];
+    let proxy = Proxy::with("--workers 4 --max-fails 0", &addresses(&backends));
+    for _ in 0..30 {
+        assert_eq!(proxy.get("/").status(), 502);
+    }
+    let arrived: usize = backends.iter().map(Backend::count).sum();
+    assert_eq!(
+        arrived,
+        30 + 4,
+        "the purse starts full with a retry for each worker, and nothing earned more"
+    );
+}
+
+#[test]
+fn failed_connects_cost_nothing_of_the_budget() {
+    ronde_only!();
+    let (down, good) = ([Origin::down(), Origin::down()], Backend::named("good"));
+    let all = [down[0].address, down[1].address, good.address];
+    let proxy = Proxy::with("--workers 1 --max-fails 0", &all);
+    for _ in 0..40 {
+        assert_eq!(proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").text(), "good");
+    }
+}
+
+#[test]
+fn what_was_sent_and_may_have_been_executed_is_not_sent_again() {
+    ronde_only!();
+    let (rude, good) = (rude(), Backend::named("good"));
+    let proxy = Proxy::with("--max-fails 0", &[rude.address, good.address]);
+    each_row(
+        &[("GET", 200), ("PUT", 200), ("DELETE", 200), ("POST", 502), ("PATCH", 502)],
+        |&(method, status)| {
+            // To the rude one's turn.
+            while good.count() % 2 == 1 && proxy.get("/").status() != 200 {}
+            let before = rude.count();
+            let mut statuses = Vec::new();
+            for _ in 0..2 {
+                let mut client = proxy.connect();
+                client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"));
+                statuses.push(client.response_to(method).status());
+            }
+            statuses.sort_unstable();
+            assert_eq!((statuses[1], rude.count() - before >= 1), (status, true), "{statuses:?}");
+        },
+    );
+}
+
+// 3. Passive health.
+
+#[test]
+fn every_kind_of_failure_takes_a_backend_out_and_says_why() {
+    ronde_only!();
+    let garbage = || Backend::start(|wire, _| wire.send("garbage\r\n\r\n"));
+    let hung = || Backend::start(|_, _| {});
+    type Row = (&'static str, fn() -> Backend, &'static str);
+    let rows: &[Row] = &[
+        ("reset", rude, "the backend closed the connection without a response"),
+        ("garbage", garbage, "the backend's response head is malformed"),
+        ("hung", hung, "the backend did not answer in time"),
+    ];
+    each_row(rows, |(_, start, why)| {
+        let (bad, good) = (start(), Backend::named("good"));
+        let flags = "--max-fails 2 --fail-timeout 1h --response-timeout 200ms";
+        let proxy = Proxy::with(flags, &[bad.address, good.address]);
+        order(&proxy, 8);
+        assert_eq!(bad.count(), 2);
+        let line = proxy.process.stderr.line_with("is out of the round");
+        let expected =
+            format!("{} is out of the round: {why}, 2 times; a single request will try it", bad.address);
+        assert!(line.ends_with(&expected), "{line}");
+    });
+}
+
+#[test]
+fn the_log_warns_of_one_that_has_worked_and_mentions_one_that_never_did() {
+    ronde_only!();
+    let (mut first, second, never) = (Backend::named("1"), Backend::named("2"), Origin::down());
+    let proxy = Proxy::before(&[first.address, second.address, never.address]);
+    order(&proxy, 12);
+    let log = &proxy.process;
+    let told = lines(log, &never.address.to_string());
+    let about_never: Vec<_> = told.iter().filter(|line| line.contains("is out")).collect();
+    assert!(about_never.len() == 1 && about_never[0].contains("[INFO]"), "{told:#?}");
+    first.go_down();
+    order(&proxy, 12);
+    let line = log.stderr.line_with(&format!("{} is out of the round", first.address));
+    let why = "the backend refused the connection, 3 times; ronde tries to connect every second";
+    assert!(line.contains("[WARN]") && line.ends_with(why), "{line}");
+    first.come_up();
+    let line = log.stderr.line_with(&format!("{} is in the round", first.address));
+    assert!(line.contains("[INFO]") && line.ends_with("it accepts connections again"), "{line}");
+    assert_eq!(lines(log, "of the round").len(), 2, "nothing more about the one that never worked");
+}
+
+#[test]
+fn when_all_are_out_that_is_said_once() {
+    ronde_only!();
+    let (mut first, mut second) = (Backend::named("1"), Backend::named("2"));
+    let proxy = Proxy::before(&[first.address, second.address]);
+    order(&proxy, 4);
+    first.go_down();
+    second.go_down();
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/").status(), 502);
+    }
+    assert_eq!(lines(&proxy.process, "all backends are out: ronde asks them all the same").len(), 1);
+    second.come_up();
+    assert_eq!(proxy.get("/").text(), "2", "asked all the same, and not after a pause");
+}
+
+#[test]
+fn a_lack_of_descriptors_is_not_the_backends_failure() {
+    ronde_only!();
+    let backends = some(2);
+    let proxy = Proxy::with("--backend-keep-alive-timeout 10ms", &addresses(&backends));
+    let mut client = proxy.connect();
+    client.get("/");
+    let limit = |count: &str| {
+        let nofile = format!("--nofile={count}:20000");
+        let pid = proxy.process.id().to_string();
+        assert!(Command::new("prlimit").args(["--pid", &pid, &nofile]).status().unwrap().success());
+    };
+    let before: Vec<_> = std::fs::read_to_string(format!("/proc/{}/limits", proxy.process.id()))
+        .unwrap()
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    limit("3");
+    for _ in 0..10 {
+        // Kept connections are too old by then.
+        thread::sleep(Duration::from_millis(15));
+        let refused = client.get("/");
+        assert_eq!(refused.status(), 503);
+        assert!(refused.text().contains("file descriptors"), "{refused}");
+    }
+    limit(&before[3]);
+    assert_eq!(client.get("/").status(), 200);
+    assert!(lines(&proxy.process, "out of the round").is_empty());
+}
+
+#[test]
+fn one_trial_at_a_time_the_pause_doubles_and_nobody_waits_for_it() {
+    ronde_only!();
+    let broken = Arc::new(AtomicBool::new(true));
+    let trials = Arc::new(Mutex::new(Vec::new()));
+    let first = Backend::start({
+        let (broken, trials) = (Arc::clone(&broken), Arc::clone(&trials));
+        move |wire, _| {
+            trials.lock().unwrap().push(Instant::now());
+            if broken.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(200));
+                wire.send("garbage\r\n\r\n");
+            } else {
+                wire.send(ok("1"));
+            }
+        }
+    });
+    let second = Backend::named("2");
+    let flags = "--max-fails 1 --fail-timeout 400ms";
+    let proxy = Proxy::with(flags, &[first.address, second.address]);
+    let over = AtomicBool::new(false);
+    let failed = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        // The first failure alone: the clients below come when it is out.
+        eventually("it is out", || proxy.get("/").status() == 502);
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = proxy.connect();
+                while !over.load(Ordering::Relaxed) {
+                    let start = Instant::now();
+                    if client.get("/").status() != 200 {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        assert!(start.elapsed() < Duration::from_secs(2), "nobody waits");
+                    }
+                    thread::sleep(Duration::from_millis(2));
+                }
+            });
+        }
+        eventually("three trials", || trials.lock().unwrap().len() >= 4);
+        broken.store(false, Ordering::Relaxed);
+        eventually("it is back", || !lines(&proxy.process, "is in the round: it answers again").is_empty());
+        over.store(true, Ordering::Relaxed);
+    });
+    let trials = trials.lock().unwrap();
+    let gaps: Vec<_> = trials.windows(2).map(|pair| pair[1] - pair[0]).take(3).collect();
+    // A pause begins when the trial before it has failed, 200 ms behind its arrival.
+    for (gap, least) in gaps.iter().zip([600, 1000, 1800]) {
+        assert!(*gap >= Duration::from_millis(least - 50), "{gaps:?}");
+    }
+    let failed = failed.load(Ordering::Relaxed);
+    assert!((2..=3).contains(&failed), "{failed} requests were trials that failed");
+}
+
+#[test]
+fn requests_from_before_it_was_out_are_no_trial() {
+    ronde_only!();
+    let (arrived, arrivals) = mpsc::channel();
+    let arrived = Mutex::new(arrived);
+    let bad = Backend::start(move |wire, request| match request.target() {
+        "/hang" => arrived.lock().unwrap().send(()).unwrap(),
+        "/trial" => {
+            arrived.lock().unwrap().send(()).unwrap();
+            thread::sleep(Duration::from_secs(3));
+            wire.send(ok("bad"));
+        }
+        _ => wire.send("garbage\r\n\r\n"),
+    });
+    let good = Backend::named("good");
+    let proxy = Proxy::with("--max-fails 1 --fail-timeout 200ms", &[bad.address, good.address]);
+    let arrive = || arrivals.recv_timeout(Duration::from_secs(10)).expect("a request");
+    let mut old = proxy.connect();
+    old.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n");
+    arrive();
+    eventually("it is out", || proxy.get("/").status() == 502);
+    thread::sleep(Duration::from_millis(300));
+    let mut trial = proxy.connect();
+    let start = Instant::now();
+    while bad.targets().last().is_none_or(|target| target != "/trial") {
+        assert!(start.elapsed() < Duration::from_secs(5), "a trial");
+        trial = proxy.connect();
+        trial.send("GET /trial HTTP/1.1\r\nHost: a\r\n\r\n");
+        thread::sleep(Duration::from_millis(20));
+    }
+    arrive();
+    // Its end tells nothing about the trial that is on its way.
+    old.reset();
+    proxy.process.stdout.line_with("/hang");
+    let before = bad.count();
+    for _ in 0..6 {
+        assert_eq!(proxy.get("/").text(), "good");
+    }
+    assert_eq!(bad.count(), before, "a second trial beside the first");
+    drop(trial);
+}
+
+// 4. Active health.
+
+#[test]
+fn with_an_interval_alone_a_connect_is_the_check() {
+    ronde_only!();
+    let (mut first, second, down) = (Backend::named("1"), Backend::named("2"), Origin::down());
+    let flags = "--health-interval 100ms --health-rise 2 --health-fall 2";
+    let proxy = Proxy::with(flags, &[down.address, first.address, second.address]);
+    let log = &proxy.process;
+    log.stderr.line_with(&format!("{} does not pass its first health check", down.address));
+    assert_eq!(order(&proxy, 6), "121212");
+    let tried = proxy.process.stdout.all().iter().filter(|line| line.contains("tried=")).count();
+    assert_eq!(tried, 0, "the first check comes before the first request");
+    first.go_down();
+    // No request finds out: the check does.
+    log.stderr.line_with(&format!("{} is out of the round: the backend refused", first.address));
+    assert_eq!(order(&proxy, 4), "2222");
+    first.come_up();
+    log.stderr.line_with(&format!("{} is in the round: it passes its health check again", first.address));
+    assert_eq!(order(&proxy, 4).matches('1').count(), 2);
+}
+
+#[test]
+fn a_connect_as_check_does_not_bring_back_one_whose_answers_fail() {
+    ronde_only!();
+    let (bad, good) = (Backend::start(|wire, _| wire.send("garbage\r\n\r\n")), Backend::named("good"));
+    let flags = "--health-interval 100ms --health-rise 1 --max-fails 1 --fail-timeout 1h";
+    let proxy = Proxy::with(flags, &[bad.address, good.address]);
+    let until = Instant::now() + Duration::from_secs(1);
+    let mut failed = 0;
+    while Instant::now() < until {
+        failed += usize::from(proxy.get("/").status() != 200);
+    }
+    assert_eq!(failed, 1, "it accepts connections, and that says nothing about its answers");
+}
+
+#[test]
+fn the_status_decides_what_a_check_says() {
+    ronde_only!();
+    each_row(
+        &[(200, true), (204, true), (302, true), (404, false), (500, false), (503, false)],
+        |&(status, up)| {
+            let asked = Backend::start(move |wire, request| match request.target() {
+                "/up?a=b" => wire.send(format!("HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n")),
+                _ => wire.send(ok("asked")),
+            });
+            let other = Backend::named("other");
+            let flags = "--health-path /up?a=b --health-interval 1h";
+            let proxy = Proxy::with(flags, &[asked.address, other.address]);
+            let answers = [proxy.get("/").text(), proxy.get("/").text()];
+            assert_eq!(answers.contains(&"asked".to_owned()), up, "{answers:?}");
+            let said = lines(&proxy.process, "does not pass its first health check");
+            assert_eq!(
+                said.iter().any(|line| line.ends_with(&format!("/up?a=b is answered with {status}"))),
+                !up
+            );
+        },
+    );
+}
+
+#[test]
+fn an_address_that_joins_later_is_checked_before_it_serves() {
+    ronde_only!();
+    let Some(names) = NameService::start() else { return };
+    let [one, two, _] = names.ports();
+    let flags = format!(
+        "--health-path /up --health-interval 1h --resolve-interval 100ms app.test:{}",
+        one.address.port()
+    );
+    let well = Backend::on(one, |wire, _| wire.send(ok("well")));
+    let starting =
+        Backend::on(two, |wire, _| wire.send("HTTP/1.1 503 Starting\r\nContent-Length: 0\r\n\r\n"));
+    names.knows("app.test", [names.neighbour(1)]);
+    let proxy = names.ronde("", &flags).serve();
+    within(Duration::from_secs(5), "the name is known", || proxy.get("/").status() == 200);
+    names.set("app.test", Mood::Knows(vec![names.neighbour(1), names.neighbour(2)]));
+    proxy.process.stderr.line_with(&format!("app.test: + {}", names.neighbour(2)));
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        assert_eq!(proxy.get("/").status(), 200);
+    }
+    assert!(well.count() > 10 && starting.targets().iter().all(|target| target == "/up"));
+    assert_eq!(starting.count(), 1);
+}
+
+#[test]
+fn checks_of_hung_backends_do_not_hold_the_end_up() {
+    ronde_only!();
+    let silent = Silent::some(8);
+    let good = Backend::named("good");
+    let all: Vec<_> = silent.iter().map(Silent::address).chain([good.address]).collect();
+    let mut proxy = Proxy::with("--health-interval 500ms --shutdown-grace 1s", &all);
+    assert_eq!(proxy.get("/").text(), "good");
+    // Into the middle of a pass over them.
+    thread::sleep(Duration::from_millis(1200));
+    let start = Instant::now();
+    proxy.process.signal(rustix::process::Signal::TERM);
+    assert!(proxy.process.exit().success());
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+}
+
+// 7. What is said.
+
+#[test]
+fn each_access_line_names_all_who_were_tried_and_who_answered() {
+    ronde_only!();
+    let (down, silent, good) = (Origin::down(), Silent::start(), Backend::named("good"));
+    let garbage = Backend::start(|wire, _| wire.send("garbage\r\n\r\n"));
+    let rows = [
+        (
+            "answered",
+            good.address,
+            format!("{} ", good.address),
+            format!("tried={},{}", down.address, silent.address()),
+        ),
+        (
+            "failed",
+            garbage.address,
+            "502 ".to_owned(),
+            format!("tried={},{},{}", down.address, silent.address(), garbage.address),
+        ),
+    ];
+    each_row(&rows, |(name, last, part, tried)| {
+        let proxy = Proxy::with("--max-fails 0", &[down.address, silent.address(), *last]);
+        proxy.get("/line");
+        let line = proxy.process.stdout.line_with("/line");
+        let named = |address: SocketAddr| line.matches(&address.to_string()).count();
+        assert!(line.contains(part), "{name}: {line}");
+        assert_eq!(
+            [named(down.address), named(silent.address()), named(*last)],
+            [1, 1, 1],
+            "{name}: {line}: {tried}"
+        );
+    });
+}
+
+// Bad input.
+
+#[test]
+fn a_round_that_cannot_be_is_refused() {
+    ronde_only!();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let file = |text: &str| {
+        let path = scratch_directory().join("ronde.toml");
+        std::fs::write(&path, text).unwrap();
+        format!("--config {}", path.display())
+    };
+    let rows = [
+        (String::new(), "no backends"),
+        ("--backend app1".to_owned(), "\"app1\" has no port; give HOST:PORT"),
+        (file("[[backend]]\naddress = \"a:1\"\nweight = 0\n"), "weight: 0 is out of bounds; give 1 to 256"),
+        (
+            file("[[backend]]\naddress = \"a:1\"\nmax-connections = 0\n"),
+            "max-connections: 0 is out of bounds",
+        ),
+        ("a:1 b:1 A:1".to_owned(), "a:1 is given twice"),
+        (format!("--listen {taken} {taken}"), "is ronde's own address"),
+        (format!("--listen :{} 127.0.0.1:{}", taken.port(), taken.port()), "is ronde's own address"),
+        (format!("--listen localhost:{} [::1]:{}", taken.port(), taken.port()), "is ronde's own address"),
+    ];
+    each_row(&rows, |(flags, complaint)| {
+        let mut process = Ronde::with(flags).spawn();
+        let code = process.exit().code();
+        assert!(matches!(code, Some(1 | 2)), "{code:?}");
+        let stderr = process.stderr.text();
+        assert!(stderr.lines().last().is_some_and(|line| line.contains(complaint)), "{stderr}");
+    });
+}
+
+#[test]
+fn a_name_that_leads_back_to_ronde_is_508() {
+    ronde_only!();
+    let free = Port::reserve().address.port();
+    let proxy = Ronde::with(&format!("--listen localhost:{free} localhost:{free}")).serve();
+    eventually("the name is known", || proxy.get("/").status() == 508);
+}
