@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     match bench() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("versus: {error:?}");
+            eprintln!("versus: {error:#}");
             ExitCode::FAILURE
         }
     }
