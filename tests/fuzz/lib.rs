@@ -18,8 +18,7 @@ pub fn chunked(bytes: &[u8]) -> Result<(Body, usize), Fault> {
     strict::response(&message, "GET").map(|(message, behind)| (message.body, behind.len()))
 }
 
-/// The fields of a section that ends with an empty line, by the second reading.
+/// The fields of a trailer section, by the second reading.
 pub fn section(bytes: &[u8]) -> Result<Vec<Field>, Fault> {
-    let message = [b"HTTP/1.1 204\r\n", bytes].concat();
-    strict::response(&message, "GET").map(|(message, _)| message.fields)
+    chunked(&[b"0\r\n", bytes].concat()).map(|(body, _)| body.trailers)
 }
