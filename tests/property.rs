@@ -232,3 +232,44 @@ proptest! {
         }
     }
 }
+
+/// What the fuzz targets found.
+mod found {
+    use super::*;
+
+    fn judge(stream: &[u8]) {
+        judge_request(stream, Rhythm::AT_ONCE);
+    }
+
+    /// RFC 9110 §10.1.1: a server must ignore it, and a request in HTTP/1.1 that goes on with it does not.
+    #[test]
+    fn an_expectation_in_http_1_0_goes_no_further() {
+        judge(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na");
+    }
+
+    /// RFC 9112 §3.2 and RFC 3986 §2.1: an invalid Host is refused, and `%` without two digits is one.
+    #[test]
+    fn a_host_has_whole_escapes() {
+        judge(b"GET / HTTP/1.1\r\nHost: a%\r\n\r\n");
+        judge(b"GET http://a%4g/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+
+    /// RFC 9110 §7.8 and §2.2: what ronde lists in `Upgrade` is made of tokens.
+    #[test]
+    fn only_protocols_are_upgraded_to() {
+        judge(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: \"websocket\r\n\r\n");
+    }
+
+    /// RFC 9110 §7.6.2: `Max-Forwards = 1*DIGIT`.
+    #[test]
+    fn a_signed_number_is_no_number() {
+        judge(b"TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: +3\r\n\r\n");
+    }
+
+    /// RFC 9112 §7.1.1 asks for a limit to extensions; white space before one counts too.
+    #[test]
+    fn white_space_behind_a_chunk_size_has_an_end() {
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1";
+        judge(&[&head[..], &b" ".repeat(100_000), b";\r\na\r\n0\r\n\r\n"].concat());
+    }
+}

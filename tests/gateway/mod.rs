@@ -20,6 +20,9 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const VIA: &str = "ronde-00c0ffee";
 
+/// Bytes between a chunk's size and its line end that ronde may not refuse, and not much more may pass.
+const MOST_EXTENSION: usize = 1024;
+
 /// What became of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Onward {
@@ -206,7 +209,10 @@ fn judge<'a, Start>(
         (Onward::Waiting | Onward::Refused(_), Err(_)) => {}
         (Onward::Sent(Sent { bytes, end: Err(malformed), .. }), came) => {
             if let Ok((Message { body, .. }, _)) = came {
-                assert!(body.trailers.len() > MAX_TRAILERS || body.extension > 1024, "harmed: {malformed:?}");
+                assert!(
+                    body.trailers.len() > MAX_TRAILERS || body.extension > MOST_EXTENSION,
+                    "harmed: {malformed:?}"
+                );
             }
             assert_eq!(read(bytes).err(), Some(Fault::Unfinished), "{malformed:?} looks whole");
         }
@@ -215,6 +221,7 @@ fn judge<'a, Start>(
             assert_eq!(stream - behind.len(), *taken, "the next message begins elsewhere");
             let (went, behind) = read(bytes).unwrap_or_else(|fault| panic!("goes on with {fault:?}"));
             assert_eq!(behind, b"", "more than one message goes on");
+            assert!(came.body.extension < 2 * MOST_EXTENSION, "extensions without an end");
             return Some((came, went));
         }
     }

@@ -8,7 +8,8 @@ use ronde::head::{self, Lines, Method, Version};
 use ronde_fuzz::strict::{self, Field, Length};
 
 /// A line begins with the number of its name; what follows, up to a line end, is its value.
-const NAMES: [&str; 4] = ["Content-Length", "Transfer-Encoding", "TRANSFER-ENCODING", "Content_Length"];
+const NAMES: [&str; 5] =
+    ["Content-Length", "Transfer-Encoding", "TRANSFER-ENCODING", "Content_Length", "Connection"];
 const STATUSES: [u16; 5] = [100, 200, 204, 304, 404];
 
 fuzz_target!(|input: (bool, u8, &[u8])| {
@@ -43,6 +44,10 @@ fuzz_target!(|input: (bool, u8, &[u8])| {
         }
         (ronde, strict) => panic!("{ronde:?}, but {strict:?}"),
     }
+    let options = strict::members(&fields, "connection");
+    let has = |option: &str| options.iter().any(|member| member == option);
+    let persists = !has("close") && (!is_old || has("keep-alive"));
+    assert_eq!(framing::persists(request.version, request.fields), persists);
 
     let asked = if choice & 1 == 0 { Method::Get } else { Method::Head };
     let status = STATUSES[usize::from(choice / 2) % STATUSES.len()];
