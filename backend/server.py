@@ -224,7 +224,7 @@ def main():
     signal.signal(signal.SIGINT, stop)
 
     with Backend(options.port, options.number) as server:
-        print(f"Backend Python {options.number} listens on port {options.port}", flush=True)
+        print(f"Backend Python {options.number} listens on port {server.server_port}", flush=True)
         server.serve_forever()
 
 

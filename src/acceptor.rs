@@ -14,6 +14,7 @@ use crate::forward::Persistence;
 use crate::house::House;
 use crate::reply;
 use crate::seats::Ready;
+use crate::session::FAREWELL;
 use crate::waiter::Woken;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -82,16 +83,29 @@ fn admit(stream: TcpStream, address: SocketAddr, house: &House) {
         None if house.waiter.evict() => house.crowd.enter(),
         place => place,
     };
-    let Some(place) = place else { return refuse(&conn, Failure::ConnectionLimit, house) };
+    let Some(place) = place else {
+        say_no(&conn, Failure::ConnectionLimit, house);
+        // It has no place in which to linger. What it sent so far is read, or closing would take the answer back.
+        let _ = conn.receive_now(&mut [0; 4096]);
+        return;
+    };
     let client = Client::new(conn, address, place);
     let ready = Ready { client, since: Instant::now(), woken: Woken::Ready };
     if let Err(Ready { client, .. }) = house.seats.offer(ready) {
-        refuse(&client.conn, Failure::Overloaded, house);
+        turn_away(client, Failure::Overloaded, house);
     }
 }
 
-/// Says no without waiting for anything: to a connection that is new, so what it can take is never full.
-pub fn refuse(conn: &Conn, failure: Failure, house: &House) {
+/// Says no to a connection that no worker will take, without waiting for anything; what it asked is not even read.
+pub fn turn_away(client: Client, failure: Failure, house: &House) {
+    say_no(&client.conn, failure, house);
+    if client.conn.finish().is_ok() {
+        house.waiter.park(client, FAREWELL);
+    }
+}
+
+/// The answer is small, and nothing was sent before: it always fits.
+fn say_no(conn: &Conn, failure: Failure, house: &House) {
     let mut words = Vec::new();
     reply::failed(&mut words, failure, None, Persistence::Close, None);
     let _ = conn.send_now(&[IoSlice::new(&words)]);

@@ -12,15 +12,23 @@
 //! the same). No wake-up is lost: who offers sends first and looks at the stack then, and who rests lies down first
 //! and looks at the channel then.
 //!
+//! How many are woken is the `rotation`'s to say; a thread of its own, the prompter, wakes the missing ones.
+//!
 //! Not here: what a worker does with a connection (`worker`).
+
+mod rotation;
 
 use crate::client::Client;
 use crate::waiter::Woken;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use rotation::Rotation;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often the prompter looks while something waits.
+const TICK: Duration = Duration::from_millis(1);
 
 /// A connection that has something for a worker to do.
 #[derive(Debug)]
@@ -45,6 +53,12 @@ pub struct Seats {
     /// Transfers that keep their seat because no more may step aside.
     holding: AtomicUsize,
     closed: AtomicBool,
+    patience: Duration,
+    begun: Instant,
+    /// Nobody in the channel has waited for longer than since then, in milliseconds after `begun`.
+    waiting_since: AtomicU64,
+    rotation: Rotation,
+    prompter: OnceLock<Arc<Bed>>,
     recruit: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
@@ -60,10 +74,28 @@ impl Bed {
     pub fn new() -> Arc<Self> {
         Arc::new(Self { thread: thread::current(), occupied: AtomicBool::new(false) })
     }
+
+    fn lie_down(&self) {
+        self.occupied.store(true, Ordering::SeqCst);
+    }
+
+    /// Until another thread says [`Bed::leave`], which may have been before.
+    fn sleep(&self) {
+        while self.occupied.load(Ordering::Acquire) {
+            thread::park();
+        }
+    }
+
+    fn leave(&self) {
+        if self.occupied.swap(false, Ordering::AcqRel) {
+            self.thread.unpark();
+        }
+    }
 }
 
 impl Seats {
-    pub fn new(workers: usize, queue: usize, max_transfers: usize) -> Self {
+    /// `patience` is how long a connection may wait for a worker: `--queue-timeout`.
+    pub fn new(workers: usize, queue: usize, max_transfers: usize, patience: Duration) -> Self {
         let (sender, receiver) = bounded(queue);
         Self {
             sender,
@@ -76,6 +108,11 @@ impl Seats {
             max_transfers,
             holding: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            patience,
+            begun: Instant::now(),
+            waiting_since: AtomicU64::new(0),
+            rotation: Rotation::new(),
+            prompter: OnceLock::new(),
             recruit: OnceLock::new(),
         }
     }
@@ -101,17 +138,82 @@ impl Seats {
     /// Offers a connection to the workers. Never waits.
     ///
     /// # Errors
-    /// The connection comes back when `--queue` of them wait already.
+    /// The connection comes back when too many wait already, or when those who wait have done so for too long: it
+    /// would only join them.
     #[expect(clippy::result_large_err, reason = "the connection is moved either way, once")]
     pub fn offer(&self, ready: Ready) -> Result<(), Ready> {
+        if self.receiver.is_empty() {
+            self.waits_since(ready.since);
+        } else if self.longest_wait() > self.patience {
+            return Err(ready);
+        }
         self.sender.try_send(ready).map_err(|error| match error {
             TrySendError::Full(ready) | TrySendError::Disconnected(ready) => ready,
         })?;
         fence(Ordering::SeqCst);
-        if self.rested.load(Ordering::SeqCst) > 0 {
-            self.rouse();
+        let rested = self.rested.load(Ordering::SeqCst);
+        if rested > 0 {
+            if self.rotation.has_room(self.awake(rested)) {
+                self.rouse();
+            } else if let Some(prompter) = self.prompter.get() {
+                prompter.leave();
+            }
         }
         Ok(())
+    }
+
+    /// The prompter's thread: while something waits, sees to it that enough workers are awake.
+    pub fn prompt(&self) {
+        let bed = Bed::new();
+        let _ = self.prompter.set(Arc::clone(&bed));
+        while !self.is_closed() {
+            let rested = self.rested.load(Ordering::SeqCst);
+            if self.receiver.is_empty() || rested == 0 {
+                if self.rotation.relax() {
+                    bed.lie_down();
+                    fence(Ordering::SeqCst);
+                    if self.receiver.is_empty() || self.rested.load(Ordering::SeqCst) == 0 {
+                        bed.sleep();
+                    }
+                }
+            } else {
+                let missing = self.rotation.missing(self.awake(rested), self.longest_wait());
+                (0..missing).for_each(|_| self.rouse());
+            }
+            thread::park_timeout(TICK);
+        }
+    }
+
+    /// More workers are awake than the moment needs. The prompter is told, as this one does not look again.
+    fn rest_though_wanted(&self, bed: &Arc<Bed>) {
+        self.lie_down(bed);
+        if self.is_closed() {
+            return self.rise(bed);
+        }
+        if let Some(prompter) = self.prompter.get() {
+            prompter.leave();
+        }
+        bed.sleep();
+    }
+
+    /// How long the connection that has waited longest may have waited. They are taken in their order, so the rest
+    /// have waited no longer than the one that was taken last, or that came when nobody was there.
+    fn longest_wait(&self) -> Duration {
+        let since = Duration::from_millis(self.waiting_since.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(since)
+    }
+
+    fn waits_since(&self, since: Instant) {
+        let since = since.saturating_duration_since(self.begun);
+        self.waiting_since.store(since.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn awake(&self, rested: usize) -> usize {
+        self.seated.load(Ordering::Relaxed).saturating_sub(rested)
     }
 
     /// Takes the next connection, resting until there is one. `None` ends the thread: its seat is taken by another,
@@ -121,10 +223,15 @@ impl Seats {
             if self.seated.load(Ordering::Acquire) > self.workers && self.leave_if_surplus() {
                 return None;
             }
+            let rested = self.rested.load(Ordering::Relaxed);
+            if !self.rotation.has_room(self.awake(rested + 1)) && self.is_wanted() && !self.is_closed() {
+                self.rest_though_wanted(bed);
+            }
             if let Ok(ready) = self.receiver.try_recv() {
+                self.waits_since(ready.since);
                 return Some(ready);
             }
-            if self.closed.load(Ordering::Acquire) {
+            if self.is_closed() {
                 self.seated.fetch_sub(1, Ordering::AcqRel);
                 return None;
             }
@@ -170,6 +277,9 @@ impl Seats {
         while self.rested.load(Ordering::SeqCst) > 0 {
             self.rouse();
         }
+        if let Some(prompter) = self.prompter.get() {
+            prompter.leave();
+        }
     }
 
     /// Whether every thread has left.
@@ -183,25 +293,26 @@ impl Seats {
         let Some(bed) = resting.pop() else { return };
         self.rested.store(resting.len(), Ordering::SeqCst);
         drop(resting);
-        bed.occupied.store(false, Ordering::Release);
-        bed.thread.unpark();
+        bed.leave();
     }
 
-    fn rest(&self, bed: &Arc<Bed>) {
-        bed.occupied.store(true, Ordering::Release);
+    fn lie_down(&self, bed: &Arc<Bed>) {
+        bed.lie_down();
         let mut resting = self.resting();
         resting.push(Arc::clone(bed));
         self.rested.store(resting.len(), Ordering::SeqCst);
         drop(resting);
         fence(Ordering::SeqCst);
-        if !self.receiver.is_empty() || self.closed.load(Ordering::Acquire) {
+    }
+
+    fn rest(&self, bed: &Arc<Bed>) {
+        self.lie_down(bed);
+        if !self.receiver.is_empty() || self.is_closed() {
             // Something came in between. It may have roused another, or this one: then the bed is empty already.
             self.rise(bed);
             return;
         }
-        while bed.occupied.load(Ordering::Acquire) {
-            thread::park();
-        }
+        bed.sleep();
     }
 
     fn rise(&self, bed: &Arc<Bed>) {

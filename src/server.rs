@@ -116,7 +116,7 @@ impl Server {
         let (order, orders) = bounded(1);
         let house = House {
             backends: Backends::start(&config)?,
-            seats: Seats::new(config.workers, config.queue, config.max_transfers),
+            seats: Seats::new(config.workers, config.queue, config.max_transfers, config.queue_timeout),
             waiter: Waiter::new(limits(&config))?,
             crowd: Crowd::new(config.max_connections),
             journal,
@@ -170,6 +170,7 @@ impl Server {
             let start = || {
                 named("waiter").spawn_scoped(scope, || wait_for_clients(house))?;
                 named("watch").spawn_scoped(scope, move || house.backends.watch(&ended))?;
+                named("prompter").spawn_scoped(scope, || house.seats.prompt())?;
                 named("acceptor").spawn_scoped(scope, move || acceptor::run(listeners, bell, house))
             };
             let acceptor = start().inspect_err(|_| {
@@ -207,7 +208,7 @@ fn wait_for_clients(house: &House) {
     house.waiter.run(&house.stop, |client, woken| {
         let ready = Ready { client, since: Instant::now(), woken };
         if let Err(Ready { client, .. }) = house.seats.offer(ready) {
-            acceptor::refuse(&client.conn, Failure::Overloaded, house);
+            acceptor::turn_away(client, Failure::Overloaded, house);
         }
     });
 }

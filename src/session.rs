@@ -321,7 +321,11 @@ impl Session<'_> {
         let said = say(&mut self.client, &self.desk.response);
         let status = Some(failure.map_or(200, Failure::status));
         self.note(line, Record { status, failure, ..Record::default() }, begun);
-        if said && persistence == Persistence::Persist { Ok(()) } else { Err(Step::Close) }
+        match persistence {
+            Persistence::Persist if said && self.house.seats.is_wanted() => Err(Step::GiveWay),
+            Persistence::Persist if said => Ok(()),
+            _ => Err(Step::Close),
+        }
     }
 
     fn note(&self, line: Line, mut record: Record, begun: Instant) {

@@ -20,5 +20,6 @@ mod i_lifecycle;
 mod j_starvation;
 mod k_health;
 mod l_volume;
+mod m_real_clients;
 mod n_names;
 mod o_round;

@@ -2,7 +2,8 @@
 //!
 //! Reading order: `message` (what is legal on the wire), `wire` (one end of a connection), `origin` (a backend that
 //! the test plays itself), `backend` (one that plays alone), `proxy` and `process` (the program under test), `peers`
-//! (nginx and HAProxy in its place), `names` (a name service of one test's own).
+//! (nginx and HAProxy in its place), `programs` (clients that others wrote, and the rule for when they are missing),
+//! `names` (a name service of one test's own).
 //!
 //! Nothing sleeps to synchronise: a test waits for the event itself and gives up after [`PATIENCE`].
 
@@ -12,6 +13,7 @@ mod names;
 mod origin;
 mod peers;
 mod process;
+mod programs;
 mod proxy;
 mod wire;
 
@@ -20,6 +22,7 @@ pub use message::{Framing, Message, ok, ok_chunked};
 pub use names::{Mood, NameService};
 pub use origin::{Origin, Port};
 pub use process::Process;
+pub use programs::{Program, chromium, curl, curl_reading, python, python_server, wrk};
 pub use proxy::{Proxy, Ronde};
 pub use wire::{End, Wire};
 
@@ -86,3 +89,13 @@ macro_rules! ronde_only {
     };
 }
 pub(crate) use ronde_only;
+
+/// Ends a test whose programs are not installed, by the rule in `programs`.
+macro_rules! needs {
+    ($($program:ident),+) => {
+        if ![$(crate::harness::Program::$program.is_there()),+].iter().all(|there| *there) {
+            return;
+        }
+    };
+}
+pub(crate) use needs;

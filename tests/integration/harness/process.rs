@@ -21,7 +21,12 @@ impl Process {
 
     /// With a standard output of the test's own, such as one that nobody reads.
     pub fn spawn_onto(stdout: Stdio, command: &mut Command) -> Process {
-        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        Process::spawn_between(Stdio::null(), stdout, command)
+    }
+
+    /// With a standard input of the test's own, too.
+    pub fn spawn_between(stdin: Stdio, stdout: Stdio, command: &mut Command) -> Process {
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(|| Lines::of(std::io::empty()), Lines::of);
         let stderr = Lines::of(child.stderr.take().expect("stderr"));
@@ -55,6 +60,13 @@ impl Process {
             );
         }
         self.child.wait().expect("its exit status")
+    }
+
+    /// Waits for its end, which must be a good one, and returns what it wrote.
+    pub fn success(mut self) -> String {
+        let status = self.exit_within(3 * PATIENCE);
+        assert!(status.success(), "{status}");
+        self.stdout.text()
     }
 }
 

@@ -72,6 +72,10 @@ impl Proxy {
         Peer::chosen().is_some()
     }
 
+    pub fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address)
+    }
+
     pub fn connect(&self) -> Wire {
         Wire::connect(self.address)
     }

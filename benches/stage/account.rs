@@ -1,0 +1,105 @@
+//! What processes cost, from `/proc`.
+//!
+//! A proxy is a process and all that it started: nginx works in children, HAProxy and ronde in threads. The numbers of
+//! a process include all its threads, also those that have ended.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::time::Duration;
+
+/// `/proc` counts in units of `USER_HZ`, which is 100 on every architecture that Linux still has, but for Alpha.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time, user and system, of a process and its living descendants.
+///
+/// # Errors
+/// The process is gone.
+pub fn cpu_time(root: u32) -> Result<Duration> {
+    let tree = tree(root);
+    anyhow::ensure!(!tree.is_empty(), "process {root} is gone");
+    Ok(tree.iter().map(|process| process.cpu).sum())
+}
+
+/// Proportional set size of a process and its living descendants, in bytes: what is shared is divided among those
+/// who share it.
+///
+/// # Errors
+/// The process is gone.
+pub fn memory(root: u32) -> Result<u64> {
+    tree(root)
+        .iter()
+        .map(|process| {
+            let path = format!("/proc/{}/smaps_rollup", process.pid);
+            let rollup = fs::read_to_string(&path).with_context(|| path.clone())?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context(path)?;
+            let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+            Ok(kib * 1024)
+        })
+        .sum()
+}
+
+/// A process and its living descendants.
+pub fn family(root: u32) -> Vec<u32> {
+    tree(root).iter().map(|process| process.pid).collect()
+}
+
+/// CPU time that this process, its descendants and the children it has waited for have used.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn own_cpu_time() -> Result<Duration> {
+    let me = std::process::id();
+    let reaped = Process::read(me).context("/proc/self/stat")?.reaped;
+    Ok(cpu_time(me)? + reaped)
+}
+
+/// CPU time that anybody on this machine has used, and what the hypervisor gave to other machines meanwhile.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn machine_cpu_time() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let total = stat.lines().next().context("/proc/stat is empty")?;
+    let ticks: Vec<u32> = total.split_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>()?;
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = ticks[..] else {
+        anyhow::bail!("/proc/stat has only {} columns", ticks.len());
+    };
+    Ok(TICK * (user + nice + system + irq + softirq + steal))
+}
+
+struct Process {
+    pid: u32,
+    parent: u32,
+    cpu: Duration,
+    reaped: Duration,
+}
+
+impl Process {
+    /// proc_pid_stat(5). The name, in parentheses, may contain anything; the columns are counted from behind it.
+    fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let columns: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
+        let ticks = |column: usize| Some(TICK * columns.get(column)?.parse::<u32>().ok()?);
+        Some(Self {
+            pid,
+            parent: columns.get(1)?.parse().ok()?,
+            cpu: ticks(11)? + ticks(12)?,
+            reaped: ticks(13)? + ticks(14)?,
+        })
+    }
+}
+
+/// Parents before their children.
+fn tree(root: u32) -> Vec<Process> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut others: Vec<Process> = pids.filter_map(Process::read).collect();
+    let mut tree: Vec<Process> = others.extract_if(.., |process| process.pid == root).collect();
+    let mut seen = 0;
+    while seen < tree.len() {
+        let parent = tree[seen].pid;
+        tree.extend(others.extract_if(.., |process| process.parent == parent));
+        seen += 1;
+    }
+    tree
+}

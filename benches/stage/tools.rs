@@ -1,0 +1,50 @@
+//! The programs that a bench needs and cannot build.
+
+use anyhow::{Result, bail};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A program of this machine.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    pub path: PathBuf,
+    pub version: String,
+}
+
+impl Tool {
+    /// `flag` makes the program say its version.
+    pub fn at(path: PathBuf, flag: &str) -> Self {
+        Self { version: version(&path, flag), path }
+    }
+}
+
+/// Finds programs by name; each is also the name of the Debian package that brings it.
+///
+/// # Errors
+/// Names every missing package at once.
+pub fn find<const N: usize>(names: [&str; N]) -> Result<[Tool; N]> {
+    let missing: Vec<_> = names.into_iter().filter(|name| which(name).is_none()).collect();
+    if !missing.is_empty() {
+        bail!("missing: {0}. On Debian: apt install {0}", missing.join(" "));
+    }
+    Ok(names.map(|name| Tool::at(which(name).unwrap_or_default(), "-v")))
+}
+
+/// Searches PATH, and where Debian keeps servers, which is not in everybody's PATH.
+fn which(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    directories.map(|directory| directory.join(name)).find(|path| path.is_file())
+}
+
+/// The first word with a digit in the first line that the program says, wherever it says it and whatever it thinks
+/// of being asked: wrk fails, and says its version.
+fn version(path: &Path, flag: &str) -> String {
+    let Ok(output) = Command::new(path).arg(flag).output() else { return String::new() };
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().next().unwrap_or_default();
+    let mut words = line.split([' ', '/']).filter(|word| word.contains(|c: char| c.is_ascii_digit()));
+    words.next().unwrap_or(line).to_owned()
+}

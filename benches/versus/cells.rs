@@ -1,0 +1,82 @@
+//! The cells: who asks what.
+
+/// One kind of load.
+#[derive(Debug)]
+pub struct Cell {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Connections that ask as fast as they are answered.
+    pub clients: usize,
+    pub path: &'static str,
+    /// Bytes of a POST; none is a GET.
+    pub body: Option<usize>,
+    /// Field lines in the request, with Host.
+    pub fields: usize,
+    pub connections: Connections,
+    pub backends: Speed,
+    /// Connections beside the clients that asked once and are silent now.
+    pub idle: usize,
+    /// What ronde is told for this cell.
+    pub flags: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    Kept,
+    OnePerRequest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speed {
+    Fast,
+    /// Each answer takes [`crate::slow::DELAY`].
+    Slow,
+}
+
+const GET: Cell = Cell {
+    name: "",
+    about: "",
+    clients: 64,
+    path: "/100",
+    body: None,
+    fields: 1,
+    connections: Connections::Kept,
+    backends: Speed::Fast,
+    idle: 0,
+    flags: &[],
+};
+
+pub const CELLS: &[Cell] = &[
+    Cell { name: "get-1", about: "GET of 100 bytes, 1 client", clients: 1, ..GET },
+    Cell { name: "get-16", about: "GET of 100 bytes, 16 clients", clients: 16, ..GET },
+    Cell { name: "get-64", about: "GET of 100 bytes, 64 clients", ..GET },
+    Cell { name: "get-256", about: "GET of 100 bytes, 256 clients", clients: 256, ..GET },
+    Cell { name: "get-1000", about: "GET of 100 bytes, 1000 clients", clients: 1000, ..GET },
+    Cell {
+        name: "new-64",
+        about: "a new connection per request, 64 clients",
+        connections: Connections::OnePerRequest,
+        ..GET
+    },
+    Cell { name: "10k-64", about: "GET of 10 KB, 64 clients", path: "/10k", ..GET },
+    Cell { name: "1m-8", about: "GET of 1 MB, 8 clients", path: "/1m", clients: 8, ..GET },
+    Cell { name: "100m-2", about: "GET of 100 MB, 2 clients", path: "/100m", clients: 2, ..GET },
+    Cell {
+        name: "post-16",
+        about: "POST of 64 KB, 16 clients",
+        path: "/upload",
+        body: Some(64 << 10),
+        clients: 16,
+        ..GET
+    },
+    Cell { name: "fields-64", about: "GET with 30 field lines, 64 clients", fields: 30, ..GET },
+    Cell {
+        name: "slow-1000",
+        about: "backends that take 100 ms, 1000 clients",
+        clients: 1000,
+        backends: Speed::Slow,
+        flags: &["--workers", "1024"],
+        ..GET
+    },
+    Cell { name: "idle-64", about: "64 clients while 10,000 others idle", idle: 10_000, ..GET },
+];

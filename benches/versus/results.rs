@@ -1,0 +1,145 @@
+//! Numbers of all runs, and what is compared.
+//!
+//! A ratio is taken within a round, to the better peer of that round, for each metric by itself; of the rounds the
+//! median counts. So what happens to the machine between two rounds does not matter, and no peer is better by luck.
+
+use crate::cells::Cell;
+use crate::wrk::Errors;
+use std::fmt;
+
+/// What one run showed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Requests per second.
+    pub rate: f64,
+    /// CPU time of the proxy per request, in microseconds.
+    pub cpu: f64,
+    /// Latencies, in milliseconds.
+    pub p50: f64,
+    pub p99: f64,
+    /// Under load, in MiB.
+    pub memory: f64,
+    pub errors: Errors,
+    /// Share of the machine that neither the bench nor anything it started used.
+    pub others: f64,
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rate, cpu, p50, p99, memory, errors, others } = self;
+        write!(
+            f,
+            "{rate:9.0}/s {cpu:9.1} µs  p50 {p50:8.3} ms  p99 {p99:8.3} ms  {memory:6.1} MiB  others {:3.0} %  {errors}",
+            others * 100.0
+        )
+    }
+}
+
+/// One column of the tables.
+#[derive(Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub of: fn(&Sample) -> f64,
+    pub decimals: usize,
+    pub best: Best,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Best {
+    Most,
+    Least,
+}
+
+pub const METRICS: [Metric; 5] = [
+    Metric { name: "requests/s", of: |sample| sample.rate, decimals: 0, best: Best::Most },
+    Metric { name: "CPU µs/request", of: |sample| sample.cpu, decimals: 1, best: Best::Least },
+    Metric { name: "p50 ms", of: |sample| sample.p50, decimals: 3, best: Best::Least },
+    Metric { name: "p99 ms", of: |sample| sample.p99, decimals: 3, best: Best::Least },
+    Metric { name: "PSS MiB", of: |sample| sample.memory, decimals: 1, best: Best::Least },
+];
+
+impl Metric {
+    fn better(&self, one: f64, other: f64) -> f64 {
+        match self.best {
+            Best::Most => one.max(other),
+            Best::Least => one.min(other),
+        }
+    }
+
+    /// Whether a ratio says that the first is worse than the second.
+    pub fn is_behind(&self, ratio: f64) -> bool {
+        match self.best {
+            Best::Most => ratio < 1.0,
+            Best::Least => ratio > 1.0,
+        }
+    }
+}
+
+/// A ratio in each round: the median, and how far the rounds disagree.
+#[derive(Clone, Copy, Debug)]
+pub struct Ratio {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+#[derive(Debug)]
+pub struct Results {
+    pub cells: Vec<&'static Cell>,
+    pub names: Vec<String>,
+    /// By cell, by proxy, by round.
+    samples: Vec<Vec<Vec<Sample>>>,
+}
+
+impl Results {
+    pub fn new(cells: Vec<&'static Cell>, names: Vec<String>) -> Self {
+        let samples = vec![vec![Vec::new(); names.len()]; cells.len()];
+        Self { cells, names, samples }
+    }
+
+    pub fn add(&mut self, row: usize, who: usize, sample: Sample) {
+        self.samples[row][who].push(sample);
+    }
+
+    pub fn median(&self, row: usize, who: usize, metric: &Metric) -> f64 {
+        median(self.samples[row][who].iter().map(metric.of).collect())
+    }
+
+    /// Of ronde to the better of these, round by round; `None` without any of them.
+    pub fn ratio(&self, row: usize, peers: &[&str], metric: &Metric) -> Option<Ratio> {
+        let of = |name: &str| self.samples[row].get(self.names.iter().position(|known| known == name)?);
+        let ronde = of("ronde")?;
+        let peers: Vec<&Vec<Sample>> = peers.iter().filter_map(|name| of(name)).collect();
+        let ratios = ronde.iter().enumerate().map(|(round, sample)| {
+            let values = peers.iter().map(|samples| (metric.of)(&samples[round]));
+            Some((metric.of)(sample) / values.reduce(|one, other| metric.better(one, other))?)
+        });
+        let mut ratios: Vec<f64> = ratios.collect::<Option<_>>()?;
+        ratios.sort_by(f64::total_cmp);
+        Some(Ratio { least: *ratios.first()?, most: *ratios.last()?, median: median(ratios) })
+    }
+
+    /// Errors of one proxy in all rounds.
+    pub fn errors(&self, row: usize, who: usize) -> Errors {
+        self.samples[row][who].iter().map(|sample| sample.errors).sum()
+    }
+
+    pub fn is_valid(&self, row: usize) -> bool {
+        (0..self.names.len()).all(|who| self.errors(row, who) == Errors::default())
+    }
+
+    /// The largest share of the machine that others took in any run.
+    pub fn disturbance(&self) -> f64 {
+        self.samples.iter().flatten().flatten().map(|sample| sample.others).fold(0.0, f64::max)
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
