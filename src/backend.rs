@@ -82,6 +82,10 @@ impl Backend {
         !self.is_sound.load(Ordering::Acquire) && lock(&self.health).awaits_check()
     }
 
+    fn waits_for_trial(&self) -> bool {
+        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_trial()
+    }
+
     fn waits_for_connect(&self) -> bool {
         !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_connect()
     }
@@ -234,12 +238,20 @@ impl Backends {
             if is_late { None } else { health.failed(trouble, &self.rules, Instant::now()) }
         });
         if changed == Some(Change::Out) {
-            let how_back = match trouble {
-                Trouble::Connect => "ronde tries to connect every second",
-                Trouble::Answer => "a single request will try it",
+            let how_back = match backend.waits_for_connect() {
+                true => "ronde tries to connect every second",
+                false => "a single request will try it",
             };
             self.say_out(backend, &format!("{failure}, {} times; {how_back}", self.rules.max_fails));
         }
+    }
+
+    fn note_vanished(backend: &Backend) {
+        backend.change(|health| {
+            health.vanished();
+            None
+        });
+        backend.pool.clear();
     }
 
     fn note_check(&self, backend: &Backend, outcome: Result<(), String>) {

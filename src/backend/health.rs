@@ -3,7 +3,9 @@
 //! The problem: a backend that fails must stop getting requests soon, and get them again soon after it works, without
 //! anybody configuring anything, and without a crowd of requests being sacrificed to find out. What may be tried
 //! depends on how it failed. If connects fail, trying costs nothing, and a thread tries every second. If answers
-//! fail, only a request can tell, so *one* is let through after a pause, and the pause doubles each time.
+//! fail, only a request can tell, so *one* is let through after a pause, and the pause doubles each time. A process
+//! that is killed does both: some see it reset, some are refused. It counts as the first kind, because what is started
+//! in its place has nothing to do with it.
 //!
 //! A failure here is always the backend's own (`failure::Blame`): an aborted upload, a kept connection that had gone
 //! stale, a lack of descriptors on our side are not.
@@ -63,8 +65,8 @@ pub struct Health {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// In the round, with so many failures since the first of them.
-    In { failures: u32, since: Option<Instant> },
+    /// In the round, with so many failures since the first of them, and whether one of them was a connect's.
+    In { failures: u32, since: Option<Instant>, refused: bool },
     /// Until a connect succeeds.
     Unconnectable,
     /// Until a trial request succeeds, of which the next may go at this moment.
@@ -72,6 +74,8 @@ enum State {
     /// The trial request is on its way.
     Tried { pause: Duration },
 }
+
+const HALE: State = State::In { failures: 0, since: None, refused: false };
 
 /// What active checks say, if there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +92,7 @@ enum Checked {
 
 impl Health {
     pub fn new() -> Self {
-        Self {
-            state: State::In { failures: 0, since: None },
-            checked: Checked::Up { failed: 0 },
-            has_worked: false,
-        }
+        Self { state: HALE, checked: Checked::Up { failed: 0 }, has_worked: false }
     }
 
     /// Of one that takes no turns before its first check.
@@ -125,6 +125,18 @@ impl Health {
         self.checked == Checked::Awaited
     }
 
+    /// Whether it is out because of its answers.
+    pub fn waits_for_trial(&self) -> bool {
+        matches!(self.state, State::OnTrial { .. } | State::Tried { .. })
+    }
+
+    /// A connect was refused between two trials: whoever failed there is gone, and who comes next is another.
+    pub fn vanished(&mut self) {
+        if self.waits_for_trial() {
+            self.state = State::Unconnectable;
+        }
+    }
+
     /// Whether its trial request is on its way.
     pub fn is_tried(&self) -> bool {
         matches!(self.state, State::Tried { .. })
@@ -154,7 +166,7 @@ impl Health {
         match self.state {
             State::In { .. } => None,
             State::Unconnectable | State::OnTrial { .. } | State::Tried { .. } => {
-                self.state = State::In { failures: 0, since: None };
+                self.state = HALE;
                 Some(Change::In)
             }
         }
@@ -165,33 +177,34 @@ impl Health {
         if self.state != State::Unconnectable {
             return None;
         }
-        self.state = State::In { failures: 0, since: None };
+        self.state = HALE;
         Some(Change::In)
     }
 
     pub fn failed(&mut self, trouble: Trouble, rules: &Rules, now: Instant) -> Option<Change> {
         match (self.state, trouble) {
-            (State::In { failures, since }, _) => {
-                let (failures, since) =
+            (State::In { failures, since, refused }, _) => {
+                let (failures, since, refused) =
                     match since.filter(|since| now.duration_since(*since) < rules.fail_timeout) {
-                        Some(since) => (failures + 1, since),
-                        None => (1, now),
+                        Some(since) => (failures + 1, since, refused),
+                        None => (1, now, false),
                     };
+                // A process that is killed resets what it has and then refuses: one refusal tells the two apart.
+                let refused = refused || trouble == Trouble::Connect;
                 if rules.max_fails == 0 || failures < rules.max_fails {
-                    self.state = State::In { failures, since: Some(since) };
+                    self.state = State::In { failures, since: Some(since), refused };
                     return None;
                 }
-                self.state = match trouble {
-                    Trouble::Connect => State::Unconnectable,
-                    Trouble::Answer => {
-                        let pause = rules.fail_timeout.min(LONGEST_PAUSE);
-                        State::OnTrial { pause, next: now + pause }
-                    }
+                self.state = if refused {
+                    State::Unconnectable
+                } else {
+                    let pause = rules.fail_timeout.min(LONGEST_PAUSE);
+                    State::OnTrial { pause, next: now + pause }
                 };
                 Some(Change::Out)
             }
             (State::Tried { .. } | State::OnTrial { .. }, Trouble::Connect) => {
-                self.state = State::Unconnectable;
+                self.vanished();
                 None
             }
             (State::Tried { pause }, Trouble::Answer) => {
@@ -285,6 +298,21 @@ mod tests {
         assert!(!health.takes_turns(after(1000)), "time alone does not");
         assert!(health.waits_for_connect());
         assert_eq!(health.connected(), Some(Change::In));
+        assert!(health.is_in());
+    }
+
+    #[test]
+    fn one_that_was_restarted_needs_no_trial() {
+        let mut health = Health::new();
+        health.failed(Trouble::Connect, &RULES, after(0));
+        health.failed(Trouble::Answer, &RULES, after(0));
+        assert_eq!(health.failed(Trouble::Answer, &RULES, after(0)), Some(Change::Out));
+        assert!(health.waits_for_connect(), "what was refused and what was reset is one and the same death");
+        let mut health = out(Trouble::Answer);
+        health.vanished();
+        assert!(health.waits_for_connect());
+        health.connected();
+        health.vanished();
         assert!(health.is_in());
     }
 

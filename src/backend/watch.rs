@@ -50,6 +50,10 @@ pub fn run(backends: &Backends, check: Option<&Check>, ended: &Receiver<()>) {
             if backend.waits_for_connect() && connect(backend, CONNECT).is_ok() {
                 backends.note_connected(backend);
             }
+            // Not when it is silent: that is no sign of a restart.
+            if backend.waits_for_trial() && connect(backend, CONNECT).err() == Some(Failure::Refused) {
+                Backends::note_vanished(backend);
+            }
             if let Some(check) = check.filter(|_| backend.awaits_check()) {
                 backends.note_first_check(backend, passes(backend, check));
             }

@@ -458,6 +458,27 @@ fn one_trial_at_a_time_the_pause_doubles_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn one_that_is_restarted_needs_no_trial() {
+    ronde_only!();
+    let broken = Arc::new(AtomicBool::new(true));
+    let mut first = Backend::start({
+        let broken = Arc::clone(&broken);
+        move |wire, _| if broken.load(Ordering::Relaxed) { hang_up(wire) } else { wire.send(ok("1")) }
+    });
+    let second = Backend::named("2");
+    let proxy = Proxy::with("--fail-timeout 1h", &[first.address, second.address]);
+    assert_eq!(order(&proxy, 12), "222222222222");
+    proxy.process.stderr.line_with("without a response, 3 times; a single request will try it");
+    first.go_down();
+    // The next look at it is within a second.
+    thread::sleep(Duration::from_millis(2500));
+    broken.store(false, Ordering::Relaxed);
+    first.come_up();
+    within(Duration::from_secs(3), "it takes traffic again", || proxy.get("/").text() == "1");
+    proxy.process.stderr.line_with("is in the round: it accepts connections again");
+}
+
+#[test]
 fn requests_from_before_it_was_out_are_no_trial() {
     ronde_only!();
     let (arrived, arrivals) = mpsc::channel();
