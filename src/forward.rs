@@ -60,8 +60,11 @@ pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
     if asked { Upgrade::Asked } else { Upgrade::NotAsked }
 }
 
+/// `protocol-name ["/" protocol-version]`, both of them tokens.
 fn is_tunnelled(protocol: &[u8]) -> bool {
-    !protocol.eq_ignore_ascii_case(b"h2c") && !protocol.eq_ignore_ascii_case(b"h2")
+    protocol.split(|&byte| byte == b'/').all(fields::is_token)
+        && !protocol.eq_ignore_ascii_case(b"h2c")
+        && !protocol.eq_ignore_ascii_case(b"h2")
 }
 
 /// Whether a 101 switches to what `asked`, the request head as it went on, asks for: nothing else may be switched to
@@ -109,7 +112,7 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
             line(out, name, host.unwrap_or(value));
         } else if let Some(left) = forwards_left(head.method, name, value) {
             put(out, format_args!("{name}: {}\r\n", left.saturating_sub(1)));
-        } else if is_passed_on(name, origin) && !options.nominate(name) {
+        } else if is_passed_on(name, head.version, origin) && !options.nominate(name) {
             line(out, name, value);
         }
     }
@@ -145,7 +148,10 @@ fn forwards_left(method: head::Method, name: &str, value: &[u8]) -> Option<u64> 
     if !counts || !name.eq_ignore_ascii_case("max-forwards") {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    // `1*DIGIT`, where `parse` would take a sign as well.
+    let digits =
+        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
 }
 
 /// Whether a request may go no further than here.
@@ -154,13 +160,13 @@ pub fn ends_here(head: &Request<'_>) -> bool {
 }
 
 /// Whether a client's field line goes on, unless its `Connection` field nominates it.
-fn is_passed_on(name: &str, origin: &Origin<'_>) -> bool {
+fn is_passed_on(name: &str, version: Version, origin: &Origin<'_>) -> bool {
     if is_connection_field(name) || name.eq_ignore_ascii_case("content-length") {
         return false;
     }
-    // There is nothing to continue with, or an HTTP/1.0 client would not understand (RFC 9110 §10.1.1).
+    // There is nothing to continue with, or it is to be ignored, as it is in HTTP/1.0 (RFC 9110 §10.1.1).
     if name.eq_ignore_ascii_case("expect") {
-        return origin.framing != Framing::Length(0);
+        return origin.framing != Framing::Length(0) && version == Version::Http11;
     }
     if is_disguised(name) {
         return false;
