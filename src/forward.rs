@@ -183,18 +183,21 @@ fn is_passed_on(name: &str, version: Version, origin: &Origin<'_>) -> bool {
 /// `Proxy-Authenticate` and `Proxy-Authorization` are not among them: since RFC 9110 §11.7 they are for the proxy
 /// that asked, which may stand on either side, and ronde never asks.
 fn is_connection_field(name: &str) -> bool {
-    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"]
-        .iter()
-        .any(|field| name.eq_ignore_ascii_case(field))
+    CONNECTION_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field))
 }
+
+const CONNECTION_FIELDS: [&str; 6] =
+    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
 /// Fields in which proxies say who the client is. From a stranger they are hearsay.
 fn is_forwarding_field(name: &str) -> bool {
-    const PREFIX: &str = "x-forwarded-";
-    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+    name.get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
         || name.eq_ignore_ascii_case("forwarded")
         || name.eq_ignore_ascii_case("x-real-ip")
 }
+
+/// How most of them begin.
+const FORWARDED: &str = "x-forwarded-";
 
 /// A name that becomes one of the above, or one that frames the message, where `_` is read as `-`: CGI and WSGI
 /// merge the two, and `X_Forwarded_For` would be believed there. Other underscores pass.
@@ -202,10 +205,10 @@ fn is_disguised(name: &str) -> bool {
     if !name.contains('_') {
         return false;
     }
-    let plain = name.replace('_', "-");
-    is_connection_field(&plain)
-        || is_forwarding_field(&plain)
-        || ["content-length", "host", "via", "expect"].iter().any(|field| plain.eq_ignore_ascii_case(field))
+    const OTHERS: [&str; 6] = ["content-length", "host", "via", "expect", "forwarded", "x-real-ip"];
+    let plain = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
+    plain().take(FORWARDED.len()).eq(FORWARDED.bytes())
+        || CONNECTION_FIELDS.iter().chain(&OTHERS).any(|field| plain().eq(field.bytes()))
 }
 
 fn write_framing(out: &mut Vec<u8>, head: &Request<'_>, framing: Framing) {
