@@ -176,6 +176,7 @@ fn max_connections_of_one_backend_is_respected() {
     assert_eq!(held.response().text(), "narrow");
     open.send(()).unwrap();
     eventually("it has its turns again", || proxy.get("/").text() == "narrow");
+    arrivals.recv_timeout(Duration::from_secs(10)).expect("that turn");
     assert_eq!(narrow.connections(), 1, "on its one connection");
 
     let alone = configured("", &both[..1]);
