@@ -157,7 +157,7 @@ fn clients_that_wait_for_100_hold_nobody() {
 
 #[test]
 fn slow_readers_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 4");
+    let (_backend, proxy) = stage_of_all("--workers 4 --queue-timeout 10s");
     let mut readers = crowd(30, &proxy, |wire| {
         set_socket_recv_buffer_size(wire.stream(), 4096).expect("SO_RCVBUF");
         wire.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -1,0 +1,275 @@
+//! Messages that go through ronde arrive as one message, and as the one that was sent: valid ones however they are
+//! cut, and damaged ones as what they are, or not at all.
+//!
+//! What is true of a message stands in `gateway`, where the fuzz targets find it too; here are the messages.
+
+mod gateway;
+mod strict;
+
+use gateway::{Asked, Onward, Rhythm, Sent, judge_request, judge_response};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use ronde::head::{Method, Version};
+use std::fmt;
+use strict::{Message, RequestLine};
+
+/// Fields that mean something to a gateway, in forms that are valid on their own.
+const FIELDS: &[&str] = &[
+    "Connection: close, X-A",
+    "connection: keep-alive,, Host, content-length",
+    "Connection: Upgrade",
+    "Upgrade: websocket, h2c, x/1",
+    "TE: gzip, trailers",
+    "Expect: 100-continue",
+    "Keep-Alive: timeout=5",
+    "Max-Forwards: 3",
+    "Proxy-Connection: close",
+    "Via: 1.0 fred, 1.1 ronde-12345678",
+    "Forwarded: for=192.0.2.1",
+    "X-Forwarded-For: 192.0.2.1",
+    "x-forwarded-anything: x",
+    "X_Forwarded_Proto: https",
+    "Transfer_Encoding: chunked",
+    "X-Real-IP: 192.0.2.1",
+    "Date: Tue, 15 Nov 1994 08:12:31 GMT",
+    "Cookie: a=b; c=\"d\"",
+    "X-A:",
+    "X-A: \t b ",
+    "x_a:c",
+];
+
+/// Where two parsers may begin to disagree.
+const SNIPPETS: &[&[u8]] = &[
+    b"",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b" ",
+    b"\t",
+    b"\x0b",
+    b":",
+    b",",
+    b";",
+    b"%",
+    b"#",
+    b"0",
+    b"1",
+    b"f",
+    b"-",
+    b"_",
+    b"\xff",
+    b"\r\n ",
+    b"\r\n\r\n",
+    b"0\r\n\r\n",
+    b"\r\nHost: b",
+    b"\r\nContent-Length: 3",
+    b"\r\nContent-Length: 03",
+    b"\r\nTransfer-Encoding: chunked",
+    b"\r\nTransfer-Encoding: identity",
+    b"\r\nTransfer-Encoding:\x0bchunked",
+    b"GET /smuggled HTTP/1.1\r\nHost: c\r\n\r\n",
+];
+
+/// Bytes that a failing test shows as text.
+#[derive(Clone)]
+struct Wire(Vec<u8>);
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.0.escape_ascii())
+    }
+}
+
+/// A body with the field that declares it, and the empty line between them.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![Just(b"\r\n".to_vec()), plain_body(), chunked_body()]
+}
+
+fn plain_body() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..100)
+        .prop_map(|data| [format!("Content-Length: {:02}\r\n\r\n", data.len()).as_bytes(), &data].concat())
+}
+
+fn chunked_body() -> impl Strategy<Value = Vec<u8>> {
+    let extension = select(&["", ";a", " ;b=\"c\"", "\t; d=e ; f"][..]);
+    let chunk = (vec(any::<u8>(), 1..40), extension.clone()).prop_map(|(data, extension)| {
+        [format!("{:02X}{extension}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat()
+    });
+    (vec(chunk, 0..5), extension, fields(3)).prop_map(|(chunks, extension, trailers)| {
+        let last = format!("0{extension}\r\n{trailers}\r\n");
+        [b"transfer-encoding: Chunked\r\n\r\n", &chunks.concat()[..], last.as_bytes()].concat()
+    })
+}
+
+fn fields(most: usize) -> impl Strategy<Value = String> {
+    let known = select(FIELDS).prop_map(str::to_owned);
+    let unknown = "X-[!#$%&'*+.^_`|~0-9A-Za-z-]{0,8}:[ \t]?[!-~\u{80}-\u{ff}]{0,12}";
+    let line = prop_oneof![known, unknown].prop_map(|field| field + "\r\n");
+    vec(line, 0..most).prop_map(|lines| lines.concat())
+}
+
+fn request() -> impl Strategy<Value = Wire> {
+    prop_oneof![4 => new_request(), 1 => old_request()]
+}
+
+fn new_request() -> impl Strategy<Value = Wire> {
+    let origin = "/[!$-;=?-~]{0,20}";
+    let absolute =
+        r"(http|HTTPS)://([a-z][a-z0-9.-]{0,5}|127\.0\.0\.1|\[::1\]|%41b)(:8?0?)?([/?][!$-;=?-~]{0,9})?";
+    let method = "(GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|BREW|get)";
+    let start = prop_oneof![(method, prop_oneof![origin, absolute]), ("OPTIONS", "\\*")];
+    let host = select(&["a", "Example.org:80", "[::1]:", "%C3%a9", "a_b"][..]);
+    let empty = select(&["", "\r\n", "\r\n\r\n"][..]);
+    (empty, start, fields(6), host, fields(6), body()).prop_map(
+        |(empty, (method, target), before, host, after, body)| {
+            let head = format!("{empty}{method} {target} HTTP/1.1\r\n{before}hOST: {host}\r\n{after}");
+            Wire([head.as_bytes(), &body].concat())
+        },
+    )
+}
+
+/// HTTP/1.0 has no chunks, and may come without a host.
+fn old_request() -> impl Strategy<Value = Wire> {
+    let host = select(&["", "Host: a\r\n"][..]);
+    (host, fields(6), plain_body()).prop_map(|(host, fields, body)| {
+        Wire([format!("POST /old HTTP/1.0\r\n{host}{fields}").as_bytes(), &body].concat())
+    })
+}
+
+fn response() -> impl Strategy<Value = Wire> {
+    let status = "(200 OK|103 Early Hints|204|304 |404 N\u{f6}|599 \t)";
+    (status, fields(8), body()).prop_map(|(status, fields, body)| {
+        Wire([format!("HTTP/1.1 {status}\r\n{fields}").as_bytes(), &body].concat())
+    })
+}
+
+fn damaged(message: impl Strategy<Value = Wire>) -> impl Strategy<Value = Wire> {
+    let wound = (any::<Index>(), 0..4usize, select(SNIPPETS));
+    (message, vec(wound, 1..4)).prop_map(|(Wire(mut bytes), wounds)| {
+        for (at, length, snippet) in wounds {
+            let at = at.index(bytes.len() + 1);
+            let end = bytes.len().min(at + length);
+            bytes.splice(at..end, snippet.iter().copied());
+        }
+        Wire(bytes)
+    })
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let methods = select(&[Method::Get, Method::Head][..]);
+    let versions = select(&[Version::Http10, Version::Http11][..]);
+    (methods, versions).prop_map(|(method, version)| Asked { method, version })
+}
+
+/// Reads and writes of a few bytes each.
+fn rhythm() -> impl Strategy<Value = (Vec<usize>, usize)> {
+    (vec(1..50usize, 1..4), 1..50usize)
+}
+
+/// What went on, read again, since the chunks of a body depend on how it came; and how much of the stream it was.
+fn arrived(onward: Onward) -> (Message<RequestLine>, usize) {
+    match onward {
+        Onward::Sent(Sent { bytes, taken, end: Ok(()) }) => {
+            (strict::request(&bytes).expect("judged").0, taken)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(512))]
+
+    #[test]
+    fn a_valid_request_arrives_in_any_rhythm(
+        message in request(), behind in vec(any::<u8>(), 0..9), (reads, write) in rhythm(),
+    ) {
+        let stream = [&message.0[..], &behind].concat();
+        let at_once = arrived(judge_request(&stream, Rhythm::AT_ONCE));
+        prop_assert_eq!(at_once.1, message.0.len());
+        prop_assert_eq!(arrived(judge_request(&stream, Rhythm { reads: &reads, write })), at_once);
+    }
+
+    #[test]
+    fn a_damaged_request_arrives_as_what_it_is_or_not_at_all(
+        stream in damaged(request()), (reads, write) in rhythm(),
+    ) {
+        judge_request(&stream.0, Rhythm { reads: &reads, write });
+    }
+
+    #[test]
+    fn a_valid_response_arrives_in_any_rhythm(
+        message in response(), asked in asked(), (reads, write) in rhythm(),
+    ) {
+        for rhythm in [Rhythm::AT_ONCE, Rhythm { reads: &reads, write }] {
+            let onward = judge_response(&message.0, asked, rhythm);
+            prop_assert!(matches!(onward, Onward::Sent(Sent { end: Ok(()), .. })), "{onward:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_response_arrives_as_what_it_is_or_not_at_all(
+        stream in damaged(response()), asked in asked(), (reads, write) in rhythm(),
+    ) {
+        judge_response(&stream.0, asked, Rhythm { reads: &reads, write });
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn a_valid_request_arrives_split_at_any_byte(message in request()) {
+        let whole = arrived(judge_request(&message.0, Rhythm::AT_ONCE));
+        for at in 1..message.0.len() {
+            let halves = Rhythm { reads: &[at, usize::MAX], ..Rhythm::AT_ONCE };
+            prop_assert_eq!(&arrived(judge_request(&message.0, halves)), &whole, "split at {}", at);
+        }
+    }
+}
+
+/// What the fuzz targets found.
+mod found {
+    use super::*;
+
+    fn judge(stream: &[u8]) {
+        judge_request(stream, Rhythm::AT_ONCE);
+    }
+
+    /// RFC 9110 §10.1.1: a server must ignore it, and a request in HTTP/1.1 that goes on with it does not.
+    #[test]
+    fn an_expectation_in_http_1_0_goes_no_further() {
+        judge(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na");
+    }
+
+    /// RFC 9112 §3.2 and RFC 3986 §2.1: an invalid Host is refused, and `%` without two digits is one.
+    #[test]
+    fn a_host_has_whole_escapes() {
+        judge(b"GET / HTTP/1.1\r\nHost: a%\r\n\r\n");
+        judge(b"GET http://a%4g/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+
+    /// RFC 9110 §7.8 and §2.2: what ronde lists in `Upgrade` is made of tokens.
+    #[test]
+    fn only_protocols_are_upgraded_to() {
+        judge(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: \"websocket\r\n\r\n");
+    }
+
+    /// RFC 9110 §7.6.2: `Max-Forwards = 1*DIGIT`.
+    #[test]
+    fn a_signed_number_is_no_number() {
+        judge(b"TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: +3\r\n\r\n");
+    }
+
+    /// RFC 9112 §7.1.1 asks for a limit to extensions; white space before one counts too.
+    #[test]
+    fn white_space_behind_a_chunk_size_has_an_end() {
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1";
+        judge(&[&head[..], &b" ".repeat(100_000), b";\r\na\r\n0\r\n\r\n"].concat());
+    }
+}
