@@ -37,6 +37,7 @@ pub enum Chunk {
     /// White space behind the size: only in front of an extension.
     Blank {
         size: u64,
+        seen: u32,
     },
     Extension {
         size: u64,
@@ -180,8 +181,13 @@ impl Chunk {
             }
             (Self::Size { digits: 0, .. }, _) => Err(Malformed::Chunk),
             (Self::Size { size, .. }, b'\r') => Ok(Self::SizeEnd { size }),
-            (Self::Size { size, .. } | Self::Blank { size }, b';') => Ok(Self::Extension { size, seen: 0 }),
-            (Self::Size { size, .. } | Self::Blank { size }, b' ' | b'\t') => Ok(Self::Blank { size }),
+            (Self::Size { size, .. } | Self::Blank { size, .. }, b';') => {
+                Ok(Self::Extension { size, seen: 0 })
+            }
+            (Self::Size { size, .. }, b' ' | b'\t') => Ok(Self::Blank { size, seen: 0 }),
+            (Self::Blank { size, seen }, b' ' | b'\t') if seen < MAX_EXTENSION => {
+                Ok(Self::Blank { size, seen: seen + 1 })
+            }
             (Self::Extension { size, .. }, b'\r') => Ok(Self::SizeEnd { size }),
             (Self::Extension { size, seen }, _) if fields::is_value_byte(byte) && seen < MAX_EXTENSION => {
                 Ok(Self::Extension { size, seen: seen + 1 })

@@ -60,8 +60,11 @@ pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
     if asked { Upgrade::Asked } else { Upgrade::NotAsked }
 }
 
+/// `protocol-name ["/" protocol-version]`, both of them tokens.
 fn is_tunnelled(protocol: &[u8]) -> bool {
-    !protocol.eq_ignore_ascii_case(b"h2c") && !protocol.eq_ignore_ascii_case(b"h2")
+    protocol.split(|&byte| byte == b'/').all(fields::is_token)
+        && !protocol.eq_ignore_ascii_case(b"h2c")
+        && !protocol.eq_ignore_ascii_case(b"h2")
 }
 
 /// Whether a 101 switches to what `asked`, the request head as it went on, asks for: nothing else may be switched to
@@ -109,7 +112,7 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
             line(out, name, host.unwrap_or(value));
         } else if let Some(left) = forwards_left(head.method, name, value) {
             put(out, format_args!("{name}: {}\r\n", left.saturating_sub(1)));
-        } else if is_passed_on(name, origin) && !options.nominate(name) {
+        } else if is_passed_on(name, head.version, origin) && !options.nominate(name) {
             line(out, name, value);
         }
     }
@@ -145,7 +148,10 @@ fn forwards_left(method: head::Method, name: &str, value: &[u8]) -> Option<u64> 
     if !counts || !name.eq_ignore_ascii_case("max-forwards") {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    // `1*DIGIT`, where `parse` would take a sign as well.
+    let digits =
+        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
 }
 
 /// Whether a request may go no further than here.
@@ -154,13 +160,13 @@ pub fn ends_here(head: &Request<'_>) -> bool {
 }
 
 /// Whether a client's field line goes on, unless its `Connection` field nominates it.
-fn is_passed_on(name: &str, origin: &Origin<'_>) -> bool {
+fn is_passed_on(name: &str, version: Version, origin: &Origin<'_>) -> bool {
     if is_connection_field(name) || name.eq_ignore_ascii_case("content-length") {
         return false;
     }
-    // There is nothing to continue with, or an HTTP/1.0 client would not understand (RFC 9110 §10.1.1).
+    // There is nothing to continue with, or it is to be ignored, as it is in HTTP/1.0 (RFC 9110 §10.1.1).
     if name.eq_ignore_ascii_case("expect") {
-        return origin.framing != Framing::Length(0);
+        return origin.framing != Framing::Length(0) && version == Version::Http11;
     }
     if is_disguised(name) {
         return false;
@@ -177,18 +183,21 @@ fn is_passed_on(name: &str, origin: &Origin<'_>) -> bool {
 /// `Proxy-Authenticate` and `Proxy-Authorization` are not among them: since RFC 9110 §11.7 they are for the proxy
 /// that asked, which may stand on either side, and ronde never asks.
 fn is_connection_field(name: &str) -> bool {
-    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"]
-        .iter()
-        .any(|field| name.eq_ignore_ascii_case(field))
+    CONNECTION_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field))
 }
+
+const CONNECTION_FIELDS: [&str; 6] =
+    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
 /// Fields in which proxies say who the client is. From a stranger they are hearsay.
 fn is_forwarding_field(name: &str) -> bool {
-    const PREFIX: &str = "x-forwarded-";
-    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+    name.get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
         || name.eq_ignore_ascii_case("forwarded")
         || name.eq_ignore_ascii_case("x-real-ip")
 }
+
+/// How most of them begin.
+const FORWARDED: &str = "x-forwarded-";
 
 /// A name that becomes one of the above, or one that frames the message, where `_` is read as `-`: CGI and WSGI
 /// merge the two, and `X_Forwarded_For` would be believed there. Other underscores pass.
@@ -196,10 +205,10 @@ fn is_disguised(name: &str) -> bool {
     if !name.contains('_') {
         return false;
     }
-    let plain = name.replace('_', "-");
-    is_connection_field(&plain)
-        || is_forwarding_field(&plain)
-        || ["content-length", "host", "via", "expect"].iter().any(|field| plain.eq_ignore_ascii_case(field))
+    const OTHERS: [&str; 6] = ["content-length", "host", "via", "expect", "forwarded", "x-real-ip"];
+    let plain = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
+    plain().take(FORWARDED.len()).eq(FORWARDED.bytes())
+        || CONNECTION_FIELDS.iter().chain(&OTHERS).any(|field| plain().eq(field.bytes()))
 }
 
 fn write_framing(out: &mut Vec<u8>, head: &Request<'_>, framing: Framing) {

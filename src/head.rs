@@ -263,7 +263,7 @@ fn check_request_line(line: &[u8]) -> Result<(), Failure> {
     else {
         return Err(Failure::MalformedRequestLine);
     };
-    if method.is_empty() || !method.iter().all(|&byte| fields::is_token_byte(byte)) || target.is_empty() {
+    if !fields::is_token(method) || target.is_empty() {
         return Err(Failure::MalformedRequestLine);
     }
     if target.len() > MAX_TARGET {
@@ -279,9 +279,7 @@ fn check_request_line(line: &[u8]) -> Result<(), Failure> {
 /// httparse checks most of this too; a check that is written down here does not depend on its version.
 fn checked_fields<'a>(lines: &'a [httparse::Header<'a>]) -> Option<Fields<'a>> {
     let is_valid = |line: &httparse::Header<'_>| {
-        !line.name.is_empty()
-            && line.name.bytes().all(fields::is_token_byte)
-            && line.value.iter().all(|&byte| fields::is_value_byte(byte))
+        fields::is_token(line.name.as_bytes()) && line.value.iter().all(|&byte| fields::is_value_byte(byte))
     };
     lines.iter().all(is_valid).then(|| Fields::new(lines))
 }
@@ -338,14 +336,20 @@ fn is_authority(value: &[u8]) -> bool {
         [b'[', address @ .., b']'] => {
             std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
         }
-        name => {
-            !name.is_empty()
-                && name
-                    .iter()
-                    .all(|&byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
-        }
+        name => !name.is_empty() && is_name(name),
     };
     is_host && is_port(port)
+}
+
+/// `reg-name` of RFC 3986 §3.2.2: unreserved, sub-delims, and whole percent escapes.
+fn is_name(bytes: &[u8]) -> bool {
+    let mut parts = bytes.split(|&byte| byte == b'%');
+    let is_plain = |part: &[u8]| {
+        part.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte))
+    };
+    let is_escape =
+        |part: &[u8]| matches!(part, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    parts.next().is_some_and(is_plain) && parts.all(|part| is_escape(part) && is_plain(part))
 }
 
 #[cfg(test)]
@@ -428,6 +432,7 @@ mod tests {
             (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: a%2\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: a:123456\r\n\r\n", HostInvalid),
