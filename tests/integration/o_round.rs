@@ -350,7 +350,8 @@ fn the_log_warns_of_one_that_has_worked_and_mentions_one_that_never_did() {
     first.come_up();
     let line = log.stderr.line_with(&format!("{} is in the round", first.address));
     assert!(line.contains("[INFO]") && line.ends_with("it accepts connections again"), "{line}");
-    assert_eq!(lines(log, "of the round").len(), 2, "nothing more about the one that never worked");
+    assert_eq!(lines(log, "of the round:").len(), 2, "nothing more about the one that never worked");
+    assert_eq!(lines(log, &format!("{} is", never.address)).len(), 1);
 }
 
 #[test]
