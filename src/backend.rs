@@ -242,7 +242,11 @@ impl Backends {
                 true => "ronde tries to connect every second",
                 false => "a single request will try it",
             };
-            self.say_out(backend, &format!("{failure}, {} times; {how_back}", self.rules.max_fails));
+            let times = match self.rules.max_fails {
+                1 => String::new(),
+                times => format!(", {times} times"),
+            };
+            self.say_out(backend, &format!("{failure}{times}; {how_back}"));
         }
     }
 

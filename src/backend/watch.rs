@@ -94,7 +94,7 @@ fn passes(backend: &Backend, check: &Check) -> Result<(), String> {
 fn ask(mut conn: Conn, backend: &Backend, path: &str, deadline: Instant) -> Result<(), String> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ronde-health\r\nConnection: close\r\n\r\n",
-        backend.address
+        backend.name
     );
     conn.send(&[IoSlice::new(request.as_bytes())], CHECK).map_err(|error| error.to_string())?;
     let mut buffer = Buffer::new(16 * 1024);
