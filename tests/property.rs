@@ -266,6 +266,13 @@ mod found {
         judge(b"TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: +3\r\n\r\n");
     }
 
+    /// RFC 9110 §7.6.1: what `Connection` names is removed, "any header or trailer field".
+    #[test]
+    fn a_nominated_trailer_ends_here() {
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n";
+        judge(&[&head[..], b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"].concat());
+    }
+
     /// RFC 9112 §7.1.1 asks for a limit to extensions; white space before one counts too.
     #[test]
     fn white_space_behind_a_chunk_size_has_an_end() {
