@@ -45,6 +45,7 @@ pub struct Asked {
     pub method: Method,
     pub version: Version,
     pub framing: Framing,
+    pub coding: Coding,
     pub persistence: Persistence,
     pub upgrade: Upgrade,
     pub body: BodyPlan,
@@ -90,8 +91,7 @@ pub fn run(client: &mut Client, desk: &mut Desk, house: &House, asked: &Asked, r
     let upload = match asked.body {
         BodyPlan::InHand(_) => None,
         BodyPlan::Streams => {
-            let coding = if asked.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain };
-            let passage = Passage::new(Decoder::new(asked.framing), coding, desk.request.len());
+            let passage = Passage::new(Decoder::new(asked.framing), asked.coding, desk.request.len());
             Some(passage.at_most(house.config.max_body))
         }
     };
@@ -129,6 +129,7 @@ struct Response {
     framing: Framing,
     /// `None` is a 101: what follows is not HTTP.
     delivery: Option<Delivery>,
+    coding: Coding,
     /// Whether the backend's connection can serve another request afterwards.
     backend_persists: bool,
     /// What becomes of the client's connection when all goes well.
@@ -263,7 +264,7 @@ impl<'a> Exchange<'a> {
     /// Sends the head, and passes the body through as it comes. From here on nothing can be taken back.
     fn relay_response(&mut self, response: &Response, conn: Conn, visit: Visit) -> Result<(), Aborted> {
         match response.delivery {
-            Some(delivery) => self.relay_body(response, delivery, conn, visit),
+            Some(_) => self.relay_body(response, conn, visit),
             None => {
                 self.patience.allow(self.house.config.tunnel_timeout);
                 let ends = Ends { client: &self.client.conn, backend: &conn };
@@ -274,17 +275,11 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn relay_body(
-        &mut self,
-        response: &Response,
-        delivery: Delivery,
-        mut conn: Conn,
-        visit: Visit,
-    ) -> Result<(), Aborted> {
+    fn relay_body(&mut self, response: &Response, mut conn: Conn, visit: Visit) -> Result<(), Aborted> {
         let Desk { from_client, from_backend, request, response: lead } = &mut *self.desk;
         let (client, patience) = (&mut self.client.conn, &mut self.patience);
         patience.allow(self.house.config.idle_timeout);
-        let mut passage = Passage::new(Decoder::new(response.framing), delivery.coding(), lead.len());
+        let mut passage = Passage::new(Decoder::new(response.framing), response.coding, lead.len());
         let relay = || {
             let mut down = Way::new(&mut passage, from_backend, lead).map_err(response_failure)?;
             if let Some(upload) = self.upload.as_mut().filter(|passage| !passage.is_over())

@@ -78,6 +78,22 @@ pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
             .all(|protocol| asked.fields.members("upgrade").any(|asked| asked.eq_ignore_ascii_case(protocol)))
 }
 
+/// How a message with these fields and this framing goes on. Where `Connection` nominates fields, these may be among
+/// the trailers (RFC 9110 §7.6.1), which come when nobody knows the nominations any more: so none is passed on.
+pub fn coding(fields: Fields<'_>, framing: Framing) -> Coding {
+    let is_option = |member: &[u8]| {
+        member.eq_ignore_ascii_case(b"close")
+            || CONNECTION_FIELDS.iter().any(|field| member.eq_ignore_ascii_case(field.as_bytes()))
+    };
+    match framing {
+        Framing::Length(_) => Coding::Plain,
+        Framing::Chunked | Framing::UntilClose if fields.members("connection").all(is_option) => {
+            Coding::Chunked
+        }
+        Framing::Chunked | Framing::UntilClose => Coding::ChunkedAlone,
+    }
+}
+
 /// Whether a `Via` line says that this very ronde has seen the message before.
 pub fn is_loop(fields: Fields<'_>, via: &str) -> bool {
     fields.members("via").any(|member| {
@@ -286,9 +302,9 @@ impl Delivery {
         }
     }
 
-    pub fn coding(self) -> Coding {
+    pub fn coding(self, fields: Fields<'_>) -> Coding {
         match self {
-            Self::Chunked => Coding::Chunked,
+            Self::Chunked => coding(fields, Framing::Chunked),
             Self::Bodiless(_) | Self::Length(_) | Self::UntilClose => Coding::Plain,
         }
     }

@@ -27,6 +27,8 @@ pub enum Coding {
     /// By its length, or by the end of the connection: the bytes as they are.
     Plain,
     Chunked,
+    /// The same, and what trailers the body has end here.
+    ChunkedAlone,
 }
 
 /// Why the framing fields are not to be trusted.

@@ -93,7 +93,7 @@ impl Passage {
                 forward::trailers(&mut self.trailers, &bytes[decoded.trailers]);
             }
             self.end();
-        } else if self.coding == Coding::Chunked && !self.data.is_empty() {
+        } else if self.coding != Coding::Plain && !self.data.is_empty() {
             self.size_line = SizeLine::new(self.data.len());
             self.ending = b"\r\n";
         }
@@ -272,6 +272,12 @@ mod tests {
                 b"HEAD\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
             ),
             (Framing::Chunked, Coding::Plain, b"1\r\na\r\n0\r\nT: u\r\n\r\n", b"HEAD\r\n\r\na"),
+            (
+                Framing::Chunked,
+                Coding::ChunkedAlone,
+                b"1\r\na\r\n0\r\nT: u\r\n\r\n",
+                b"HEAD\r\n\r\n1\r\na\r\n0\r\n\r\n",
+            ),
             (
                 Framing::UntilClose,
                 Coding::Chunked,

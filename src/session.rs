@@ -359,6 +359,7 @@ fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
         method: head.method,
         version: head.version,
         framing,
+        coding: forward::coding(head.fields, framing),
         persistence: if persists { Persistence::Persist } else { Persistence::Close },
         upgrade: forward::upgrade(head, framing),
         body: BodyPlan::Streams,

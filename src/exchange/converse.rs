@@ -13,7 +13,7 @@ use crate::body::Malformed;
 use crate::conn::{Arrived, Conn, Departed, SLICE};
 use crate::failure::Failure;
 use crate::forward::{self, Delivery, Persistence};
-use crate::framing::{self, Framing};
+use crate::framing::{self, Coding, Framing};
 use crate::head::{self, Lines, Scan, Version};
 use crate::house::Desk;
 use crate::relay::{self, Broken, Ends, Snapped, Stirred, Way};
@@ -184,7 +184,13 @@ impl Exchange<'_> {
             101 => {
                 forward::switch(out, &head)?;
                 let (framing, backend_persists) = (Framing::UntilClose, false);
-                Head::Final(Response { framing, delivery: None, backend_persists, fate: Fate::Close })
+                Head::Final(Response {
+                    framing,
+                    delivery: None,
+                    coding: Coding::Plain,
+                    backend_persists,
+                    fate: Fate::Close,
+                })
             }
             100..=199 => {
                 forward::interim(out, &head)?;
@@ -209,8 +215,9 @@ impl Exchange<'_> {
                 let backend_persists = framing::persists(head.version, head.fields)
                     && framed.framing != Framing::UntilClose
                     && !is_uploading;
+                let coding = delivery.coding(head.fields);
                 let (framing, delivery) = (framed.framing, Some(delivery));
-                Head::Final(Response { framing, delivery, backend_persists, fate })
+                Head::Final(Response { framing, delivery, coding, backend_persists, fate })
             }
         };
         if let Head::Final(_) = &found {

@@ -79,7 +79,7 @@ pub fn request(stream: &[u8], rhythm: Rhythm<'_>) -> Onward {
         let origin =
             Origin { client: CLIENT, trust: Trust::Stranger, framing, upgrade, local: Some(LOCAL), via: VIA };
         forward::request(out, &head, &origin)?;
-        Ok((framing, if framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain }))
+        Ok((framing, forward::coding(head.fields, framing)))
     })
 }
 
@@ -98,7 +98,7 @@ pub fn response(stream: &[u8], asked: Asked, rhythm: Rhythm<'_>) -> Onward {
         }
         let delivery = Delivery::of(asked.version, asked.method, head.status, framed);
         forward::response(out, &head, asked.version, delivery, Persistence::Persist)?;
-        Ok((framed.framing, delivery.coding()))
+        Ok((framed.framing, delivery.coding(head.fields)))
     })
 }
 

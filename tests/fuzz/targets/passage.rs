@@ -38,7 +38,7 @@ fuzz_target!(|input: (u8, u16, [u8; 4], &[u8])| {
     let body = sent.bytes.strip_prefix(LEAD);
     let arrived = match coding {
         Coding::Plain => body.map(|body| (body.to_vec(), 0)).ok_or(Fault::Unfinished),
-        Coding::Chunked => chunked(body.unwrap_or_default()).map(|(body, behind)| (body.data, behind)),
+        Coding::Chunked | Coding::ChunkedAlone => chunked(body.unwrap_or_default()).map(|(body, behind)| (body.data, behind)),
     };
     match (sent.end, expected) {
         (Ok(()), Some((data, behind))) => {
@@ -53,7 +53,7 @@ fuzz_target!(|input: (u8, u16, [u8; 4], &[u8])| {
                 (Coding::Plain, arrived) => {
                     assert!(arrived.map_or(0, |(data, _)| data.len() as u64) <= most.unwrap_or(u64::MAX))
                 }
-                (Coding::Chunked, arrived) => assert_eq!(arrived, Err(Fault::Unfinished)),
+                (Coding::Chunked | Coding::ChunkedAlone, arrived) => assert_eq!(arrived, Err(Fault::Unfinished)),
             }
         }
     }
