@@ -8,12 +8,14 @@
 //! Not here: framing decisions (`framing`), ronde's own answers (`reply`). No socket; the only allocation is the
 //! growth of the worker's output buffer, which stays grown.
 
+mod response;
+
 use crate::body::MAX_TRAILERS;
-use crate::clock::Date;
 use crate::failure::Failure;
 use crate::fields::{self, Fields};
-use crate::framing::{Coding, Framing, OfResponse};
+use crate::framing::{Coding, Framing};
 use crate::head::{self, Request, Response, Target, Version};
+pub use response::{Delivery, Persistence, interim, response, switch};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -278,114 +280,6 @@ fn write_protocols(out: &mut Vec<u8>, fields: Fields<'_>) {
         separator = b", ";
     }
     out.extend_from_slice(b"\r\n");
-}
-
-/// How a response's body reaches the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// No body; the length that HEAD and 304 declare is passed on.
-    Bodiless(Option<u64>),
-    Length(u64),
-    Chunked,
-    /// An HTTP/1.0 client learns the end of a body of unknown length by the end of the connection.
-    UntilClose,
-}
-
-impl Delivery {
-    pub fn of(client: Version, asked: head::Method, status: u16, response: OfResponse) -> Self {
-        match response.framing {
-            _ if status < 200 || status == 204 => Self::Bodiless(None),
-            _ if status == 304 || asked == head::Method::Head => Self::Bodiless(response.declared_length),
-            Framing::Length(length) => Self::Length(length),
-            Framing::Chunked | Framing::UntilClose if client == Version::Http11 => Self::Chunked,
-            Framing::Chunked | Framing::UntilClose => Self::UntilClose,
-        }
-    }
-
-    pub fn coding(self, fields: Fields<'_>) -> Coding {
-        match self {
-            Self::Chunked => coding(fields, Framing::Chunked),
-            Self::Bodiless(_) | Self::Length(_) | Self::UntilClose => Coding::Plain,
-        }
-    }
-}
-
-/// What the client is told about its connection. HTTP/1.0 has to be told that it stays, HTTP/1.1 that it does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Persistence {
-    Persist,
-    Close,
-}
-
-/// Writes the head of a final response for a client.
-///
-/// # Errors
-/// [`Failure::TooManyOptions`], as the response's `Connection` field is bounded like a request's.
-pub fn response(
-    out: &mut Vec<u8>,
-    head: &Response<'_>,
-    client: Version,
-    delivery: Delivery,
-    persistence: Persistence,
-) -> Result<(), Failure> {
-    out.clear();
-    write_response_fields(out, head)?;
-    if !head.fields.contains("date") {
-        put(out, format_args!("Date: {}\r\n", Date::now().imf()));
-    }
-    match delivery {
-        Delivery::Bodiless(None) | Delivery::UntilClose => {}
-        Delivery::Bodiless(Some(length)) | Delivery::Length(length) => {
-            put(out, format_args!("Content-Length: {length}\r\n"));
-        }
-        Delivery::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-    }
-    match (persistence, client) {
-        (Persistence::Persist, Version::Http11) => {}
-        (Persistence::Persist, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        (Persistence::Close, _) => out.extend_from_slice(b"Connection: close\r\n"),
-    }
-    out.extend_from_slice(b"\r\n");
-    Ok(())
-}
-
-/// Writes an interim response (RFC 9110 §15.2) other than 101.
-///
-/// # Errors
-/// As [`response`].
-pub fn interim(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
-    out.clear();
-    write_response_fields(out, head)?;
-    out.extend_from_slice(b"\r\n");
-    Ok(())
-}
-
-/// Writes the 101 that ends HTTP on a connection.
-///
-/// # Errors
-/// As [`response`].
-pub fn switch(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
-    out.clear();
-    write_response_fields(out, head)?;
-    out.extend_from_slice(b"Connection: upgrade\r\n");
-    write_protocols(out, head.fields);
-    out.extend_from_slice(b"\r\n");
-    Ok(())
-}
-
-/// The status line, in ronde's own version whatever the backend's (RFC 9110 §2.5), and the fields that go on.
-fn write_response_fields(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
-    let options = Options::of(head.fields)?;
-    put(out, format_args!("HTTP/1.1 {} ", head.status));
-    out.extend_from_slice(head.reason);
-    out.extend_from_slice(b"\r\n");
-    for (name, value) in head.fields.iter() {
-        let is_framing = is_connection_field(name) || name.eq_ignore_ascii_case("content-length");
-        if !is_framing && !options.nominate(name) {
-            line(out, name, value);
-        }
-    }
-    Ok(())
 }
 
 /// Writes a trailer section without the fields that would change what the message is or where it goes
