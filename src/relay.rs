@@ -260,7 +260,14 @@ pub fn send_rest(
     while way.has_output() {
         let slice = patience.slice();
         match way.empty(|parts| sink.send(parts, slice)).map_err(&broken)? {
-            Departed::Bytes(_) => patience.progressed(),
+            Departed::Bytes(_) => {
+                patience.progressed();
+                // A blocking send takes less than it was given only when its time is up: the sink is full, and this
+                // was a wait. Without it a slow reader costs its worker three slices instead of one.
+                if way.has_output() {
+                    patience.step_aside()?;
+                }
+            }
             Departed::Nothing => patience.waited(slice, stalled)?,
         }
     }
