@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::time::Duration;
 
-/// The first wait of a transfer while others wait for its worker. Not shorter: on a busy machine a backend that is
+/// The first wait of a transfer for its backend while others wait for its worker. Not shorter: on a busy machine a backend that is
 /// not slow takes some milliseconds to be scheduled, and stepping aside may cost making a thread.
 const HURRY: Duration = Duration::from_millis(10);
 
@@ -189,11 +189,17 @@ impl<'a> Patience<'a> {
         self.transfer.is_some()
     }
 
+    /// Whether others wait for this worker: then what does not fit into a socket at once is not waited for with a
+    /// seat. Small responses always fit.
+    fn is_hurried(&self) -> bool {
+        !self.is_aside() && self.house.seats.is_wanted()
+    }
+
     /// What one call may wait.
     pub fn slice(&self) -> Duration {
         let slice = match self.transfer {
             Some(_) => SLICE,
-            None if self.house.seats.is_wanted() => HURRY,
+            None if self.is_hurried() => HURRY,
             None => GLANCE,
         };
         slice.min(self.limit.saturating_sub(self.silence)).max(Duration::from_millis(1))
@@ -258,16 +264,18 @@ pub fn send_rest(
     stalled: Failure,
 ) -> Result<(), Failure> {
     while way.has_output() {
-        let slice = patience.slice();
-        match way.empty(|parts| sink.send(parts, slice)).map_err(&broken)? {
+        let (slice, is_hurried) = (patience.slice(), patience.is_hurried());
+        let send =
+            |parts: &Parts<'_>| if is_hurried { sink.send_now(parts) } else { sink.send(parts, slice) };
+        match way.empty(send).map_err(&broken)? {
             Departed::Bytes(_) => {
                 patience.progressed();
-                // A blocking send takes less than it was given only when its time is up: the sink is full, and this
-                // was a wait. Without it a slow reader costs its worker three slices instead of one.
+                // A send takes less than it was given only when the sink is full: this was a wait, or begins one.
                 if way.has_output() {
                     patience.step_aside()?;
                 }
             }
+            Departed::Nothing if is_hurried => patience.step_aside()?,
             Departed::Nothing => patience.waited(slice, stalled)?,
         }
     }
