@@ -25,6 +25,10 @@ use std::time::Duration;
 /// not slow takes some milliseconds to be scheduled, and stepping aside may cost making a thread.
 const HURRY: Duration = Duration::from_millis(10);
 
+/// From here on a response is a long transfer, however fast: it steps aside as soon as others wait. A client that
+/// never pauses would hold its worker for as long as it likes.
+const LONG: u64 = 1024 * 1024;
+
 /// One direction: where the bytes stand and what becomes of them.
 pub struct Way<'a> {
     passage: &'a mut Passage,
@@ -239,6 +243,9 @@ pub fn one_way(
     [starved, stalled]: [Failure; 2],
 ) -> Result<(), Failure> {
     while !way.passage.is_at_end() {
+        if way.moved() > LONG && patience.is_hurried() {
+            patience.step_aside()?;
+        }
         send_rest(way, sink, patience, &broken, stalled)?;
         let slice = patience.slice();
         match way.fill(|room| source.receive(room, slice)).map_err(&broken)? {

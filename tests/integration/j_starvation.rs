@@ -4,6 +4,7 @@ use crate::harness::{
     Backend, End, GET, Origin, PATIENCE, Proxy, SILENCE, Wire, eventually, ok, ronde_only, within,
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size;
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -153,6 +154,35 @@ fn clients_that_wait_for_100_hold_nobody() {
     let proxy = Proxy::with("--workers 4 --max-per-backend 2", &[first.address, second.address]);
     let _waiting = crowd(20, &proxy, |wire| wire.send(expecting));
     assert_prompt(&proxy);
+}
+
+/// However fast they are: a client that never pauses would keep its worker as long as it likes.
+#[test]
+fn downloads_without_a_pause_hold_nobody() {
+    let endless = Backend::start(|wire, request| match request.target() {
+        "/endless" => {
+            wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1u64 << 40));
+            while wire.try_send([b'x'; 1 << 16]).is_ok() {}
+        }
+        _ => wire.send(ok("fine")),
+    });
+    let proxy = Proxy::with("--workers 2", &[endless.address]);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let mut wire = proxy.connect();
+            wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+            let is_over = &is_over;
+            scope.spawn(move || {
+                let mut room = vec![0; 1 << 18];
+                while !is_over.load(Ordering::Relaxed)
+                    && wire.stream().read(&mut room).is_ok_and(|count| count > 0)
+                {}
+            });
+        }
+        assert_prompt(&proxy);
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]
