@@ -155,7 +155,8 @@ pub fn is_worth_a_look(bytes: &[u8], from: usize) -> bool {
     fresh.windows(4).any(|window| window == b"\r\n\r\n")
         || fresh.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
         || bytes.first() == Some(&b'\n')
-        || (bytes.len() > 2 * MAX_EMPTY_LINES && !matches!(scan(bytes), Scan::Partial))
+        // Too many empty lines are seen as they begin to be too many; looking again at each byte would be quadratic.
+        || (from <= 2 * MAX_EMPTY_LINES + 1 && !matches!(scan(bytes), Scan::Partial))
 }
 
 /// Parses a request head: exactly the bytes that [`scan`] found.
