@@ -14,8 +14,8 @@ use crate::forward::Persistence;
 use crate::house::House;
 use crate::reply;
 use crate::seats::Ready;
-use crate::session::FAREWELL;
 use crate::waiter::Woken;
+use crate::worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
@@ -99,9 +99,7 @@ fn admit(stream: TcpStream, address: SocketAddr, house: &House) {
 /// Says no to a connection that no worker will take, without waiting for anything; what it asked is not even read.
 pub fn turn_away(client: Client, failure: Failure, house: &House) {
     say_no(&client.conn, failure, house);
-    if client.conn.finish().is_ok() {
-        house.waiter.park(client, FAREWELL);
-    }
+    worker::linger(client, house);
 }
 
 /// The answer is small, and nothing was sent before: it always fits.

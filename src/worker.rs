@@ -69,7 +69,7 @@ fn serve(ready: Ready, desk: &mut Desk, house: &House) {
 }
 
 /// Closes a connection so that the client can still read what it was told.
-fn linger(client: Client, house: &House) {
+pub fn linger(client: Client, house: &House) {
     // When this fails the client is gone, and nothing is left to be read.
     if client.conn.finish().is_ok() {
         house.waiter.park(client, session::FAREWELL);
