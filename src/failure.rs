@@ -77,8 +77,8 @@ failures! {
     LengthRepeated       400 "http_request_error" Client "Content-Length stands more than once";
     LengthInvalid        400 "http_request_error" Client "Content-Length is not a decimal number";
     CodingInHttp10       400 "http_request_error" Client "HTTP/1.0 has no Transfer-Encoding";
-    CodingInvalid        400 "http_request_error" Client "Transfer-Encoding must be `chunked`, once, and nothing else";
-    CodingUnknown        501 "http_request_error" Client "the only transfer coding known here is chunked";
+    CodingInvalid        400 "http_request_error" Client "Transfer-Encoding must end with `chunked`, once";
+    CodingUnknown        501 "http_request_error" Client "the only transfer coding known here is `chunked`";
     BodyTooLarge         413 "http_request_error" Client "the request body is too large";
     ChunkInvalid         400 "http_request_error" Client "the request body is not validly chunked";
     TrailerInvalid       400 "http_request_error" Client "the trailer section of the request is malformed";

@@ -64,7 +64,7 @@ pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
 
 /// `protocol-name ["/" protocol-version]`, both of them tokens.
 fn is_tunnelled(protocol: &[u8]) -> bool {
-    protocol.split(|&byte| byte == b'/').all(fields::is_token)
+    protocol.splitn(2, |&byte| byte == b'/').all(fields::is_token)
         && !protocol.eq_ignore_ascii_case(b"h2c")
         && !protocol.eq_ignore_ascii_case(b"h2")
 }
@@ -265,19 +265,19 @@ fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
     match (upgrade, wants_trailers) {
         (Upgrade::NotAsked, false) => {}
         (Upgrade::NotAsked, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
-        (Upgrade::Asked, _) => {
-            out.extend_from_slice(b"Connection: upgrade\r\n");
-            write_protocols(out, fields);
-        }
+        (Upgrade::Asked, _) => write_upgrade(out, fields),
     }
 }
 
-fn write_protocols(out: &mut Vec<u8>, fields: Fields<'_>) {
-    let mut separator: &[u8] = b"Upgrade: ";
-    for protocol in fields.members("upgrade").filter(|protocol| is_tunnelled(protocol)) {
-        out.extend_from_slice(separator);
+/// The protocols that may be switched to, if there are any.
+fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
+    let mut protocols = fields.members("upgrade").filter(|protocol| is_tunnelled(protocol));
+    let Some(first) = protocols.next() else { return };
+    out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
+    out.extend_from_slice(first);
+    for protocol in protocols {
+        out.extend_from_slice(b", ");
         out.extend_from_slice(protocol);
-        separator = b", ";
     }
     out.extend_from_slice(b"\r\n");
 }

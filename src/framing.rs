@@ -117,17 +117,16 @@ fn declared(version: Version, fields: Fields<'_>) -> Result<Option<Framing>, Fau
     length.map(|value| parse_length(value).map(Framing::Length).ok_or(Fault::LengthInvalid)).transpose()
 }
 
-/// `chunked`, once, and nothing else. A coding that is known but stands wrong is a fault of framing; a name that
-/// is not known is a coding that is not implemented (RFC 9112 §6.1: 501).
+/// `chunked`, once, and nothing else. Rule 4: where it is not the last, nobody knows where the body ends, which is a
+/// 400. Where it is, another coding under it is one that is not implemented (RFC 9112 §6.1: 501).
 fn only_chunked(fields: Fields<'_>) -> Result<(), Fault> {
-    let mut codings = fields.members("transfer-encoding");
-    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
-    match (codings.next(), codings.next()) {
-        (Some(only), None) if is_chunked(only) => Ok(()),
-        (Some(first), None) if first.iter().all(|&byte| fields::is_token_byte(byte)) => {
-            Err(Fault::CodingUnknown)
-        }
-        (Some(first), Some(second)) if !is_chunked(first) && is_chunked(second) => Err(Fault::CodingUnknown),
+    let codings = || fields.members("transfer-encoding");
+    let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let is_framed =
+        codings().last().as_ref().is_some_and(is_chunked) && codings().filter(is_chunked).count() == 1;
+    match codings().count() {
+        1 if is_framed => Ok(()),
+        _ if is_framed => Err(Fault::CodingUnknown),
         _ => Err(Fault::CodingInvalid),
     }
 }
@@ -195,8 +194,12 @@ mod tests {
             (&[("Transfer-Encoding", "\"chunked\"")], Err(CodingInvalid)),
             (&[("Transfer-Encoding", "gzip, chunked")], Err(CodingUnknown)),
             (&[("Transfer-Encoding", "gzip"), ("Transfer-Encoding", "chunked")], Err(CodingUnknown)),
-            (&[("Transfer-Encoding", "xchunked")], Err(CodingUnknown)),
-            (&[("Transfer-Encoding", "identity")], Err(CodingUnknown)),
+            (&[("Transfer-Encoding", "gzip, deflate;q=1, chunked")], Err(CodingUnknown)),
+            (&[("Transfer-Encoding", "chunked, gzip, chunked")], Err(CodingInvalid)),
+            (&[("Transfer-Encoding", "gzip chunked")], Err(CodingInvalid)),
+            (&[("Transfer-Encoding", "gzip")], Err(CodingInvalid)),
+            (&[("Transfer-Encoding", "xchunked")], Err(CodingInvalid)),
+            (&[("Transfer-Encoding", "identity")], Err(CodingInvalid)),
         ] {
             let lines = with(lines);
             assert_eq!(of_request(Version::Http11, Fields::new(&lines)), expected, "{lines:?}");

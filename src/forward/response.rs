@@ -5,7 +5,7 @@
 //!
 //! Not here: requests, and what both have in common (`forward`).
 
-use super::{Options, coding, is_connection_field, line, put, write_protocols};
+use super::{Options, coding, is_connection_field, line, put, write_upgrade};
 use crate::clock::Date;
 use crate::failure::Failure;
 use crate::fields::Fields;
@@ -77,6 +77,10 @@ pub fn response(
         (Persistence::Persist, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (Persistence::Close, _) => out.extend_from_slice(b"Connection: close\r\n"),
     }
+    // What Upgrade Required requires (RFC 9110 §15.5.22). Elsewhere an offer, which is the backend's and not ronde's.
+    if head.status == 426 {
+        write_upgrade(out, head.fields);
+    }
     out.extend_from_slice(b"\r\n");
     Ok(())
 }
@@ -99,8 +103,7 @@ pub fn interim(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
 pub fn switch(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
     out.clear();
     write_response_fields(out, head)?;
-    out.extend_from_slice(b"Connection: upgrade\r\n");
-    write_protocols(out, head.fields);
+    write_upgrade(out, head.fields);
     out.extend_from_slice(b"\r\n");
     Ok(())
 }

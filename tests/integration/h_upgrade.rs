@@ -37,6 +37,30 @@ fn an_upgrade_is_asked_for_and_granted_with_its_fields() {
 }
 
 #[test]
+fn upgrade_required_says_which_upgrade_is_required() {
+    let (origin, _proxy, mut client) = stage("");
+    for (fields, expected) in [
+        ("Connection: Upgrade\r\nUpgrade: websocket, TLS/1.0\r\n", vec!["websocket", "tls/1.0"]),
+        ("Connection: upgrade\r\nUpgrade: h2c, a/b/c, IRC/6.9\r\n", vec!["irc/6.9"]),
+        ("Connection: upgrade\r\nUpgrade: h2c\r\n", vec![]),
+    ] {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        origin.answer(format!("HTTP/1.1 426 Upgrade Required\r\n{fields}Content-Length: 0\r\n\r\n"));
+        let response = client.response();
+        assert_eq!(
+            (response.status(), response.members("upgrade")),
+            (426, expected.iter().map(|p| (*p).into()).collect())
+        );
+        assert_eq!(response.members("connection").contains(&"upgrade".to_owned()), !expected.is_empty());
+    }
+    // What another answer offers is an offer of that connection.
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin
+        .answer("HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.response().members("upgrade"), Vec::<String>::new());
+}
+
+#[test]
 fn a_tunnel_carries_bytes_both_ways() {
     let (_origin, _proxy, mut client, mut backend) = tunnel("");
     for round in 0..10 {

@@ -20,8 +20,12 @@ fuzz_target!(|input: (u8, u16, [u8; 4], &[u8])| {
         1 => Framing::UntilClose,
         _ => Framing::Chunked,
     };
-    let coding = if choice & 4 == 0 { Coding::Plain } else { Coding::Chunked };
-    let most = (choice & 8 != 0).then_some(u64::from(number / 2));
+    let coding = match choice >> 2 & 3 {
+        0 | 1 => Coding::Plain,
+        2 => Coding::Chunked,
+        _ => Coding::ChunkedAlone,
+    };
+    let most = (choice & 16 != 0).then_some(u64::from(number / 2));
     let reads = reads.map(usize::from);
     let rhythm = Rhythm { reads: &reads, write: write.into() };
     let passage = Passage::new(Decoder::new(framing), coding, LEAD.len()).at_most(most);
@@ -38,7 +42,9 @@ fuzz_target!(|input: (u8, u16, [u8; 4], &[u8])| {
     let body = sent.bytes.strip_prefix(LEAD);
     let arrived = match coding {
         Coding::Plain => body.map(|body| (body.to_vec(), 0)).ok_or(Fault::Unfinished),
-        Coding::Chunked | Coding::ChunkedAlone => chunked(body.unwrap_or_default()).map(|(body, behind)| (body.data, behind)),
+        Coding::Chunked | Coding::ChunkedAlone => {
+            chunked(body.unwrap_or_default()).map(|(body, behind)| (body.data, behind))
+        }
     };
     match (sent.end, expected) {
         (Ok(()), Some((data, behind))) => {
@@ -53,7 +59,9 @@ fuzz_target!(|input: (u8, u16, [u8; 4], &[u8])| {
                 (Coding::Plain, arrived) => {
                     assert!(arrived.map_or(0, |(data, _)| data.len() as u64) <= most.unwrap_or(u64::MAX))
                 }
-                (Coding::Chunked | Coding::ChunkedAlone, arrived) => assert_eq!(arrived, Err(Fault::Unfinished)),
+                (Coding::Chunked | Coding::ChunkedAlone, arrived) => {
+                    assert_eq!(arrived, Err(Fault::Unfinished))
+                }
             }
         }
     }
