@@ -7,7 +7,7 @@
 //! Not here: taking the framing off the bytes. That is `body`.
 
 use crate::failure::Failure;
-use crate::fields::{self, Fields};
+use crate::fields::Fields;
 use crate::head::{Method, Version};
 
 /// How the end of a message body is found.
