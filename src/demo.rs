@@ -9,7 +9,7 @@
 use crate::body::Decoder;
 use crate::buffer::Buffer;
 use crate::clock::Date;
-use crate::fields::Fields;
+use crate::fields::{Fields, Name};
 use crate::framing;
 use crate::head::{self, Lines, Method, Scan};
 use std::io::{self, Read, Write};
@@ -64,7 +64,7 @@ fn next_request(
             };
             let Ok(framing) = framing::of_request(request.version, request.fields) else { return Ok(None) };
             let mut response = respond(number, request.method, request.fields);
-            if request.fields.has_member("expect", "100-continue") {
+            if request.fields.has_member(Name::Expect, "100-continue") {
                 response.splice(0..0, *b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             buffer.consume(end);
@@ -85,7 +85,7 @@ fn read_more(stream: &mut TcpStream, buffer: &mut Buffer) -> io::Result<bool> {
 /// A line for curl, a page for a browser. The page's empty icon keeps the browser from asking for `/favicon.ico`,
 /// which would take every second turn.
 fn respond(number: usize, method: Method, fields: Fields<'_>) -> Vec<u8> {
-    let is_browser = fields.members("accept").any(|kind| kind.starts_with(b"text/html"));
+    let is_browser = fields.members(Name::Accept).any(|kind| kind.starts_with(b"text/html"));
     let (kind, body) = match is_browser {
         true => ("text/html; charset=utf-8", page(number)),
         false => ("text/plain", format!("Backend {number}\n")),

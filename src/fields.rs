@@ -7,11 +7,18 @@
 //!
 //! Not here: what any field means. That is `head`, `framing` and `forward`.
 
+mod name;
+
 use httparse::Header;
+pub use name::Name;
 
 /// The field lines of one message, in the order in which they came.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'a>(&'a [Header<'a>]);
+pub struct Fields<'a> {
+    lines: &'a [Header<'a>],
+    /// A bit for each [`Name`] that stands here: most of what is asked for does not.
+    present: u32,
+}
 
 /// A field that may stand once stood on two lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,22 +26,24 @@ pub struct Repeated;
 
 impl<'a> Fields<'a> {
     pub fn new(lines: &'a [Header<'a>]) -> Self {
-        Self(lines)
+        let present = lines.iter().fold(0, |present, line| present | bit(Name::of(line.name.as_bytes())));
+        Self { lines, present }
     }
 
-    /// Every field line, name and value, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        self.0.iter().map(|line| (line.name, line.value))
+    /// Every field line, in order: what its name means here, the name as it was written, and the value.
+    pub fn iter(&self) -> impl Iterator<Item = (Name, &'a str, &'a [u8])> + use<'a> {
+        self.lines.iter().map(|line| (Name::of(line.name.as_bytes()), line.name, line.value))
     }
 
-    /// The value of every line with this name; names compare without case (RFC 9110 §5.1).
-    pub fn lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.0.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
+    /// The value of every line with this name.
+    pub fn lines(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let lines = if self.contains(name) { self.lines } else { &[] };
+        lines.iter().filter(move |line| Name::of(line.name.as_bytes()) == name).map(|line| line.value)
     }
 
     /// The members of every line with this name, read as one comma-separated list (RFC 9110 §5.6.1).
     /// Empty members are skipped, as a recipient must.
-    pub fn members(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub fn members(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.lines(name).flat_map(members_of)
     }
 
@@ -42,7 +51,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`Repeated`] when there are two or more, whatever they say.
-    pub fn sole(&self, name: &'static str) -> Result<Option<&'a [u8]>, Repeated> {
+    pub fn sole(&self, name: Name) -> Result<Option<&'a [u8]>, Repeated> {
         let mut lines = self.lines(name);
         match (lines.next(), lines.next()) {
             (value, None) => Ok(value),
@@ -50,14 +59,18 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub fn contains(&self, name: &'static str) -> bool {
-        self.lines(name).next().is_some()
+    pub fn contains(&self, name: Name) -> bool {
+        self.present & bit(name) != 0
     }
 
     /// Whether the list in `name` has this token among its members; tokens compare without case.
-    pub fn has_member(&self, name: &'static str, token: &str) -> bool {
+    pub fn has_member(&self, name: Name, token: &str) -> bool {
         self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
+}
+
+fn bit(name: Name) -> u32 {
+    1 << name as u32
 }
 
 /// The members of one comma-separated value, without the white space around them.
@@ -98,26 +111,26 @@ mod tests {
         Header { name: "Connection", value: b"close, ,x-one" },
         Header { name: "Host", value: b"example.org" },
         Header { name: "CONNECTION", value: b" X-Two\t," },
-        Header { name: "Empty", value: b"" },
+        Header { name: "Via", value: b"" },
     ];
 
     #[test]
     fn lines_and_members_see_every_line() {
         let fields = Fields::new(&LINES);
-        assert_eq!(fields.lines("connection").count(), 2);
-        let members: Vec<_> = fields.members("connection").collect();
+        assert_eq!(fields.lines(Name::Connection).count(), 2);
+        let members: Vec<_> = fields.members(Name::Connection).collect();
         assert_eq!(members, [&b"close"[..], b"x-one", b"X-Two"]);
-        assert!(fields.has_member("connection", "x-two"));
-        assert!(!fields.has_member("connection", "x"), "a substring is not a member");
+        assert!(fields.has_member(Name::Connection, "x-two"));
+        assert!(!fields.has_member(Name::Connection, "x"), "a substring is not a member");
     }
 
     #[test]
     fn sole_is_one_line_or_none_or_an_error() {
         let fields = Fields::new(&LINES);
-        assert_eq!(fields.sole("host"), Ok(Some(&b"example.org"[..])));
-        assert_eq!(fields.sole("empty"), Ok(Some(&b""[..])));
-        assert_eq!(fields.sole("absent"), Ok(None));
-        assert_eq!(fields.sole("connection"), Err(Repeated));
+        assert_eq!(fields.sole(Name::Host), Ok(Some(&b"example.org"[..])));
+        assert_eq!(fields.sole(Name::Via), Ok(Some(&b""[..])));
+        assert_eq!(fields.sole(Name::Te), Ok(None));
+        assert_eq!(fields.sole(Name::Connection), Err(Repeated));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod response;
 
 use crate::body::MAX_TRAILERS;
 use crate::failure::Failure;
-use crate::fields::{self, Fields};
+use crate::fields::{self, Fields, Name};
 use crate::framing::{Coding, Framing};
 use crate::head::{self, Request, Response, Target, Version};
 pub use response::{Delivery, Persistence, interim, response, switch};
@@ -57,8 +57,8 @@ pub enum Upgrade {
 pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
     let asked = head.version == Version::Http11
         && framing == Framing::Length(0)
-        && head.fields.has_member("connection", "upgrade")
-        && head.fields.members("upgrade").any(is_tunnelled);
+        && head.fields.has_member(Name::Connection, "upgrade")
+        && head.fields.members(Name::Upgrade).any(is_tunnelled);
     if asked { Upgrade::Asked } else { Upgrade::NotAsked }
 }
 
@@ -74,22 +74,21 @@ fn is_tunnelled(protocol: &[u8]) -> bool {
 pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
     let mut lines = head::Lines::new();
     let Ok(asked) = head::request(asked, &mut lines) else { return false };
-    let mut protocols = switch.fields.members("upgrade").peekable();
+    let mut protocols = switch.fields.members(Name::Upgrade).peekable();
     protocols.peek().is_some()
-        && protocols
-            .all(|protocol| asked.fields.members("upgrade").any(|asked| asked.eq_ignore_ascii_case(protocol)))
+        && protocols.all(|protocol| {
+            asked.fields.members(Name::Upgrade).any(|asked| asked.eq_ignore_ascii_case(protocol))
+        })
 }
 
 /// How a message with these fields and this framing goes on. Where `Connection` nominates fields, these may be among
 /// the trailers (RFC 9110 §7.6.1), which come when nobody knows the nominations any more: so none is passed on.
 pub fn coding(fields: Fields<'_>, framing: Framing) -> Coding {
-    let is_option = |member: &[u8]| {
-        member.eq_ignore_ascii_case(b"close")
-            || CONNECTION_FIELDS.iter().any(|field| member.eq_ignore_ascii_case(field.as_bytes()))
-    };
+    let is_option =
+        |member: &[u8]| member.eq_ignore_ascii_case(b"close") || Name::of(member).is_of_connection();
     match framing {
         Framing::Length(_) => Coding::Plain,
-        Framing::Chunked | Framing::UntilClose if fields.members("connection").all(is_option) => {
+        Framing::Chunked | Framing::UntilClose if fields.members(Name::Connection).all(is_option) => {
             Coding::Chunked
         }
         Framing::Chunked | Framing::UntilClose => Coding::ChunkedAlone,
@@ -98,7 +97,7 @@ pub fn coding(fields: Fields<'_>, framing: Framing) -> Coding {
 
 /// Whether a `Via` line says that this very ronde has seen the message before.
 pub fn is_loop(fields: Fields<'_>, via: &str) -> bool {
-    fields.members("via").any(|member| {
+    fields.members(Name::Via).any(|member| {
         member.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).nth(1) == Some(via.as_bytes())
     })
 }
@@ -116,8 +115,8 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
         Target::Absolute { authority, .. } => Some(authority.as_bytes()),
         Target::Origin(_) | Target::Asterisk => None,
     };
-    let host = authority.or_else(|| head.fields.lines("host").next());
-    if !head.fields.contains("host") {
+    let host = authority.or_else(|| head.fields.lines(Name::Host).next());
+    if !head.fields.contains(Name::Host) {
         // HTTP/1.0 may come without, HTTP/1.1 must not go without.
         match (host, origin.local) {
             (Some(host), _) => line(out, "Host", host),
@@ -125,20 +124,20 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
             (None, None) => out.extend_from_slice(b"Host:\r\n"),
         }
     }
-    for (name, value) in head.fields.iter() {
-        if name.eq_ignore_ascii_case("host") {
-            line(out, name, host.unwrap_or(value));
+    for (name, text, value) in head.fields.iter() {
+        if name == Name::Host {
+            line(out, text, host.unwrap_or(value));
         } else if let Some(left) = forwards_left(head.method, name, value) {
-            put(out, format_args!("{name}: {}\r\n", left.saturating_sub(1)));
-        } else if is_passed_on(name, head.version, origin) && !options.nominate(name) {
-            line(out, name, value);
+            put(out, format_args!("{text}: {}\r\n", left.saturating_sub(1)));
+        } else if is_passed_on(name, head.version, origin) && !options.nominate(name, text) {
+            line(out, text, value);
         }
     }
     write_framing(out, head, origin.framing);
     write_forwarded(out, head.fields, host, origin);
-    let received = if head.version == Version::Http10 { "1.0" } else { "1.1" };
-    out.extend_from_slice(b"Via: ");
-    put(out, format_args!("{received} {}\r\n", origin.via));
+    out.extend_from_slice(if head.version == Version::Http10 { b"Via: 1.0 " } else { b"Via: 1.1 " });
+    out.extend_from_slice(origin.via.as_bytes());
+    out.extend_from_slice(b"\r\n");
     write_connection(out, head.fields, origin.upgrade);
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -161,9 +160,9 @@ fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
 
 /// How many proxies an OPTIONS or TRACE may still pass, where `Max-Forwards` says so (RFC 9110 §7.6.2). With other
 /// methods it means nothing, and goes on as it is.
-fn forwards_left(method: head::Method, name: &str, value: &[u8]) -> Option<u64> {
+fn forwards_left(method: head::Method, name: Name, value: &[u8]) -> Option<u64> {
     let counts = matches!(method, head::Method::Options | head::Method::Trace);
-    if !counts || !name.eq_ignore_ascii_case("max-forwards") {
+    if !counts || name != Name::MaxForwards {
         return None;
     }
     // `1*DIGIT`, where `parse` would take a sign as well.
@@ -174,68 +173,35 @@ fn forwards_left(method: head::Method, name: &str, value: &[u8]) -> Option<u64> 
 
 /// Whether a request may go no further than here.
 pub fn ends_here(head: &Request<'_>) -> bool {
-    head.fields.iter().any(|(name, value)| forwards_left(head.method, name, value) == Some(0))
+    head.fields
+        .lines(Name::MaxForwards)
+        .any(|left| forwards_left(head.method, Name::MaxForwards, left) == Some(0))
 }
 
 /// Whether a client's field line goes on, unless its `Connection` field nominates it.
-fn is_passed_on(name: &str, version: Version, origin: &Origin<'_>) -> bool {
-    if is_connection_field(name) || name.eq_ignore_ascii_case("content-length") {
-        return false;
+fn is_passed_on(name: Name, version: Version, origin: &Origin<'_>) -> bool {
+    match name {
+        Name::ContentLength | Name::Disguised => false,
+        // There is nothing to continue with, or it is to be ignored, as it is in HTTP/1.0 (RFC 9110 §10.1.1).
+        Name::Expect => origin.framing != Framing::Length(0) && version == Version::Http11,
+        // From a proxy, the chain is written again with its own address at its end; the rest is the proxy's word.
+        Name::XForwardedFor => false,
+        name if name.is_forwarding() => origin.trust == Trust::Proxy,
+        name => !name.is_of_connection(),
     }
-    // There is nothing to continue with, or it is to be ignored, as it is in HTTP/1.0 (RFC 9110 §10.1.1).
-    if name.eq_ignore_ascii_case("expect") {
-        return origin.framing != Framing::Length(0) && version == Version::Http11;
-    }
-    if is_disguised(name) {
-        return false;
-    }
-    match origin.trust {
-        Trust::Stranger => !is_forwarding_field(name),
-        // The chain is written again with the proxy's own address at its end; the rest is the proxy's word.
-        Trust::Proxy => !name.eq_ignore_ascii_case("x-forwarded-for"),
-    }
-}
-
-/// Fields that are about one connection, whether `Connection` nominates them or not (RFC 9110 §7.6.1).
-///
-/// `Proxy-Authenticate` and `Proxy-Authorization` are not among them: since RFC 9110 §11.7 they are for the proxy
-/// that asked, which may stand on either side, and ronde never asks.
-fn is_connection_field(name: &str) -> bool {
-    CONNECTION_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field))
-}
-
-const CONNECTION_FIELDS: [&str; 6] =
-    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
-
-/// Fields in which proxies say who the client is. From a stranger they are hearsay.
-fn is_forwarding_field(name: &str) -> bool {
-    name.get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
-        || name.eq_ignore_ascii_case("forwarded")
-        || name.eq_ignore_ascii_case("x-real-ip")
-}
-
-/// How most of them begin.
-const FORWARDED: &str = "x-forwarded-";
-
-/// A name that becomes one of the above, or one that frames the message, where `_` is read as `-`: CGI and WSGI
-/// merge the two, and `X_Forwarded_For` would be believed there. Other underscores pass.
-fn is_disguised(name: &str) -> bool {
-    if !name.contains('_') {
-        return false;
-    }
-    const OTHERS: [&str; 6] = ["content-length", "host", "via", "expect", "forwarded", "x-real-ip"];
-    let plain = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
-    plain().take(FORWARDED.len()).eq(FORWARDED.bytes())
-        || CONNECTION_FIELDS.iter().chain(&OTHERS).any(|field| plain().eq(field.bytes()))
 }
 
 fn write_framing(out: &mut Vec<u8>, head: &Request<'_>, framing: Framing) {
     match framing {
         // `Content-Length: 0` means something with POST (RFC 9110 §8.6), so it stays if it was there.
-        Framing::Length(0) if !head.fields.contains("content-length") => {}
-        Framing::Length(length) => put(out, format_args!("Content-Length: {length}\r\n")),
+        Framing::Length(0) if !head.fields.contains(Name::ContentLength) => {}
+        Framing::Length(length) => write_length(out, length),
         Framing::Chunked | Framing::UntilClose => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+}
+
+fn write_length(out: &mut Vec<u8>, length: u64) {
+    line(out, "Content-Length", itoa::Buffer::new().format(length).as_bytes());
 }
 
 /// Who the client is, by what it asked for `Host`, and how it came.
@@ -243,25 +209,36 @@ fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, o
     let is_proxy = origin.trust == Trust::Proxy;
     out.extend_from_slice(b"X-Forwarded-For: ");
     if is_proxy {
-        for address in fields.members("x-forwarded-for") {
+        for address in fields.members(Name::XForwardedFor) {
             out.extend_from_slice(address);
             out.extend_from_slice(b", ");
         }
     }
-    put(out, format_args!("{}\r\n", origin.client));
-    if !(is_proxy && fields.contains("x-forwarded-proto")) {
+    write_address(out, origin.client);
+    out.extend_from_slice(b"\r\n");
+    if !(is_proxy && fields.contains(Name::XForwardedProto)) {
         out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
     }
     if let Some(host) = host
-        && !(is_proxy && fields.contains("x-forwarded-host"))
+        && !(is_proxy && fields.contains(Name::XForwardedHost))
     {
         line(out, "X-Forwarded-Host", host);
     }
 }
 
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else { return put(out, format_args!("{address}")) };
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+    }
+}
+
 /// What ronde itself says about the connection to the backend: nothing, or an upgrade, or that trailers are welcome.
 fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
-    let wants_trailers = fields.has_member("te", "trailers");
+    let wants_trailers = fields.has_member(Name::Te, "trailers");
     match (upgrade, wants_trailers) {
         (Upgrade::NotAsked, false) => {}
         (Upgrade::NotAsked, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
@@ -271,7 +248,7 @@ fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
 
 /// The protocols that may be switched to, if there are any.
 fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
-    let mut protocols = fields.members("upgrade").filter(|protocol| is_tunnelled(protocol));
+    let mut protocols = fields.members(Name::Upgrade).filter(|protocol| is_tunnelled(protocol));
     let Some(first) = protocols.next() else { return };
     out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
     out.extend_from_slice(first);
@@ -288,29 +265,32 @@ pub fn trailers(out: &mut Vec<u8>, section: &[u8]) {
     let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     // The decoder has parsed this section before: it parses again.
     if let Some(fields) = head::trailers(section, &mut lines) {
-        for (name, value) in fields.iter() {
-            let is_forbidden = is_connection_field(name)
-                || is_forwarding_field(name)
-                || is_disguised(name)
+        for (name, text, value) in fields.iter() {
+            let is_forbidden = name.is_of_connection()
+                || name.is_forwarding()
+                || matches!(
+                    name,
+                    Name::Disguised
+                        | Name::ContentLength
+                        | Name::ContentType
+                        | Name::Expect
+                        | Name::Host
+                        | Name::MaxForwards
+                        | Name::Via
+                )
                 || [
-                    "content-length",
-                    "host",
-                    "via",
                     "trailer",
-                    "expect",
-                    "max-forwards",
                     "authorization",
                     "proxy-authorization",
                     "cookie",
                     "set-cookie",
-                    "content-type",
                     "content-encoding",
                     "content-range",
                 ]
                 .iter()
-                .any(|field| name.eq_ignore_ascii_case(field));
+                .any(|field| text.eq_ignore_ascii_case(field));
             if !is_forbidden {
-                line(out, name, value);
+                line(out, text, value);
             }
         }
     }
@@ -326,7 +306,7 @@ struct Options<'a> {
 impl<'a> Options<'a> {
     fn of(fields: Fields<'a>) -> Result<Self, Failure> {
         let mut options = Self { members: [b""; MAX_OPTIONS], count: 0 };
-        for member in fields.members("connection") {
+        for member in fields.members(Name::Connection) {
             *options.members.get_mut(options.count).ok_or(Failure::TooManyOptions)? = member;
             options.count += 1;
         }
@@ -334,10 +314,10 @@ impl<'a> Options<'a> {
     }
 
     /// A sender cannot nominate what the message or ronde needs.
-    fn nominate(&self, name: &str) -> bool {
-        self.members[..self.count].iter().any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
-            && !is_forwarding_field(name)
-            && !["via", "expect", "date"].iter().any(|field| name.eq_ignore_ascii_case(field))
+    fn nominate(&self, name: Name, text: &str) -> bool {
+        self.members[..self.count].iter().any(|member| member.eq_ignore_ascii_case(text.as_bytes()))
+            && !name.is_forwarding()
+            && !matches!(name, Name::Via | Name::Expect | Name::Date)
     }
 }
 

@@ -7,7 +7,7 @@
 //! Not here: taking the framing off the bytes. That is `body`.
 
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Name};
 use crate::head::{Method, Version};
 
 /// How the end of a message body is found.
@@ -98,8 +98,8 @@ pub fn of_response(
 
 /// Rules 3 to 6 of RFC 9112 §6.3, for both kinds of message.
 fn declared(version: Version, fields: Fields<'_>) -> Result<Option<Framing>, Fault> {
-    let has_coding = fields.contains("transfer-encoding");
-    let length = fields.sole("content-length").map_err(|_| Fault::LengthRepeated)?;
+    let has_coding = fields.contains(Name::TransferEncoding);
+    let length = fields.sole(Name::ContentLength).map_err(|_| Fault::LengthRepeated)?;
     // Rule 3: both. It lets a server take the coding and drop the length; it also calls that a probable attack,
     // and says that the message "ought to be handled as an error".
     if has_coding && length.is_some() {
@@ -120,7 +120,7 @@ fn declared(version: Version, fields: Fields<'_>) -> Result<Option<Framing>, Fau
 /// `chunked`, once, and nothing else. Rule 4: where it is not the last, nobody knows where the body ends, which is a
 /// 400. Where it is, another coding under it is one that is not implemented (RFC 9112 §6.1: 501).
 fn only_chunked(fields: Fields<'_>) -> Result<(), Fault> {
-    let codings = || fields.members("transfer-encoding");
+    let codings = || fields.members(Name::TransferEncoding);
     let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let is_framed =
         codings().last().as_ref().is_some_and(is_chunked) && codings().filter(is_chunked).count() == 1;
@@ -145,12 +145,12 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 
 /// Whether the sender of this message wants the connection to live on (RFC 9112 §9.3, in its order).
 pub fn persists(version: Version, fields: Fields<'_>) -> bool {
-    if fields.has_member("connection", "close") {
+    if fields.has_member(Name::Connection, "close") {
         return false;
     }
     match version {
         Version::Http11 => true,
-        Version::Http10 => fields.has_member("connection", "keep-alive"),
+        Version::Http10 => fields.has_member(Name::Connection, "keep-alive"),
     }
 }
 

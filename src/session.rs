@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::conn::{Arrived, Departed, GLANCE};
 use crate::exchange::{self, Asked, BodyPlan, Fate, Record};
 use crate::failure::{Blame, Failure};
+use crate::fields::Name;
 use crate::forward::{self, Origin, Persistence};
 use crate::framing::{self, Framing};
 use crate::head::{self, Lines, Method, Request, Scan, Version};
@@ -215,7 +216,7 @@ impl Session<'_> {
             if self.house.config.max_body.is_some_and(|most| length > most) {
                 return Err(Failure::BodyTooLarge);
             }
-            let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains("expect");
+            let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains(Name::Expect);
             let length = length as usize;
             match asked.body {
                 _ if !is_small => {}
@@ -237,7 +238,7 @@ impl Session<'_> {
             framing: asked.framing,
             upgrade: asked.upgrade,
             // Two system calls less for everybody who says which host is asked.
-            local: if head.fields.contains("host") { None } else { self.client.conn.local() },
+            local: if head.fields.contains(Name::Host) { None } else { self.client.conn.local() },
             via: &self.house.via,
         };
         forward::request(out, &head, &origin)?;
@@ -351,7 +352,7 @@ fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
     }
     // An expectation in HTTP/1.0 is ignored (RFC 9110 §10.1.1).
     let is_known = |expectation: &[u8]| expectation.eq_ignore_ascii_case(b"100-continue");
-    if head.version == Version::Http11 && !head.fields.members("expect").all(is_known) {
+    if head.version == Version::Http11 && !head.fields.members(Name::Expect).all(is_known) {
         return Err(Failure::Expectation);
     }
     let persists = framing::persists(head.version, head.fields);
@@ -372,8 +373,8 @@ impl Line {
         let first = |name| head.fields.lines(name).next().unwrap_or_default().to_vec();
         Self {
             request: [head.token, " ", head.raw_target, " ", version].concat().into_bytes(),
-            referer: first("referer"),
-            user_agent: first("user-agent"),
+            referer: first(Name::Referer),
+            user_agent: first(Name::UserAgent),
         }
     }
 }

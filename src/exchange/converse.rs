@@ -12,6 +12,7 @@ use crate::backend::Turn;
 use crate::body::Malformed;
 use crate::conn::{Arrived, Conn, Departed, SLICE};
 use crate::failure::Failure;
+use crate::fields::Name;
 use crate::forward::{self, Delivery, Persistence};
 use crate::framing::{self, Coding, Framing};
 use crate::head::{self, Lines, Scan, Version};
@@ -208,7 +209,7 @@ impl Exchange<'_> {
                     (false, true) => (Persistence::Close, Fate::Linger),
                     (false, false) => (Persistence::Close, Fate::Close),
                 };
-                if head.fields.lines("content-type").any(is_event_stream) {
+                if head.fields.lines(Name::ContentType).any(is_event_stream) {
                     self.patience.step_aside()?;
                 }
                 forward::response(out, &head, self.asked.version, delivery, persistence)?;

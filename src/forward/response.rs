@@ -5,10 +5,10 @@
 //!
 //! Not here: requests, and what both have in common (`forward`).
 
-use super::{Options, coding, is_connection_field, line, put, write_upgrade};
+use super::{Options, coding, line, put, write_length, write_upgrade};
 use crate::clock::Date;
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Name};
 use crate::framing::{Coding, Framing, OfResponse};
 use crate::head::{Method, Response, Version};
 
@@ -62,13 +62,13 @@ pub fn response(
 ) -> Result<(), Failure> {
     out.clear();
     write_response_fields(out, head)?;
-    if !head.fields.contains("date") {
+    if !head.fields.contains(Name::Date) {
         put(out, format_args!("Date: {}\r\n", Date::now().imf()));
     }
     match delivery {
         Delivery::Bodiless(None) | Delivery::UntilClose => {}
         Delivery::Bodiless(Some(length)) | Delivery::Length(length) => {
-            put(out, format_args!("Content-Length: {length}\r\n"));
+            write_length(out, length);
         }
         Delivery::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
@@ -111,13 +111,15 @@ pub fn switch(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
 /// The status line, in ronde's own version whatever the backend's (RFC 9110 §2.5), and the fields that go on.
 fn write_response_fields(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
     let options = Options::of(head.fields)?;
-    put(out, format_args!("HTTP/1.1 {} ", head.status));
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
+    out.push(b' ');
     out.extend_from_slice(head.reason);
     out.extend_from_slice(b"\r\n");
-    for (name, value) in head.fields.iter() {
-        let is_framing = is_connection_field(name) || name.eq_ignore_ascii_case("content-length");
-        if !is_framing && !options.nominate(name) {
-            line(out, name, value);
+    for (name, text, value) in head.fields.iter() {
+        let is_framing = name.is_of_connection() || name == Name::ContentLength;
+        if !is_framing && !options.nominate(name, text) {
+            line(out, text, value);
         }
     }
     Ok(())
