@@ -15,9 +15,6 @@ use std::ops::Range;
 /// Bytes between a chunk's size and its line end, which ronde drops. AWS signs chunks with 84 of them.
 const MAX_EXTENSION: u32 = 1024;
 
-/// Field lines in a trailer section.
-pub const MAX_TRAILERS: usize = 64;
-
 /// Finds the end of one message body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoder {
@@ -209,10 +206,7 @@ fn trailer_section(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         _ => {}
     }
     match head::scan(bytes) {
-        Scan::Complete { end, .. } => {
-            let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILERS];
-            head::trailers(&bytes[..end], &mut lines).map(|_| Some(end)).ok_or(Malformed::Trailer)
-        }
+        Scan::Complete { end, .. } => head::trailers(&bytes[..end], |_| Some(end)).ok_or(Malformed::Trailer),
         Scan::Partial => Ok(None),
         Scan::Hopeless(_) => Err(Malformed::Trailer),
     }

@@ -16,6 +16,8 @@ pub use name::Name;
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     lines: &'a [Header<'a>],
+    /// What the name of each line is.
+    names: &'a [Name],
     /// A bit for each [`Name`] that stands here: most of what is asked for does not.
     present: u32,
 }
@@ -25,20 +27,26 @@ pub struct Fields<'a> {
 pub struct Repeated;
 
 impl<'a> Fields<'a> {
-    pub fn new(lines: &'a [Header<'a>]) -> Self {
-        let present = lines.iter().fold(0, |present, line| present | bit(Name::of(line.name.as_bytes())));
-        Self { lines, present }
+    /// Recognises the names, for which `names` has room.
+    pub fn new(lines: &'a [Header<'a>], names: &'a mut [Name]) -> Self {
+        let mut present = 0;
+        for (line, name) in lines.iter().zip(&mut *names) {
+            *name = Name::of(line.name.as_bytes());
+            present |= bit(*name);
+        }
+        Self { lines, names, present }
     }
 
     /// Every field line, in order: what its name means here, the name as it was written, and the value.
     pub fn iter(&self) -> impl Iterator<Item = (Name, &'a str, &'a [u8])> + use<'a> {
-        self.lines.iter().map(|line| (Name::of(line.name.as_bytes()), line.name, line.value))
+        self.names.iter().zip(self.lines).map(|(name, line)| (*name, line.name, line.value))
     }
 
     /// The value of every line with this name.
     pub fn lines(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let lines = if self.contains(name) { self.lines } else { &[] };
-        lines.iter().filter(move |line| Name::of(line.name.as_bytes()) == name).map(|line| line.value)
+        let names = if self.contains(name) { self.names } else { &[] };
+        let is_meant = move |(other, _): &(&Name, _)| **other == name;
+        names.iter().zip(self.lines).filter(is_meant).map(|(_, line)| line.value)
     }
 
     /// The members of every line with this name, read as one comma-separated list (RFC 9110 §5.6.1).
@@ -116,7 +124,8 @@ mod tests {
 
     #[test]
     fn lines_and_members_see_every_line() {
-        let fields = Fields::new(&LINES);
+        let mut names = [Name::Other; 4];
+        let fields = Fields::new(&LINES, &mut names);
         assert_eq!(fields.lines(Name::Connection).count(), 2);
         let members: Vec<_> = fields.members(Name::Connection).collect();
         assert_eq!(members, [&b"close"[..], b"x-one", b"X-Two"]);
@@ -126,7 +135,8 @@ mod tests {
 
     #[test]
     fn sole_is_one_line_or_none_or_an_error() {
-        let fields = Fields::new(&LINES);
+        let mut names = [Name::Other; 4];
+        let fields = Fields::new(&LINES, &mut names);
         assert_eq!(fields.sole(Name::Host), Ok(Some(&b"example.org"[..])));
         assert_eq!(fields.sole(Name::Via), Ok(Some(&b""[..])));
         assert_eq!(fields.sole(Name::Te), Ok(None));

@@ -10,7 +10,6 @@
 
 mod response;
 
-use crate::body::MAX_TRAILERS;
 use crate::failure::Failure;
 use crate::fields::{self, Fields, Name};
 use crate::framing::{Coding, Framing};
@@ -64,9 +63,9 @@ pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
 
 /// `protocol-name ["/" protocol-version]`, both of them tokens.
 fn is_tunnelled(protocol: &[u8]) -> bool {
-    protocol.splitn(2, |&byte| byte == b'/').all(fields::is_token)
-        && !protocol.eq_ignore_ascii_case(b"h2c")
-        && !protocol.eq_ignore_ascii_case(b"h2")
+    let mut parts = protocol.splitn(2, |&byte| byte == b'/');
+    let is_http2 = |name: &[u8]| name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2");
+    parts.next().is_some_and(|name| fields::is_token(name) && !is_http2(name)) && parts.all(fields::is_token)
 }
 
 /// Whether a 101 switches to what `asked`, the request head as it went on, asks for: nothing else may be switched to
@@ -262,39 +261,32 @@ fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
 /// Writes a trailer section without the fields that would change what the message is or where it goes
 /// (RFC 9110 §6.5.1), and the empty line that ends the body.
 pub fn trailers(out: &mut Vec<u8>, section: &[u8]) {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     // The decoder has parsed this section before: it parses again.
-    if let Some(fields) = head::trailers(section, &mut lines) {
-        for (name, text, value) in fields.iter() {
-            let is_forbidden = name.is_of_connection()
-                || name.is_forwarding()
-                || matches!(
-                    name,
-                    Name::Disguised
-                        | Name::ContentLength
-                        | Name::ContentType
-                        | Name::Expect
-                        | Name::Host
-                        | Name::MaxForwards
-                        | Name::Via
-                )
-                || [
-                    "trailer",
-                    "authorization",
-                    "proxy-authorization",
-                    "cookie",
-                    "set-cookie",
-                    "content-encoding",
-                    "content-range",
-                ]
-                .iter()
-                .any(|field| text.eq_ignore_ascii_case(field));
-            if !is_forbidden {
-                line(out, text, value);
-            }
+    head::trailers(section, |fields| {
+        for (_, text, value) in fields.iter().filter(|(name, text, _)| may_trail(*name, text)) {
+            line(out, text, value);
         }
-    }
+    });
     out.extend_from_slice(b"\r\n");
+}
+
+fn may_trail(name: Name, text: &str) -> bool {
+    const OTHERS: [&str; 8] = [
+        "authorization",
+        "content-encoding",
+        "content-range",
+        "cookie",
+        "location",
+        "proxy-authorization",
+        "set-cookie",
+        "trailer",
+    ];
+    match name {
+        Name::ContentLength | Name::ContentType | Name::Disguised | Name::Expect => false,
+        Name::Host | Name::MaxForwards | Name::Via => false,
+        name if name.is_of_connection() || name.is_forwarding() => false,
+        _ => !OTHERS.iter().any(|other| text.eq_ignore_ascii_case(other)),
+    }
 }
 
 /// The members of a message's `Connection` lines: names of fields that end here.
@@ -477,7 +469,7 @@ mod tests {
             ("1.1 not-ronde-00c0ffee", false),
         ] {
             let lines = [httparse::Header { name: "VIA", value: via.as_bytes() }];
-            assert_eq!(is_loop(Fields::new(&lines), "ronde-00c0ffee"), is_same, "{via}");
+            assert_eq!(is_loop(Fields::new(&lines, &mut [Name::Other]), "ronde-00c0ffee"), is_same, "{via}");
         }
     }
 

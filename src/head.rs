@@ -17,6 +17,9 @@ use std::mem::MaybeUninit;
 /// HAProxy has 101.
 pub const MAX_FIELDS: usize = 256;
 
+/// Field lines in a trailer section.
+pub const MAX_TRAILERS: usize = 64;
+
 /// Empty lines skipped before a request line (RFC 9112 §2.2 asks for "at least one").
 const MAX_EMPTY_LINES: usize = 8;
 
@@ -97,13 +100,16 @@ pub struct Response<'a> {
     pub fields: Fields<'a>,
 }
 
-/// Room for the field lines of one head. It lives in the stack frame that parses the head and is never cleared:
-/// initialising 256 lines would cost more than parsing a usual head.
-pub struct Lines<'b>([MaybeUninit<httparse::Header<'b>>; MAX_FIELDS]);
+/// Room for the field lines of one head. It lives in the stack frame that parses the head, and the lines are never
+/// cleared: initialising 256 of them would cost more than parsing a usual head.
+pub struct Lines<'b> {
+    headers: [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS],
+    names: [Name; MAX_FIELDS],
+}
 
 impl Lines<'_> {
     pub fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; MAX_FIELDS])
+        Self { headers: [const { MaybeUninit::uninit() }; MAX_FIELDS], names: [Name::Other; MAX_FIELDS] }
     }
 }
 
@@ -167,7 +173,7 @@ pub fn is_worth_a_look(bytes: &[u8], from: usize) -> bool {
 pub fn request<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Request<'a>, Failure> {
     check_request_line(start_line(bytes))?;
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(bytes, &mut lines.0) {
+    match parsed.parse_with_uninit_headers(bytes, &mut lines.headers) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) | Err(httparse::Error::Token | httparse::Error::Status) => {
             return Err(Failure::MalformedRequestLine);
@@ -179,7 +185,7 @@ pub fn request<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Request<
     let (Some(token), Some(raw_target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Failure::MalformedRequestLine);
     };
-    let fields = Fields::new(parsed.headers);
+    let fields = Fields::new(parsed.headers, &mut lines.names);
     let method = Method::from_token(token);
     if method == Method::Connect {
         return Err(Failure::ConnectMethod);
@@ -216,12 +222,12 @@ pub fn response<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Respons
 
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut lines.0) {
+    match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut lines.headers) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Failure::ResponseHeadTooLarge),
         _ => return Err(malformed),
     }
-    let fields = Fields::new(parsed.headers);
+    let fields = Fields::new(parsed.headers, &mut lines.names);
     Ok(Response { status, reason, version, fields })
 }
 
@@ -248,10 +254,11 @@ pub fn may_be_response(bytes: &[u8]) -> bool {
 
 /// Parses a trailer section with its final empty line: field lines like any others (RFC 9112 §7.1.2). `None` when
 /// they are malformed or too many.
-pub fn trailers<'a>(bytes: &'a [u8], lines: &'a mut [httparse::Header<'a>]) -> Option<Fields<'a>> {
-    match httparse::parse_headers(bytes, lines) {
-        Ok(httparse::Status::Complete((length, fields))) if length == bytes.len() => {
-            Some(Fields::new(fields))
+pub fn trailers<T>(bytes: &[u8], read: impl FnOnce(Fields<'_>) -> T) -> Option<T> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+    match httparse::parse_headers(bytes, &mut lines) {
+        Ok(httparse::Status::Complete((length, lines))) if length == bytes.len() => {
+            Some(read(Fields::new(lines, &mut [Name::Other; MAX_TRAILERS])))
         }
         _ => None,
     }
@@ -448,18 +455,17 @@ mod tests {
             let line = [name, b": ", value, b"\r\n\r\n"].concat();
             let heads =
                 [[b"GET / HTTP/1.1\r\n", &line[..]].concat(), [b"HTTP/1.1 200 OK\r\n", &line[..]].concat()];
-            let (mut ones, mut others, mut trailing) =
-                (Lines::new(), Lines::new(), [httparse::EMPTY_HEADER; 4]);
+            let (mut ones, mut others) = (Lines::new(), Lines::new());
             let is_whole = |length: usize, whole: &[u8]| length == whole.len();
             let mut asked = httparse::Request::new(&mut []);
             let mut answered = httparse::Response::new(&mut []);
             let verdicts = [
-                matches!(asked.parse_with_uninit_headers(&heads[0], &mut ones.0),
+                matches!(asked.parse_with_uninit_headers(&heads[0], &mut ones.headers),
                     Ok(httparse::Status::Complete(length)) if is_whole(length, &heads[0])),
                 matches!(httparse::ParserConfig::default()
-                    .parse_response_with_uninit_headers(&mut answered, &heads[1], &mut others.0),
+                    .parse_response_with_uninit_headers(&mut answered, &heads[1], &mut others.headers),
                     Ok(httparse::Status::Complete(length)) if is_whole(length, &heads[1])),
-                trailers(&line, &mut trailing).is_some(),
+                trailers(&line, |_| ()).is_some(),
             ];
             assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]), "{line:?}");
             verdicts[0]

@@ -42,40 +42,42 @@ pub enum Name {
 /// How those begin that say who the client is.
 const X_FORWARDED: &[u8] = b"x-forwarded-";
 
-/// The length of the longest name above.
-const LONGEST: usize = 17;
+/// A name of up to this length is recognised by one comparison of numbers.
+const WORD: usize = 16;
+
+/// The longest names above are one byte longer.
+const LONGEST: usize = WORD + 1;
 
 impl Name {
     pub fn of(text: &[u8]) -> Self {
-        let known: &[(&[u8], Self)] = match text.len() {
-            2 => &[(b"te", Self::Te)],
-            3 => &[(b"via", Self::Via)],
-            4 => &[(b"host", Self::Host), (b"date", Self::Date)],
-            6 => &[(b"accept", Self::Accept), (b"expect", Self::Expect)],
-            7 => &[(b"upgrade", Self::Upgrade), (b"referer", Self::Referer)],
-            9 => &[(b"x-real-ip", Self::XRealIp), (b"forwarded", Self::Forwarded)],
-            10 => &[
-                (b"connection", Self::Connection),
-                (b"keep-alive", Self::KeepAlive),
-                (b"user-agent", Self::UserAgent),
-            ],
-            12 => &[(b"content-type", Self::ContentType), (b"max-forwards", Self::MaxForwards)],
-            14 => &[(b"content-length", Self::ContentLength)],
-            15 => &[(b"x-forwarded-for", Self::XForwardedFor)],
-            16 => {
-                &[(b"proxy-connection", Self::ProxyConnection), (b"x-forwarded-host", Self::XForwardedHost)]
-            }
-            17 => &[
-                (b"transfer-encoding", Self::TransferEncoding),
-                (b"x-forwarded-proto", Self::XForwardedProto),
-            ],
-            _ => &[],
-        };
-        match known.iter().find(|(known, _)| known.eq_ignore_ascii_case(text)) {
-            Some((_, name)) => *name,
-            None if text.contains(&b'_') => Self::of_underscored(text),
-            None if is_x_forwarded(text) => Self::XForwarded,
-            None => Self::Other,
+        let (start, end) = text.split_at(text.len().min(WORD));
+        // In the case that most senders use. A name is a token, and setting a bit turns no other of its bytes into a
+        // letter or a hyphen.
+        match (word(start), end) {
+            (ACCEPT, []) => Self::Accept,
+            (CONNECTION, []) => Self::Connection,
+            (CONTENT_LENGTH, []) => Self::ContentLength,
+            (CONTENT_TYPE, []) => Self::ContentType,
+            (DATE, []) => Self::Date,
+            (EXPECT, []) => Self::Expect,
+            (FORWARDED, []) => Self::Forwarded,
+            (HOST, []) => Self::Host,
+            (KEEP_ALIVE, []) => Self::KeepAlive,
+            (MAX_FORWARDS, []) => Self::MaxForwards,
+            (PROXY_CONNECTION, []) => Self::ProxyConnection,
+            (REFERER, []) => Self::Referer,
+            (TE, []) => Self::Te,
+            (TRANSFER_ENCODIN, b"g" | b"G") => Self::TransferEncoding,
+            (UPGRADE, []) => Self::Upgrade,
+            (USER_AGENT, []) => Self::UserAgent,
+            (VIA, []) => Self::Via,
+            (X_FORWARDED_FOR, []) => Self::XForwardedFor,
+            (X_FORWARDED_HOST, []) => Self::XForwardedHost,
+            (X_FORWARDED_PROT, b"o" | b"O") => Self::XForwardedProto,
+            (X_REAL_IP, []) => Self::XRealIp,
+            _ if text.contains(&b'_') => Self::of_underscored(text),
+            _ if is_x_forwarded(text) => Self::XForwarded,
+            _ => Self::Other,
         }
     }
 
@@ -120,6 +122,39 @@ impl Name {
                 | Self::XRealIp
         )
     }
+}
+
+const ACCEPT: u128 = word(b"accept");
+const CONNECTION: u128 = word(b"connection");
+const CONTENT_LENGTH: u128 = word(b"content-length");
+const CONTENT_TYPE: u128 = word(b"content-type");
+const DATE: u128 = word(b"date");
+const EXPECT: u128 = word(b"expect");
+const FORWARDED: u128 = word(b"forwarded");
+const HOST: u128 = word(b"host");
+const KEEP_ALIVE: u128 = word(b"keep-alive");
+const MAX_FORWARDS: u128 = word(b"max-forwards");
+const PROXY_CONNECTION: u128 = word(b"proxy-connection");
+const REFERER: u128 = word(b"referer");
+const TE: u128 = word(b"te");
+const TRANSFER_ENCODIN: u128 = word(b"transfer-encodin");
+const UPGRADE: u128 = word(b"upgrade");
+const USER_AGENT: u128 = word(b"user-agent");
+const VIA: u128 = word(b"via");
+const X_FORWARDED_FOR: u128 = word(b"x-forwarded-for");
+const X_FORWARDED_HOST: u128 = word(b"x-forwarded-host");
+const X_FORWARDED_PROT: u128 = word(b"x-forwarded-prot");
+const X_REAL_IP: u128 = word(b"x-real-ip");
+
+/// At most [`WORD`] bytes of a name as a number, without case.
+const fn word(text: &[u8]) -> u128 {
+    let mut word = 0;
+    let mut at = 0;
+    while at < text.len() {
+        word = word << 8 | (text[at] | 0x20) as u128;
+        at += 1;
+    }
+    word
 }
 
 fn is_x_forwarded(text: &[u8]) -> bool {
