@@ -213,9 +213,10 @@ impl Conn {
         Ok(sockopt::set_socket_keepalive(&self.stream, true)?)
     }
 
-    /// The address on this side.
+    /// The address on this side; a v4 address of a dual-stack listener is a v4 address.
     pub fn local(&self) -> Option<SocketAddr> {
-        self.stream.local_addr().ok()
+        let address = self.stream.local_addr().ok()?;
+        Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
     fn receive_within(&mut self, slice: Duration) -> io::Result<()> {

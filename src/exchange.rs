@@ -48,7 +48,16 @@ pub struct Asked {
     pub coding: Coding,
     pub persistence: Persistence,
     pub upgrade: Upgrade,
+    pub expectation: Expectation,
     pub body: BodyPlan,
+}
+
+/// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    None,
+    /// For `100 Continue`; but it need not wait for ever.
+    Continue,
 }
 
 /// Where the request's body is.
@@ -76,10 +85,10 @@ pub struct Record {
 pub enum Fate {
     /// The next request may come.
     Persist,
-    /// Everything was said.
+    /// Everything was said, and the client must be able to read it: it may still be sending.
+    Part,
+    /// Nothing more can be said, and the client can tell.
     Close,
-    /// Everything was said, but the client may still be sending: it must be able to read what was said.
-    Linger,
     /// The response is incomplete, and only a reset says so.
     Reset,
     /// No response was begun, and this is why.
@@ -97,17 +106,17 @@ pub fn run(client: &mut Client, desk: &mut Desk, house: &House, asked: &Asked, r
     };
     let mut exchange =
         Exchange { client, desk, house, asked, record, upload, patience: Patience::new(house) };
-    let (response, conn, visit) = match exchange.obtain_response() {
+    let (mut response, conn, visit) = match exchange.obtain_response() {
         Ok(obtained) => obtained,
         Err(failure) => return Fate::Answer(failure),
     };
-    match exchange.relay_response(&response, conn, visit) {
+    match exchange.relay_response(&mut response, conn, visit) {
         Ok(()) => response.fate,
         Err(Aborted(failure)) => {
             exchange.record.failure = Some(failure);
             // A length or a last chunk that never comes tells the client enough; where the end of the connection
-            // is the end of the body, a FIN would look like success.
-            let is_open_ended = response.delivery == Some(Delivery::UntilClose);
+            // is the end of the body, or of a tunnel, a FIN would look like success.
+            let is_open_ended = matches!(response.delivery, None | Some(Delivery::UntilClose));
             if is_open_ended { Fate::Reset } else { Fate::Close }
         }
     }
@@ -126,10 +135,10 @@ struct Exchange<'a> {
 
 /// A final response whose head is understood, and written for the client in `desk.response`.
 struct Response {
-    framing: Framing,
+    /// The body, as far as it came with the head.
+    passage: Passage,
     /// `None` is a 101: what follows is not HTTP.
     delivery: Option<Delivery>,
-    coding: Coding,
     /// Whether the backend's connection can serve another request afterwards.
     backend_persists: bool,
     /// What becomes of the client's connection when all goes well.
@@ -262,7 +271,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Sends the head, and passes the body through as it comes. From here on nothing can be taken back.
-    fn relay_response(&mut self, response: &Response, conn: Conn, visit: Visit) -> Result<(), Aborted> {
+    fn relay_response(&mut self, response: &mut Response, conn: Conn, visit: Visit) -> Result<(), Aborted> {
         match response.delivery {
             Some(_) => self.relay_body(response, conn, visit),
             None => {
@@ -275,13 +284,13 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn relay_body(&mut self, response: &Response, mut conn: Conn, visit: Visit) -> Result<(), Aborted> {
+    fn relay_body(&mut self, response: &mut Response, mut conn: Conn, visit: Visit) -> Result<(), Aborted> {
         let Desk { from_client, from_backend, request, response: lead } = &mut *self.desk;
         let (client, patience) = (&mut self.client.conn, &mut self.patience);
         patience.allow(self.house.config.idle_timeout);
-        let mut passage = Passage::new(Decoder::new(response.framing), response.coding, lead.len());
+        let passage = &mut response.passage;
         let relay = || {
-            let mut down = Way::new(&mut passage, from_backend, lead).map_err(response_failure)?;
+            let mut down = Way::new(&mut *passage, from_backend, lead).map_err(response_failure)?;
             if let Some(upload) = self.upload.as_mut().filter(|passage| !passage.is_over())
                 && let Ok(mut up) = Way::new(upload, from_client, request)
             {
@@ -323,11 +332,16 @@ fn relay_both(
 
 fn response_failure(broken: Broken) -> Failure {
     match broken {
-        Broken::Malformed(Malformed::Chunk) => Failure::ResponseChunk,
-        Broken::Malformed(Malformed::Trailer) => Failure::ResponseTrailer,
-        Broken::Malformed(Malformed::Incomplete | Malformed::TooLong) | Broken::Source(_) => {
-            Failure::ResponseIncomplete
-        }
+        Broken::Malformed(fault) => malformed(fault),
+        Broken::Source(_) => Failure::ResponseIncomplete,
         Broken::Sink(_) => Failure::ClientGone,
+    }
+}
+
+fn malformed(fault: Malformed) -> Failure {
+    match fault {
+        Malformed::Chunk => Failure::ResponseChunk,
+        Malformed::Trailer => Failure::ResponseTrailer,
+        Malformed::Incomplete | Malformed::TooLong => Failure::ResponseIncomplete,
     }
 }

@@ -109,6 +109,7 @@ failures! {
     // The response head.
     BackendClosed        502 "connection_terminated" Backend "the backend closed the connection without a response";
     BackendReset         502 "connection_terminated" Backend "the backend reset the connection before a response";
+    ResponseHeadCut      502 "http_response_incomplete" Backend "the backend closed the connection within its response head";
     SendTimeout          504 "connection_write_timeout" Backend "the backend does not read the request";
     ResponseTimeout      504 "http_response_timeout" Backend "the backend did not answer in time";
     ResponseMalformed    502 "http_protocol_error" Backend "the backend's response head is malformed";

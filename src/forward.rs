@@ -71,12 +71,13 @@ fn is_tunnelled(protocol: &[u8]) -> bool {
 /// Whether a 101 switches to what `asked`, the request head as it went on, asks for: nothing else may be switched to
 /// (RFC 9110 §7.8).
 pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
-    let mut lines = head::Lines::new();
-    let Ok(asked) = head::request(asked, &mut lines) else { return false };
+    // The one line that `write_upgrade` wrote: none of the client's goes on.
+    let mut lines = asked.split(|&byte| byte == b'\n');
+    let Some(asked) = lines.find_map(|line| line.strip_prefix(UPGRADE)) else { return false };
     let mut protocols = switch.fields.members(Name::Upgrade).peekable();
     protocols.peek().is_some()
         && protocols.all(|protocol| {
-            asked.fields.members(Name::Upgrade).any(|asked| asked.eq_ignore_ascii_case(protocol))
+            fields::members_of(asked.trim_ascii_end()).any(|asked| asked.eq_ignore_ascii_case(protocol))
         })
 }
 
@@ -245,11 +246,14 @@ fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
     }
 }
 
+const UPGRADE: &[u8] = b"Upgrade: ";
+
 /// The protocols that may be switched to, if there are any.
 fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
     let mut protocols = fields.members(Name::Upgrade).filter(|protocol| is_tunnelled(protocol));
     let Some(first) = protocols.next() else { return };
-    out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
+    out.extend_from_slice(b"Connection: upgrade\r\n");
+    out.extend_from_slice(UPGRADE);
     out.extend_from_slice(first);
     for protocol in protocols {
         out.extend_from_slice(b", ");

@@ -7,7 +7,7 @@
 //! Not here: taking the framing off the bytes. That is `body`.
 
 use crate::failure::Failure;
-use crate::fields::{Fields, Name};
+use crate::fields::{self, Fields, Name};
 use crate::head::{Method, Version};
 
 /// How the end of a message body is found.
@@ -120,6 +120,10 @@ fn declared(version: Version, fields: Fields<'_>) -> Result<Option<Framing>, Fau
 /// `chunked`, once, and nothing else. Rule 4: where it is not the last, nobody knows where the body ends, which is a
 /// 400. Where it is, another coding under it is one that is not implemented (RFC 9112 §6.1: 501).
 fn only_chunked(fields: Fields<'_>) -> Result<(), Fault> {
+    // A line without a member says nothing here, and "no coding" to whoever reads the last line only.
+    if fields.lines(Name::TransferEncoding).any(|line| fields::members_of(line).next().is_none()) {
+        return Err(Fault::CodingInvalid);
+    }
     let codings = || fields.members(Name::TransferEncoding);
     let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let is_framed =
@@ -186,6 +190,7 @@ mod tests {
             (&[("Content-Length", "1_0")], Err(LengthInvalid)),
             (&[("Content-Length", "9223372036854775808")], Err(LengthInvalid)),
             (&[("Transfer-Encoding", "")], Err(CodingInvalid)),
+            (&[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", " ")], Err(CodingInvalid)),
             (&[("Transfer-Encoding", "chunked, chunked")], Err(CodingInvalid)),
             (&[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")], Err(CodingInvalid)),
             (&[("Transfer-Encoding", "chunked, gzip")], Err(CodingInvalid)),

@@ -23,6 +23,9 @@ pub const MAX_TRAILERS: usize = 64;
 /// Empty lines skipped before a request line (RFC 9112 §2.2 asks for "at least one").
 const MAX_EMPTY_LINES: usize = 8;
 
+/// The most that such lines add to a head.
+pub const EMPTY_LINES: usize = 2 * MAX_EMPTY_LINES;
+
 /// Longest request target. RFC 9112 §3 recommends that at least 8000 bytes be supported.
 const MAX_TARGET: usize = 16 * 1024;
 
@@ -138,7 +141,7 @@ pub fn scan(bytes: &[u8]) -> Scan {
     let mut start = 0;
     while bytes[start..].starts_with(b"\r\n") {
         start += 2;
-        if start > 2 * MAX_EMPTY_LINES {
+        if start > EMPTY_LINES {
             return Scan::Hopeless(Failure::EmptyLines);
         }
     }
@@ -163,7 +166,7 @@ pub fn is_worth_a_look(bytes: &[u8], from: usize) -> bool {
         || fresh.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
         || bytes.first() == Some(&b'\n')
         // Too many empty lines are seen as they begin to be too many; looking again at each byte would be quadratic.
-        || (from <= 2 * MAX_EMPTY_LINES + 1 && !matches!(scan(bytes), Scan::Partial))
+        || (from <= EMPTY_LINES + 1 && !matches!(scan(bytes), Scan::Partial))
 }
 
 /// Parses a request head: exactly the bytes that [`scan`] found.
@@ -237,6 +240,28 @@ pub fn too_large(bytes: &[u8], max_head: usize) -> Failure {
         length if length > MAX_TARGET.min(max_head.saturating_sub(4)) => Failure::TargetTooLong,
         _ => Failure::HeadTooLarge,
     }
+}
+
+/// Reads a later minor version, of whoever speaks it, as the highest that is spoken here (RFC 9110 §2.5): it says what
+/// else the sender can do, and not what this message means.
+pub fn settle_version(bytes: &mut [u8]) {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let Some(end) = memchr::memchr(b'\r', &bytes[start..]) else { return };
+    if let [.., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9'] =
+        &mut bytes[start..start + end]
+    {
+        *minor = b'1';
+    }
+}
+
+/// Whether nothing but empty lines has come: no request has begun.
+pub fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
+/// Whether the request that begins here, whatever else it is, is a HEAD: its answer has no body.
+pub fn asks_for_head(bytes: &[u8]) -> bool {
+    first_line(bytes).starts_with(b"HEAD ")
 }
 
 /// The request line, as far as it came, without its end.

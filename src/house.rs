@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::client::Crowd;
 use crate::config::Config;
 use crate::forward::Trust;
+use crate::head;
 use crate::journal::{Counters, Journal};
 use crate::seats::Seats;
 use crate::stop::Stop;
@@ -63,7 +64,7 @@ pub struct Desk {
 impl Desk {
     pub fn new(config: &Config) -> Self {
         Self {
-            from_client: Buffer::new(config.max_head + COLLECTED_BODY),
+            from_client: Buffer::new(head::EMPTY_LINES + config.max_head + COLLECTED_BODY),
             from_backend: Buffer::new(config.max_head.max(RELAY)),
             request: Vec::new(),
             response: Vec::new(),

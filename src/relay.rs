@@ -331,10 +331,10 @@ pub fn stir(
     let client_for = when(up.wants_input(), PollFlags::IN) | when(answers, PollFlags::OUT);
     let backend_for = when(listens, PollFlags::IN) | when(up.has_output(), PollFlags::OUT);
     // Errors and hang-ups are reported unasked, again and again. The client's are always wanted, to stop working
-    // for one that is gone, but for a connection that both sides have finished, which is nothing but a hang-up.
-    let client_finished =
-        up.source == End::Closed && down.as_ref().is_some_and(|down| down.sink == End::Closed);
-    let first = usize::from(client_finished && client_for.is_empty());
+    // for one that is gone; but once we have said our last to it, its own last, which may stand behind bytes that
+    // were not read yet, is a hang-up too.
+    let is_told_all = down.as_ref().is_some_and(|down| down.sink == End::Closed);
+    let first = usize::from(is_told_all && client_for.is_empty());
     let last = 1 + usize::from(!backend_for.is_empty());
     let mut fds = [PollFd::new(ends.client, client_for), PollFd::new(ends.backend, backend_for)];
     let timeout = Timespec::try_from(slice).ok();

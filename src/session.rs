@@ -11,7 +11,7 @@
 
 use crate::client::Client;
 use crate::conn::{Arrived, Departed, GLANCE};
-use crate::exchange::{self, Asked, BodyPlan, Fate, Record};
+use crate::exchange::{self, Asked, BodyPlan, Expectation, Fate, Record};
 use crate::failure::{Blame, Failure};
 use crate::fields::Name;
 use crate::forward::{self, Origin, Persistence};
@@ -26,7 +26,13 @@ use std::time::{Duration, Instant};
 
 /// What a client may go on sending after it was told no, so that it can read the answer: closing at once would send
 /// a reset, which destroys what the client has not read yet.
-pub const FAREWELL: Until = Until::Closed { at_most: 256 * 1024 };
+///
+/// A client that sends its whole upload before it reads anything must come to its end: 64 MiB are a second of a fast
+/// network, and what is longer is mostly sent by those who ask first (`Expect`).
+pub const FAREWELL: Until = Until::Closed { at_most: 64 * 1024 * 1024 };
+
+/// Bytes that leave at once on any connection (ten segments, RFC 6928), and so before anything that comes later.
+const FIRST_FLIGHT: u64 = 14_600;
 
 /// How long ronde's own answer, a few hundred bytes, may take to leave.
 const SAYING: Duration = Duration::from_secs(1);
@@ -68,7 +74,10 @@ pub fn serve(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk
             client.carried.extend_from_slice(desk.from_client.filled());
             Outcome::Park(client, until)
         }
-        Step::GiveWay if desk.from_client.is_empty() => Outcome::Park(client, Until::Readable),
+        Step::GiveWay if desk.from_client.is_empty() => {
+            client.idle_since = Instant::now();
+            Outcome::Park(client, Until::Readable)
+        }
         Step::GiveWay => {
             client.carried.extend_from_slice(desk.from_client.filled());
             Outcome::Requeue(client)
@@ -146,9 +155,7 @@ impl Session<'_> {
                 let begun = *begun.get_or_insert_with(Instant::now);
                 match self.understand() {
                     Ok(Understood::Request(asked, line)) => return Ok(Ready { asked, line, begun }),
-                    Ok(Understood::Options(persistence, line)) => {
-                        self.answer_options(persistence, line, begun)?
-                    }
+                    Ok(Understood::Options(asked, line)) => self.answer_options(&asked, line, begun)?,
                     // Bytes that keep coming must not keep the worker: its glance is for the whole message.
                     Ok(Understood::Partial(until)) if begun.elapsed() >= GLANCE => {
                         return Err(Step::Park(until));
@@ -198,10 +205,13 @@ impl Session<'_> {
     fn understand(&mut self) -> Result<Understood, Failure> {
         let Desk { from_client, request: out, .. } = &mut *self.desk;
         let max_head = self.house.config.max_head;
+        head::settle_version(from_client.filled_mut());
         let bytes = from_client.filled();
         let (start, end) = match head::scan(bytes) {
             Scan::Complete { start, end } if end - start <= max_head => (start, end),
             Scan::Hopeless(failure) => return Err(failure),
+            // Some clients send an empty line behind a body. It begins no request, whose head could be late.
+            Scan::Partial if head::is_blank(bytes) => return Ok(Understood::Partial(Until::Readable)),
             Scan::Partial if bytes.len() < max_head => {
                 let until = Until::Enough { enough: head::is_worth_a_look, at_most: max_head };
                 return Ok(Understood::Partial(until));
@@ -230,7 +240,8 @@ impl Session<'_> {
                 return Err(Failure::LastStop);
             }
             from_client.consume(end);
-            return Ok(Understood::Options(asked.persistence, line));
+            asked.body = BodyPlan::InHand(0);
+            return Ok(Understood::Options(asked, line));
         }
         let origin = Origin {
             client: self.client.ip(),
@@ -259,13 +270,28 @@ impl Session<'_> {
             Fate::Answer(failure) => self.answer(failure, &asked, &mut record),
             fate => fate,
         };
+        let bytes = record.bytes;
         self.note(line, record, begun);
         match fate {
             Fate::Persist => None,
-            Fate::Close if self.desk.from_client.is_empty() => Some(Step::Close),
-            // Pipelined behind the last request: unread bytes would turn the close into a reset.
-            Fate::Close | Fate::Linger | Fate::Answer(_) => Some(Step::Linger),
+            Fate::Close => Some(Step::Close),
+            Fate::Part | Fate::Answer(_) => Some(self.part(&asked, bytes)),
             Fate::Reset => Some(Step::Reset),
+        }
+    }
+
+    /// How a connection ends on which everything was said, `bytes` of body among it. A close over bytes that were not
+    /// read, or before bytes that are still to come, is a reset, which takes back what the client has not read yet; so
+    /// it is closed in stages (RFC 9112 §9.6). That costs a trip through the waiter, which is saved where the client
+    /// has nothing more to say and what it was told has left already.
+    fn part(&self, asked: &Asked, bytes: u64) -> Step {
+        let is_clients_last = asked.persistence == Persistence::Close
+            && matches!(asked.body, BodyPlan::InHand(_))
+            && self.desk.from_client.is_empty();
+        match self.client.conn.peek() {
+            Ok(Arrived::End) | Err(_) => Step::Close,
+            Ok(Arrived::Nothing) if is_clients_last && bytes < FIRST_FLIGHT => Step::Close,
+            Ok(Arrived::Nothing | Arrived::Bytes(_)) => Step::Linger,
         }
     }
 
@@ -276,7 +302,11 @@ impl Session<'_> {
             return Fate::Close;
         }
         let is_read = matches!(asked.body, BodyPlan::InHand(_)) && failure.blame() != Blame::Client;
-        let persists = is_read && asked.persistence == Persistence::Persist && self.house.stop.is_running();
+        // An HTTP/1.0 client would have to be told that it persists, and has had an error: it may come again.
+        let persists = is_read
+            && asked.persistence == Persistence::Persist
+            && asked.version == Version::Http11
+            && self.house.stop.is_running();
         let persistence = if persists { Persistence::Persist } else { Persistence::Close };
         let named =
             record.tried.last().filter(|_| self.house.config.reveal_backends).map(ToString::to_string);
@@ -288,22 +318,21 @@ impl Session<'_> {
             named.as_deref(),
         );
         record.status = Some(failure.status());
-        if !say(&mut self.client, &self.desk.response) {
-            return Fate::Close;
-        }
-        match (persists, is_read) {
-            (true, _) => Fate::Persist,
-            (false, true) => Fate::Close,
-            (false, false) => Fate::Linger,
+        match say(&mut self.client, &self.desk.response) {
+            true if persists => Fate::Persist,
+            true => Fate::Part,
+            false => Fate::Close,
         }
     }
 
     /// Answers what was never a request that could be sent on, and ends the connection: where the next request
     /// begins, nobody knows.
     fn refuse(&mut self, failure: Failure, begun: Instant) -> Step {
-        let sent = reply::failed(&mut self.desk.response, failure, None, Persistence::Close, None);
+        let received = self.desk.from_client.filled();
+        let asked = head::asks_for_head(received).then_some(Method::Head);
+        let sent = reply::failed(&mut self.desk.response, failure, asked, Persistence::Close, None);
         let said = say(&mut self.client, &self.desk.response);
-        let request = head::first_line(self.desk.from_client.filled()).to_vec();
+        let request = head::first_line(received).to_vec();
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
         let record = Record { status, bytes, failure: Some(failure), ..Record::default() };
         self.note(Line { request, ..Line::default() }, record, begun);
@@ -311,7 +340,12 @@ impl Session<'_> {
     }
 
     /// `OPTIONS` with `Max-Forwards: 0` asks ronde itself, and takes no turn in the round (RFC 9110 §7.6.2).
-    fn answer_options(&mut self, persistence: Persistence, line: Line, begun: Instant) -> Result<(), Step> {
+    fn answer_options(&mut self, asked: &Asked, line: Line, begun: Instant) -> Result<(), Step> {
+        let persistence = match asked.version {
+            // It would have to be told that it persists.
+            Version::Http10 => Persistence::Close,
+            Version::Http11 => asked.persistence,
+        };
         let failure = (self.house.backends.count() == 0).then_some(Failure::NoBackend);
         match failure {
             Some(failure) => {
@@ -325,6 +359,7 @@ impl Session<'_> {
         match persistence {
             Persistence::Persist if said && self.house.seats.is_wanted() => Err(Step::GiveWay),
             Persistence::Persist if said => Ok(()),
+            Persistence::Close if said => Err(self.part(asked, 0)),
             _ => Err(Step::Close),
         }
     }
@@ -340,7 +375,7 @@ impl Session<'_> {
 
 enum Understood {
     Request(Asked, Line),
-    Options(Persistence, Line),
+    Options(Asked, Line),
     Partial(Until),
 }
 
@@ -350,12 +385,13 @@ fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
     if forward::is_loop(head.fields, via) {
         return Err(Failure::Loop);
     }
-    // An expectation in HTTP/1.0 is ignored (RFC 9110 §10.1.1).
+    // An expectation in HTTP/1.0 is ignored, and so is one without a body (RFC 9110 §10.1.1).
     let is_known = |expectation: &[u8]| expectation.eq_ignore_ascii_case(b"100-continue");
     if head.version == Version::Http11 && !head.fields.members(Name::Expect).all(is_known) {
         return Err(Failure::Expectation);
     }
     let persists = framing::persists(head.version, head.fields);
+    let waits = head.version == Version::Http11 && head.fields.contains(Name::Expect);
     Ok(Asked {
         method: head.method,
         version: head.version,
@@ -363,6 +399,7 @@ fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
         coding: forward::coding(head.fields, framing),
         persistence: if persists { Persistence::Persist } else { Persistence::Close },
         upgrade: forward::upgrade(head, framing),
+        expectation: if waits { Expectation::Continue } else { Expectation::None },
         body: BodyPlan::Streams,
     })
 }

@@ -35,6 +35,9 @@ const EVENTS: usize = 128;
 /// A slow body is not judged by its rate before this: the first packets of a bad connection may take seconds.
 pub const GRACE: Duration = Duration::from_secs(10);
 
+/// A client that was told no may go on sending for so long, if it pauses for less than [`Limits::farewell`].
+const LONGEST_FAREWELL: Duration = Duration::from_secs(30);
+
 /// What a parked connection waits for. Each kind has a queue of its own, since all of one kind wait equally long.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
@@ -45,7 +48,8 @@ pub enum Until {
     Enough { enough: fn(&[u8], usize) -> bool, at_most: usize },
     /// So many bytes are there. Its time begins again with each of them, but they must keep a minimum rate.
     Length(usize),
-    /// The peer closes. Until then what it sends is thrown away, `at_most` bytes of it.
+    /// The peer closes. Until then what it sends is thrown away, `at_most` bytes of it. Its time begins again with each
+    /// of them, within bounds.
     Closed { at_most: usize },
 }
 
@@ -135,10 +139,11 @@ impl Waiter {
         }
     }
 
-    /// Closes the connection that has been idle for the longest, to make room for another.
+    /// Closes a connection that was told no, or else the one that has been idle for the longest, to make room for
+    /// another.
     pub fn evict(&self) -> bool {
         let mut room = self.room();
-        let longest = room.roster.first(Until::Readable.queue());
+        let longest = room.roster.first(CLOSED).or_else(|| room.roster.first(READABLE));
         let evicted = longest.and_then(|(key, _)| room.leave(key));
         drop(room);
         evicted.is_some()
@@ -259,9 +264,7 @@ impl Waiter {
         let arrived = client.conn.receive_now(&mut mouthful[..limit]);
         let verdict = match (until, arrived) {
             (_, Ok(Arrived::Nothing)) => Verdict::Wait,
-            (Until::Closed { .. }, Ok(Arrived::Bytes(count))) if discarded + count < until.limit() => {
-                Verdict::Discarded(count)
-            }
+            (Until::Closed { .. }, Ok(Arrived::Bytes(count))) => Verdict::Discarded(count),
             (Until::Closed { .. }, _) | (_, Err(_)) => Verdict::Leave,
             (_, Ok(Arrived::End)) => Verdict::Out(Woken::Ready),
             (_, Ok(Arrived::Bytes(count))) => {
@@ -279,7 +282,14 @@ impl Waiter {
             Verdict::Out(woken) => out.extend(room.leave(key).map(|client| (client, woken))),
             Verdict::Discarded(count) => {
                 parked.discarded += count;
-                self.arm(&mut room, key);
+                // Past its bound nothing more is read: closing now would take back what it was told, so it stays for
+                // its time, and cannot send.
+                if parked.discarded < until.limit() {
+                    if since.elapsed() < LONGEST_FAREWELL && !self.closing.load(Ordering::Acquire) {
+                        room.roster.renew(key, Instant::now() + self.limits.farewell);
+                    }
+                    self.arm(&mut room, key);
+                }
             }
             Verdict::Wait => self.arm(&mut room, key),
             Verdict::Renew => {

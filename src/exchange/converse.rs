@@ -7,9 +7,9 @@
 //!
 //! Not here: which backend, and what to do when it did not answer (`exchange`).
 
-use super::{BodyPlan, Exchange, Fate, Missed, Response};
+use super::{BodyPlan, Exchange, Expectation, Fate, Missed, Response};
 use crate::backend::Turn;
-use crate::body::Malformed;
+use crate::body::{Decoder, Malformed};
 use crate::conn::{Arrived, Conn, Departed, SLICE};
 use crate::failure::Failure;
 use crate::fields::Name;
@@ -17,6 +17,7 @@ use crate::forward::{self, Delivery, Persistence};
 use crate::framing::{self, Coding, Framing};
 use crate::head::{self, Lines, Scan, Version};
 use crate::house::Desk;
+use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Snapped, Stirred, Way};
 use crate::waiter::GRACE;
 use std::io::IoSlice;
@@ -44,7 +45,7 @@ impl Exchange<'_> {
         loop {
             let arrived = if self.is_uploading() {
                 turn.holds_worker(false);
-                let answered = self.stream_request(&conn)?;
+                let answered = self.stream_request(&conn, interims > 0)?;
                 turn.holds_worker(!self.patience.is_aside());
                 sent = Instant::now();
                 if answered { conn.receive_now(self.desk.from_backend.room()) } else { Ok(Arrived::Nothing) }
@@ -56,7 +57,7 @@ impl Exchange<'_> {
                 Ok(Arrived::Bytes(count)) => self.desk.from_backend.grew(count),
                 Ok(Arrived::Nothing) => self.look_around()?,
                 Ok(Arrived::End) | Err(_) if has_spoken => {
-                    return Err(Missed::Final(Failure::ResponseMalformed));
+                    return Err(Missed::Final(Failure::ResponseHeadCut));
                 }
                 Ok(Arrived::End) => return Err(Missed::Unanswered(Failure::BackendClosed)),
                 Err(_) => return Err(Missed::Unanswered(Failure::BackendReset)),
@@ -116,8 +117,9 @@ impl Exchange<'_> {
     }
 
     /// Passes the request's head and body through until it ends, or until the backend has something to say: then
-    /// the result is true.
-    fn stream_request(&mut self, conn: &Conn) -> Result<bool, Missed> {
+    /// the result is true. A client that waits for the backend's word before it sends its body is not slow: as long as
+    /// the backend has not `spoken`, that is a wait for the backend.
+    fn stream_request(&mut self, conn: &Conn, spoken: bool) -> Result<bool, Missed> {
         let Some(passage) = &mut self.upload else { return Ok(false) };
         let Desk { from_client, request, .. } = &mut *self.desk;
         let config = &self.house.config;
@@ -125,10 +127,20 @@ impl Exchange<'_> {
             .map_err(|broken| Missed::Final(upload_failure(broken)))?;
         let ends = Ends { client: &self.client.conn, backend: conn };
         let mut waited = Duration::ZERO;
-        self.patience.allow(config.body_timeout);
+        let mut waits_for_word =
+            self.asked.expectation == Expectation::Continue && !spoken && way.moved() == 0;
+        self.patience.allow(if waits_for_word { config.response_timeout } else { config.body_timeout });
         while !way.is_done() {
-            let (begun, for_client) = (Instant::now(), way.wants_input());
-            let spent = if for_client { Failure::BodyTimeout } else { Failure::SendTimeout };
+            if waits_for_word && way.moved() > 0 {
+                waits_for_word = false;
+                self.patience.allow(config.body_timeout);
+            }
+            let (begun, for_client) = (Instant::now(), way.wants_input() && !waits_for_word);
+            let spent = match (waits_for_word, for_client) {
+                (true, _) => Failure::ResponseTimeout,
+                (false, true) => Failure::BodyTimeout,
+                (false, false) => Failure::SendTimeout,
+            };
             match relay::stir_patiently(ends, &mut way, None, &mut self.patience, spent, |snapped| {
                 match snapped {
                     Snapped::Up(broken) | Snapped::Down(broken) => upload_failure(broken),
@@ -180,15 +192,14 @@ impl Exchange<'_> {
         let head = head::response(&bytes[..end], &mut lines)?;
         let framed = framing::of_response(self.asked.method, head.status, head.version, head.fields)?;
         let is_uploading = self.upload.as_ref().is_some_and(|passage| !passage.is_over());
-        let found = match head.status {
+        let mut found = match head.status {
             101 if !forward::is_asked_for(&head, asked) => return Err(Failure::UpgradeUnasked),
             101 => {
                 forward::switch(out, &head)?;
                 let (framing, backend_persists) = (Framing::UntilClose, false);
                 Head::Final(Response {
-                    framing,
+                    passage: Passage::new(Decoder::new(framing), Coding::Plain, out.len()),
                     delivery: None,
-                    coding: Coding::Plain,
                     backend_persists,
                     fate: Fate::Close,
                 })
@@ -204,10 +215,9 @@ impl Exchange<'_> {
                     && delivery != Delivery::UntilClose
                     && !is_uploading
                     && self.house.stop.is_running();
-                let (persistence, fate) = match (persists, is_uploading) {
-                    (true, _) => (Persistence::Persist, Fate::Persist),
-                    (false, true) => (Persistence::Close, Fate::Linger),
-                    (false, false) => (Persistence::Close, Fate::Close),
+                let (persistence, fate) = match persists {
+                    true => (Persistence::Persist, Fate::Persist),
+                    false => (Persistence::Close, Fate::Part),
                 };
                 if head.fields.lines(Name::ContentType).any(is_event_stream) {
                     self.patience.step_aside()?;
@@ -217,14 +227,19 @@ impl Exchange<'_> {
                     && framed.framing != Framing::UntilClose
                     && !is_uploading;
                 let coding = delivery.coding(head.fields);
-                let (framing, delivery) = (framed.framing, Some(delivery));
-                Head::Final(Response { framing, delivery, coding, backend_persists, fate })
+                let passage = Passage::new(Decoder::new(framed.framing), coding, out.len());
+                Head::Final(Response { passage, delivery: Some(delivery), backend_persists, fate })
             }
         };
-        if let Head::Final(_) = &found {
-            self.record.status = Some(head.status);
-        }
+        let status = head.status;
         from_backend.consume(end);
+        if let Head::Final(Response { passage, delivery: Some(_), .. }) = &mut found {
+            // What came along is looked at as long as its faults can still be answered with a status.
+            passage.load(from_backend.filled_mut()).map_err(super::malformed)?;
+        }
+        if let Head::Final(_) = &found {
+            self.record.status = Some(status);
+        }
         Ok(Some(found))
     }
 

@@ -23,3 +23,4 @@ mod l_volume;
 mod m_real_clients;
 mod n_names;
 mod o_round;
+mod p_found;

@@ -1,0 +1,273 @@
+//! What attacks on ronde found, by what went wrong.
+
+use crate::harness::{Backend, End, GET, Origin, Port, Proxy, Ronde, Wire, each_row, ok, ronde_only, stage};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use std::thread;
+use std::time::Duration;
+
+/// More than a client with a small window takes at once, and less than the kernel takes from ronde.
+const LARGE: usize = 3_000_000;
+
+/// A client that has room for little.
+fn narrow(proxy: &Proxy) -> Wire {
+    let client = proxy.connect();
+    set_socket_recv_buffer_size(client.stream(), 128 * 1024).expect("SO_RCVBUF");
+    client
+}
+
+fn large() -> String {
+    ok(&"x".repeat(LARGE))
+}
+
+#[test]
+fn a_close_over_bytes_that_nobody_read_took_the_response_back() {
+    each_row(&["\r\n", GET], |behind| {
+        let origin = Origin::start();
+        let proxy = Proxy::before(&[origin.address]);
+        let mut client = narrow(&proxy);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let (mut backend, _) = origin.request();
+        client.send(behind);
+        backend.send(large());
+        assert_eq!(client.response().body.len(), LARGE);
+        client.expect_eof();
+    });
+}
+
+#[test]
+fn bytes_that_came_behind_a_close_took_the_response_back() {
+    ronde_only!();
+    let origin = Origin::start();
+    let proxy = Proxy::before(&[origin.address]);
+    let mut client = narrow(&proxy);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    origin.answer(large());
+    // From ronde's side it is over.
+    proxy.process.stdout.line_with("\" 200 ");
+    client.send("\r\n");
+    assert_eq!(client.response().body.len(), LARGE);
+    client.expect_eof();
+}
+
+#[test]
+fn an_answer_in_the_middle_of_an_upload_was_taken_back_behind_256_kilobytes() {
+    let origin = Origin::start();
+    let proxy = Proxy::before(&[origin.address]);
+    let mut client = narrow(&proxy);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n");
+    let mut backend = origin.accept();
+    backend.request_head();
+    backend.send(large());
+    let mut uploader = client.twin();
+    let upload = thread::spawn(move || uploader.try_send(vec![b'u'; 20_000_000]));
+    assert_eq!(client.response().body.len(), LARGE);
+    drop(client);
+    let _cut_off_or_not = upload.join().expect("an uploader");
+}
+
+#[test]
+fn who_sends_20_megabytes_before_reading_never_saw_the_413() {
+    let (_origin, _proxy, mut client) = stage("--max-body 1k");
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n");
+    client.send(vec![b'u'; 20_000_000]);
+    assert_eq!(client.response().status(), 413);
+    client.expect_eof();
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+
+#[test]
+fn a_tunnel_whose_backend_had_finished_lost_what_the_client_still_sent() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(format!("{UPGRADE}\r\n"));
+    let (mut backend, _) = origin.answer(SWITCH);
+    backend.finish();
+    assert_eq!(client.response().status(), 101);
+    client.expect_eof();
+    let sender = thread::spawn(move || {
+        client.send(vec![b'u'; 8_000_000]);
+        client.finish();
+        client
+    });
+    backend.discard(8_000_000);
+    backend.expect_eof();
+    sender.join().expect("a sender");
+}
+
+#[test]
+fn a_tunnel_that_broke_looked_finished() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(format!("{UPGRADE}\r\n"));
+    let (backend, _) = origin.answer(SWITCH);
+    assert_eq!(client.response().status(), 101);
+    backend.reset();
+    assert_eq!(client.rest(), (vec![], End::Reset));
+}
+
+#[test]
+fn an_upgrade_with_many_field_lines_was_asked_for_and_counted_as_unasked() {
+    let (origin, _proxy, mut client) = stage("");
+    client.send(format!("{UPGRADE}{}\r\n", "A: b\r\n".repeat(253)));
+    origin.answer(SWITCH);
+    assert_eq!(client.response().status(), 101);
+}
+
+#[test]
+fn a_client_that_waits_for_its_100_was_blamed_for_a_slow_backend() {
+    let (origin, _proxy, mut client) = stage("--body-timeout 100ms --response-timeout 5s");
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    let mut backend = origin.accept();
+    backend.request_head();
+    // The backend takes its time; several body timeouts of it.
+    client.expect_silence();
+    client.expect_silence();
+    backend.send("HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(client.response().status(), 100);
+    client.send("hello");
+    assert_eq!(backend.take(5), b"hello");
+    backend.send(ok("thanks"));
+    assert_eq!(client.response().text(), "thanks");
+}
+
+#[test]
+fn an_empty_line_behind_a_request_was_the_beginning_of_one_that_came_too_late() {
+    let backend = Backend::named("a");
+    let proxy = Proxy::with("--head-timeout 50ms", &[backend.address]);
+    each_row(
+        &[
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n",
+        ],
+        |request| {
+            let mut client = proxy.connect();
+            assert_eq!(client.ask(request).text(), "a");
+            client.expect_silence();
+            assert_eq!(client.get("/").text(), "a");
+            client.send("\r\n");
+            client.finish();
+            client.expect_eof();
+        },
+    );
+}
+
+#[test]
+fn a_backend_with_many_connection_options_was_the_clients_fault() {
+    let (origin, _proxy, mut client) = stage("");
+    let options: Vec<_> = (0..40).map(|number| format!("x{number}")).collect();
+    client.send(GET);
+    origin.answer(format!(
+        "HTTP/1.1 200 OK\r\nConnection: {}\r\nContent-Length: 2\r\n\r\nok",
+        options.join(",")
+    ));
+    assert_eq!(client.response().status(), 502);
+}
+
+#[test]
+fn a_1_0_client_was_kept_waiting_behind_an_error_for_an_end_that_did_not_come() {
+    ronde_only!();
+    let origin = Origin::down();
+    let proxy = Proxy::before(&[origin.address]);
+    for (target, status) in [("GET / HTTP/1.0\r\n", 502), ("OPTIONS / HTTP/1.0\r\nMax-Forwards: 0\r\n", 200)]
+    {
+        let mut client = proxy.connect();
+        assert_eq!(client.ask(format!("{target}Connection: keep-alive\r\n\r\n")).status(), status);
+        client.expect_eof();
+    }
+}
+
+#[test]
+fn chunks_that_were_invalid_from_the_start_had_no_answer_at_all() {
+    each_row(
+        &["ZZ\r\nok\r\n0\r\n\r\n", "2\r\nok\r\nZZ\r\n", "2\r\nok\r\n0\r\nbad trailer\r\n\r\n"],
+        |body| {
+            let (origin, _proxy, mut client) = stage("");
+            client.send(GET);
+            origin.answer(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+            assert_eq!(client.response().status(), 502);
+        },
+    );
+}
+
+#[test]
+fn a_head_that_was_refused_had_a_body() {
+    let (_origin, proxy, _) = stage("--max-body 1");
+    each_row(
+        &[
+            ("Host: a\r\nContent-Length: 5\r\n", 413),
+            ("Host: a\r\nExpect: tea\r\n", 417),
+            ("Host: a\r\nHost: a\r\n", 400),
+        ],
+        |(fields, status)| {
+            let mut client = proxy.connect();
+            client.send(format!("HEAD / HTTP/1.1\r\n{fields}\r\n"));
+            assert_eq!(client.response_to("HEAD").status(), *status);
+            client.expect_eof();
+        },
+    );
+}
+
+#[test]
+fn a_client_that_gave_way_had_been_idle_since_before_its_request() {
+    let backend = Backend::start(|wire, request| {
+        if request.target() == "/slow" {
+            thread::sleep(Duration::from_millis(700));
+        }
+        wire.send(ok("a"));
+    });
+    let flags = "--workers 1 --keep-alive-timeout 500ms --queue-timeout 10s";
+    let proxy = Proxy::with(flags, &[backend.address]);
+    let (mut first, mut second) = (proxy.connect(), proxy.connect());
+    first.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    crate::harness::eventually("the first is with the backend", || backend.count() == 1);
+    second.send(GET);
+    assert_eq!(first.response().text(), "a");
+    first.expect_silence();
+    assert_eq!(first.get("/").text(), "a");
+    assert_eq!(second.response().text(), "a");
+}
+
+#[test]
+fn a_v4_client_of_a_dual_stack_listener_asked_a_v6_host() {
+    ronde_only!();
+    let backend = Backend::mirror();
+    let port = Port::reserve().address.port();
+    let proxy = Ronde::with(&format!("--listen :{port} {}", backend.address)).serve();
+    let mut client = Wire::connect(([127, 0, 0, 1], port).into());
+    let seen = client.ask("GET / HTTP/1.0\r\n\r\n").text();
+    assert!(seen.contains(&format!("Host: 127.0.0.1:{port}")), "{seen}");
+    drop(proxy);
+}
+
+#[test]
+fn empty_lines_before_the_largest_request_left_no_room_for_its_end() {
+    let backend = Backend::start(|wire, request| wire.send(ok(&request.body.len().to_string())));
+    let proxy = Proxy::before(&[backend.address]);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\nA: ";
+    let filling = "a".repeat(65536 - head.len() - 4);
+    let request = format!("\r\n\r\n{head}{filling}\r\n\r\n{}", "b".repeat(65536));
+    assert_eq!(proxy.ask(request).text(), "65536");
+}
+
+#[test]
+fn a_later_minor_version_was_none_that_is_spoken_here() {
+    let backend = Backend::named("a");
+    let proxy = Proxy::before(&[backend.address]);
+    let mut client = proxy.connect();
+    for _ in 0..2 {
+        assert_eq!(client.ask("GET / HTTP/1.2\r\nHost: a\r\n\r\n").text(), "a");
+    }
+    proxy.expect_refusal("GET / HTTP/2.0\r\nHost: a\r\n\r\n", &[505]);
+    proxy.expect_refusal("GET / HTTP/1.10\r\nHost: a\r\n\r\n", &[400]);
+}
+
+#[test]
+fn a_response_head_that_was_cut_off_was_called_malformed() {
+    ronde_only!();
+    let (origin, _proxy, mut client) = stage("");
+    client.send(GET);
+    drop(origin.answer("HTTP/1.1 200 OK\r\nCont"));
+    let response = client.response();
+    assert_eq!(response.status(), 502);
+    assert!(response.sole("proxy-status").contains("http_response_incomplete"), "{response}");
+}
