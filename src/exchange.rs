@@ -322,7 +322,7 @@ fn relay_both(
     while !down.is_done() && !up.is_done() {
         match relay::stir(ends, up, Some(down), patience.slice()) {
             Ok(Stirred::Silence(slice)) => patience.waited(slice, Failure::ResponseStalled)?,
-            Ok(Stirred::Moved | Stirred::Answer) => patience.progressed(),
+            Ok(Stirred::Moved | Stirred::Answer) => patience.progressed()?,
             Err(Snapped::Up(_)) => return Ok(()),
             Err(Snapped::Down(broken)) => return Err(response_failure(broken)),
         }

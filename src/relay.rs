@@ -19,15 +19,11 @@ use crate::passage::{Parts, Passage};
 use crate::seats::Transfer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The first wait of a transfer for its backend while others wait for its worker. Not shorter: on a busy machine a backend that is
-/// not slow takes some milliseconds to be scheduled, and stepping aside may cost making a thread.
+/// The first wait of a transfer for its backend while others wait for its worker. Not shorter: on a busy machine a
+/// backend that is not slow takes some milliseconds to be scheduled, and stepping aside may cost making a thread.
 const HURRY: Duration = Duration::from_millis(10);
-
-/// From here on a response is a long transfer, however fast: it steps aside as soon as others wait. A client that
-/// never pauses would hold its worker for as long as it likes.
-const LONG: u64 = 1024 * 1024;
 
 /// One direction: where the bytes stand and what becomes of them.
 pub struct Way<'a> {
@@ -154,18 +150,21 @@ pub struct Patience<'a> {
     house: &'a House,
     limit: Duration,
     silence: Duration,
+    /// Since when bytes move.
+    since: Instant,
     transfer: Option<Transfer<'a>>,
 }
 
 impl<'a> Patience<'a> {
     pub fn new(house: &'a House) -> Self {
-        Self { house, limit: Duration::MAX, silence: Duration::ZERO, transfer: None }
+        Self { house, limit: Duration::MAX, silence: Duration::ZERO, since: Instant::now(), transfer: None }
     }
 
     /// From now on, a silence may last so long.
     pub fn allow(&mut self, limit: Duration) {
         self.limit = limit;
         self.silence = Duration::ZERO;
+        self.since = Instant::now();
     }
 
     /// Gives up the seat, for the rest of the exchange.
@@ -209,8 +208,20 @@ impl<'a> Patience<'a> {
         slice.min(self.limit.saturating_sub(self.silence)).max(Duration::from_millis(1))
     }
 
-    pub fn progressed(&mut self) {
+    /// Bytes moved. Whoever never pauses, in whichever direction and however little at a time, is long too: after a
+    /// glance it steps aside as soon as others wait, and at the end of the shutdown it is cut.
+    ///
+    /// # Errors
+    /// [`Failure::Cut`]; [`Failure::TransferLimit`].
+    pub fn progressed(&mut self) -> Result<(), Failure> {
         self.silence = Duration::ZERO;
+        if self.house.stop.is_over() {
+            return Err(Failure::Cut);
+        }
+        if self.is_hurried() && self.since.elapsed() >= GLANCE {
+            self.step_aside()?;
+        }
+        Ok(())
     }
 
     /// A slice of silence passed.
@@ -243,13 +254,10 @@ pub fn one_way(
     [starved, stalled]: [Failure; 2],
 ) -> Result<(), Failure> {
     while !way.passage.is_at_end() {
-        if way.moved() > LONG && patience.is_hurried() {
-            patience.step_aside()?;
-        }
         send_rest(way, sink, patience, &broken, stalled)?;
         let slice = patience.slice();
         match way.fill(|room| source.receive(room, slice)).map_err(&broken)? {
-            Arrived::Bytes(_) | Arrived::End => patience.progressed(),
+            Arrived::Bytes(_) | Arrived::End => patience.progressed()?,
             Arrived::Nothing if sink.is_gone() => {
                 return Err(broken(Broken::Sink(io::ErrorKind::ConnectionReset.into())));
             }
@@ -276,7 +284,7 @@ pub fn send_rest(
             |parts: &Parts<'_>| if is_hurried { sink.send_now(parts) } else { sink.send(parts, slice) };
         match way.empty(send).map_err(&broken)? {
             Departed::Bytes(_) => {
-                patience.progressed();
+                patience.progressed()?;
                 // A send takes less than it was given only when the sink is full: this was a wait, or begins one.
                 if way.has_output() {
                     patience.step_aside()?;
@@ -387,7 +395,7 @@ pub fn stir_patiently(
     let stirred = stir(ends, up, down, patience.slice()).map_err(snapped)?;
     match stirred {
         Stirred::Silence(slice) => patience.waited(slice, spent)?,
-        Stirred::Moved | Stirred::Answer => patience.progressed(),
+        Stirred::Moved | Stirred::Answer => patience.progressed()?,
     }
     Ok(stirred)
 }

@@ -291,9 +291,12 @@ impl Seats {
     fn rouse(&self) {
         let mut resting = self.resting();
         let Some(bed) = resting.pop() else { return };
+        // Under the lock: a bed is occupied exactly as long as it is on the stack. Afterwards its worker may have lain
+        // down again already, and would be put out of a bed that stays on the stack.
+        bed.occupied.store(false, Ordering::Release);
         self.rested.store(resting.len(), Ordering::SeqCst);
         drop(resting);
-        bed.leave();
+        bed.thread.unpark();
     }
 
     fn lie_down(&self, bed: &Arc<Bed>) {

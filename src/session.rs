@@ -34,9 +34,6 @@ pub const FAREWELL: Until = Until::Closed { at_most: 64 * 1024 * 1024 };
 /// Bytes that leave at once on any connection (ten segments, RFC 6928), and so before anything that comes later.
 const FIRST_FLIGHT: u64 = 14_600;
 
-/// How long ronde's own answer, a few hundred bytes, may take to leave.
-const SAYING: Duration = Duration::from_secs(1);
-
 /// What the worker is to do with the connection.
 #[derive(Debug)]
 pub enum Outcome {
@@ -88,7 +85,7 @@ pub fn serve(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk
 /// Refuses a connection that waited too long for a worker, without reading what it asks.
 pub fn turn_away(client: &mut Client, failure: Failure, queued: Duration, desk: &mut Desk, house: &House) {
     let bytes = reply::failed(&mut desk.response, failure, None, Persistence::Close, None);
-    say(client, &desk.response);
+    say(client, &desk.response, house);
     house.counters.count(Some(failure));
     if house.journal.wants_access() {
         let waits = Waits { queued, ..Waits::default() };
@@ -318,7 +315,7 @@ impl Session<'_> {
             named.as_deref(),
         );
         record.status = Some(failure.status());
-        match say(&mut self.client, &self.desk.response) {
+        match say(&mut self.client, &self.desk.response, self.house) {
             true if persists => Fate::Persist,
             true => Fate::Part,
             false => Fate::Close,
@@ -331,7 +328,7 @@ impl Session<'_> {
         let received = self.desk.from_client.filled();
         let asked = head::asks_for_head(received).then_some(Method::Head);
         let sent = reply::failed(&mut self.desk.response, failure, asked, Persistence::Close, None);
-        let said = say(&mut self.client, &self.desk.response);
+        let said = say(&mut self.client, &self.desk.response, self.house);
         let request = head::first_line(received).to_vec();
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
         let record = Record { status, bytes, failure: Some(failure), ..Record::default() };
@@ -353,7 +350,7 @@ impl Session<'_> {
             }
             None => reply::options(&mut self.desk.response, persistence),
         }
-        let said = say(&mut self.client, &self.desk.response);
+        let said = say(&mut self.client, &self.desk.response, self.house);
         let status = Some(failure.map_or(200, Failure::status));
         self.note(line, Record { status, failure, ..Record::default() }, begun);
         match persistence {
@@ -433,13 +430,17 @@ fn access(client: &Client, line: Line, record: Record) -> Access {
     }
 }
 
-/// Sends ronde's own words, which nearly always fit into the socket at once.
-fn say(client: &mut Client, mut words: &[u8]) -> bool {
-    let deadline = Instant::now() + SAYING;
+/// Sends ronde's own words, which nearly always fit into the socket at once. They are waited for only while nobody
+/// else needs this worker: a client that leaves its answers unread must not be able to hold one.
+fn say(client: &mut Client, mut words: &[u8], house: &House) -> bool {
     while !words.is_empty() {
-        match client.conn.send(&[IoSlice::new(words)], GLANCE) {
+        let parts = [IoSlice::new(words)];
+        let departed = match house.seats.is_calm() {
+            true => client.conn.send(&parts, GLANCE),
+            false => client.conn.send_now(&parts),
+        };
+        match departed {
             Ok(Departed::Bytes(count)) => words = &words[count..],
-            Ok(Departed::Nothing) if Instant::now() < deadline => {}
             Ok(Departed::Nothing) | Err(_) => return false,
         }
     }

@@ -133,8 +133,9 @@ impl Waiter {
         // be closed and its number given to another, before this call names it.
         self.arm(&mut room, key);
         let is_earlier = room.wakes_at.is_none_or(|wakes_at| deadline < wakes_at);
+        let is_crowded = room.collected > self.limits.budget;
         drop(room);
-        if is_earlier {
+        if is_earlier || is_crowded {
             self.bell.ring();
         }
     }

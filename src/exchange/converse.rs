@@ -54,7 +54,13 @@ impl Exchange<'_> {
             };
             let has_spoken = interims > 0 || !self.desk.from_backend.is_empty();
             match arrived {
-                Ok(Arrived::Bytes(count)) => self.desk.from_backend.grew(count),
+                Ok(Arrived::Bytes(count)) => {
+                    self.desk.from_backend.grew(count);
+                    // Who drips must not keep it from seeing the stop.
+                    if self.house.stop.is_over() {
+                        return Err(Missed::Final(Failure::Cut));
+                    }
+                }
                 Ok(Arrived::Nothing) => self.look_around()?,
                 Ok(Arrived::End) | Err(_) if has_spoken => {
                     return Err(Missed::Final(Failure::ResponseHeadCut));
@@ -249,16 +255,14 @@ impl Exchange<'_> {
             return Ok(());
         }
         let mut sent = 0;
-        let mut silence = Duration::ZERO;
+        self.patience.allow(self.house.config.idle_timeout);
         while sent < self.desk.response.len() {
-            match self.client.conn.send(&[IoSlice::new(&self.desk.response[sent..])], SLICE) {
+            let slice = self.patience.slice();
+            match self.client.conn.send(&[IoSlice::new(&self.desk.response[sent..])], slice) {
                 Ok(Departed::Bytes(count)) => sent += count,
                 Ok(Departed::Nothing) => {
-                    silence += SLICE;
                     self.look_around()?;
-                    if silence >= self.house.config.idle_timeout {
-                        return Err(Missed::Final(Failure::ClientStalled));
-                    }
+                    self.patience.waited(slice, Failure::ClientStalled).map_err(Missed::Final)?;
                 }
                 Err(_) => return Err(Missed::Final(Failure::ClientGone)),
             }
