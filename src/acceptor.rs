@@ -13,7 +13,6 @@ use crate::failure::Failure;
 use crate::forward::Persistence;
 use crate::house::House;
 use crate::reply;
-use crate::seats::Ready;
 use crate::waiter::Woken;
 use crate::worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -90,8 +89,7 @@ fn admit(stream: TcpStream, address: SocketAddr, house: &House) {
         return;
     };
     let client = Client::new(conn, address, place);
-    let ready = Ready { client, since: Instant::now(), woken: Woken::Ready };
-    if let Err(Ready { client, .. }) = house.seats.offer(ready) {
+    if let Err(client) = house.offer(client, Woken::Ready) {
         turn_away(client, Failure::Overloaded, house);
     }
 }

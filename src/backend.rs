@@ -107,7 +107,6 @@ pub struct Backends {
     budget: Budget,
     /// Requests that may wait for one backend while there are others.
     most_waiting: usize,
-    connect_timeout: Duration,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
 }
@@ -133,7 +132,6 @@ impl Backends {
             check,
             budget: Budget::new(config.workers),
             most_waiting: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
-            connect_timeout: config.connect_timeout,
             said_all_out: AtomicBool::new(false),
         });
         let following = Arc::downgrade(&backends);
@@ -152,6 +150,12 @@ impl Backends {
     /// The backends in the order in which this request should try them.
     pub fn round(&self) -> Round<'_> {
         Round { backends: self, tried: Vec::new(), current: None }
+    }
+
+    /// The same, behind a turn that was taken.
+    pub fn round_behind(&self, turn: &Turn) -> Round<'_> {
+        let current = turn.visit.as_ref().map(|visit| Arc::clone(&visit.backend));
+        Round { current, ..self.round() }
     }
 
     /// How many addresses there are.
@@ -174,7 +178,7 @@ impl Backends {
     }
 
     /// The next turn for a request that has tried `tried`.
-    fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn<'_>> {
+    fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn> {
         let now = Instant::now();
         let mut round = self.roll.round();
         let is_well = |backend: &Backend| backend.takes_turns(now);
@@ -202,8 +206,7 @@ impl Backends {
         let backend = chosen?;
         let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
         backend.visits.fetch_add(1, Ordering::Relaxed);
-        let turn =
-            Turn { backends: self, visit: Some(Visit { backend }), is_trial, holds_worker: Cell::new(false) };
+        let turn = Turn { visit: Some(Visit { backend }), is_trial, holds_worker: Cell::new(false) };
         turn.holds_worker(true);
         Some(turn)
     }
@@ -303,10 +306,10 @@ pub struct Round<'a> {
     current: Option<Arc<Backend>>,
 }
 
-impl<'a> Iterator for Round<'a> {
-    type Item = Turn<'a>;
+impl Iterator for Round<'_> {
+    type Item = Turn;
 
-    fn next(&mut self) -> Option<Turn<'a>> {
+    fn next(&mut self) -> Option<Turn> {
         self.tried.extend(self.current.take());
         let turn = self.backends.next(&self.tried)?;
         self.current = turn.visit.as_ref().map(|visit| Arc::clone(&visit.backend));
@@ -317,8 +320,7 @@ impl<'a> Iterator for Round<'a> {
 /// A backend's turn with one request.
 ///
 /// It ends by [`Turn::answered`] or [`Turn::failed`]; dropping it tells nothing about the backend.
-pub struct Turn<'a> {
-    backends: &'a Backends,
+pub struct Turn {
     /// Taken when it ends.
     visit: Option<Visit>,
     /// Whether the backend is out and this request is to tell whether it is well again.
@@ -326,7 +328,7 @@ pub struct Turn<'a> {
     holds_worker: Cell<bool>,
 }
 
-impl Turn<'_> {
+impl Turn {
     /// Says whether a worker is waiting for this backend: from the start it is. A request whose body is on its way
     /// waits for its client, and a thread that stepped aside is no worker.
     pub fn holds_worker(&self, holds: bool) {
@@ -343,13 +345,19 @@ impl Turn<'_> {
         self.visit.as_ref()?.backend.pool.take()
     }
 
-    /// A fresh connection, until `deadline` and within `--connect-timeout`. `give_up` is asked every second.
+    /// Whether many more may wait for this backend, so that it does no harm if this one waits for longer than it must.
+    pub fn has_room(&self, backends: &Backends) -> bool {
+        let is_roomy =
+            |visit: &Visit| visit.backend.waiting.load(Ordering::Relaxed) < backends.most_waiting.div_ceil(2);
+        self.visit.as_ref().is_some_and(is_roomy)
+    }
+
+    /// A fresh connection, until `deadline`. `give_up` is asked every second.
     ///
     /// # Errors
     /// Why there is none. What is ronde's own lack is not the backend's failure.
     pub fn connect(&self, deadline: Instant, give_up: impl FnMut() -> bool) -> Result<Conn, Failure> {
         let visit = self.visit.as_ref().ok_or(Failure::Internal)?;
-        let deadline = deadline.min(Instant::now() + self.backends.connect_timeout);
         Conn::connect(visit.backend.address, deadline, give_up).map_err(|error| connect_failure(&error))
     }
 
@@ -358,22 +366,22 @@ impl Turn<'_> {
     }
 
     /// The response head is there.
-    pub fn answered(mut self) -> Option<Visit> {
+    pub fn answered(mut self, backends: &Backends) -> Option<Visit> {
         self.holds_worker(false);
         let visit = self.visit.take()?;
-        self.backends.note_success(&visit.backend);
+        backends.note_success(&visit.backend);
         Some(visit)
     }
 
     /// There is no response, and this is why.
-    pub fn failed(self, failure: Failure) {
+    pub fn failed(self, backends: &Backends, failure: Failure) {
         if let Some(visit) = &self.visit {
-            self.backends.note_failure(&visit.backend, failure, self.is_trial);
+            backends.note_failure(&visit.backend, failure, self.is_trial);
         }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         self.holds_worker(false);
         if let Some(Visit { backend }) = &self.visit

@@ -21,64 +21,20 @@ use crate::backend::{Turn, Visit};
 use crate::body::{Decoder, Malformed};
 use crate::client::Client;
 use crate::conn::Conn;
+use crate::desk::Desk;
+use crate::errand::{Asked, BodyPlan, Errand, Out, Record, Sent};
 use crate::failure::Failure;
-use crate::forward::{Delivery, Persistence, Upgrade};
-use crate::framing::{Coding, Framing};
-use crate::head::{Method, Version};
-use crate::house::{Desk, House};
-use crate::journal::Waits;
+use crate::forward::{Delivery, Upgrade};
+use crate::house::House;
 use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Patience, Snapped, Stirred, Way};
 use crate::tunnel;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long a connect may take while another backend could be asked instead. Nothing was sent, so trying elsewhere
 /// is free; an address that vanished is silent. 300 ms is a connection to the other side of the world.
 const IMPATIENCE: Duration = Duration::from_millis(300);
-
-/// What is known about a request when its head has been read. The head for the backend stands in `desk.request`, and
-/// whatever of the body is there in `desk.from_client`.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    pub method: Method,
-    pub version: Version,
-    pub framing: Framing,
-    pub coding: Coding,
-    pub persistence: Persistence,
-    pub upgrade: Upgrade,
-    pub expectation: Expectation,
-    pub body: BodyPlan,
-}
-
-/// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expectation {
-    None,
-    /// For `100 Continue`; but it need not wait for ever.
-    Continue,
-}
-
-/// Where the request's body is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyPlan {
-    /// All of it, this many bytes, in `desk.from_client`: it can be sent again.
-    InHand(usize),
-    /// On its way; it passes through and is gone.
-    Streams,
-}
-
-/// What became of an exchange, for the access line.
-#[derive(Debug, Default)]
-pub struct Record {
-    pub status: Option<u16>,
-    pub bytes: u64,
-    pub backend: Option<SocketAddr>,
-    pub tried: Vec<SocketAddr>,
-    pub waits: Waits,
-    pub failure: Option<Failure>,
-}
 
 /// What is to be done with the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,31 +51,27 @@ pub enum Fate {
     Answer(Failure),
 }
 
-/// Serves one request.
-pub fn run(client: &mut Client, desk: &mut Desk, house: &House, asked: &Asked, record: &mut Record) -> Fate {
-    let upload = match asked.body {
-        BodyPlan::InHand(_) => None,
-        BodyPlan::Streams => {
-            let passage = Passage::new(Decoder::new(asked.framing), asked.coding, desk.request.len());
-            Some(passage.at_most(house.config.max_body))
-        }
-    };
-    let mut exchange =
-        Exchange { client, desk, house, asked, record, upload, patience: Patience::new(house) };
-    let (mut response, conn, visit) = match exchange.obtain_response() {
-        Ok(obtained) => obtained,
-        Err(failure) => return Fate::Answer(failure),
-    };
-    match exchange.relay_response(&mut response, conn, visit) {
-        Ok(()) => response.fate,
-        Err(Aborted(failure)) => {
-            exchange.record.failure = Some(failure);
-            // A length or a last chunk that never comes tells the client enough; where the end of the connection
-            // is the end of the body, or of a tunnel, a FIN would look like success.
-            let is_open_ended = matches!(response.delivery, None | Some(Delivery::UntilClose));
-            if is_open_ended { Fate::Reset } else { Fate::Close }
-        }
-    }
+/// How far an exchange came.
+pub enum Progress {
+    Over(Fate),
+    /// The request is out, and whoever has a moment may pick up the answer.
+    Sent(Sent),
+}
+
+/// Serves a request.
+pub fn run(client: &mut Client, desk: &mut Desk, house: &House, errand: &mut Errand) -> Progress {
+    Exchange::new(client, desk, house, errand).serve(None)
+}
+
+/// Picks up the answer to a request that was sent, and serves the rest of it.
+pub fn pick_up(
+    client: &mut Client,
+    desk: &mut Desk,
+    house: &House,
+    errand: &mut Errand,
+    sent: Sent,
+) -> Progress {
+    Exchange::new(client, desk, house, errand).serve(Some(sent))
 }
 
 struct Exchange<'a> {
@@ -148,8 +100,23 @@ struct Response {
 /// The head of the response is out, and the rest of it will not come.
 struct Aborted(Failure);
 
+/// Why there is no response.
+enum Unanswered {
+    Failed(Failure),
+    /// Not yet.
+    Sent(Sent),
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Why an attempt brought no response.
 enum Missed {
+    /// It is on its way, and others wait for this worker.
+    Later(Out),
     /// The backend saw nothing of the request.
     Unsent(Failure),
     /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
@@ -161,20 +128,51 @@ enum Missed {
 }
 
 impl<'a> Exchange<'a> {
-    /// Asks the backends in their order until one answers.
-    fn obtain_response(&mut self) -> Result<(Response, Conn, Visit), Failure> {
+    fn new(client: &'a mut Client, desk: &'a mut Desk, house: &'a House, errand: &'a mut Errand) -> Self {
+        let Errand { asked, record, .. } = errand;
+        let upload = match asked.body {
+            BodyPlan::InHand(_) => None,
+            BodyPlan::Streams => {
+                let passage = Passage::new(Decoder::new(asked.framing), asked.coding, desk.request.len());
+                Some(passage.at_most(house.config.max_body))
+            }
+        };
+        Self { client, desk, house, asked, record, upload, patience: Patience::new(house) }
+    }
+
+    fn serve(mut self, sent: Option<Sent>) -> Progress {
+        let (mut response, conn, visit) = match self.obtain_response(sent) {
+            Ok(obtained) => obtained,
+            Err(Unanswered::Sent(sent)) => return Progress::Sent(sent),
+            Err(Unanswered::Failed(failure)) => return Progress::Over(Fate::Answer(failure)),
+        };
+        Progress::Over(match self.relay_response(&mut response, conn, visit) {
+            Ok(()) => response.fate,
+            Err(Aborted(failure)) => {
+                self.record.failure = Some(failure);
+                // A length or a last chunk that never comes tells the client enough; where the end of the connection
+                // is the end of the body, or of a tunnel, a FIN would look like success.
+                let is_open_ended = matches!(response.delivery, None | Some(Delivery::UntilClose));
+                if is_open_ended { Fate::Reset } else { Fate::Close }
+            }
+        })
+    }
+
+    /// Asks the backends in their order until one answers; the first of them may have been asked already.
+    fn obtain_response(&mut self, sent: Option<Sent>) -> Result<(Response, Conn, Visit), Unanswered> {
         if self.asked.upgrade == Upgrade::Asked {
             // When it succeeds it is a long transfer at once: whether there is a place must be known before.
             self.patience.step_aside_for_good()?;
         }
+        let backends = &self.house.backends;
         let mut silent = VecDeque::new();
-        let outcome = self.ask_all(&mut silent);
+        let outcome = self.ask_all(sent, &mut silent);
         for turn in silent {
             self.record.tried.extend(turn.address());
-            turn.failed(Failure::ConnectTimeout);
+            turn.failed(backends, Failure::ConnectTimeout);
         }
         let (response, conn, turn) = outcome?;
-        let visit = turn.answered().ok_or(Failure::Internal)?;
+        let visit = turn.answered(backends).ok_or(Failure::Internal)?;
         self.record.backend = Some(visit.address());
         Ok((response, conn, visit))
     }
@@ -182,7 +180,11 @@ impl<'a> Exchange<'a> {
     /// All connects together take at most twice `--connect-timeout`: a first lap of short ones, so short that nobody
     /// is left out, and, for those that did not answer in time, a second with all the time there is. In `silent`
     /// remain those whose second was not needed.
-    fn ask_all(&mut self, silent: &mut VecDeque<Turn<'a>>) -> Result<(Response, Conn, Turn<'a>), Failure> {
+    fn ask_all(
+        &mut self,
+        sent: Option<Sent>,
+        silent: &mut VecDeque<Turn>,
+    ) -> Result<(Response, Conn, Turn), Unanswered> {
         let backends = &self.house.backends;
         let whole = self.house.config.connect_timeout;
         let short = match u32::try_from(backends.count()) {
@@ -190,22 +192,29 @@ impl<'a> Exchange<'a> {
             count => IMPATIENCE.min(whole / count.unwrap_or(u32::MAX)),
         };
         let mut last = None;
-        for turn in backends.round() {
+        let mut round =
+            sent.as_ref().map_or_else(|| backends.round(), |sent| backends.round_behind(&sent.turn));
+        let mut next = match sent {
+            Some(Sent { turn, out }) => Some((turn, Some(out))),
+            None => round.next().map(|turn| (turn, None)),
+        };
+        while let Some((turn, out)) = next {
             self.pay_for_another(last)?;
-            match self.attempt(&turn, short) {
+            match self.attempt(&turn, out, short) {
                 Ok((response, conn)) => return Ok((response, conn, turn)),
                 Err(Missed::Unsent(Failure::ConnectTimeout)) if short < whole => silent.push_back(turn),
                 Err(missed) => last = Some(self.missed(missed, turn)?),
             }
+            next = round.next().map(|turn| (turn, None));
         }
         while let Some(turn) = silent.pop_front() {
             self.pay_for_another(last)?;
-            match self.attempt(&turn, whole) {
+            match self.attempt(&turn, None, whole) {
                 Ok((response, conn)) => return Ok((response, conn, turn)),
                 Err(missed) => last = Some(self.missed(missed, turn)?),
             }
         }
-        Err(last.unwrap_or_else(|| backends.absence()))
+        Err(last.unwrap_or_else(|| backends.absence()).into())
     }
 
     /// Before another backend is asked: if the last one had the request and gave no answer, that is paid for.
@@ -221,23 +230,20 @@ impl<'a> Exchange<'a> {
     }
 
     /// A turn brought nothing. If another backend may be asked, that is the result; if not, it is the error.
-    fn missed(&mut self, missed: Missed, turn: Turn<'_>) -> Result<Failure, Failure> {
+    fn missed(&mut self, missed: Missed, turn: Turn) -> Result<Failure, Unanswered> {
+        let (failure, may_go_on) = match missed {
+            Missed::Later(out) => return Err(Unanswered::Sent(Sent { turn, out })),
+            Missed::Stale(failure) => {
+                self.record.tried.extend(turn.address());
+                return Err(failure.into());
+            }
+            Missed::Unsent(failure) => (failure, true),
+            Missed::Unanswered(failure) => (failure, self.may_repeat()),
+            Missed::Final(failure) => (failure, false),
+        };
         self.record.tried.extend(turn.address());
-        match missed {
-            Missed::Stale(failure) => Err(failure),
-            Missed::Unsent(failure) => {
-                turn.failed(failure);
-                Ok(failure)
-            }
-            Missed::Unanswered(failure) => {
-                turn.failed(failure);
-                if self.may_repeat() { Ok(failure) } else { Err(failure) }
-            }
-            Missed::Final(failure) => {
-                turn.failed(failure);
-                Err(failure)
-            }
-        }
+        turn.failed(&self.house.backends, failure);
+        if may_go_on { Ok(failure) } else { Err(failure.into()) }
     }
 
     /// Whether the request may be sent though it was sent before.
@@ -245,11 +251,28 @@ impl<'a> Exchange<'a> {
         self.asked.method.is_idempotent() && self.upload.is_none()
     }
 
-    /// Asks one backend: on a kept connection if there is one, on a fresh one otherwise or if that was stale. The
-    /// connect may take `most`, and what is left for all of them.
-    fn attempt(&mut self, turn: &Turn, most: Duration) -> Result<(Response, Conn), Missed> {
-        if let Some(conn) = turn.kept() {
-            match self.converse(conn, turn) {
+    /// Whether a request that is out may be left with its backend for a while, since others wait for this worker: one
+    /// that is whole, for which nobody was asked in vain, and only as long as few wait for this backend.
+    fn may_leave(&self, turn: &Turn) -> bool {
+        self.house.is_hurried()
+            && self.upload.is_none()
+            && self.asked.upgrade == Upgrade::NotAsked
+            && self.record.tried.is_empty()
+            && turn.has_room(&self.house.backends)
+    }
+
+    /// Asks one backend, unless that is done and the request is `out`: on a kept connection if there is one, on a fresh
+    /// one otherwise or if that was stale. The connect may take `most`, and what is left for all of them.
+    fn attempt(&mut self, turn: &Turn, out: Option<Out>, most: Duration) -> Result<(Response, Conn), Missed> {
+        let kept = match out {
+            Some(out) => Some(out),
+            None => match turn.kept().map(|conn| self.send(conn)).transpose()? {
+                Some(out) if self.may_leave(turn) => return Err(Missed::Later(out)),
+                out => out,
+            },
+        };
+        if let Some(out) = kept {
+            match self.await_response(out, turn) {
                 // The backend closed it while the request was on its way. That is nobody's failure.
                 Err(Missed::Unanswered(_)) if self.may_repeat() && self.house.backends.may_send_again() => {}
                 Err(Missed::Unanswered(failure)) => return Err(Missed::Stale(failure)),
@@ -262,7 +285,10 @@ impl<'a> Exchange<'a> {
         let connected = turn.connect(begun + most.min(left), || stop.is_over() || client.is_gone());
         self.record.waits.connect += begun.elapsed();
         match connected {
-            Ok(conn) => self.converse(conn, turn),
+            Ok(conn) => {
+                let out = self.send(conn)?;
+                self.await_response(out, turn)
+            }
             Err(failure) => {
                 self.look_around()?;
                 Err(Missed::Unsent(failure))

@@ -1,36 +1,34 @@
-//! What every request is served with: the house, which all threads share, and the desk, which each has alone.
+//! What every request is served with: the house, which all threads share.
 //!
 //! The problem: a worker needs settings, backends, seats, the waiter and the journal. Globals would hide who uses
 //! what; a dozen arguments would too.
 //!
-//! Not here: the threads themselves (`server`).
+//! Not here: the threads themselves (`server`), and what each has alone (`desk`).
 
 use crate::backend::Backends;
-use crate::buffer::Buffer;
-use crate::client::Crowd;
+use crate::client::{Client, Crowd};
 use crate::config::Config;
+use crate::desk::Desks;
+use crate::errand::Work;
 use crate::forward::Trust;
-use crate::head;
 use crate::journal::{Counters, Journal};
-use crate::seats::Seats;
+use crate::seats::{Ready, Seats};
 use crate::stop::Stop;
-use crate::waiter::Waiter;
+use crate::waiter::{Waiter, Woken};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// A request body up to this is read whole before a backend is chosen: the round then follows complete requests,
-/// and a slow small upload holds neither a worker nor a backend. 64 KiB is nearly every form and API call.
-pub const COLLECTED_BODY: usize = 64 * 1024;
-
-/// What one read of a body takes at most. From 64 KiB on, a larger buffer gains nothing on loopback and loses
-/// cache.
-const RELAY: usize = 64 * 1024;
+/// Requests that may be with their backends while no worker waits for them. With 64 clients and more, a worker that
+/// never waits costs its machine a third of the context switches, and 64 are as good as 256.
+pub const AHEAD: usize = 64;
 
 /// What all threads share.
 pub struct House {
     pub config: Config,
     pub backends: Arc<Backends>,
-    pub seats: Seats,
+    pub seats: Seats<Work>,
+    pub desks: Desks,
     pub waiter: Waiter,
     pub crowd: Crowd,
     pub journal: Journal,
@@ -47,33 +45,22 @@ impl House {
             false => Trust::Stranger,
         }
     }
-}
 
-/// What one worker works with. Buffers belong to workers: an idle connection needs none.
-pub struct Desk {
-    /// What the client sent: a head, and a body that is collected, or a body in passing.
-    pub from_client: Buffer,
-    /// What the backend sent.
-    pub from_backend: Buffer,
-    /// The head that goes to the backend; kept until there is a response, since it may have to be sent again.
-    pub request: Vec<u8>,
-    /// The head that goes to the client.
-    pub response: Vec<u8>,
-}
-
-impl Desk {
-    pub fn new(config: &Config) -> Self {
-        Self {
-            from_client: Buffer::new(head::EMPTY_LINES + config.max_head + COLLECTED_BODY),
-            from_backend: Buffer::new(config.max_head.max(RELAY)),
-            request: Vec::new(),
-            response: Vec::new(),
+    /// Offers a connection to the workers.
+    ///
+    /// # Errors
+    /// It comes back when too many wait already, or for too long.
+    #[expect(clippy::result_large_err, reason = "the connection is moved either way, once")]
+    pub fn offer(&self, client: Client, woken: Woken) -> Result<(), Client> {
+        let ready = Ready { work: Work::Client(client, woken), since: Instant::now() };
+        match self.seats.offer(ready) {
+            Err(Ready { work: Work::Client(client, _), .. }) => Err(client),
+            Ok(()) | Err(Ready { work: Work::Answer(..), .. }) => Ok(()),
         }
     }
 
-    /// The memory of one desk, in bytes, when every page of it was used.
-    pub fn size(config: &Config) -> usize {
-        // The heads are written afresh: as long as they came, and what ronde adds.
-        config.max_head + COLLECTED_BODY + config.max_head.max(RELAY) + 2 * config.max_head
+    /// Whether a worker should rather serve those who wait for it than wait for a backend.
+    pub fn is_hurried(&self) -> bool {
+        self.seats.is_wanted() && self.desks.has_spare() && self.stop.is_running()
     }
 }

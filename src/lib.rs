@@ -35,9 +35,9 @@
 //! |---|---|---|
 //! | 5 | the program | `main` |
 //! | 4 | threads and commands | [`server`] [`acceptor`] [`worker`]; [`demo`] [`check`] [`probe`] |
-//! | 3 | conversations | [`session`] [`exchange`] [`relay`] [`tunnel`] [`house`] |
-//! | 2 | the other side | [`backend`] |
-//! | 1 | mechanisms | [`seats`] [`waiter`] [`client`] [`conn`] [`buffer`] |
+//! | 3 | conversations | [`session`] [`exchange`] [`relay`] [`tunnel`] |
+//! | 2 | what a request is served with | [`house`] [`errand`] [`backend`] |
+//! | 1 | mechanisms | [`seats`] [`desk`] [`waiter`] [`client`] [`conn`] [`buffer`] |
 //! | 1 | messages, pure functions over bytes | [`head`] [`framing`] [`body`] [`passage`] [`forward`] [`reply`] |
 //! | 0 | vocabulary | [`fields`] [`failure`] [`config`] [`journal`] [`clock`] [`stop`] [`bell`] |
 //!
@@ -63,18 +63,20 @@ pub mod probe;
 
 // Floor 3: conversations.
 pub mod exchange;
-pub mod house;
 pub mod relay;
 pub mod session;
 pub mod tunnel;
 
-// Floor 2: the other side.
+// Floor 2: what every request is served with, and the other side.
 pub mod backend;
+pub mod errand;
+pub mod house;
 
 // Floor 1: mechanisms.
 pub mod buffer;
 pub mod client;
 pub mod conn;
+pub mod desk;
 pub mod seats;
 pub mod waiter;
 

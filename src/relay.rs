@@ -13,6 +13,7 @@
 use crate::body::Malformed;
 use crate::buffer::Buffer;
 use crate::conn::{Arrived, Conn, Departed, GLANCE, SLICE};
+use crate::errand::Work;
 use crate::failure::Failure;
 use crate::house::House;
 use crate::passage::{Parts, Passage};
@@ -152,7 +153,7 @@ pub struct Patience<'a> {
     silence: Duration,
     /// Since when bytes move.
     since: Instant,
-    transfer: Option<Transfer<'a>>,
+    transfer: Option<Transfer<'a, Work>>,
 }
 
 impl<'a> Patience<'a> {

@@ -14,12 +14,10 @@
 //!
 //! How many are woken is the `rotation`'s to say; a thread of its own, the prompter, wakes the missing ones.
 //!
-//! Not here: what a worker does with a connection (`worker`).
+//! Not here: what the work is, and doing it (`errand`, `worker`).
 
 mod rotation;
 
-use crate::client::Client;
-use crate::waiter::Woken;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rotation::Rotation;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -30,18 +28,17 @@ use std::time::{Duration, Instant};
 /// How often the prompter looks while something waits.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A connection that has something for a worker to do.
+/// Something for a worker to do, and since when.
 #[derive(Debug)]
-pub struct Ready {
-    pub client: Client,
+pub struct Ready<W> {
+    pub work: W,
     pub since: Instant,
-    pub woken: Woken,
 }
 
 /// See the module.
-pub struct Seats {
-    sender: Sender<Ready>,
-    receiver: Receiver<Ready>,
+pub struct Seats<W> {
+    sender: Sender<Ready<W>>,
+    receiver: Receiver<Ready<W>>,
     resting: Mutex<Vec<Arc<Bed>>>,
     /// The length of `resting`, to look at without the lock.
     rested: AtomicUsize,
@@ -93,7 +90,7 @@ impl Bed {
     }
 }
 
-impl Seats {
+impl<W> Seats<W> {
     /// `patience` is how long a connection may wait for a worker: `--queue-timeout`.
     pub fn new(workers: usize, queue: usize, max_transfers: usize, patience: Duration) -> Self {
         let (sender, receiver) = bounded(queue);
@@ -135,13 +132,12 @@ impl Seats {
         true
     }
 
-    /// Offers a connection to the workers. Never waits.
+    /// Offers work to the workers. Never waits.
     ///
     /// # Errors
-    /// The connection comes back when too many wait already, or when those who wait have done so for too long: it
+    /// It comes back when too many wait already, or when those who wait have done so for too long: it
     /// would only join them.
-    #[expect(clippy::result_large_err, reason = "the connection is moved either way, once")]
-    pub fn offer(&self, ready: Ready) -> Result<(), Ready> {
+    pub fn offer(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
         if self.receiver.is_empty() {
             self.waits_since(ready.since);
         } else if self.longest_wait() > self.patience {
@@ -216,9 +212,9 @@ impl Seats {
         self.seated.load(Ordering::Relaxed).saturating_sub(rested)
     }
 
-    /// Takes the next connection, resting until there is one. `None` ends the thread: its seat is taken by another,
+    /// Takes what is next, resting until there is something. `None` ends the thread: its seat is taken by another,
     /// or everything is closed and done.
-    pub fn take(&self, bed: &Arc<Bed>) -> Option<Ready> {
+    pub fn take(&self, bed: &Arc<Bed>) -> Option<Ready<W>> {
         loop {
             if self.seated.load(Ordering::Acquire) > self.workers && self.leave_if_surplus() {
                 return None;
@@ -252,7 +248,7 @@ impl Seats {
 
     /// Gives up the seat for a long transfer, or keeps it if no more threads may be had: then at most half of the
     /// seats may be held so. `None`: the transfer must be cut.
-    pub fn transfer(&self) -> Option<Transfer<'_>> {
+    pub fn transfer(&self) -> Option<Transfer<'_, W>> {
         if let Some(transfer) = self.step_aside() {
             return Some(transfer);
         }
@@ -260,7 +256,7 @@ impl Seats {
     }
 
     /// Gives up the seat. `None` when `max_transfers` have done so, or the system has no thread to take it.
-    pub fn step_aside(&self) -> Option<Transfer<'_>> {
+    pub fn step_aside(&self) -> Option<Transfer<'_, W>> {
         if !enter(&self.aside, self.max_transfers) {
             return None;
         }
@@ -339,8 +335,8 @@ impl Seats {
 
 /// A long transfer's permission to go on; dropping it takes the seat back.
 #[must_use]
-pub struct Transfer<'a> {
-    seats: &'a Seats,
+pub struct Transfer<'a, W> {
+    seats: &'a Seats<W>,
     place: Place,
 }
 
@@ -350,7 +346,7 @@ enum Place {
     Seated,
 }
 
-impl Drop for Transfer<'_> {
+impl<W> Drop for Transfer<'_, W> {
     fn drop(&mut self) {
         match self.place {
             Place::Aside => {

@@ -19,8 +19,10 @@ use crate::client::Crowd;
 use crate::config::value::time_text;
 use crate::config::{Config, Listen};
 use crate::conn;
+use crate::desk::{Desk, Desks};
+use crate::errand::Work;
 use crate::failure::Failure;
-use crate::house::{Desk, House};
+use crate::house::{AHEAD, House};
 use crate::journal::{Counters, Journal};
 use crate::seats::{Ready, Seats};
 use crate::stop::{Phase, Stop};
@@ -117,6 +119,7 @@ impl Server {
         let house = House {
             backends: Backends::start(&config)?,
             seats: Seats::new(config.workers, config.queue, config.max_transfers, config.queue_timeout),
+            desks: Desks::new(AHEAD),
             waiter: Waiter::new(limits(&config))?,
             crowd: Crowd::new(config.max_connections),
             journal,
@@ -206,8 +209,7 @@ impl Server {
 
 fn wait_for_clients(house: &House) {
     house.waiter.run(&house.stop, |client, woken| {
-        let ready = Ready { client, since: Instant::now(), woken };
-        if let Err(Ready { client, .. }) = house.seats.offer(ready) {
+        if let Err(client) = house.offer(client, woken) {
             acceptor::turn_away(client, Failure::Overloaded, house);
         }
     });
@@ -345,8 +347,9 @@ fn memory_ceiling(config: &Config) -> usize {
     const CONNECTION: usize = 512;
     let threads = config.workers + config.max_transfers;
     threads * (STACK + Desk::size(config))
+        + AHEAD * Desk::size(config)
         + config.max_connections * CONNECTION
-        + config.queue * size_of::<Ready>()
+        + config.queue * size_of::<Ready<Work>>()
         + WAITING_BUDGET
 }
 

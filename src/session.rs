@@ -11,14 +11,16 @@
 
 use crate::client::Client;
 use crate::conn::{Arrived, Departed, GLANCE};
-use crate::exchange::{self, Asked, BodyPlan, Expectation, Fate, Record};
+use crate::desk::{COLLECTED_BODY, Desk};
+use crate::errand::{Asked, BodyPlan, Errand, Expectation, Line, Pending, Record, access};
+use crate::exchange::{self, Fate, Progress};
 use crate::failure::{Blame, Failure};
 use crate::fields::Name;
 use crate::forward::{self, Origin, Persistence};
 use crate::framing::{self, Framing};
 use crate::head::{self, Lines, Method, Request, Scan, Version};
-use crate::house::{COLLECTED_BODY, Desk, House};
-use crate::journal::{Access, Waits};
+use crate::house::House;
+use crate::journal::Waits;
 use crate::reply;
 use crate::waiter::{Until, Woken};
 use std::io::IoSlice;
@@ -35,7 +37,6 @@ pub const FAREWELL: Until = Until::Closed { at_most: 64 * 1024 * 1024 };
 const FIRST_FLIGHT: u64 = 14_600;
 
 /// What the worker is to do with the connection.
-#[derive(Debug)]
 pub enum Outcome {
     /// Close it.
     Close(Client),
@@ -47,6 +48,8 @@ pub enum Outcome {
     Requeue(Client),
     /// It was told no: it is closed once it has read that.
     Linger(Client),
+    /// Its request is with a backend, and others wait for this worker.
+    Leave(Client, Box<Pending>),
 }
 
 /// Serves a connection as long as it has something to do.
@@ -62,24 +65,16 @@ pub fn serve(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk
         Woken::Slow => session.refuse(Failure::BodyTooSlow, Instant::now()),
         Woken::Crowded => session.refuse(Failure::Crowded, Instant::now()),
     };
-    let Session { mut client, desk, .. } = session;
-    match step {
-        Step::Close => Outcome::Close(client),
-        Step::Reset => Outcome::Reset(client),
-        Step::Linger => Outcome::Linger(client),
-        Step::Park(until) => {
-            client.carried.extend_from_slice(desk.from_client.filled());
-            Outcome::Park(client, until)
-        }
-        Step::GiveWay if desk.from_client.is_empty() => {
-            client.idle_since = Instant::now();
-            Outcome::Park(client, Until::Readable)
-        }
-        Step::GiveWay => {
-            client.carried.extend_from_slice(desk.from_client.filled());
-            Outcome::Requeue(client)
-        }
-    }
+    session.end(step)
+}
+
+/// Goes on where a request was left with its backend.
+pub fn pick_up(client: Client, pending: Pending, desk: &mut Desk, house: &House) -> Outcome {
+    let Pending { mut errand, sent } = pending;
+    let mut session = Session { client, desk, house, queued: Duration::ZERO };
+    let progress = exchange::pick_up(&mut session.client, session.desk, house, &mut errand, sent);
+    let step = session.after(errand, progress).unwrap_or_else(|| session.serve_requests());
+    session.end(step)
 }
 
 /// Refuses a connection that waited too long for a worker, without reading what it asks.
@@ -111,47 +106,58 @@ enum Step {
     /// Persists, but this worker is needed elsewhere.
     GiveWay,
     Linger,
-}
-
-/// A request that is ready to be sent on.
-struct Ready {
-    asked: Asked,
-    line: Line,
-    begun: Instant,
-}
-
-/// What an access line says about the request itself.
-#[derive(Default)]
-struct Line {
-    request: Vec<u8>,
-    referer: Vec<u8>,
-    user_agent: Vec<u8>,
+    Leave(Box<Pending>),
 }
 
 impl Session<'_> {
     fn serve_requests(&mut self) -> Step {
         loop {
-            let ready = match self.next_request() {
-                Ok(ready) => ready,
+            let mut errand = match self.next_request() {
+                Ok(errand) => errand,
                 Err(step) => return step,
             };
-            if let Some(step) = self.serve_request(ready) {
+            let progress = exchange::run(&mut self.client, self.desk, self.house, &mut errand);
+            if let Some(step) = self.after(errand, progress) {
                 return step;
             }
-            if self.house.seats.is_wanted() {
-                return Step::GiveWay;
+        }
+    }
+
+    /// How the connection leaves this worker.
+    fn end(self, step: Step) -> Outcome {
+        let Self { mut client, desk, .. } = self;
+        match step {
+            Step::Close => Outcome::Close(client),
+            Step::Reset => Outcome::Reset(client),
+            Step::Linger => Outcome::Linger(client),
+            Step::Leave(pending) => Outcome::Leave(client, pending),
+            Step::Park(until) => {
+                client.carried.extend_from_slice(desk.from_client.filled());
+                Outcome::Park(client, until)
+            }
+            Step::GiveWay if desk.from_client.is_empty() => {
+                client.idle_since = Instant::now();
+                Outcome::Park(client, Until::Readable)
+            }
+            Step::GiveWay => {
+                client.carried.extend_from_slice(desk.from_client.filled());
+                Outcome::Requeue(client)
             }
         }
     }
 
     /// Reads until a request is there that can be sent on: with its body, if that is to be collected.
-    fn next_request(&mut self) -> Result<Ready, Step> {
+    fn next_request(&mut self) -> Result<Errand, Step> {
         let mut begun = None;
         loop {
             if !self.desk.from_client.is_empty() {
                 let begun = *begun.get_or_insert_with(Instant::now);
                 match self.understand() {
-                    Ok(Understood::Request(asked, line)) => return Ok(Ready { asked, line, begun }),
+                    Ok(Understood::Request(asked, line)) => {
+                        let waits = Waits { queued: std::mem::take(&mut self.queued), ..Waits::default() };
+                        let record = Record { waits, ..Record::default() };
+                        return Ok(Errand { asked, line, begun, record });
+                    }
                     Ok(Understood::Options(asked, line)) => self.answer_options(&asked, line, begun)?,
                     // Bytes that keep coming must not keep the worker: its glance is for the whole message.
                     Ok(Understood::Partial(until)) if begun.elapsed() >= GLANCE => {
@@ -254,12 +260,14 @@ impl Session<'_> {
         Ok(Understood::Request(asked, line))
     }
 
-    /// Has a request served. `None`: the connection persists.
-    fn serve_request(&mut self, ready: Ready) -> Option<Step> {
-        let Ready { asked, line, begun } = ready;
-        let queued = std::mem::take(&mut self.queued);
-        let mut record = Record { waits: Waits { queued, ..Waits::default() }, ..Record::default() };
-        let fate = exchange::run(&mut self.client, self.desk, self.house, &asked, &mut record);
+    /// What comes after an exchange, or after a part of one. `None`: the connection persists, and nobody else needs this
+    /// worker.
+    fn after(&mut self, errand: Errand, progress: Progress) -> Option<Step> {
+        let fate = match progress {
+            Progress::Sent(sent) => return Some(Step::Leave(Box::new(Pending { errand, sent }))),
+            Progress::Over(fate) => fate,
+        };
+        let Errand { asked, line, begun, mut record } = errand;
         if let BodyPlan::InHand(length) = asked.body {
             self.desk.from_client.consume(length);
         }
@@ -270,6 +278,7 @@ impl Session<'_> {
         let bytes = record.bytes;
         self.note(line, record, begun);
         match fate {
+            Fate::Persist if self.house.seats.is_wanted() => Some(Step::GiveWay),
             Fate::Persist => None,
             Fate::Close => Some(Step::Close),
             Fate::Part | Fate::Answer(_) => Some(self.part(&asked, bytes)),
@@ -399,35 +408,6 @@ fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
         expectation: if waits { Expectation::Continue } else { Expectation::None },
         body: BodyPlan::Streams,
     })
-}
-
-impl Line {
-    fn of(head: &Request<'_>) -> Self {
-        let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        let first = |name| head.fields.lines(name).next().unwrap_or_default().to_vec();
-        Self {
-            request: [head.token, " ", head.raw_target, " ", version].concat().into_bytes(),
-            referer: first(Name::Referer),
-            user_agent: first(Name::UserAgent),
-        }
-    }
-}
-
-fn access(client: &Client, line: Line, record: Record) -> Access {
-    let Line { request, referer, user_agent } = line;
-    let Record { status, bytes, backend, tried, waits, failure } = record;
-    Access {
-        client: client.ip(),
-        request,
-        referer,
-        user_agent,
-        status,
-        bytes,
-        backend,
-        tried,
-        waits,
-        failure,
-    }
 }
 
 /// Sends ronde's own words, which nearly always fit into the socket at once. They are waited for only while nobody

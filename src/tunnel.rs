@@ -10,9 +10,9 @@
 
 use crate::body::Decoder;
 use crate::conn::Conn;
+use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::framing::{Coding, Framing};
-use crate::house::Desk;
 use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Patience, Snapped, Way};
 

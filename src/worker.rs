@@ -6,11 +6,14 @@
 //! Not here: how many workers there are and who wakes them (`seats`).
 
 use crate::client::Client;
+use crate::desk::Desk;
+use crate::errand::{Pending, Work};
 use crate::failure::Failure;
-use crate::house::{Desk, House};
+use crate::house::House;
 use crate::seats::{Bed, Ready};
 use crate::session::{self, Outcome};
 use crate::waiter::Woken;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
@@ -20,12 +23,12 @@ use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 pub fn run(house: &House) {
     yield_to_the_running();
     let bed = Bed::new();
-    let mut desk = Desk::new(&house.config);
+    let mut desk = Box::new(Desk::new(&house.config));
     while let Some(ready) = house.seats.take(&bed) {
         // A panic is a bug, and it is logged as one; but it is one request's bug, and must not cost a worker.
         if catch_unwind(AssertUnwindSafe(|| serve(ready, &mut desk, house))).is_err() {
             log::error!("a worker panicked: please report this");
-            desk = Desk::new(&house.config);
+            *desk = Desk::new(&house.config);
         }
     }
 }
@@ -46,25 +49,58 @@ fn yield_to_the_running() {
     }
 }
 
-fn serve(ready: Ready, desk: &mut Desk, house: &House) {
-    let Ready { mut client, since, woken } = ready;
-    let queued = since.elapsed();
-    if queued > house.config.queue_timeout {
-        session::turn_away(&mut client, Failure::Overloaded, queued, desk, house);
-        return linger(client, house);
+fn serve(ready: Ready<Work>, desk: &mut Box<Desk>, house: &House) {
+    let queued = ready.since.elapsed();
+    let mut outcome = match ready.work {
+        Work::Client(mut client, _) if queued > house.config.queue_timeout => {
+            session::turn_away(&mut client, Failure::Overloaded, queued, desk, house);
+            Outcome::Linger(client)
+        }
+        Work::Client(client, woken) => session::serve(client, woken, queued, desk, house),
+        Work::Answer(client, pending, other) => {
+            house.desks.put(mem::replace(desk, other));
+            session::pick_up(client, *pending, desk, house)
+        }
+    };
+    // Who cannot be left is waited for.
+    while let Outcome::Leave(client, pending) = outcome {
+        outcome = match leave(client, pending, desk, house) {
+            Ok(()) => return,
+            Err((client, pending)) => session::pick_up(client, *pending, desk, house),
+        };
     }
-    match session::serve(client, woken, queued, desk, house) {
+    match outcome {
         Outcome::Close(client) => drop(client),
         Outcome::Reset(client) => client.conn.cut(),
         Outcome::Park(client, until) => house.waiter.park(client, until),
         Outcome::Linger(client) => linger(client, house),
         Outcome::Requeue(client) => {
-            let ready = Ready { client, since: Instant::now(), woken: Woken::Ready };
-            if let Err(Ready { mut client, .. }) = house.seats.offer(ready) {
+            if let Err(mut client) = house.offer(client, Woken::Ready) {
                 session::turn_away(&mut client, Failure::Overloaded, queued, desk, house);
                 linger(client, house);
             }
         }
+        Outcome::Leave(..) => {}
+    }
+}
+
+/// Leaves a request with its backend, for whoever comes to it behind those who wait already. It keeps the desk that it
+/// lies on, and a spare one takes its place.
+#[expect(clippy::result_large_err, reason = "the connection is moved either way, once")]
+fn leave(
+    client: Client,
+    pending: Box<Pending>,
+    desk: &mut Box<Desk>,
+    house: &House,
+) -> Result<(), (Client, Box<Pending>)> {
+    let Some(spare) = house.desks.take(&house.config) else { return Err((client, pending)) };
+    let work = Work::Answer(client, pending, mem::replace(desk, spare));
+    match house.seats.offer(Ready { work, since: Instant::now() }) {
+        Err(Ready { work: Work::Answer(client, pending, own), .. }) => {
+            house.desks.put(mem::replace(desk, own));
+            Err((client, pending))
+        }
+        Ok(()) | Err(Ready { work: Work::Client(..), .. }) => Ok(()),
     }
 }
 

@@ -9,10 +9,10 @@ const FLOORS: [&[&str]; 6] = [
     &["main"],
     &["server", "acceptor", "worker", "demo", "check", "probe"],
     &["session", "exchange", "tunnel", "relay"],
-    &["house", "backend"],
+    &["house", "errand", "backend"],
     &[
-        "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body", "framing",
-        "head",
+        "desk", "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body",
+        "framing", "head",
     ],
     &["journal", "failure", "fields", "config", "clock", "stop", "bell"],
 ];

@@ -7,16 +7,17 @@
 //!
 //! Not here: which backend, and what to do when it did not answer (`exchange`).
 
-use super::{BodyPlan, Exchange, Expectation, Fate, Missed, Response};
+use super::{Exchange, Fate, Missed, Response};
 use crate::backend::Turn;
 use crate::body::{Decoder, Malformed};
 use crate::conn::{Arrived, Conn, Departed, SLICE};
+use crate::desk::Desk;
+use crate::errand::{BodyPlan, Expectation, Out};
 use crate::failure::Failure;
 use crate::fields::Name;
 use crate::forward::{self, Delivery, Persistence};
 use crate::framing::{self, Coding, Framing};
 use crate::head::{self, Lines, Scan, Version};
-use crate::house::Desk;
 use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Snapped, Stirred, Way};
 use crate::waiter::GRACE;
@@ -33,14 +34,19 @@ enum Head {
 }
 
 impl Exchange<'_> {
-    /// Sends the request and waits for the head of the final response. What a client streams passes through
-    /// meanwhile, and the backend may answer at any moment of it.
-    pub(super) fn converse(&mut self, mut conn: Conn, turn: &Turn<'_>) -> Result<(Response, Conn), Missed> {
+    /// Sends the request, if it is whole. One whose body is on its way goes out as that comes.
+    pub(super) fn send(&mut self, mut conn: Conn) -> Result<Out, Missed> {
         self.desk.from_backend.clear();
         if let BodyPlan::InHand(length) = self.asked.body {
             self.send_request(&mut conn, length)?;
         }
-        let mut sent = Instant::now();
+        Ok(Out { conn, since: Instant::now() })
+    }
+
+    /// Waits for the head of the final response. What a client streams passes through meanwhile, and the backend may
+    /// answer at any moment of it.
+    pub(super) fn await_response(&mut self, out: Out, turn: &Turn) -> Result<(Response, Conn), Missed> {
+        let Out { mut conn, since: mut sent } = out;
         let mut interims = 0;
         loop {
             let arrived = if self.is_uploading() {

@@ -1,0 +1,135 @@
+//! One request under way: what was asked, what became of it so far, and, once it was sent, where to pick it up again.
+//!
+//! The problem: usually one worker sees a request from its first byte to the last of its response. But a worker for
+//! which others wait does not wait for a backend: it sends the request ahead, and whoever comes to it next, this worker
+//! or another, picks up the answer. What that needs to know stands here, and no more than that.
+//!
+//! Not here: doing it (`session` and `exchange`).
+
+use crate::backend::Turn;
+use crate::client::Client;
+use crate::conn::Conn;
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::fields::Name;
+use crate::forward::{Persistence, Upgrade};
+use crate::framing::{Coding, Framing};
+use crate::head::{Method, Request, Version};
+use crate::journal::{Access, Waits};
+use crate::waiter::Woken;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// What there is for a worker to do.
+pub enum Work {
+    /// A client has something to say, or its time is up.
+    Client(Client, Woken),
+    /// An answer to a client is to be picked up, and this is the desk that its request lies on.
+    Answer(Client, Box<Pending>, Box<Desk>),
+}
+
+/// A request that was sent, and that nobody waits for just now.
+pub struct Pending {
+    pub errand: Errand,
+    pub sent: Sent,
+}
+
+/// A request and what became of it so far.
+pub struct Errand {
+    pub asked: Asked,
+    pub line: Line,
+    pub begun: Instant,
+    pub record: Record,
+}
+
+/// Whose turn a request was that is out.
+pub struct Sent {
+    pub turn: Turn,
+    pub out: Out,
+}
+
+/// A request that is out on a connection, and since when.
+pub struct Out {
+    pub conn: Conn,
+    pub since: Instant,
+}
+
+/// What is known about a request when its head has been read. The head for the backend stands in `desk.request`, and
+/// whatever of the body is there in `desk.from_client`.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub method: Method,
+    pub version: Version,
+    pub framing: Framing,
+    pub coding: Coding,
+    pub persistence: Persistence,
+    pub upgrade: Upgrade,
+    pub expectation: Expectation,
+    pub body: BodyPlan,
+}
+
+/// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    None,
+    /// For `100 Continue`; but it need not wait for ever.
+    Continue,
+}
+
+/// Where the request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyPlan {
+    /// All of it, this many bytes, in `desk.from_client`: it can be sent again.
+    InHand(usize),
+    /// On its way; it passes through and is gone.
+    Streams,
+}
+
+/// What an access line says about the request itself.
+#[derive(Default)]
+pub struct Line {
+    pub request: Vec<u8>,
+    pub referer: Vec<u8>,
+    pub user_agent: Vec<u8>,
+}
+
+impl Line {
+    pub fn of(head: &Request<'_>) -> Self {
+        let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        let first = |name| head.fields.lines(name).next().unwrap_or_default().to_vec();
+        Self {
+            request: [head.token, " ", head.raw_target, " ", version].concat().into_bytes(),
+            referer: first(Name::Referer),
+            user_agent: first(Name::UserAgent),
+        }
+    }
+}
+
+/// What became of an exchange, for the access line.
+#[derive(Debug, Default)]
+pub struct Record {
+    pub status: Option<u16>,
+    pub bytes: u64,
+    pub backend: Option<SocketAddr>,
+    pub tried: Vec<SocketAddr>,
+    pub waits: Waits,
+    pub failure: Option<Failure>,
+}
+
+/// What is written down about a request when it is over.
+pub fn access(client: &Client, line: Line, record: Record) -> Access {
+    let Line { request, referer, user_agent } = line;
+    let Record { status, bytes, backend, tried, waits, failure } = record;
+    Access {
+        client: client.ip(),
+        request,
+        referer,
+        user_agent,
+        status,
+        bytes,
+        backend,
+        tried,
+        waits,
+        failure,
+    }
+}
