@@ -89,7 +89,7 @@ fn admit(stream: TcpStream, address: SocketAddr, house: &House) {
         return;
     };
     let client = Client::new(conn, address, place);
-    if let Err(client) = house.offer(client, Woken::Ready) {
+    if let Err(client) = house.offer(client, Woken::Ready, Instant::now()) {
         turn_away(client, Failure::Overloaded, house);
     }
 }

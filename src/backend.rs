@@ -206,7 +206,8 @@ impl Backends {
         let backend = chosen?;
         let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
         backend.visits.fetch_add(1, Ordering::Relaxed);
-        let turn = Turn { visit: Some(Visit { backend }), is_trial, holds_worker: Cell::new(false) };
+        let visit = Some(Visit { backend });
+        let turn = Turn { since: now, visit, is_trial, holds_worker: Cell::new(false) };
         turn.holds_worker(true);
         Some(turn)
     }
@@ -321,6 +322,8 @@ impl Iterator for Round<'_> {
 ///
 /// It ends by [`Turn::answered`] or [`Turn::failed`]; dropping it tells nothing about the backend.
 pub struct Turn {
+    /// When it was taken.
+    pub since: Instant,
     /// Taken when it ends.
     visit: Option<Visit>,
     /// Whether the backend is out and this request is to tell whether it is well again.
@@ -342,7 +345,7 @@ impl Turn {
 
     /// A connection that was used before and seems to be alive.
     pub fn kept(&self) -> Option<Conn> {
-        self.visit.as_ref()?.backend.pool.take()
+        self.visit.as_ref()?.backend.pool.take(self.since)
     }
 
     /// Whether many more may wait for this backend, so that it does no harm if this one waits for longer than it must.
@@ -403,9 +406,9 @@ impl Visit {
         self.backend.address
     }
 
-    /// Ends the visit, and keeps the connection for the next.
-    pub fn keep(self, conn: Conn) {
-        self.backend.pool.put(conn);
+    /// Ends the visit, and keeps the connection, which is idle since then, for the next.
+    pub fn keep(self, conn: Conn, since: Instant) {
+        self.backend.pool.put(conn, since);
     }
 }
 

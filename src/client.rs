@@ -10,7 +10,6 @@ use crate::conn::Conn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 /// One client's connection and what was read from it and not understood yet.
 #[derive(Debug)]
@@ -20,8 +19,6 @@ pub struct Client {
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
     pub registration: Registration,
-    /// Since when it has nothing to do, if it has nothing to do.
-    pub idle_since: Instant,
     _place: Place,
 }
 
@@ -37,14 +34,7 @@ impl Client {
     pub fn new(conn: Conn, address: SocketAddr, place: Place) -> Self {
         // A v4 client of a dual-stack listener is a v4 client, in logs, fields and networks.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self {
-            conn,
-            address,
-            carried: Vec::new(),
-            registration: Registration::Unknown,
-            idle_since: Instant::now(),
-            _place: place,
-        }
+        Self { conn, address, carried: Vec::new(), registration: Registration::Unknown, _place: place }
     }
 
     pub fn ip(&self) -> IpAddr {

@@ -95,6 +95,8 @@ struct Response {
     backend_persists: bool,
     /// What becomes of the client's connection when all goes well.
     fate: Fate,
+    /// When the head was there.
+    since: Instant,
 }
 
 /// The head of the response is out, and the rest of it will not come.
@@ -266,7 +268,7 @@ impl<'a> Exchange<'a> {
     fn attempt(&mut self, turn: &Turn, out: Option<Out>, most: Duration) -> Result<(Response, Conn), Missed> {
         let kept = match out {
             Some(out) => Some(out),
-            None => match turn.kept().map(|conn| self.send(conn)).transpose()? {
+            None => match turn.kept().map(|conn| self.send(conn, turn.since)).transpose()? {
                 Some(out) if self.may_leave(turn) => return Err(Missed::Later(out)),
                 out => out,
             },
@@ -286,7 +288,7 @@ impl<'a> Exchange<'a> {
         self.record.waits.connect += begun.elapsed();
         match connected {
             Ok(conn) => {
-                let out = self.send(conn)?;
+                let out = self.send(conn, Instant::now())?;
                 self.await_response(out, turn)
             }
             Err(failure) => {
@@ -315,6 +317,7 @@ impl<'a> Exchange<'a> {
         let (client, patience) = (&mut self.client.conn, &mut self.patience);
         patience.allow(self.house.config.idle_timeout);
         let passage = &mut response.passage;
+        let came_at_once = passage.is_at_end();
         let relay = || {
             let mut down = Way::new(&mut *passage, from_backend, lead).map_err(response_failure)?;
             if let Some(upload) = self.upload.as_mut().filter(|passage| !passage.is_over())
@@ -327,7 +330,7 @@ impl<'a> Exchange<'a> {
             // The backend is done before its client is: another request may have the connection already. Bytes
             // behind the response are nobody's, and then it is not used again.
             if response.backend_persists && down.is_read_exactly() {
-                visit.keep(conn);
+                visit.keep(conn, if came_at_once { response.since } else { Instant::now() });
             }
             relay::send_rest(&mut down, client, patience, response_failure, Failure::ClientStalled)
         };

@@ -46,13 +46,12 @@ impl House {
         }
     }
 
-    /// Offers a connection to the workers.
+    /// Offers a connection to the workers, which has something for them to do since then.
     ///
     /// # Errors
     /// It comes back when too many wait already, or for too long.
-    #[expect(clippy::result_large_err, reason = "the connection is moved either way, once")]
-    pub fn offer(&self, client: Client, woken: Woken) -> Result<(), Client> {
-        let ready = Ready { work: Work::Client(client, woken), since: Instant::now() };
+    pub fn offer(&self, client: Client, woken: Woken, since: Instant) -> Result<(), Client> {
+        let ready = Ready { work: Work::Client(client, woken), since };
         match self.seats.offer(ready) {
             Err(Ready { work: Work::Client(client, _), .. }) => Err(client),
             Ok(()) | Err(Ready { work: Work::Answer(..), .. }) => Ok(()),

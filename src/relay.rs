@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 /// backend that is not slow takes some milliseconds to be scheduled, and stepping aside may cost making a thread.
 const HURRY: Duration = Duration::from_millis(10);
 
+/// Moves that a small message needs, however it comes: nobody looks at the clock for it.
+const FEW: u32 = 4;
+
 /// One direction: where the bytes stand and what becomes of them.
 pub struct Way<'a> {
     passage: &'a mut Passage,
@@ -151,21 +154,23 @@ pub struct Patience<'a> {
     house: &'a House,
     limit: Duration,
     silence: Duration,
-    /// Since when bytes move.
-    since: Instant,
+    /// How often bytes have moved, and since when it has been often.
+    moves: u32,
+    since: Option<Instant>,
     transfer: Option<Transfer<'a, Work>>,
 }
 
 impl<'a> Patience<'a> {
     pub fn new(house: &'a House) -> Self {
-        Self { house, limit: Duration::MAX, silence: Duration::ZERO, since: Instant::now(), transfer: None }
+        Self { house, limit: Duration::MAX, silence: Duration::ZERO, moves: 0, since: None, transfer: None }
     }
 
     /// From now on, a silence may last so long.
     pub fn allow(&mut self, limit: Duration) {
         self.limit = limit;
         self.silence = Duration::ZERO;
-        self.since = Instant::now();
+        self.moves = 0;
+        self.since = None;
     }
 
     /// Gives up the seat, for the rest of the exchange.
@@ -219,8 +224,12 @@ impl<'a> Patience<'a> {
         if self.house.stop.is_over() {
             return Err(Failure::Cut);
         }
-        if self.is_hurried() && self.since.elapsed() >= GLANCE {
-            self.step_aside()?;
+        self.moves += 1;
+        if self.moves > FEW && self.is_hurried() {
+            let since = *self.since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= GLANCE {
+                self.step_aside()?;
+            }
         }
         Ok(())
     }

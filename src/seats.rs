@@ -140,7 +140,7 @@ impl<W> Seats<W> {
     pub fn offer(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
         if self.receiver.is_empty() {
             self.waits_since(ready.since);
-        } else if self.longest_wait() > self.patience {
+        } else if self.longest_wait(ready.since) > self.patience {
             return Err(ready);
         }
         self.sender.try_send(ready).map_err(|error| match error {
@@ -173,7 +173,7 @@ impl<W> Seats<W> {
                     }
                 }
             } else {
-                let missing = self.rotation.missing(self.awake(rested), self.longest_wait());
+                let missing = self.rotation.missing(self.awake(rested), self.longest_wait(Instant::now()));
                 (0..missing).for_each(|_| self.rouse());
             }
             thread::park_timeout(TICK);
@@ -194,9 +194,9 @@ impl<W> Seats<W> {
 
     /// How long the connection that has waited longest may have waited. They are taken in their order, so the rest
     /// have waited no longer than the one that was taken last, or that came when nobody was there.
-    fn longest_wait(&self) -> Duration {
+    fn longest_wait(&self, now: Instant) -> Duration {
         let since = Duration::from_millis(self.waiting_since.load(Ordering::Relaxed));
-        self.begun.elapsed().saturating_sub(since)
+        now.saturating_duration_since(self.begun).saturating_sub(since)
     }
 
     fn waits_since(&self, since: Instant) {

@@ -208,8 +208,8 @@ impl Server {
 }
 
 fn wait_for_clients(house: &House) {
-    house.waiter.run(&house.stop, |client, woken| {
-        if let Err(client) = house.offer(client, woken) {
+    house.waiter.run(&house.stop, |client, woken, since| {
+        if let Err(client) = house.offer(client, woken, since) {
             acceptor::turn_away(client, Failure::Overloaded, house);
         }
     });

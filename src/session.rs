@@ -135,10 +135,7 @@ impl Session<'_> {
                 client.carried.extend_from_slice(desk.from_client.filled());
                 Outcome::Park(client, until)
             }
-            Step::GiveWay if desk.from_client.is_empty() => {
-                client.idle_since = Instant::now();
-                Outcome::Park(client, Until::Readable)
-            }
+            Step::GiveWay if desk.from_client.is_empty() => Outcome::Park(client, Until::Readable),
             Step::GiveWay => {
                 client.carried.extend_from_slice(desk.from_client.filled());
                 Outcome::Requeue(client)
@@ -177,9 +174,6 @@ impl Session<'_> {
         let is_idle = matches!(until, Until::Readable);
         if is_idle && !self.house.stop.is_running() {
             return Err(Step::Close);
-        }
-        if is_idle {
-            self.client.idle_since = Instant::now();
         }
         let room = self.desk.from_client.room();
         let arrived = match self.house.seats.is_calm() {

@@ -120,7 +120,7 @@ impl Waiter {
 
     /// Parks a connection. What was read from it stands in `client.carried`.
     pub fn park(&self, client: Client, until: Until) {
-        let since = if matches!(until, Until::Readable) { client.idle_since } else { Instant::now() };
+        let since = Instant::now();
         let deadline = since + self.patience(until);
         let mut room = self.room();
         if room.draining && !matches!(until, Until::Closed { .. }) {
@@ -151,7 +151,7 @@ impl Waiter {
     }
 
     /// Serves the room until [`Waiter::close`] was called and nobody is left in it, or the stop is over.
-    pub fn run(&self, stop: &Stop, mut hand_over: impl FnMut(Client, Woken)) {
+    pub fn run(&self, stop: &Stop, mut hand_over: impl FnMut(Client, Woken, Instant)) {
         let mut events = Vec::with_capacity(EVENTS);
         let mut mouthful = vec![0; MOUTHFUL];
         let mut out = Vec::new();
@@ -175,9 +175,9 @@ impl Waiter {
             for key in collecting {
                 self.collect(key, &mut mouthful, &mut out);
             }
-            self.expire(&mut out);
+            let now = self.expire(&mut out);
             for (client, woken) in out.drain(..) {
-                hand_over(client, woken);
+                hand_over(client, woken, now);
             }
         }
     }
@@ -318,8 +318,8 @@ impl Waiter {
         Verdict::Renew
     }
 
-    /// Lets those go whose time is up, and the oldest of those who collect when they are too many.
-    fn expire(&self, out: &mut Vec<(Client, Woken)>) {
+    /// Lets those go whose time is up, and the oldest of those who collect when they are too many. Returns when that was.
+    fn expire(&self, out: &mut Vec<(Client, Woken)>) -> Instant {
         let now = Instant::now();
         let mut closed = Vec::new();
         let mut room = self.room();
@@ -342,6 +342,7 @@ impl Waiter {
         }
         // Closing is a system call: not under the lock.
         drop(room);
+        now
     }
 
     /// Closes everybody but those who are leaving anyway; who comes later is closed at once.

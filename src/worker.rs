@@ -15,7 +15,7 @@ use crate::session::{self, Outcome};
 use crate::waiter::Woken;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 
@@ -23,12 +23,14 @@ use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 pub fn run(house: &House) {
     yield_to_the_running();
     let bed = Bed::new();
-    let mut desk = Box::new(Desk::new(&house.config));
+    // Only when there is something to do: most workers of a small host never get one, and it is what they would cost.
+    let mut desk = None;
     while let Some(ready) = house.seats.take(&bed) {
+        let in_use = desk.get_or_insert_with(|| Box::new(Desk::new(&house.config)));
         // A panic is a bug, and it is logged as one; but it is one request's bug, and must not cost a worker.
-        if catch_unwind(AssertUnwindSafe(|| serve(ready, &mut desk, house))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| serve(ready, in_use, house))).is_err() {
             log::error!("a worker panicked: please report this");
-            *desk = Desk::new(&house.config);
+            desk = None;
         }
     }
 }
@@ -50,13 +52,8 @@ fn yield_to_the_running() {
 }
 
 fn serve(ready: Ready<Work>, desk: &mut Box<Desk>, house: &House) {
-    let queued = ready.since.elapsed();
     let mut outcome = match ready.work {
-        Work::Client(mut client, _) if queued > house.config.queue_timeout => {
-            session::turn_away(&mut client, Failure::Overloaded, queued, desk, house);
-            Outcome::Linger(client)
-        }
-        Work::Client(client, woken) => session::serve(client, woken, queued, desk, house),
+        Work::Client(client, woken) => greet(client, woken, ready.since.elapsed(), desk, house),
         Work::Answer(client, pending, other) => {
             house.desks.put(mem::replace(desk, other));
             session::pick_up(client, *pending, desk, house)
@@ -75,8 +72,8 @@ fn serve(ready: Ready<Work>, desk: &mut Box<Desk>, house: &House) {
         Outcome::Park(client, until) => house.waiter.park(client, until),
         Outcome::Linger(client) => linger(client, house),
         Outcome::Requeue(client) => {
-            if let Err(mut client) = house.offer(client, Woken::Ready) {
-                session::turn_away(&mut client, Failure::Overloaded, queued, desk, house);
+            if let Err(mut client) = house.offer(client, Woken::Ready, Instant::now()) {
+                session::turn_away(&mut client, Failure::Overloaded, Duration::ZERO, desk, house);
                 linger(client, house);
             }
         }
@@ -84,9 +81,17 @@ fn serve(ready: Ready<Work>, desk: &mut Box<Desk>, house: &House) {
     }
 }
 
+/// Serves a client that waited for so long, unless that was too long.
+fn greet(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk, house: &House) -> Outcome {
+    if queued > house.config.queue_timeout {
+        session::turn_away(&mut client, Failure::Overloaded, queued, desk, house);
+        return Outcome::Linger(client);
+    }
+    session::serve(client, woken, queued, desk, house)
+}
+
 /// Leaves a request with its backend, for whoever comes to it behind those who wait already. It keeps the desk that it
 /// lies on, and a spare one takes its place.
-#[expect(clippy::result_large_err, reason = "the connection is moved either way, once")]
 fn leave(
     client: Client,
     pending: Box<Pending>,
@@ -94,8 +99,9 @@ fn leave(
     house: &House,
 ) -> Result<(), (Client, Box<Pending>)> {
     let Some(spare) = house.desks.take(&house.config) else { return Err((client, pending)) };
+    let since = pending.sent.out.since;
     let work = Work::Answer(client, pending, mem::replace(desk, spare));
-    match house.seats.offer(Ready { work, since: Instant::now() }) {
+    match house.seats.offer(Ready { work, since }) {
         Err(Ready { work: Work::Answer(client, pending, own), .. }) => {
             house.desks.put(mem::replace(desk, own));
             Err((client, pending))

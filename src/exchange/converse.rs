@@ -35,12 +35,12 @@ enum Head {
 
 impl Exchange<'_> {
     /// Sends the request, if it is whole. One whose body is on its way goes out as that comes.
-    pub(super) fn send(&mut self, mut conn: Conn) -> Result<Out, Missed> {
+    pub(super) fn send(&mut self, mut conn: Conn, since: Instant) -> Result<Out, Missed> {
         self.desk.from_backend.clear();
         if let BodyPlan::InHand(length) = self.asked.body {
             self.send_request(&mut conn, length)?;
         }
-        Ok(Out { conn, since: Instant::now() })
+        Ok(Out { conn, since })
     }
 
     /// Waits for the head of the final response. What a client streams passes through meanwhile, and the backend may
@@ -77,7 +77,7 @@ impl Exchange<'_> {
             while let Some(head) = self.take_head().map_err(Missed::Final)? {
                 match head {
                     Head::Final(response) => {
-                        self.record.waits.first_byte = sent.elapsed();
+                        self.record.waits.first_byte = response.since.saturating_duration_since(sent);
                         return Ok((response, conn));
                     }
                     Head::Interim if interims == MAX_INTERIM => {
@@ -214,6 +214,7 @@ impl Exchange<'_> {
                     delivery: None,
                     backend_persists,
                     fate: Fate::Close,
+                    since: Instant::now(),
                 })
             }
             100..=199 => {
@@ -240,7 +241,8 @@ impl Exchange<'_> {
                     && !is_uploading;
                 let coding = delivery.coding(head.fields);
                 let passage = Passage::new(Decoder::new(framed.framing), coding, out.len());
-                Head::Final(Response { passage, delivery: Some(delivery), backend_persists, fate })
+                let since = Instant::now();
+                Head::Final(Response { passage, delivery: Some(delivery), backend_persists, fate, since })
             }
         };
         let status = head.status;
