@@ -113,6 +113,7 @@ failures! {
     SendTimeout          504 "connection_write_timeout" Backend "the backend does not read the request";
     ResponseTimeout      504 "http_response_timeout" Backend "the backend did not answer in time";
     ResponseMalformed    502 "http_protocol_error" Backend "the backend's response head is malformed";
+    ResponseOptions      502 "http_protocol_error" Backend "the Connection field of the backend's response has too many members";
     ResponseHeadTooLarge 502 "http_response_header_section_size" Backend "the backend's response head is too large";
     ResponseFraming      502 "http_protocol_error" Backend "the backend's response does not say how long it is";
     ResponseCoding       502 "http_response_transfer_coding" Backend "the backend's response has an unknown transfer coding";

@@ -52,7 +52,7 @@ pub enum Persistence {
 /// Writes the head of a final response for a client.
 ///
 /// # Errors
-/// [`Failure::ResponseMalformed`], as the response's `Connection` field is bounded like a request's.
+/// [`Failure::ResponseOptions`], as the response's `Connection` field is bounded like a request's.
 pub fn response(
     out: &mut Vec<u8>,
     head: &Response<'_>,
@@ -110,7 +110,7 @@ pub fn switch(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
 
 /// The status line, in ronde's own version whatever the backend's (RFC 9110 §2.5), and the fields that go on.
 fn write_response_fields(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
-    let options = Options::of(head.fields).map_err(|_| Failure::ResponseMalformed)?;
+    let options = Options::of(head.fields).map_err(|_| Failure::ResponseOptions)?;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
     out.push(b' ');

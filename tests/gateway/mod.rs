@@ -233,7 +233,10 @@ fn may_be_cut<Start>(came: &Result<(Message<Start>, &[u8]), Fault>) -> bool {
 /// What ronde may refuse though the grammar allows it.
 fn is_limit(failure: Failure) -> bool {
     use Failure::*;
-    matches!(failure, EmptyLines | TargetTooLong | TooManyFields | TooManyOptions | ResponseHeadTooLarge)
+    matches!(
+        failure,
+        EmptyLines | TargetTooLong | TooManyFields | TooManyOptions | ResponseOptions | ResponseHeadTooLarge
+    )
 }
 
 fn compare_requests(came: &Message<RequestLine>, went: &Message<RequestLine>) {

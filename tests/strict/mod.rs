@@ -112,6 +112,10 @@ pub fn declared(minor: u8, fields: &[Field]) -> Parsed<Option<Length>> {
         ([], _) => Err(Fault::Wrong("Content-Length stands once")),
         (_, [_, ..]) => Err(Fault::Wrong("one of Content-Length and Transfer-Encoding")),
         _ if minor == 0 => Err(Fault::Wrong("HTTP/1.0 has no Transfer-Encoding")),
+        // No sender may leave out what a list is of (RFC 9110 §5.6.1.1), and a second line says something.
+        _ if codings.iter().any(|line| members(&[Field::clone(line)], "transfer-encoding").is_empty()) => {
+            Err(Fault::Wrong("a Transfer-Encoding says what it is"))
+        }
         _ if members(fields, "transfer-encoding") == ["chunked"] => Ok(Some(Length::Chunked)),
         _ => Err(Fault::Wrong("chunked is the only transfer coding")),
     }
