@@ -193,6 +193,14 @@ impl<'a> Patience<'a> {
         Ok(())
     }
 
+    /// Gives up the seat if others wait for it and that leaves half of the places aside to transfers; keeps it
+    /// otherwise.
+    pub fn offer_seat(&mut self) {
+        if self.is_hurried() && self.house.seats.is_roomy_aside() {
+            self.transfer = self.house.seats.step_aside();
+        }
+    }
+
     /// Whether the seat was given up.
     pub fn is_aside(&self) -> bool {
         self.transfer.is_some()

@@ -266,6 +266,11 @@ impl<W> Seats<W> {
         self.fill().then_some(transfer)
     }
 
+    /// Whether fewer than half of those who may have stepped aside.
+    pub fn is_roomy_aside(&self) -> bool {
+        self.aside.load(Ordering::Relaxed) < self.max_transfers / 2
+    }
+
     /// Wakes every resting worker for the last time; those who work end when the channel is empty.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);

@@ -67,7 +67,13 @@ impl Exchange<'_> {
                         return Err(Missed::Final(Failure::Cut));
                     }
                 }
-                Ok(Arrived::Nothing) => self.look_around()?,
+                Ok(Arrived::Nothing) => {
+                    self.look_around()?;
+                    // A slice is long for an answer and short for a long poll: of those, a seat's worth of clients must
+                    // not be the end of all others.
+                    self.patience.offer_seat();
+                    turn.holds_worker(!self.patience.is_aside());
+                }
                 Ok(Arrived::End) | Err(_) if has_spoken => {
                     return Err(Missed::Final(Failure::ResponseHeadCut));
                 }

@@ -271,3 +271,23 @@ fn a_response_head_that_was_cut_off_was_called_malformed() {
     assert_eq!(response.status(), 502);
     assert!(response.sole("proxy-status").contains("http_response_incomplete"), "{response}");
 }
+
+#[test]
+fn long_polls_on_good_backends_were_the_end_of_all_others() {
+    let backend = Backend::start(|wire, request| {
+        if request.target() == "/poll" {
+            thread::sleep(Duration::from_secs(6));
+        }
+        wire.send(ok("a"));
+    });
+    let proxy = Proxy::with("--workers 2 --queue-timeout 5s", &[backend.address]);
+    let mut polls: Vec<_> = (0..6).map(|_| proxy.connect()).collect();
+    for poll in &mut polls {
+        poll.send("GET /poll HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    crate::harness::eventually("all polls are with the backend", || backend.count() == 6);
+    let begun = std::time::Instant::now();
+    assert_eq!(proxy.get("/").status(), 200);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(polls.iter_mut().all(|poll| poll.response().status() == 200));
+}
