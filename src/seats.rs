@@ -45,6 +45,9 @@ pub struct Seats<W> {
     /// Threads that hold a seat or rest: `workers`, but for moments.
     seated: AtomicUsize,
     workers: usize,
+    /// All threads: those, and the ones that stepped aside. Kept as a count of its own, because a thread that steps
+    /// aside changes the other two one after the other, and in between would look as if it had left.
+    living: AtomicUsize,
     aside: AtomicUsize,
     max_transfers: usize,
     /// Transfers that keep their seat because no more may step aside.
@@ -101,6 +104,7 @@ impl<W> Seats<W> {
             rested: AtomicUsize::new(0),
             seated: AtomicUsize::new(0),
             workers,
+            living: AtomicUsize::new(0),
             aside: AtomicUsize::new(0),
             max_transfers,
             holding: AtomicUsize::new(0),
@@ -122,10 +126,11 @@ impl<W> Seats<W> {
 
     /// Fills the empty seats. Returns whether all are filled.
     pub fn fill(&self) -> bool {
-        while self.seated.load(Ordering::Acquire) < self.workers {
-            self.seated.fetch_add(1, Ordering::AcqRel);
+        while enter(&self.seated, self.workers) {
+            self.living.fetch_add(1, Ordering::AcqRel);
             if !self.recruit.get().is_some_and(|recruit| recruit()) {
                 self.seated.fetch_sub(1, Ordering::AcqRel);
+                self.living.fetch_sub(1, Ordering::AcqRel);
                 return false;
             }
         }
@@ -217,6 +222,7 @@ impl<W> Seats<W> {
     pub fn take(&self, bed: &Arc<Bed>) -> Option<Ready<W>> {
         loop {
             if self.seated.load(Ordering::Acquire) > self.workers && self.leave_if_surplus() {
+                self.living.fetch_sub(1, Ordering::AcqRel);
                 return None;
             }
             let rested = self.rested.load(Ordering::Relaxed);
@@ -229,6 +235,7 @@ impl<W> Seats<W> {
             }
             if self.is_closed() {
                 self.seated.fetch_sub(1, Ordering::AcqRel);
+                self.living.fetch_sub(1, Ordering::AcqRel);
                 return None;
             }
             self.rest(bed);
@@ -280,7 +287,7 @@ impl<W> Seats<W> {
 
     /// Whether every thread has left.
     pub fn is_deserted(&self) -> bool {
-        self.aside.load(Ordering::Acquire) == 0 && self.seated.load(Ordering::Acquire) == 0
+        self.living.load(Ordering::Acquire) == 0
     }
 
     /// Wakes the worker that went to rest last.
