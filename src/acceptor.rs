@@ -100,7 +100,7 @@ pub fn turn_away(client: Client, failure: Failure, house: &House) {
     worker::linger(client, house);
 }
 
-/// The answer is small, and nothing was sent before: it always fits.
+/// The answer is small: it fits, unless there is much already that the client has not read; nor would it read this.
 fn say_no(conn: &Conn, failure: Failure, house: &House) {
     let mut words = Vec::new();
     reply::failed(&mut words, failure, None, Persistence::Close, None);

@@ -16,6 +16,7 @@ use crate::forward::{Persistence, Upgrade};
 use crate::framing::{Coding, Framing};
 use crate::head::{Method, Request, Version};
 use crate::journal::{Access, Waits};
+use crate::seats::Waiting;
 use crate::waiter::Woken;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -26,6 +27,13 @@ pub enum Work {
     Client(Client, Woken),
     /// An answer to a client is to be picked up, and this is the desk that its request lies on.
     Answer(Client, Box<Pending>, Box<Desk>),
+}
+
+impl Waiting for Work {
+    /// A request that is with a backend gets its answer, however late.
+    fn may_be_turned_away(&self) -> bool {
+        matches!(self, Self::Client(..))
+    }
 }
 
 /// A request that was sent, and that nobody waits for just now.

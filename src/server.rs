@@ -173,7 +173,7 @@ impl Server {
             let start = || {
                 named("waiter").spawn_scoped(scope, || wait_for_clients(house))?;
                 named("watch").spawn_scoped(scope, move || house.backends.watch(&ended))?;
-                named("prompter").spawn_scoped(scope, || house.seats.prompt())?;
+                named("prompter").spawn_scoped(scope, || prompt_workers(house))?;
                 named("acceptor").spawn_scoped(scope, move || acceptor::run(listeners, bell, house))
             };
             let acceptor = start().inspect_err(|_| {
@@ -212,6 +212,13 @@ fn wait_for_clients(house: &House) {
         if let Err(client) = house.offer(client, woken) {
             acceptor::turn_away(client, Failure::Overloaded, house);
         }
+    });
+}
+
+fn prompt_workers(house: &House) {
+    house.seats.prompt(|work| match work {
+        Work::Client(client, _) => acceptor::turn_away(client, Failure::Overloaded, house),
+        Work::Answer(..) => {}
     });
 }
 
