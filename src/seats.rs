@@ -24,7 +24,7 @@ mod rotation;
 pub use bed::Bed;
 
 use queue::Queue;
-use rotation::Rotation;
+use rotation::{OBLIVION, Rotation};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -129,16 +129,20 @@ impl<W: Waiting> Seats<W> {
     pub fn prompt(&self, turn_away: impl Fn(W)) {
         let bed = Bed::new();
         let _ = self.prompter.set(Arc::clone(&bed));
+        let mut relaxed = Instant::now();
         while !self.is_done() {
             if self.queue.is_empty() {
-                if self.rotation.relax() {
-                    bed.lie_down();
-                    fence(Ordering::SeqCst);
-                    if self.queue.is_empty() && !self.is_closed() {
-                        bed.sleep();
-                    }
-                    bed.vacate();
+                if relaxed.elapsed() >= OBLIVION {
+                    self.rotation.relax();
+                    relaxed = Instant::now();
                 }
+                let pause = if self.rotation.is_relaxed() { Duration::MAX } else { OBLIVION };
+                bed.lie_down();
+                fence(Ordering::SeqCst);
+                if self.queue.is_empty() && !self.is_closed() {
+                    bed.doze(pause);
+                }
+                bed.vacate();
             } else {
                 while let Some(overdue) = self.queue.pop_overdue() {
                     turn_away(overdue.work);

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 /// See the module.
 #[derive(Debug)]
@@ -31,6 +32,13 @@ impl Bed {
     pub(super) fn sleep(&self) {
         while self.occupied.load(Ordering::Acquire) {
             thread::park();
+        }
+    }
+
+    /// The same for so long at the most, and perhaps for less.
+    pub(super) fn doze(&self, most: Duration) {
+        if self.occupied.load(Ordering::Acquire) {
+            thread::park_timeout(most);
         }
     }
 
