@@ -34,6 +34,14 @@ impl Waiting for Work {
     fn may_be_turned_away(&self) -> bool {
         matches!(self, Self::Client(..))
     }
+
+    /// A desk is counted where the desks are.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Client(client, _) => client.carried.capacity(),
+            Self::Answer(..) => 0,
+        }
+    }
 }
 
 /// A request that was sent, and that nobody waits for just now.

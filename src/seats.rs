@@ -22,6 +22,7 @@ mod queue;
 mod rotation;
 
 pub use bed::Bed;
+pub use queue::Limits;
 
 use queue::Queue;
 use rotation::{OBLIVION, Rotation};
@@ -44,6 +45,9 @@ pub struct Ready<W> {
 pub trait Waiting {
     /// Whether it may be turned away when it has waited for too long.
     fn may_be_turned_away(&self) -> bool;
+
+    /// Bytes that it carries, beside itself.
+    fn weight(&self) -> usize;
 }
 
 /// See the module.
@@ -69,10 +73,10 @@ pub struct Seats<W> {
 }
 
 impl<W: Waiting> Seats<W> {
-    /// `patience` is how long a connection may wait for a worker: `--queue-timeout`.
-    pub fn new(workers: usize, queue: usize, max_transfers: usize, patience: Duration) -> Self {
+    /// `waits` is how long and how much may wait for a worker.
+    pub fn new(workers: usize, max_transfers: usize, waits: Limits) -> Self {
         Self {
-            queue: Queue::new(queue, patience),
+            queue: Queue::new(waits),
             resting: Mutex::default(),
             rested: AtomicUsize::new(0),
             seated: AtomicUsize::new(0),

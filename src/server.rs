@@ -24,7 +24,7 @@ use crate::errand::Work;
 use crate::failure::Failure;
 use crate::house::{AHEAD, House};
 use crate::journal::{Counters, Journal};
-use crate::seats::{Ready, Seats};
+use crate::seats::{self, Ready, Seats};
 use crate::stop::{Phase, Stop};
 use crate::waiter::{Limits, Waiter};
 use crate::worker;
@@ -43,6 +43,10 @@ const STACK: usize = 128 * 1024;
 
 /// Bytes of slow messages that the waiter holds, all together.
 const WAITING_BUDGET: usize = 32 * 1024 * 1024;
+
+/// Bytes of messages that wait for a worker, all together: collected ones, and pipelined ones. At 200 bytes
+/// a request it is never reached; it is what a few hundred can do who send as much as they may.
+const QUEUED_BUDGET: usize = 32 * 1024 * 1024;
 
 /// How long a client that was told no may take to read it.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -118,9 +122,9 @@ impl Server {
         let (order, orders) = bounded(1);
         let house = House {
             backends: Backends::start(&config)?,
-            seats: Seats::new(config.workers, config.queue, config.max_transfers, config.queue_timeout),
+            seats: Seats::new(config.workers, config.max_transfers, queue_limits(&config)),
             desks: Desks::new(AHEAD),
-            waiter: Waiter::new(limits(&config))?,
+            waiter: Waiter::new(waiter_limits(&config))?,
             crowd: Crowd::new(config.max_connections),
             journal,
             counters: Counters::new(),
@@ -337,7 +341,11 @@ fn affordable_connections(config: &Config) -> usize {
     affordable.min(config.max_connections)
 }
 
-fn limits(config: &Config) -> Limits {
+fn queue_limits(config: &Config) -> seats::Limits {
+    seats::Limits { most: config.queue, budget: QUEUED_BUDGET, patience: config.queue_timeout }
+}
+
+fn waiter_limits(config: &Config) -> Limits {
     Limits {
         idle: config.keep_alive_timeout,
         total: config.head_timeout,
@@ -358,6 +366,7 @@ fn memory_ceiling(config: &Config) -> usize {
         + config.max_connections * CONNECTION
         + config.queue * size_of::<Ready<Work>>()
         + WAITING_BUDGET
+        + QUEUED_BUDGET
 }
 
 /// `ronde-` and 8 hexadecimal digits that no other ronde has: std's hash maps are seeded by the system.

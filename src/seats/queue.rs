@@ -15,6 +15,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// What may wait, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `--queue`.
+    pub most: usize,
+    /// Bytes that those who wait carry, all together: what they have sent already, and that alone can be a hundred
+    /// times as much as themselves.
+    pub budget: usize,
+    /// `--queue-timeout`.
+    pub patience: Duration,
+}
+
 /// See the module.
 pub(super) struct Queue<W> {
     sender: Sender<Ready<W>>,
@@ -22,21 +34,23 @@ pub(super) struct Queue<W> {
     front: Mutex<VecDeque<Ready<W>>>,
     /// The length of `front`, to look at without the lock; and one more while the next is on its way there.
     fronted: AtomicUsize,
-    patience: Duration,
+    carried: AtomicUsize,
+    limits: Limits,
     begun: Instant,
     /// Nobody has waited for longer than since then, in milliseconds after `begun`.
     waiting_since: AtomicU64,
 }
 
 impl<W: Waiting> Queue<W> {
-    pub fn new(most: usize, patience: Duration) -> Self {
-        let (sender, receiver) = bounded(most);
+    pub fn new(limits: Limits) -> Self {
+        let (sender, receiver) = bounded(limits.most);
         Self {
             sender,
             receiver,
             front: Mutex::default(),
             fronted: AtomicUsize::new(0),
-            patience,
+            carried: AtomicUsize::new(0),
+            limits,
             begun: Instant::now(),
             waiting_since: AtomicU64::new(0),
         }
@@ -50,16 +64,19 @@ impl<W: Waiting> Queue<W> {
     /// Appends it.
     ///
     /// # Errors
-    /// It comes back when too many wait already, or when those who wait have done so for too long: it would only join
-    /// them.
+    /// It comes back when too many wait already or carry too much, or when those who wait have done so for too long: it
+    /// would only join them.
     pub fn push(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
         if self.is_empty() {
             self.waits_since(ready.since);
-        } else if self.longest_wait() > self.patience {
+        } else if self.longest_wait() > self.limits.patience {
+            return Err(ready);
+        }
+        if !self.load(ready.work.weight()) {
             return Err(ready);
         }
         self.sender.try_send(ready).map_err(|error| match error {
-            TrySendError::Full(ready) | TrySendError::Disconnected(ready) => ready,
+            TrySendError::Full(ready) | TrySendError::Disconnected(ready) => self.unload(ready),
         })
     }
 
@@ -67,7 +84,7 @@ impl<W: Waiting> Queue<W> {
     pub fn pop(&self) -> Option<Ready<W>> {
         let ready = self.pop_front().or_else(|| self.receiver.try_recv().ok())?;
         self.waits_since(ready.since);
-        Some(ready)
+        Some(self.unload(ready))
     }
 
     fn pop_front(&self) -> Option<Ready<W>> {
@@ -82,10 +99,10 @@ impl<W: Waiting> Queue<W> {
 
     /// Takes out the first of those who have waited for too long and may be turned away.
     pub fn pop_overdue(&self) -> Option<Ready<W>> {
-        if self.longest_wait() <= self.patience {
+        if self.longest_wait() <= self.limits.patience {
             return None;
         }
-        let is_overdue = |ready: &Ready<W>| ready.since.elapsed() > self.patience;
+        let is_overdue = |ready: &Ready<W>| ready.since.elapsed() > self.limits.patience;
         let mut front = self.front();
         let overdue = loop {
             if let Some(index) =
@@ -107,7 +124,21 @@ impl<W: Waiting> Queue<W> {
         if let (None, Some(first)) = (&overdue, front.front()) {
             self.waits_since(first.since);
         }
-        overdue
+        overdue.map(|ready| self.unload(ready))
+    }
+
+    /// Takes so many bytes into the budget, if they fit. Nearly always there are none, and nothing is counted.
+    fn load(&self, weight: usize) -> bool {
+        let more = |carried: usize| carried.checked_add(weight).filter(|sum| *sum <= self.limits.budget);
+        weight == 0 || self.carried.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn unload(&self, ready: Ready<W>) -> Ready<W> {
+        let weight = ready.work.weight();
+        if weight > 0 {
+            self.carried.fetch_sub(weight, Ordering::Relaxed);
+        }
+        ready
     }
 
     /// How long the one that has waited longest may have waited. They are taken in their order, so the rest have
@@ -131,8 +162,7 @@ impl<W: Waiting> Queue<W> {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
-
+    /// Each carries ten bytes.
     #[derive(Debug)]
     enum Work {
         Refusable,
@@ -143,6 +173,10 @@ mod tests {
         fn may_be_turned_away(&self) -> bool {
             matches!(self, Self::Refusable)
         }
+
+        fn weight(&self) -> usize {
+            10
+        }
     }
 
     /// What has waited for so many seconds.
@@ -152,9 +186,10 @@ mod tests {
 
     /// A minute after its beginning, with a patience of ten seconds.
     fn queue(waits: impl IntoIterator<Item = (Work, u64)>) -> Queue<Work> {
-        let queue = Queue { begun: Instant::now() - Duration::from_secs(60), ..Queue::new(8, HOUR) };
+        let limits = Limits { most: 8, budget: 40, patience: Duration::from_secs(3600) };
+        let queue = Queue { begun: Instant::now() - Duration::from_secs(60), ..Queue::new(limits) };
         waits.into_iter().for_each(|(work, seconds)| queue.push(waiting(work, seconds)).unwrap());
-        Queue { patience: Duration::from_secs(10), ..queue }
+        Queue { limits: Limits { patience: Duration::from_secs(10), ..limits }, ..queue }
     }
 
     fn refusables<const COUNT: usize>(waits: [u64; COUNT]) -> Queue<Work> {
@@ -191,10 +226,20 @@ mod tests {
     }
 
     #[test]
+    fn they_carry_no_more_than_the_budget_in_whichever_way_they_leave() {
+        let queue = refusables([20, 5, 4, 3]);
+        assert_eq!(waits(|| queue.pop_overdue()), [20]);
+        queue.push(waiting(Work::Sent, 2)).unwrap();
+        assert!(queue.push(waiting(Work::Refusable, 1)).is_err());
+        assert_eq!(waits(|| queue.pop()), [5, 4, 3, 2]);
+        assert_eq!(queue.carried.into_inner(), 0);
+    }
+
+    #[test]
     fn one_that_becomes_overdue_in_front_is_found_there() {
         let mut queue = refusables([20, 5]);
         assert_eq!(waits(|| queue.pop_overdue()), [20]);
-        queue.patience = Duration::from_secs(2);
+        queue.limits.patience = Duration::from_secs(2);
         assert_eq!(waits(|| queue.pop_overdue()), [5]);
         assert!(queue.is_empty());
     }
