@@ -23,7 +23,7 @@ use crate::desk::{Desk, Desks};
 use crate::errand::Work;
 use crate::failure::Failure;
 use crate::house::{AHEAD, House};
-use crate::journal::{Counters, Journal};
+use crate::journal::{self, Counters, Journal};
 use crate::seats::{self, Ready, Seats};
 use crate::stop::{Phase, Stop};
 use crate::waiter::{Limits, Waiter};
@@ -367,6 +367,7 @@ fn memory_ceiling(config: &Config) -> usize {
         + config.queue * size_of::<Ready<Work>>()
         + WAITING_BUDGET
         + QUEUED_BUDGET
+        + journal::MEMORY
 }
 
 /// `ronde-` and 8 hexadecimal digits that no other ronde has: std's hash maps are seeded by the system.
