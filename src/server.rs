@@ -59,14 +59,23 @@ pub struct Server {
     house: Arc<House>,
     listeners: Vec<TcpListener>,
     bell: Bell,
-    orders: Receiver<()>,
-    order: Sender<()>,
+    orders: Orders,
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-/// Stops a running server; may be cloned and sent anywhere.
+/// Stops a server, also one that is only about to run; may be cloned and sent anywhere.
 #[derive(Clone, Debug)]
 pub struct Stopper(Sender<()>);
+
+/// Where a server hears of it. The end of every [`Stopper`] is an order, too.
+#[derive(Debug)]
+pub struct Orders(Receiver<()>);
+
+/// What a server is stopped by. Made before the server, because a start may take seconds and must not be deaf.
+pub fn orders() -> (Stopper, Orders) {
+    let (order, orders) = bounded(1);
+    (Stopper(order), Orders(orders))
+}
 
 impl Stopper {
     pub fn stop(&self) {
@@ -115,11 +124,10 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn bind(mut config: Config, journal: Journal) -> Result<Self, StartError> {
+    pub fn bind(mut config: Config, journal: Journal, orders: Orders) -> Result<Self, StartError> {
         let listeners = listen_all(&config.listen)?;
         refuse_myself(&config, &listeners)?;
         config.max_connections = affordable_connections(&config);
-        let (order, orders) = bounded(1);
         let house = House {
             backends: Backends::start(&config)?,
             seats: Seats::new(config.workers, config.max_transfers, queue_limits(&config)),
@@ -133,15 +141,11 @@ impl Server {
             config,
         };
         let (bell, workers) = (Bell::new()?, Arc::default());
-        Ok(Self { house: Arc::new(house), listeners, bell, orders, order, workers })
+        Ok(Self { house: Arc::new(house), listeners, bell, orders, workers })
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-    }
-
-    pub fn stopper(&self) -> Stopper {
-        Stopper(self.order.clone())
     }
 
     /// `listening on 127.0.0.1:8080; 2 backends; ...`
@@ -165,7 +169,7 @@ impl Server {
     /// # Errors
     /// The system has no thread left.
     pub fn run(self) -> io::Result<()> {
-        let Self { house, listeners, bell, orders, order: _order, workers } = self;
+        let Self { house, listeners, bell, orders: Orders(orders), workers } = self;
         house.seats.recruit_by(recruiter(&house, &workers, thread::current()));
         if !house.seats.fill() {
             return Err(io::Error::other("the system has no threads for so many --workers"));
