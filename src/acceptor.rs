@@ -8,7 +8,7 @@
 
 use crate::bell::Bell;
 use crate::client::Client;
-use crate::conn::Conn;
+use crate::conn::{BACKLOG, Conn};
 use crate::failure::Failure;
 use crate::forward::Persistence;
 use crate::house::House;
@@ -29,7 +29,8 @@ const BATCH: usize = 64;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that nobody whose
-/// connection was established is turned away. With it the listeners end: who comes later is refused.
+/// connection was established is turned away. With it the listeners end: who comes later is refused. Those who keep
+/// coming meanwhile must not keep it from ending: a queue holds one backlog, and no more is taken from it.
 pub fn run(listeners: Vec<TcpListener>, bell: &Bell, house: &House) {
     let mut shortage = Shortage::default();
     while house.stop.is_running() {
@@ -45,7 +46,11 @@ pub fn run(listeners: Vec<TcpListener>, bell: &Bell, house: &House) {
         }
     }
     for listener in &listeners {
-        while accept_some(listener, bell, house, &mut shortage) == BATCH {}
+        for _ in 0..=usize::from(BACKLOG) / BATCH {
+            if accept_some(listener, bell, house, &mut shortage) < BATCH {
+                break;
+            }
+        }
     }
 }
 
@@ -100,7 +105,7 @@ pub fn turn_away(client: Client, failure: Failure, house: &House) {
     worker::linger(client, house);
 }
 
-/// The answer is small, and nothing was sent before: it always fits.
+/// The answer is small: it fits, unless there is much already that the client has not read; nor would it read this.
 fn say_no(conn: &Conn, failure: Failure, house: &House) {
     let mut words = Vec::new();
     reply::failed(&mut words, failure, None, Persistence::Close, None);

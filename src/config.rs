@@ -247,8 +247,8 @@ settings! {
             => backend_keep_alive_timeout: Duration = One(time);
 
         /// for requests in flight when asked to stop
-        /// Docker kills after 10s, so the last answers leave just in time.
-        "--shutdown-grace" "TIME", default "10s" ["0s" to "24h"]
+        /// Docker kills after 10s: what is cut at the end of the grace needs a second to end, and the journal one.
+        "--shutdown-grace" "TIME", default "8s" ["0s" to "24h"]
             => shutdown_grace: Duration = One(time);
     }
 

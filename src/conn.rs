@@ -26,7 +26,7 @@ pub const GLANCE: Duration = Duration::from_millis(50);
 
 /// Connections that the kernel holds for us between two calls of accept. std asks for 128, which a burst of
 /// clients overruns: each connection too many waits a second for its SYN to be sent again.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: u16 = 4096;
 
 /// What a receive brought. That nobody is there any more is the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,7 +263,7 @@ pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(GLANCE))?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(GLANCE))?;
-    net::listen(&socket, BACKLOG)?;
+    net::listen(&socket, BACKLOG.into())?;
     Ok(TcpListener::from(socket))
 }
 

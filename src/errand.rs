@@ -15,7 +15,8 @@ use crate::fields::Name;
 use crate::forward::{Persistence, Upgrade};
 use crate::framing::{Coding, Framing};
 use crate::head::{Method, Request, Version};
-use crate::journal::{Access, Waits};
+use crate::journal::{self, Access, Journal, Waits};
+use crate::seats::Waiting;
 use crate::waiter::Woken;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -26,6 +27,21 @@ pub enum Work {
     Client(Client, Woken),
     /// An answer to a client is to be picked up, and this is the desk that its request lies on.
     Answer(Client, Box<Pending>, Box<Desk>),
+}
+
+impl Waiting for Work {
+    /// A request that is with a backend gets its answer, however late.
+    fn may_be_turned_away(&self) -> bool {
+        matches!(self, Self::Client(..))
+    }
+
+    /// A desk is counted where the desks are.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Client(client, _) => client.carried.capacity(),
+            Self::Answer(..) => 0,
+        }
+    }
 }
 
 /// A request that was sent, and that nobody waits for just now.
@@ -94,14 +110,19 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn of(head: &Request<'_>) -> Self {
-        let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        let first = |name| head.fields.lines(name).next().unwrap_or_default().to_vec();
-        Self {
-            request: [head.token, " ", head.raw_target, " ", version].concat().into_bytes(),
-            referer: first(Name::Referer),
-            user_agent: first(Name::UserAgent),
+    /// As much of it as the journal writes.
+    pub fn of(head: &Request<'_>, journal: &Journal) -> Self {
+        if !journal.wants_access() {
+            return Self::default();
         }
+        let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        let parts = [head.token, " ", head.raw_target, " ", version].map(str::as_bytes);
+        let request = journal::quote(&parts);
+        if !journal.wants_agents() {
+            return Self { request, ..Self::default() };
+        }
+        let first = |name| journal::quote(&[head.fields.lines(name).next().unwrap_or_default()]);
+        Self { request, referer: first(Name::Referer), user_agent: first(Name::UserAgent) }
     }
 }
 

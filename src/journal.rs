@@ -22,10 +22,27 @@ use std::time::Duration;
 /// Lines that may wait to be written: at 300 bytes each some 2 MB.
 const BACKLOG: usize = 8192;
 
+/// What a line quotes of any one text of a client's. Nobody reads further, and whole field lines of a few clients who
+/// mean it would make the backlog half a gigabyte.
+const QUOTED: usize = 1024;
+
+/// The most memory that waiting lines take: three quotes each, and what else is known about a request.
+pub const MEMORY: usize = BACKLOG * 4 * QUOTED;
+
 /// Lines written with one call, if so many wait.
 const BATCH: usize = 256;
 
-/// What is known about a request when it is over.
+/// Copies some text of a client's, as far as a line quotes it.
+pub fn quote(parts: &[&[u8]]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut quoted = Vec::with_capacity(length.min(QUOTED));
+    for part in parts {
+        quoted.extend_from_slice(&part[..part.len().min(QUOTED - quoted.len())]);
+    }
+    quoted
+}
+
+/// What is known about a request when it is over. Its texts are [quotes](quote).
 #[derive(Debug)]
 pub struct Access {
     pub client: IpAddr,
@@ -88,6 +105,11 @@ impl Journal {
     /// Whether access lines are wanted: who asks first need not collect what goes into them.
     pub fn wants_access(&self) -> bool {
         self.form != AccessLog::Off
+    }
+
+    /// Whether its lines say where a request came from and with which program.
+    pub fn wants_agents(&self) -> bool {
+        matches!(self.form, AccessLog::Combined | AccessLog::Json)
     }
 
     pub fn access(&self, access: Access) {
@@ -376,6 +398,15 @@ mod tests {
         );
         assert!(line.contains(r#""tried":["127.0.0.1:8001","127.0.0.1:8002"]"#), "{line}");
         assert!(line.contains(r#""user_agent":"a\\b�""#) && line.ends_with("}\n"), "{line}");
+    }
+
+    #[test]
+    fn a_quote_ends_where_nobody_reads_further() {
+        assert_eq!(quote(&[b"GET", b" ", b"/"]), b"GET /");
+        let quoted = quote(&[b"GET ", &[b'x'; 2 * QUOTED], b" HTTP/1.1"]);
+        assert_eq!((quoted.len(), quoted.capacity()), (QUOTED, QUOTED));
+        assert!(quoted.starts_with(b"GET xxx") && quoted.ends_with(b"xxx"));
+        assert!(BACKLOG * (3 * QUOTED + size_of::<Access>()) <= MEMORY);
     }
 
     #[test]

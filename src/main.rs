@@ -7,7 +7,7 @@
 
 use ronde::config::{self, AccessLog, Backend, Command, Config};
 use ronde::journal::{Diagnostics, Journal};
-use ronde::server::{Server, StartError, Stopper};
+use ronde::server::{self, Server, StartError, Stopper};
 use ronde::{check, demo, probe};
 use std::fmt;
 use std::io::{self, Write};
@@ -58,8 +58,9 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
 }
 
 fn run_server(config: Config, journal: Journal, announce: fn(&Server)) -> Result<(), StartError> {
-    let server = Server::bind(config, journal)?;
-    stop_on_signals(server.stopper())?;
+    let (stopper, orders) = server::orders();
+    stop_on_signals(stopper)?;
+    let server = Server::bind(config, journal, orders)?;
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run()?)

@@ -12,17 +12,23 @@
 //! the same). No wake-up is lost: who offers sends first and looks at the stack then, and who rests lies down first
 //! and looks at the channel then.
 //!
-//! How many are woken is the `rotation`'s to say; a thread of its own, the prompter, wakes the missing ones.
+//! How many are woken is the `rotation`'s to say; a thread of its own, the prompter, wakes the missing ones. It also
+//! looks after those who have waited for too long in the `queue`, because workers may all be held for longer than that.
 //!
 //! Not here: what the work is, and doing it (`errand`, `worker`).
 
+mod bed;
+mod queue;
 mod rotation;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use rotation::Rotation;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+pub use bed::Bed;
+pub use queue::Limits;
+
+use queue::Queue;
+use rotation::{OBLIVION, Rotation};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often the prompter looks while something waits.
@@ -35,79 +41,51 @@ pub struct Ready<W> {
     pub since: Instant,
 }
 
+/// What has to be known of the work while it waits.
+pub trait Waiting {
+    /// Whether it may be turned away when it has waited for too long.
+    fn may_be_turned_away(&self) -> bool;
+
+    /// Bytes that it carries, beside itself.
+    fn weight(&self) -> usize;
+}
+
 /// See the module.
 pub struct Seats<W> {
-    sender: Sender<Ready<W>>,
-    receiver: Receiver<Ready<W>>,
+    queue: Queue<W>,
     resting: Mutex<Vec<Arc<Bed>>>,
     /// The length of `resting`, to look at without the lock.
     rested: AtomicUsize,
     /// Threads that hold a seat or rest: `workers`, but for moments.
     seated: AtomicUsize,
     workers: usize,
+    /// All threads: those, and the ones that stepped aside. Kept as a count of its own, because a thread that steps
+    /// aside changes the other two one after the other, and in between would look as if it had left.
+    living: AtomicUsize,
     aside: AtomicUsize,
     max_transfers: usize,
     /// Transfers that keep their seat because no more may step aside.
     holding: AtomicUsize,
     closed: AtomicBool,
-    patience: Duration,
-    begun: Instant,
-    /// Nobody in the channel has waited for longer than since then, in milliseconds after `begun`.
-    waiting_since: AtomicU64,
     rotation: Rotation,
     prompter: OnceLock<Arc<Bed>>,
     recruit: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
-/// Where one worker rests.
-#[derive(Debug)]
-pub struct Bed {
-    thread: Thread,
-    occupied: AtomicBool,
-}
-
-impl Bed {
-    /// For the calling thread.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { thread: thread::current(), occupied: AtomicBool::new(false) })
-    }
-
-    fn lie_down(&self) {
-        self.occupied.store(true, Ordering::SeqCst);
-    }
-
-    /// Until another thread says [`Bed::leave`], which may have been before.
-    fn sleep(&self) {
-        while self.occupied.load(Ordering::Acquire) {
-            thread::park();
-        }
-    }
-
-    fn leave(&self) {
-        if self.occupied.swap(false, Ordering::AcqRel) {
-            self.thread.unpark();
-        }
-    }
-}
-
-impl<W> Seats<W> {
-    /// `patience` is how long a connection may wait for a worker: `--queue-timeout`.
-    pub fn new(workers: usize, queue: usize, max_transfers: usize, patience: Duration) -> Self {
-        let (sender, receiver) = bounded(queue);
+impl<W: Waiting> Seats<W> {
+    /// `waits` is how long and how much may wait for a worker.
+    pub fn new(workers: usize, max_transfers: usize, waits: Limits) -> Self {
         Self {
-            sender,
-            receiver,
+            queue: Queue::new(waits),
             resting: Mutex::default(),
             rested: AtomicUsize::new(0),
             seated: AtomicUsize::new(0),
             workers,
+            living: AtomicUsize::new(0),
             aside: AtomicUsize::new(0),
             max_transfers,
             holding: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            patience,
-            begun: Instant::now(),
-            waiting_since: AtomicU64::new(0),
             rotation: Rotation::new(),
             prompter: OnceLock::new(),
             recruit: OnceLock::new(),
@@ -122,10 +100,11 @@ impl<W> Seats<W> {
 
     /// Fills the empty seats. Returns whether all are filled.
     pub fn fill(&self) -> bool {
-        while self.seated.load(Ordering::Acquire) < self.workers {
-            self.seated.fetch_add(1, Ordering::AcqRel);
+        while enter(&self.seated, self.workers) {
+            self.living.fetch_add(1, Ordering::AcqRel);
             if !self.recruit.get().is_some_and(|recruit| recruit()) {
                 self.seated.fetch_sub(1, Ordering::AcqRel);
+                self.living.fetch_sub(1, Ordering::AcqRel);
                 return false;
             }
         }
@@ -138,46 +117,54 @@ impl<W> Seats<W> {
     /// It comes back when too many wait already, or when those who wait have done so for too long: it
     /// would only join them.
     pub fn offer(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
-        if self.receiver.is_empty() {
-            self.waits_since(ready.since);
-        } else if self.longest_wait(ready.since) > self.patience {
-            return Err(ready);
-        }
-        self.sender.try_send(ready).map_err(|error| match error {
-            TrySendError::Full(ready) | TrySendError::Disconnected(ready) => ready,
-        })?;
+        self.queue.push(ready)?;
         fence(Ordering::SeqCst);
         let rested = self.rested.load(Ordering::SeqCst);
-        if rested > 0 {
-            if self.rotation.has_room(self.awake(rested)) {
-                self.rouse();
-            } else if let Some(prompter) = self.prompter.get() {
-                prompter.leave();
-            }
+        if rested > 0 && self.rotation.has_room(self.awake(rested)) {
+            self.rouse();
+        } else if let Some(prompter) = self.prompter.get() {
+            prompter.leave();
         }
         Ok(())
     }
 
-    /// The prompter's thread: while something waits, sees to it that enough workers are awake.
-    pub fn prompt(&self) {
+    /// The prompter's thread: while something waits, sees to it that enough workers are awake, and hands to `turn_away`
+    /// who has waited for longer than anybody may, whether or not a worker ever comes back.
+    pub fn prompt(&self, turn_away: impl Fn(W)) {
         let bed = Bed::new();
         let _ = self.prompter.set(Arc::clone(&bed));
-        while !self.is_closed() {
-            let rested = self.rested.load(Ordering::SeqCst);
-            if self.receiver.is_empty() || rested == 0 {
-                if self.rotation.relax() {
-                    bed.lie_down();
-                    fence(Ordering::SeqCst);
-                    if self.receiver.is_empty() || self.rested.load(Ordering::SeqCst) == 0 {
-                        bed.sleep();
-                    }
+        let mut relaxed = Instant::now();
+        while !self.is_done() {
+            if self.queue.is_empty() {
+                if relaxed.elapsed() >= OBLIVION {
+                    self.rotation.relax();
+                    relaxed = Instant::now();
                 }
+                let pause = if self.rotation.is_relaxed() { Duration::MAX } else { OBLIVION };
+                bed.lie_down();
+                fence(Ordering::SeqCst);
+                if self.queue.is_empty() && !self.is_closed() {
+                    bed.doze(pause);
+                }
+                bed.vacate();
             } else {
-                let missing = self.rotation.missing(self.awake(rested), self.longest_wait(Instant::now()));
-                (0..missing).for_each(|_| self.rouse());
+                while let Some(overdue) = self.queue.pop_overdue() {
+                    turn_away(overdue.work);
+                }
+                let rested = self.rested.load(Ordering::SeqCst);
+                if rested > 0 {
+                    let missing =
+                        self.rotation.missing(self.awake(rested), self.queue.longest_wait(Instant::now()));
+                    (0..missing).for_each(|_| self.rouse());
+                }
             }
             thread::park_timeout(TICK);
         }
+    }
+
+    /// Whether it is closed, and nobody waits or nobody is left to be waited for.
+    fn is_done(&self) -> bool {
+        self.is_closed() && (self.queue.is_empty() || self.is_deserted())
     }
 
     /// More workers are awake than the moment needs. The prompter is told, as this one does not look again.
@@ -190,18 +177,6 @@ impl<W> Seats<W> {
             prompter.leave();
         }
         bed.sleep();
-    }
-
-    /// How long the connection that has waited longest may have waited. They are taken in their order, so the rest
-    /// have waited no longer than the one that was taken last, or that came when nobody was there.
-    fn longest_wait(&self, now: Instant) -> Duration {
-        let since = Duration::from_millis(self.waiting_since.load(Ordering::Relaxed));
-        now.saturating_duration_since(self.begun).saturating_sub(since)
-    }
-
-    fn waits_since(&self, since: Instant) {
-        let since = since.saturating_duration_since(self.begun);
-        self.waiting_since.store(since.as_millis() as u64, Ordering::Relaxed);
     }
 
     fn is_closed(&self) -> bool {
@@ -217,18 +192,19 @@ impl<W> Seats<W> {
     pub fn take(&self, bed: &Arc<Bed>) -> Option<Ready<W>> {
         loop {
             if self.seated.load(Ordering::Acquire) > self.workers && self.leave_if_surplus() {
+                self.living.fetch_sub(1, Ordering::AcqRel);
                 return None;
             }
             let rested = self.rested.load(Ordering::Relaxed);
             if !self.rotation.has_room(self.awake(rested + 1)) && self.is_wanted() && !self.is_closed() {
                 self.rest_though_wanted(bed);
             }
-            if let Ok(ready) = self.receiver.try_recv() {
-                self.waits_since(ready.since);
+            if let Some(ready) = self.queue.pop() {
                 return Some(ready);
             }
             if self.is_closed() {
                 self.seated.fetch_sub(1, Ordering::AcqRel);
+                self.living.fetch_sub(1, Ordering::AcqRel);
                 return None;
             }
             self.rest(bed);
@@ -238,12 +214,12 @@ impl<W> Seats<W> {
     /// Whether a worker may wait a moment for a client that has nothing to do yet: only while another worker is
     /// free and nothing waits for one.
     pub fn is_calm(&self) -> bool {
-        self.rested.load(Ordering::Relaxed) > 0 && self.receiver.is_empty()
+        self.rested.load(Ordering::Relaxed) > 0 && self.queue.is_empty()
     }
 
     /// Whether connections wait for a worker.
     pub fn is_wanted(&self) -> bool {
-        !self.receiver.is_empty()
+        !self.queue.is_empty()
     }
 
     /// Gives up the seat for a long transfer, or keeps it if no more threads may be had: then at most half of the
@@ -285,7 +261,7 @@ impl<W> Seats<W> {
 
     /// Whether every thread has left.
     pub fn is_deserted(&self) -> bool {
-        self.aside.load(Ordering::Acquire) == 0 && self.seated.load(Ordering::Acquire) == 0
+        self.living.load(Ordering::Acquire) == 0
     }
 
     /// Wakes the worker that went to rest last.
@@ -294,10 +270,10 @@ impl<W> Seats<W> {
         let Some(bed) = resting.pop() else { return };
         // Under the lock: a bed is occupied exactly as long as it is on the stack. Afterwards its worker may have lain
         // down again already, and would be put out of a bed that stays on the stack.
-        bed.occupied.store(false, Ordering::Release);
+        bed.vacate();
         self.rested.store(resting.len(), Ordering::SeqCst);
         drop(resting);
-        bed.thread.unpark();
+        bed.wake();
     }
 
     fn lie_down(&self, bed: &Arc<Bed>) {
@@ -311,7 +287,7 @@ impl<W> Seats<W> {
 
     fn rest(&self, bed: &Arc<Bed>) {
         self.lie_down(bed);
-        if !self.receiver.is_empty() || self.is_closed() {
+        if !self.queue.is_empty() || self.is_closed() {
             // Something came in between. It may have roused another, or this one: then the bed is empty already.
             self.rise(bed);
             return;

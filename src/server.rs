@@ -23,8 +23,8 @@ use crate::desk::{Desk, Desks};
 use crate::errand::Work;
 use crate::failure::Failure;
 use crate::house::{AHEAD, House};
-use crate::journal::{Counters, Journal};
-use crate::seats::{Ready, Seats};
+use crate::journal::{self, Counters, Journal};
+use crate::seats::{self, Ready, Seats};
 use crate::stop::{Phase, Stop};
 use crate::waiter::{Limits, Waiter};
 use crate::worker;
@@ -44,6 +44,10 @@ const STACK: usize = 128 * 1024;
 /// Bytes of slow messages that the waiter holds, all together.
 const WAITING_BUDGET: usize = 32 * 1024 * 1024;
 
+/// Bytes of messages that wait for a worker, all together: collected ones, and pipelined ones. At 200 bytes
+/// a request it is never reached; it is what a few hundred can do who send as much as they may.
+const QUEUED_BUDGET: usize = 32 * 1024 * 1024;
+
 /// How long a client that was told no may take to read it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -55,14 +59,23 @@ pub struct Server {
     house: Arc<House>,
     listeners: Vec<TcpListener>,
     bell: Bell,
-    orders: Receiver<()>,
-    order: Sender<()>,
+    orders: Orders,
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-/// Stops a running server; may be cloned and sent anywhere.
+/// Stops a server, also one that is only about to run; may be cloned and sent anywhere.
 #[derive(Clone, Debug)]
 pub struct Stopper(Sender<()>);
+
+/// Where a server hears of it. The end of every [`Stopper`] is an order, too.
+#[derive(Debug)]
+pub struct Orders(Receiver<()>);
+
+/// What a server is stopped by. Made before the server, because a start may take seconds and must not be deaf.
+pub fn orders() -> (Stopper, Orders) {
+    let (order, orders) = bounded(1);
+    (Stopper(order), Orders(orders))
+}
 
 impl Stopper {
     pub fn stop(&self) {
@@ -111,16 +124,15 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn bind(mut config: Config, journal: Journal) -> Result<Self, StartError> {
+    pub fn bind(mut config: Config, journal: Journal, orders: Orders) -> Result<Self, StartError> {
         let listeners = listen_all(&config.listen)?;
         refuse_myself(&config, &listeners)?;
         config.max_connections = affordable_connections(&config);
-        let (order, orders) = bounded(1);
         let house = House {
             backends: Backends::start(&config)?,
-            seats: Seats::new(config.workers, config.queue, config.max_transfers, config.queue_timeout),
+            seats: Seats::new(config.workers, config.max_transfers, queue_limits(&config)),
             desks: Desks::new(AHEAD),
-            waiter: Waiter::new(limits(&config))?,
+            waiter: Waiter::new(waiter_limits(&config))?,
             crowd: Crowd::new(config.max_connections),
             journal,
             counters: Counters::new(),
@@ -129,15 +141,11 @@ impl Server {
             config,
         };
         let (bell, workers) = (Bell::new()?, Arc::default());
-        Ok(Self { house: Arc::new(house), listeners, bell, orders, order, workers })
+        Ok(Self { house: Arc::new(house), listeners, bell, orders, workers })
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-    }
-
-    pub fn stopper(&self) -> Stopper {
-        Stopper(self.order.clone())
     }
 
     /// `listening on 127.0.0.1:8080; 2 backends; ...`
@@ -161,7 +169,7 @@ impl Server {
     /// # Errors
     /// The system has no thread left.
     pub fn run(self) -> io::Result<()> {
-        let Self { house, listeners, bell, orders, order: _order, workers } = self;
+        let Self { house, listeners, bell, orders: Orders(orders), workers } = self;
         house.seats.recruit_by(recruiter(&house, &workers, thread::current()));
         if !house.seats.fill() {
             return Err(io::Error::other("the system has no threads for so many --workers"));
@@ -173,7 +181,7 @@ impl Server {
             let start = || {
                 named("waiter").spawn_scoped(scope, || wait_for_clients(house))?;
                 named("watch").spawn_scoped(scope, move || house.backends.watch(&ended))?;
-                named("prompter").spawn_scoped(scope, || house.seats.prompt())?;
+                named("prompter").spawn_scoped(scope, || prompt_workers(house))?;
                 named("acceptor").spawn_scoped(scope, move || acceptor::run(listeners, bell, house))
             };
             let acceptor = start().inspect_err(|_| {
@@ -212,6 +220,13 @@ fn wait_for_clients(house: &House) {
         if let Err(client) = house.offer(client, woken, since) {
             acceptor::turn_away(client, Failure::Overloaded, house);
         }
+    });
+}
+
+fn prompt_workers(house: &House) {
+    house.seats.prompt(|work| match work {
+        Work::Client(client, _) => acceptor::turn_away(client, Failure::Overloaded, house),
+        Work::Answer(..) => {}
     });
 }
 
@@ -330,7 +345,11 @@ fn affordable_connections(config: &Config) -> usize {
     affordable.min(config.max_connections)
 }
 
-fn limits(config: &Config) -> Limits {
+fn queue_limits(config: &Config) -> seats::Limits {
+    seats::Limits { most: config.queue, budget: QUEUED_BUDGET, patience: config.queue_timeout }
+}
+
+fn waiter_limits(config: &Config) -> Limits {
     Limits {
         idle: config.keep_alive_timeout,
         total: config.head_timeout,
@@ -351,6 +370,8 @@ fn memory_ceiling(config: &Config) -> usize {
         + config.max_connections * CONNECTION
         + config.queue * size_of::<Ready<Work>>()
         + WAITING_BUDGET
+        + QUEUED_BUDGET
+        + journal::MEMORY
 }
 
 /// `ronde-` and 8 hexadecimal digits that no other ronde has: std's hash maps are seeded by the system.

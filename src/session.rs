@@ -20,7 +20,7 @@ use crate::forward::{self, Origin, Persistence};
 use crate::framing::{self, Framing};
 use crate::head::{self, Lines, Method, Request, Scan, Version};
 use crate::house::House;
-use crate::journal::Waits;
+use crate::journal::{self, Waits};
 use crate::reply;
 use crate::waiter::{Until, Woken};
 use std::io::IoSlice;
@@ -231,7 +231,7 @@ impl Session<'_> {
                 _ => asked.body = BodyPlan::InHand(length),
             }
         }
-        let line = if self.house.journal.wants_access() { Line::of(&head) } else { Line::default() };
+        let line = Line::of(&head, &self.house.journal);
         if forward::ends_here(&head) {
             if head.method == Method::Trace || asked.framing != Framing::Length(0) {
                 return Err(Failure::LastStop);
@@ -332,7 +332,7 @@ impl Session<'_> {
         let asked = head::asks_for_head(received).then_some(Method::Head);
         let sent = reply::failed(&mut self.desk.response, failure, asked, Persistence::Close, None);
         let said = say(&mut self.client, &self.desk.response, self.house);
-        let request = head::first_line(received).to_vec();
+        let request = journal::quote(&[head::first_line(received)]);
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
         let record = Record { status, bytes, failure: Some(failure), ..Record::default() };
         self.note(Line { request, ..Line::default() }, record, begun);

@@ -75,7 +75,7 @@ pub struct Limits {
     pub farewell: Duration,
     /// Bytes a second, after [`GRACE`]; zero for any.
     pub min_rate: u64,
-    /// All collected bytes together.
+    /// The memory of all collected bytes together.
     pub budget: usize,
 }
 
@@ -126,7 +126,7 @@ impl Waiter {
         if room.draining && !matches!(until, Until::Closed { .. }) {
             return;
         }
-        room.collected += client.carried.len();
+        room.collected += client.carried.capacity();
         let parked = Parked { client: Some(client), until, since, discarded: 0 };
         let Ok(key) = room.roster.enter(until.queue(), deadline, parked) else { return };
         // epoll_ctl under a lock: it waits for no peer, and outside the lock the event could come, and the socket
@@ -260,7 +260,7 @@ impl Waiter {
         let (until, since, discarded) = (parked.until, parked.since, parked.discarded);
         drop(room);
 
-        let before = client.carried.len();
+        let (before, held) = (client.carried.len(), client.carried.capacity());
         let limit = until.limit().saturating_sub(before.max(discarded)).min(mouthful.len());
         let arrived = client.conn.receive_now(&mut mouthful[..limit]);
         let verdict = match (until, arrived) {
@@ -275,7 +275,7 @@ impl Waiter {
         };
 
         let mut room = self.room();
-        room.collected += client.carried.len() - before;
+        room.collected += client.carried.capacity() - held;
         let Some(parked) = room.roster.get_mut(key) else { return };
         parked.client = Some(client);
         match verdict {
@@ -395,7 +395,7 @@ impl Until {
 impl Room {
     fn leave(&mut self, key: Key) -> Option<Client> {
         let client = self.roster.leave(key)?.client;
-        self.collected -= client.as_ref().map_or(0, |client| client.carried.len());
+        self.collected -= client.as_ref().map_or(0, |client| client.carried.capacity());
         client
     }
 }

@@ -111,7 +111,9 @@ fn leave(
 }
 
 /// Closes a connection so that the client can still read what it was told.
-pub fn linger(client: Client, house: &House) {
+pub fn linger(mut client: Client, house: &House) {
+    // Nobody will read what it sent before.
+    client.carried = Vec::new();
     // When this fails the client is gone, and nothing is left to be read.
     if client.conn.finish().is_ok() {
         house.waiter.park(client, session::FAREWELL);

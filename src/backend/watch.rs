@@ -2,7 +2,8 @@
 //!
 //! The problem: a backend that is out gets no requests, so requests cannot find out that it is back; idle connections
 //! grow old without anybody looking; and a check that is asked for (`--health-path`) must happen whether there is
-//! traffic or not. One thread does all three, one backend after the other, each within a bounded time.
+//! traffic or not. One thread does all three, one backend after the other, each within a bounded time; only the first
+//! checks of all are made at once, because the start waits for them.
 //!
 //! Not here: what the findings mean (`health`).
 
@@ -13,6 +14,7 @@ use crate::failure::Failure;
 use crate::head::{self, Lines, Scan};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::io::IoSlice;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often it looks: a backend that came back is in the round again within this.
@@ -69,11 +71,19 @@ pub fn run(backends: &Backends, check: Option<&Check>, ended: &Receiver<()>) {
     }
 }
 
-/// The checks before the first request is served.
+/// The checks before the first request is served: all at once, as nobody is served before the last of them has ended.
 pub fn check_first(backends: &Backends, check: &Check) {
-    for backend in &backends.all() {
-        backends.note_first_check(backend, passes(backend, check));
-    }
+    let check_one = |backend: &Backend| backends.note_first_check(backend, passes(backend, check));
+    let all = backends.all();
+    thread::scope(|scope| {
+        for backend in &all {
+            let named = thread::Builder::new().name("check".into());
+            // Where the system has no thread for it, it costs its time here.
+            if named.spawn_scoped(scope, || check_one(backend)).is_err() {
+                check_one(backend);
+            }
+        }
+    });
 }
 
 fn connect(backend: &Backend, within: Duration) -> Result<Conn, Failure> {

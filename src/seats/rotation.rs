@@ -8,8 +8,9 @@
 //!
 //! So few workers are woken at first, and while something waits and a core is idle, more, a quarter at a time. I/O
 //! completion ports limit the running threads with the help of the scheduler; this gets by with a look into
-//! /proc/loadavg, a thousand times a second and only while something waits. Others may keep the cores busy for ever,
-//! so whoever has waited for long is served in any case.
+//! /proc/loadavg, a thousand times a second and only while something waits. That counts the whole machine, and others may
+//! keep its cores busy for ever: so whoever has waited for long is served in any case. And what such a wait has taught is
+//! forgotten slowly, or on a machine that is always busy every newcomer would have to wait for it again.
 //!
 //! Not here: waking (`seats`).
 
@@ -25,6 +26,10 @@ const WORKERS_PER_CORE: usize = 4;
 
 /// A wait that ends all considerations. A thousand clients that keep two cores busy wait 20 ms.
 const OVERDUE: Duration = Duration::from_millis(50);
+
+/// How often a part of what was learned is forgotten. Longer than the [`OVERDUE`] that learning it costs, so that few wait
+/// for it; and from a thousand workers back to eight it is four seconds, in which they only share the cores less well.
+pub(super) const OBLIVION: Duration = Duration::from_millis(100);
 
 /// See the module.
 #[derive(Debug)]
@@ -58,12 +63,20 @@ impl Rotation {
         missing
     }
 
-    /// Nothing waits. Returns whether everything is as it was at the beginning.
-    pub fn relax(&self) -> bool {
-        let base = self.cores * WORKERS_PER_CORE;
+    /// Nothing waits. To be told every [`OBLIVION`], until it [is relaxed](Self::is_relaxed).
+    pub fn relax(&self) {
         let target = self.target.load(Ordering::Relaxed);
-        self.target.store(base.max(target - target / 8), Ordering::Relaxed);
-        target <= base
+        // Rounded up: an eighth of seven would be nothing, for ever.
+        self.target.store(self.base().max(target - target.div_ceil(8)), Ordering::Relaxed);
+    }
+
+    /// Whether everything is as it was at the beginning.
+    pub fn is_relaxed(&self) -> bool {
+        self.target.load(Ordering::Relaxed) <= self.base()
+    }
+
+    fn base(&self) -> usize {
+        self.cores * WORKERS_PER_CORE
     }
 
     /// The fourth field of /proc/loadavg is `running/all`, and counts the thread that asks. Where it cannot be read,
@@ -93,6 +106,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_long_wait_taught_outlasts_the_next() {
+        let busy = File::open("/proc/loadavg").ok();
+        let rotation = Rotation { cores: 0, target: AtomicUsize::new(40), running: busy };
+        assert_eq!(rotation.missing(40, OVERDUE / 2), 0, "no core is ever idle");
+        let awake = 40 + rotation.missing(40, OVERDUE);
+        rotation.relax();
+        assert!(rotation.has_room(awake - 8), "{awake}");
+    }
+
+    #[test]
     fn it_grows_while_a_core_is_idle_and_shrinks_when_nothing_waits() {
         let rotation = Rotation { cores: 2, target: AtomicUsize::new(8), running: None };
         let (mut awake, mut ticks) = (8, 0);
@@ -102,7 +125,12 @@ mod tests {
             ticks += 1;
         }
         assert!(ticks < 25, "a thousand workers within 25 ms, not {ticks}");
-        while !rotation.relax() {}
+        let mut forgotten = Duration::ZERO;
+        while !rotation.is_relaxed() {
+            rotation.relax();
+            forgotten += OBLIVION;
+        }
+        assert!(forgotten < Duration::from_secs(5), "{forgotten:?}");
         assert!(rotation.has_room(7) && !rotation.has_room(8));
     }
 }

@@ -24,3 +24,4 @@ mod m_real_clients;
 mod n_names;
 mod o_round;
 mod p_found;
+mod q_pool;
