@@ -15,7 +15,8 @@
 //! Whoever has it owns it, and handing it over is the change of state; there is no table of connections and no state
 //! machine. A worker serves it with blocking reads and writes, written down in the order in which they happen, for
 //! as long as there is something to do. What only waits, waits elsewhere: in the waiter, if it waits for a client; on
-//! a thread beside the workers, if it is long (`seats`).
+//! a thread beside the workers, if it is long (`seats`); in the channel again, if it waits for a backend while others
+//! wait for the worker (`errand`).
 //!
 //! # Reading it
 //!
@@ -25,8 +26,9 @@
 //!    from where a [`worker`] takes it.
 //! 2. [`session`] reads the request, or lets the [`waiter`] collect it. [`head`] understands it, over the field lines
 //!    in [`fields`]; [`framing`] decides how long it is; [`forward`] writes the head that goes on.
-//! 3. [`exchange`] asks the [`backend`]s in their round until one answers, and [`relay`]s the response, whose body is
-//!    decoded by [`body`] and framed afresh by [`passage`]. After a 101 it is a [`tunnel`].
+//! 3. [`exchange`] asks the [`backend`]s in their round until one answers, with what lies on its [`desk`] and is known
+//!    of the [`errand`], and [`relay`]s the response, whose body is decoded by [`body`] and framed afresh by
+//!    [`passage`]. After a 101 it is a [`tunnel`].
 //! 4. What fails has its one row in [`failure`], its answer in [`reply`], and its line in the [`journal`].
 //!
 //! Imports point strictly down the floors (`tests/tidy.rs` sees to it):
@@ -46,8 +48,8 @@
 //! *Client* and *backend* are the two sides; never upstream and downstream, which RFC 9110 and nginx use with opposite
 //! meanings. *Field*, *field line*, *message body*, *framing*, *request target*, *hop-by-hop* and *gateway* are those
 //! of RFC 9110 and 9112. A *seat* is a worker's place, a *turn* is a backend's place in the *round*; a connection
-//! *lingers* with a worker, is *parked* with the waiter, and a long transfer *steps aside*. A *slice* is the longest
-//! wait in one call.
+//! *lingers* with a worker, is *parked* with the waiter, and a long transfer *steps aside*. An *errand* is a request
+//! under way, and its *desk* what it is worked on with. A *slice* is the longest wait in one call.
 
 #![forbid(unsafe_code)]
 
