@@ -1,6 +1,6 @@
 //! Large bodies pass in constant memory: a gigabyte each way.
 
-use crate::harness::{GET, Proxy, Wire, ok, stage};
+use crate::harness::{Backend, GET, Proxy, Wire, eventually, ok, ronde_only, stage};
 use std::thread;
 
 const SIZE: u64 = 1 << 30;
@@ -70,4 +70,45 @@ fn chunks_pass_in_constant_memory() {
     assert_eq!(received, SIZE);
     sender.join().unwrap();
     assert_small(&proxy);
+}
+
+/// A million requests and a hundred thousand connections with `RONDE_FULL_SIZE=1`, a fiftieth of it without.
+#[test]
+fn nothing_grows_with_requests_and_connections() {
+    ronde_only!();
+    let (requests, connections) = match std::env::var_os("RONDE_FULL_SIZE") {
+        Some(_) => (1_000_000, 100_000),
+        None => (20_000, 2_000),
+    };
+    let backend = Backend::named("a");
+    let proxy = Proxy::with("--access-log off --backend-keep-alive-timeout 500ms", &[backend.address]);
+    const CLIENTS: usize = 8;
+    let play = |requests: usize, connections: usize| {
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    let mut client = proxy.connect();
+                    for _ in 0..requests / CLIENTS {
+                        assert_eq!(client.get("/").status(), 200);
+                        client.received.clear();
+                    }
+                });
+                scope.spawn(|| {
+                    for _ in 0..connections / CLIENTS {
+                        assert_eq!(proxy.get("/").status(), 200);
+                    }
+                });
+            }
+        });
+    };
+    // Buffers, idle connections and threads come once.
+    play(4_000, 800);
+    let idle = 60;
+    eventually("its connections are closed", || proxy.descriptors() < idle);
+    let (threads, memory) = (proxy.status("Threads"), proxy.status("VmRSS"));
+    play(requests, connections);
+    eventually("its connections are closed again", || proxy.descriptors() < idle);
+    assert!(proxy.status("Threads") <= threads, "{} threads, {threads} before", proxy.status("Threads"));
+    let grown = proxy.status("VmRSS").saturating_sub(memory);
+    assert!(grown < 2 << 10, "{grown} kB more than the {memory} before");
 }
