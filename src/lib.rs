@@ -41,7 +41,7 @@
 //! | 2 | what a request is served with | [`house`] [`errand`] [`backend`] |
 //! | 1 | mechanisms | [`seats`] [`desk`] [`waiter`] [`client`] [`conn`] [`buffer`] |
 //! | 1 | messages, pure functions over bytes | [`head`] [`framing`] [`body`] [`passage`] [`forward`] [`reply`] |
-//! | 0 | vocabulary | [`fields`] [`failure`] [`config`] [`journal`] [`clock`] [`stop`] [`bell`] |
+//! | 0 | vocabulary | [`fields`] [`failure`] [`config`] [`journal`] [`clock`] [`pace`] [`stop`] [`bell`] |
 //!
 //! # Words
 //!
@@ -97,4 +97,5 @@ pub mod config;
 pub mod failure;
 pub mod fields;
 pub mod journal;
+pub mod pace;
 pub mod stop;

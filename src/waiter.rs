@@ -17,6 +17,7 @@ mod roster;
 use crate::bell::Bell;
 use crate::client::{Client, Registration};
 use crate::conn::Arrived;
+use crate::pace::Pace;
 use crate::stop::{Phase, Stop};
 use roster::{Key, Roster};
 use rustix::event::{Timespec, epoll};
@@ -31,9 +32,6 @@ const MOUTHFUL: usize = 16 * 1024;
 
 /// Events taken from the kernel in one call. More only makes the first of them wait for the last.
 const EVENTS: usize = 128;
-
-/// A slow body is not judged by its rate before this: the first packets of a bad connection may take seconds.
-pub const GRACE: Duration = Duration::from_secs(10);
 
 /// A client that was told no may go on sending for so long, if it pauses for less than [`Limits::farewell`].
 const LONGEST_FAREWELL: Duration = Duration::from_secs(30);
@@ -73,7 +71,7 @@ pub struct Limits {
     pub total: Duration,
     pub pause: Duration,
     pub farewell: Duration,
-    /// Bytes a second, after [`GRACE`]; zero for any.
+    /// Bytes a second; zero for any.
     pub min_rate: u64,
     /// The memory of all collected bytes together.
     pub budget: usize,
@@ -100,7 +98,9 @@ struct Parked {
     /// Taken out while the thread reads from it, so that no lock is held meanwhile.
     client: Option<Client>,
     until: Until,
+    /// When it came, or, as long as it collects, brought something.
     since: Instant,
+    pace: Pace,
     discarded: usize,
 }
 
@@ -127,7 +127,8 @@ impl Waiter {
             return;
         }
         room.collected += client.carried.capacity();
-        let parked = Parked { client: Some(client), until, since, discarded: 0 };
+        let pace = Pace::new(self.limits.min_rate);
+        let parked = Parked { client: Some(client), until, since, pace, discarded: 0 };
         let Ok(key) = room.roster.enter(until.queue(), deadline, parked) else { return };
         // epoll_ctl under a lock: it waits for no peer, and outside the lock the event could come, and the socket
         // be closed and its number given to another, before this call names it.
@@ -257,7 +258,7 @@ impl Waiter {
         let mut room = self.room();
         let Some(parked) = room.roster.get_mut(key) else { return };
         let Some(mut client) = parked.client.take() else { return };
-        let (until, since, discarded) = (parked.until, parked.since, parked.discarded);
+        let (until, since, mut pace, discarded) = (parked.until, parked.since, parked.pace, parked.discarded);
         drop(room);
 
         let (before, held) = (client.carried.len(), client.carried.capacity());
@@ -270,7 +271,7 @@ impl Waiter {
             (_, Ok(Arrived::End)) => Verdict::Out(Woken::Ready),
             (_, Ok(Arrived::Bytes(count))) => {
                 client.carried.extend_from_slice(&mouthful[..count]);
-                self.judge(until, since, &client.carried, before)
+                judge(until, &mut pace, since, &client.carried, before)
             }
         };
 
@@ -294,28 +295,11 @@ impl Waiter {
             }
             Verdict::Wait => self.arm(&mut room, key),
             Verdict::Renew => {
+                (parked.since, parked.pace) = (Instant::now(), pace);
                 room.roster.renew(key, Instant::now() + self.limits.pause);
                 self.arm(&mut room, key);
             }
         }
-    }
-
-    fn judge(&self, until: Until, since: Instant, bytes: &[u8], seen: usize) -> Verdict {
-        let is_enough = match until {
-            Until::Enough { enough, .. } => enough(bytes, seen),
-            Until::Readable | Until::Length(_) | Until::Closed { .. } => false,
-        };
-        if is_enough || bytes.len() >= until.limit() {
-            return Verdict::Out(Woken::Ready);
-        }
-        let Until::Length(_) = until else { return Verdict::Wait };
-        let elapsed = since.elapsed();
-        if elapsed > GRACE
-            && (bytes.len() as u128) < u128::from(self.limits.min_rate) * elapsed.as_millis() / 1000
-        {
-            return Verdict::Out(Woken::Slow);
-        }
-        Verdict::Renew
     }
 
     /// Lets those go whose time is up, and the oldest of those who collect when they are too many. Returns when that was.
@@ -365,6 +349,21 @@ enum Verdict {
     Discarded(usize),
     Out(Woken),
     Leave,
+}
+
+fn judge(until: Until, pace: &mut Pace, since: Instant, bytes: &[u8], seen: usize) -> Verdict {
+    let is_enough = match until {
+        Until::Enough { enough, .. } => enough(bytes, seen),
+        Until::Readable | Until::Length(_) | Until::Closed { .. } => false,
+    };
+    if is_enough || bytes.len() >= until.limit() {
+        return Verdict::Out(Woken::Ready);
+    }
+    match until {
+        Until::Length(_) if pace.is_kept(bytes.len() as u64, since.elapsed()) => Verdict::Renew,
+        Until::Length(_) => Verdict::Out(Woken::Slow),
+        _ => Verdict::Wait,
+    }
 }
 
 const READABLE: usize = 0;

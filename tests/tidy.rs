@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 6] = [
         "desk", "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body",
         "framing", "head",
     ],
-    &["journal", "failure", "fields", "config", "clock", "stop", "bell"],
+    &["journal", "failure", "fields", "config", "clock", "pace", "stop", "bell"],
 ];
 
 /// Pure functions over bytes.

@@ -18,9 +18,9 @@ use crate::fields::Name;
 use crate::forward::{self, Delivery, Persistence};
 use crate::framing::{self, Coding, Framing};
 use crate::head::{self, Lines, Scan, Version};
+use crate::pace::Pace;
 use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Snapped, Stirred, Way};
-use crate::waiter::GRACE;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
@@ -144,7 +144,7 @@ impl Exchange<'_> {
         let mut way = Way::new(passage, from_client, request)
             .map_err(|broken| Missed::Final(upload_failure(broken)))?;
         let ends = Ends { client: &self.client.conn, backend: conn };
-        let mut waited = Duration::ZERO;
+        let mut pace = Pace::new(config.min_rate);
         let mut waits_for_word =
             self.asked.expectation == Expectation::Continue && !spoken && way.moved() == 0;
         self.patience.allow(if waits_for_word { config.response_timeout } else { config.body_timeout });
@@ -170,10 +170,8 @@ impl Exchange<'_> {
                 Err(failure) => return Err(Missed::Final(failure)),
             }
             // Only the time counts in which it was the client that was waited for.
-            waited += if for_client { begun.elapsed() } else { Duration::ZERO };
-            if waited > GRACE
-                && u128::from(way.moved()) < u128::from(config.min_rate) * waited.as_millis() / 1000
-            {
+            let waited = if for_client { begun.elapsed() } else { Duration::ZERO };
+            if !pace.is_kept(way.moved(), waited) {
                 return Err(Missed::Final(Failure::BodyTooSlow));
             }
         }

@@ -1,10 +1,188 @@
 //! What an attack on the pool found, by what went wrong.
 
-use crate::harness::{Backend, GET, Proxy, Ronde, eventually, ronde_only};
+use crate::harness::{Backend, GET, Proxy, Ronde, Wire, each_row, eventually, ok, ronde_only};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Between two drops of whoever drips: less than anybody in ronde takes for a silence.
+const BETWEEN: Duration = Duration::from_millis(20);
+
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+const UPLOAD: &str = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+const DROP: &str = "1\r\nx\r\n";
+
+/// Sends one drop after the other until the connection ends.
+fn drip(wire: &mut Wire, drop: &str, between: Duration) {
+    while wire.try_send(drop).is_ok() {
+        thread::sleep(between);
+    }
+}
+
+/// Never silent for long: `/events` every 100 ms, `/drip` and, within its head, `/head` more often, `/endless` without a
+/// pause, `/ws` a tunnel that talks. `/` is answered at once.
+fn restless() -> Backend {
+    Backend::start(|wire, request| {
+        let (beginning, drop, between) = match request.target() {
+            "/events" => (
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+                DROP.to_owned(),
+                Duration::from_millis(100),
+            ),
+            "/drip" => (CHUNKED, DROP.to_owned(), BETWEEN),
+            "/head" => ("HTTP/1.1 200 OK\r\nA: ", "x".to_owned(), BETWEEN),
+            "/endless" => (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n",
+                "x".repeat(1 << 16),
+                Duration::ZERO,
+            ),
+            "/ws" => (
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+                "x".to_owned(),
+                BETWEEN,
+            ),
+            _ => return wire.send(ok("fine")),
+        };
+        wire.send(beginning);
+        drip(wire, &drop, between);
+    })
+}
+
+/// Answers a POST at its head, and sends every byte of its body back as it comes; a GET is `fine`.
+fn echo() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut wire = Wire::over(stream);
+                if wire.request_head().method() == "GET" {
+                    return wire.send(ok("fine").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+                }
+                wire.send(CHUNKED);
+                let (mut source, mut sink) = (wire.stream(), wire.stream());
+                let _until_either_ends = std::io::copy(&mut source, &mut sink);
+            });
+        }
+    });
+    address
+}
+
+/// Reads what comes, for as long as it comes.
+fn drain(wire: &Wire) {
+    let mut room = vec![0; 1 << 16];
+    let mut stream = wire.stream();
+    while stream.read(&mut room).is_ok_and(|count| count > 0) {}
+}
+
+/// Has threads play a client that never pauses, each way if it is to send at all.
+fn keep_busy(client: Wire, sends: Option<&'static str>) {
+    let mut sender = client.twin();
+    thread::spawn(move || sends.map(|drop| drip(&mut sender, drop, BETWEEN)));
+    thread::spawn(move || drain(&client));
+}
+
+/// New clients are served, and soon.
+fn assert_served(proxy: &Proxy) {
+    for _ in 0..20 {
+        let start = Instant::now();
+        assert_eq!(proxy.get("/").text(), "fine");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_stop_never_came_while_bytes_kept_moving() {
+    ronde_only!();
+    each_row(
+        &[
+            ("GET /events HTTP/1.1\r\nHost: a\r\n\r\n", None),
+            ("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", Some("y")),
+            (UPLOAD, Some(DROP)),
+            ("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n", None),
+            ("GET /head HTTP/1.1\r\nHost: a\r\n\r\n", None),
+        ],
+        |(request, sends)| {
+            let backend = restless();
+            let mut proxy = Proxy::with("--workers 4 --shutdown-grace 500ms", &[backend.address]);
+            let mut client = proxy.connect();
+            client.send(request);
+            keep_busy(client, *sends);
+            eventually("it is under way", || backend.connections() == 1);
+            let start = Instant::now();
+            proxy.process.signal(Signal::TERM);
+            assert_eq!(proxy.process.exit().code(), Some(0));
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        },
+    );
+}
+
+#[test]
+fn uploads_and_responses_that_dripped_without_a_pause_held_every_worker() {
+    each_row(&[(UPLOAD, Some(DROP)), ("GET /drip HTTP/1.1\r\nHost: a\r\n\r\n", None)], |(request, sends)| {
+        let backend = restless();
+        let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[backend.address]);
+        for _ in 0..4 {
+            let mut client = proxy.connect();
+            client.send(request);
+            keep_busy(client, *sends);
+        }
+        assert_served(&proxy);
+    });
+}
+
+#[test]
+fn uploads_that_were_answered_early_held_every_worker() {
+    let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[echo()]);
+    for _ in 0..4 {
+        let mut client = proxy.connect();
+        client.send(UPLOAD);
+        assert_eq!(client.response_head().status(), 200);
+        client.send(DROP);
+        assert_eq!(client.chunk(), b"x", "it comes back before the upload ends");
+        keep_busy(client, Some(DROP));
+    }
+    assert_served(&proxy);
+}
+
+/// Pipelines for as long as it can, and reads nothing.
+fn never_read(proxy: &Proxy, request: &'static str) -> Wire {
+    let client = proxy.connect();
+    set_socket_recv_buffer_size(client.stream(), 4096).expect("SO_RCVBUF");
+    let mut sender = client.twin();
+    thread::spawn(move || while sender.try_send(request.repeat(100)).is_ok() {});
+    client
+}
+
+#[test]
+fn interim_responses_that_nobody_read_held_every_worker() {
+    let backend = Backend::start(|wire, request| match request.target() {
+        "/" => wire.send(ok("fine")),
+        _ => {
+            let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "x".repeat(60_000));
+            let _cut_at_the_end = wire.try_send(hint.repeat(20)).and_then(|()| wire.try_send(ok("late")));
+        }
+    });
+    let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[backend.address]);
+    let hinted = "GET /hinted HTTP/1.1\r\nHost: a\r\n\r\n";
+    let _unread: [Wire; 4] = std::array::from_fn(|_| never_read(&proxy, hinted));
+    eventually("all are under way", || backend.connections() >= 4);
+    assert_served(&proxy);
+}
+
+#[test]
+fn answers_of_its_own_that_nobody_read_held_every_worker() {
+    ronde_only!();
+    let backend = restless();
+    let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[backend.address]);
+    let options = "OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n";
+    let _unread: [Wire; 4] = std::array::from_fn(|_| never_read(&proxy, options));
+    assert_served(&proxy);
+}
 
 /// No worker ever comes back here, so nobody but the prompter can end the wait.
 #[test]
