@@ -32,6 +32,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// connection was established is turned away. With it the listeners end: who comes later is refused. Those who keep
 /// coming meanwhile must not keep it from ending: a queue holds one backlog, and no more is taken from it.
 pub fn run(listeners: Vec<TcpListener>, bell: &Bell, house: &House) {
+    // Behind those who run, it finds clients who have sent what they have to say.
+    worker::yield_to_the_running();
     let mut shortage = Shortage::default();
     while house.stop.is_running() {
         let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();

@@ -16,23 +16,23 @@ pub mod health;
 pub mod pool;
 pub mod resolve;
 mod roll;
+mod turn;
 pub mod watch;
 
 use crate::config::Config;
-use crate::conn::Conn;
 use crate::failure::{Blame, Failure};
 use budget::Budget;
 use crossbeam_channel::Receiver;
 use health::{Change, Health, Rules, Trouble};
 use pool::Pool;
 use roll::Roll;
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+pub use turn::{Holds, Turn, Visit};
 use watch::Check;
 
 /// One address that takes turns.
@@ -45,6 +45,8 @@ pub struct Backend {
     rank: Rank,
     /// Requests that wait for a connection or a response head.
     waiting: AtomicUsize,
+    /// Those of them that no worker waits for just now.
+    left: AtomicUsize,
     /// Those, and the ones whose response is being relayed; and the most there may be.
     visits: AtomicUsize,
     most: Option<usize>,
@@ -107,6 +109,9 @@ pub struct Backends {
     budget: Budget,
     /// Requests that may wait for one backend while there are others.
     most_waiting: usize,
+    /// How many of them may have been left by their workers. Two backends that share all workers evenly come to two
+    /// thirds of `most_waiting`, and this must not bring them beyond.
+    most_left: usize,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
 }
@@ -132,6 +137,7 @@ impl Backends {
             check,
             budget: Budget::new(config.workers),
             most_waiting: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
+            most_left: config.max_per_backend.unwrap_or(config.workers).div_ceil(8),
             said_all_out: AtomicBool::new(false),
         });
         let following = Arc::downgrade(&backends);
@@ -154,8 +160,7 @@ impl Backends {
 
     /// The same, behind a turn that was taken.
     pub fn round_behind(&self, turn: &Turn) -> Round<'_> {
-        let current = turn.visit.as_ref().map(|visit| Arc::clone(&visit.backend));
-        Round { current, ..self.round() }
+        Round { current: turn.backend(), ..self.round() }
     }
 
     /// How many addresses there are.
@@ -205,11 +210,7 @@ impl Backends {
         }
         let backend = chosen?;
         let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
-        backend.visits.fetch_add(1, Ordering::Relaxed);
-        let visit = Some(Visit { backend });
-        let turn = Turn { since: now, visit, is_trial, holds_worker: Cell::new(false) };
-        turn.holds_worker(true);
-        Some(turn)
+        Some(Turn::new(backend, is_trial, now))
     }
 
     fn note_success(&self, backend: &Backend) {
@@ -313,108 +314,8 @@ impl Iterator for Round<'_> {
     fn next(&mut self) -> Option<Turn> {
         self.tried.extend(self.current.take());
         let turn = self.backends.next(&self.tried)?;
-        self.current = turn.visit.as_ref().map(|visit| Arc::clone(&visit.backend));
+        self.current = turn.backend();
         Some(turn)
-    }
-}
-
-/// A backend's turn with one request.
-///
-/// It ends by [`Turn::answered`] or [`Turn::failed`]; dropping it tells nothing about the backend.
-pub struct Turn {
-    /// When it was taken.
-    pub since: Instant,
-    /// Taken when it ends.
-    visit: Option<Visit>,
-    /// Whether the backend is out and this request is to tell whether it is well again.
-    is_trial: bool,
-    holds_worker: Cell<bool>,
-}
-
-impl Turn {
-    /// Says whether a worker is waiting for this backend: from the start it is. A request whose body is on its way
-    /// waits for its client, and a thread that stepped aside is no worker.
-    pub fn holds_worker(&self, holds: bool) {
-        let Some(visit) = &self.visit else { return };
-        match (self.holds_worker.replace(holds), holds) {
-            (false, true) => visit.backend.waiting.fetch_add(1, Ordering::Relaxed),
-            (true, false) => visit.backend.waiting.fetch_sub(1, Ordering::Relaxed),
-            (false, false) | (true, true) => 0,
-        };
-    }
-
-    /// A connection that was used before and seems to be alive.
-    pub fn kept(&self) -> Option<Conn> {
-        self.visit.as_ref()?.backend.pool.take(self.since)
-    }
-
-    /// Whether many more may wait for this backend, so that it does no harm if this one waits for longer than it must.
-    pub fn has_room(&self, backends: &Backends) -> bool {
-        let is_roomy =
-            |visit: &Visit| visit.backend.waiting.load(Ordering::Relaxed) < backends.most_waiting.div_ceil(2);
-        self.visit.as_ref().is_some_and(is_roomy)
-    }
-
-    /// A fresh connection, until `deadline`. `give_up` is asked every second.
-    ///
-    /// # Errors
-    /// Why there is none. What is ronde's own lack is not the backend's failure.
-    pub fn connect(&self, deadline: Instant, give_up: impl FnMut() -> bool) -> Result<Conn, Failure> {
-        let visit = self.visit.as_ref().ok_or(Failure::Internal)?;
-        Conn::connect(visit.backend.address, deadline, give_up).map_err(|error| connect_failure(&error))
-    }
-
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.visit.as_ref().map(Visit::address)
-    }
-
-    /// The response head is there.
-    pub fn answered(mut self, backends: &Backends) -> Option<Visit> {
-        self.holds_worker(false);
-        let visit = self.visit.take()?;
-        backends.note_success(&visit.backend);
-        Some(visit)
-    }
-
-    /// There is no response, and this is why.
-    pub fn failed(self, backends: &Backends, failure: Failure) {
-        if let Some(visit) = &self.visit {
-            backends.note_failure(&visit.backend, failure, self.is_trial);
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.holds_worker(false);
-        if let Some(Visit { backend }) = &self.visit
-            && self.is_trial
-        {
-            lock(&backend.health).learned_nothing(Instant::now());
-        }
-    }
-}
-
-/// A backend that has answered and whose response is under way.
-#[derive(Debug)]
-pub struct Visit {
-    backend: Arc<Backend>,
-}
-
-impl Visit {
-    pub fn address(&self) -> SocketAddr {
-        self.backend.address
-    }
-
-    /// Ends the visit, and keeps the connection, which is idle since then, for the next.
-    pub fn keep(self, conn: Conn, since: Instant) {
-        self.backend.pool.put(conn, since);
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.backend.visits.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

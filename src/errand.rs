@@ -9,7 +9,6 @@
 use crate::backend::Turn;
 use crate::client::Client;
 use crate::conn::Conn;
-use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::fields::Name;
 use crate::forward::{Persistence, Upgrade};
@@ -25,8 +24,8 @@ use std::time::Instant;
 pub enum Work {
     /// A client has something to say, or its time is up.
     Client(Client, Woken),
-    /// An answer to a client is to be picked up, and this is the desk that its request lies on.
-    Answer(Client, Box<Pending>, Box<Desk>),
+    /// An answer to a client is to be picked up.
+    Answer(Client, Box<Pending>),
 }
 
 impl Waiting for Work {
@@ -35,17 +34,18 @@ impl Waiting for Work {
         matches!(self, Self::Client(..))
     }
 
-    /// A desk is counted where the desks are.
     fn weight(&self) -> usize {
         match self {
             Self::Client(client, _) => client.carried.capacity(),
-            Self::Answer(..) => 0,
+            Self::Answer(client, pending) => client.carried.capacity() + pending.head.len(),
         }
     }
 }
 
 /// A request that was sent, and that nobody waits for just now.
 pub struct Pending {
+    /// As it was sent, should it have to be sent again. What else lay on the desk, the client carries.
+    pub head: Box<[u8]>,
     pub errand: Errand,
     pub sent: Sent,
 }

@@ -17,7 +17,7 @@
 
 mod converse;
 
-use crate::backend::{Turn, Visit};
+use crate::backend::{Holds, Turn, Visit};
 use crate::body::{Decoder, Malformed};
 use crate::client::Client;
 use crate::conn::Conn;
@@ -50,6 +50,9 @@ pub enum Fate {
     /// No response was begun, and this is why.
     Answer(Failure),
 }
+
+/// Bytes of a request, and behind it, up to which it is copied rather than waited for.
+const LIGHT: usize = 4096;
 
 /// How far an exchange came.
 pub enum Progress {
@@ -197,7 +200,10 @@ impl<'a> Exchange<'a> {
         let mut round =
             sent.as_ref().map_or_else(|| backends.round(), |sent| backends.round_behind(&sent.turn));
         let mut next = match sent {
-            Some(Sent { turn, out }) => Some((turn, Some(out))),
+            Some(Sent { turn, out }) => {
+                turn.holds(Holds::Worker);
+                Some((turn, Some(out)))
+            }
             None => round.next().map(|turn| (turn, None)),
         };
         while let Some((turn, out)) = next {
@@ -234,7 +240,10 @@ impl<'a> Exchange<'a> {
     /// A turn brought nothing. If another backend may be asked, that is the result; if not, it is the error.
     fn missed(&mut self, missed: Missed, turn: Turn) -> Result<Failure, Unanswered> {
         let (failure, may_go_on) = match missed {
-            Missed::Later(out) => return Err(Unanswered::Sent(Sent { turn, out })),
+            Missed::Later(out) => {
+                turn.holds(Holds::Place);
+                return Err(Unanswered::Sent(Sent { turn, out }));
+            }
             Missed::Stale(failure) => {
                 self.record.tried.extend(turn.address());
                 return Err(failure.into());
@@ -254,13 +263,14 @@ impl<'a> Exchange<'a> {
     }
 
     /// Whether a request that is out may be left with its backend for a while, since others wait for this worker: one
-    /// that is whole, for which nobody was asked in vain, and only as long as few wait for this backend.
+    /// that is whole and small, for which nobody was asked in vain, and only as long as few wait for this backend.
     fn may_leave(&self, turn: &Turn) -> bool {
         self.house.is_hurried()
             && self.upload.is_none()
+            && self.desk.from_client.len() + self.desk.request.len() <= LIGHT
             && self.asked.upgrade == Upgrade::NotAsked
             && self.record.tried.is_empty()
-            && turn.has_room(&self.house.backends)
+            && turn.may_be_left(&self.house.backends)
     }
 
     /// Asks one backend, unless that is done and the request is `out`: on a kept connection if there is one, on a fresh

@@ -8,7 +8,6 @@
 use crate::backend::Backends;
 use crate::client::{Client, Crowd};
 use crate::config::Config;
-use crate::desk::Desks;
 use crate::errand::Work;
 use crate::forward::Trust;
 use crate::journal::{Counters, Journal};
@@ -19,16 +18,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Requests that may be with their backends while no worker waits for them. With 64 clients and more, a worker that
-/// never waits costs its machine a third of the context switches, and 64 are as good as 256.
-pub const AHEAD: usize = 64;
-
 /// What all threads share.
 pub struct House {
     pub config: Config,
     pub backends: Arc<Backends>,
     pub seats: Seats<Work>,
-    pub desks: Desks,
     pub waiter: Waiter,
     pub crowd: Crowd,
     pub journal: Journal,
@@ -60,6 +54,6 @@ impl House {
 
     /// Whether a worker should rather serve those who wait for it than wait for a backend.
     pub fn is_hurried(&self) -> bool {
-        self.seats.is_wanted() && self.desks.has_spare() && self.stop.is_running()
+        self.seats.is_wanted() && self.stop.is_running()
     }
 }

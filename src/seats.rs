@@ -211,10 +211,12 @@ impl<W: Waiting> Seats<W> {
         }
     }
 
-    /// Whether a worker may wait a moment for a client that has nothing to do yet: only while another worker is
-    /// free and nothing waits for one.
+    /// Whether a worker may wait a moment for a client that has nothing to do yet: only while nothing waits for a worker,
+    /// and another would be woken for it. With as many busy clients as workers in rotation or more, waiting for each of
+    /// them costs two context switches a request, and the way through the waiter a third of one.
     pub fn is_calm(&self) -> bool {
-        self.rested.load(Ordering::Relaxed) > 0 && self.queue.is_empty()
+        let rested = self.rested.load(Ordering::Relaxed);
+        rested > 0 && self.queue.is_empty() && self.rotation.has_room(self.awake(rested))
     }
 
     /// Whether connections wait for a worker.

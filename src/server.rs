@@ -19,10 +19,10 @@ use crate::client::Crowd;
 use crate::config::value::time_text;
 use crate::config::{Config, Listen};
 use crate::conn;
-use crate::desk::{Desk, Desks};
+use crate::desk::Desk;
 use crate::errand::Work;
 use crate::failure::Failure;
-use crate::house::{AHEAD, House};
+use crate::house::House;
 use crate::journal::{self, Counters, Journal};
 use crate::seats::{self, Ready, Seats};
 use crate::stop::{Phase, Stop};
@@ -131,7 +131,6 @@ impl Server {
         let house = House {
             backends: Backends::start(&config)?,
             seats: Seats::new(config.workers, config.max_transfers, queue_limits(&config)),
-            desks: Desks::new(AHEAD),
             waiter: Waiter::new(waiter_limits(&config))?,
             crowd: Crowd::new(config.max_connections),
             journal,
@@ -216,6 +215,8 @@ impl Server {
 }
 
 fn wait_for_clients(house: &House) {
+    // Behind those who run, it finds more than one who is ready each time it wakes.
+    worker::yield_to_the_running();
     house.waiter.run(&house.stop, |client, woken, since| {
         if let Err(client) = house.offer(client, woken, since) {
             acceptor::turn_away(client, Failure::Overloaded, house);
@@ -366,7 +367,6 @@ fn memory_ceiling(config: &Config) -> usize {
     const CONNECTION: usize = 512;
     let threads = config.workers + config.max_transfers;
     threads * (STACK + Desk::size(config))
-        + AHEAD * Desk::size(config)
         + config.max_connections * CONNECTION
         + config.queue * size_of::<Ready<Work>>()
         + WAITING_BUDGET

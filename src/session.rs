@@ -69,8 +69,11 @@ pub fn serve(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk
 }
 
 /// Goes on where a request was left with its backend.
-pub fn pick_up(client: Client, pending: Pending, desk: &mut Desk, house: &House) -> Outcome {
-    let Pending { mut errand, sent } = pending;
+pub fn pick_up(mut client: Client, pending: Pending, desk: &mut Desk, house: &House) -> Outcome {
+    let Pending { head, mut errand, sent } = pending;
+    desk.from_client.refill(&std::mem::take(&mut client.carried));
+    desk.request.clear();
+    desk.request.extend_from_slice(&head);
     let mut session = Session { client, desk, house, queued: Duration::ZERO };
     let progress = exchange::pick_up(&mut session.client, session.desk, house, &mut errand, sent);
     let step = session.after(errand, progress).unwrap_or_else(|| session.serve_requests());
@@ -130,7 +133,10 @@ impl Session<'_> {
             Step::Close => Outcome::Close(client),
             Step::Reset => Outcome::Reset(client),
             Step::Linger => Outcome::Linger(client),
-            Step::Leave(pending) => Outcome::Leave(client, pending),
+            Step::Leave(pending) => {
+                client.carried.extend_from_slice(desk.from_client.filled());
+                Outcome::Leave(client, pending)
+            }
             Step::Park(until) => {
                 client.carried.extend_from_slice(desk.from_client.filled());
                 Outcome::Park(client, until)
@@ -258,7 +264,10 @@ impl Session<'_> {
     /// worker.
     fn after(&mut self, errand: Errand, progress: Progress) -> Option<Step> {
         let fate = match progress {
-            Progress::Sent(sent) => return Some(Step::Leave(Box::new(Pending { errand, sent }))),
+            Progress::Sent(sent) => {
+                let head = self.desk.request[..].into();
+                return Some(Step::Leave(Box::new(Pending { head, errand, sent })));
+            }
             Progress::Over(fate) => fate,
         };
         let Errand { asked, line, begun, mut record } = errand;

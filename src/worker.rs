@@ -13,7 +13,6 @@ use crate::house::House;
 use crate::seats::{Bed, Ready};
 use crate::session::{self, Outcome};
 use crate::waiter::Woken;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
@@ -26,7 +25,7 @@ pub fn run(house: &House) {
     // Only when there is something to do: most workers of a small host never get one, and it is what they would cost.
     let mut desk = None;
     while let Some(ready) = house.seats.take(&bed) {
-        let in_use = desk.get_or_insert_with(|| Box::new(Desk::new(&house.config)));
+        let in_use = desk.get_or_insert_with(|| Desk::new(&house.config));
         // A panic is a bug, and it is logged as one; but it is one request's bug, and must not cost a worker.
         if catch_unwind(AssertUnwindSafe(|| serve(ready, in_use, house))).is_err() {
             log::error!("a worker panicked: please report this");
@@ -38,7 +37,7 @@ pub fn run(house: &House) {
 /// A worker that is woken does not push aside the one that is running (SCHED_BATCH): the one that runs is about to
 /// wait for a socket anyway, and each switch that is saved is a microsecond. 15 to 20 % more requests at 16 clients
 /// and more, on two cores. Where it is not permitted, it is only not faster.
-fn yield_to_the_running() {
+pub fn yield_to_the_running() {
     // The call sets the niceness as well, and can name it only in parts of a hundred: this is zero. A ronde that
     // somebody made nicer on purpose stays as it is.
     const NOT_NICE: u8 = 47;
@@ -51,17 +50,14 @@ fn yield_to_the_running() {
     }
 }
 
-fn serve(ready: Ready<Work>, desk: &mut Box<Desk>, house: &House) {
+fn serve(ready: Ready<Work>, desk: &mut Desk, house: &House) {
     let mut outcome = match ready.work {
         Work::Client(client, woken) => greet(client, woken, ready.since.elapsed(), desk, house),
-        Work::Answer(client, pending, other) => {
-            house.desks.put(mem::replace(desk, other));
-            session::pick_up(client, *pending, desk, house)
-        }
+        Work::Answer(client, pending) => session::pick_up(client, *pending, desk, house),
     };
     // Who cannot be left is waited for.
     while let Outcome::Leave(client, pending) = outcome {
-        outcome = match leave(client, pending, desk, house) {
+        outcome = match leave(client, pending, house) {
             Ok(()) => return,
             Err((client, pending)) => session::pick_up(client, *pending, desk, house),
         };
@@ -90,22 +86,11 @@ fn greet(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk, ho
     session::serve(client, woken, queued, desk, house)
 }
 
-/// Leaves a request with its backend, for whoever comes to it behind those who wait already. It keeps the desk that it
-/// lies on, and a spare one takes its place.
-fn leave(
-    client: Client,
-    pending: Box<Pending>,
-    desk: &mut Box<Desk>,
-    house: &House,
-) -> Result<(), (Client, Box<Pending>)> {
-    let Some(spare) = house.desks.take(&house.config) else { return Err((client, pending)) };
+/// Leaves a request with its backend, for whoever comes to it behind those who wait already.
+fn leave(client: Client, pending: Box<Pending>, house: &House) -> Result<(), (Client, Box<Pending>)> {
     let since = pending.sent.out.since;
-    let work = Work::Answer(client, pending, mem::replace(desk, spare));
-    match house.seats.offer(Ready { work, since }) {
-        Err(Ready { work: Work::Answer(client, pending, own), .. }) => {
-            house.desks.put(mem::replace(desk, own));
-            Err((client, pending))
-        }
+    match house.seats.offer(Ready { work: Work::Answer(client, pending), since }) {
+        Err(Ready { work: Work::Answer(client, pending), .. }) => Err((client, pending)),
         Ok(()) | Err(Ready { work: Work::Client(..), .. }) => Ok(()),
     }
 }

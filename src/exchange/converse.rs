@@ -8,7 +8,7 @@
 //! Not here: which backend, and what to do when it did not answer (`exchange`).
 
 use super::{Exchange, Fate, Missed, Response};
-use crate::backend::Turn;
+use crate::backend::{Holds, Turn};
 use crate::body::{Decoder, Malformed};
 use crate::conn::{Arrived, Conn, Departed, SLICE};
 use crate::desk::Desk;
@@ -36,7 +36,6 @@ enum Head {
 impl Exchange<'_> {
     /// Sends the request, if it is whole. One whose body is on its way goes out as that comes.
     pub(super) fn send(&mut self, mut conn: Conn, since: Instant) -> Result<Out, Missed> {
-        self.desk.from_backend.clear();
         if let BodyPlan::InHand(length) = self.asked.body {
             self.send_request(&mut conn, length)?;
         }
@@ -47,12 +46,14 @@ impl Exchange<'_> {
     /// answer at any moment of it.
     pub(super) fn await_response(&mut self, out: Out, turn: &Turn) -> Result<(Response, Conn), Missed> {
         let Out { mut conn, since: mut sent } = out;
+        // What another backend's connection left there is no answer.
+        self.desk.from_backend.clear();
         let mut interims = 0;
         loop {
             let arrived = if self.is_uploading() {
-                turn.holds_worker(false);
+                turn.holds(Holds::Nothing);
                 let answered = self.stream_request(&conn, interims > 0)?;
-                turn.holds_worker(!self.patience.is_aside());
+                turn.holds(self.seat());
                 sent = Instant::now();
                 if answered { conn.receive_now(self.desk.from_backend.room()) } else { Ok(Arrived::Nothing) }
             } else {
@@ -72,7 +73,7 @@ impl Exchange<'_> {
                     // A slice is long for an answer and short for a long poll: of those, a seat's worth of clients must
                     // not be the end of all others.
                     self.patience.offer_seat();
-                    turn.holds_worker(!self.patience.is_aside());
+                    turn.holds(self.seat());
                 }
                 Ok(Arrived::End) | Err(_) if has_spoken => {
                     return Err(Missed::Final(Failure::ResponseHeadCut));
@@ -105,7 +106,7 @@ impl Exchange<'_> {
     fn send_request(&mut self, conn: &mut Conn, length: usize) -> Result<(), Missed> {
         let Desk { request, from_client, .. } = &*self.desk;
         let mut parts = [IoSlice::new(request), IoSlice::new(&from_client.filled()[..length])];
-        let mut parts = &mut parts[..];
+        let mut parts = if length == 0 { &mut parts[..1] } else { &mut parts[..] };
         let mut left = request.len() + length;
         let mut silence = Duration::ZERO;
         while left > 0 {
@@ -128,6 +129,11 @@ impl Exchange<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What this exchange holds while it waits for its backend.
+    fn seat(&self) -> Holds {
+        if self.patience.is_aside() { Holds::Nothing } else { Holds::Worker }
     }
 
     fn is_uploading(&self) -> bool {

@@ -1,0 +1,142 @@
+//! One request's claim on one backend, from the choice to the end of the response.
+//!
+//! The problem: whoever forgets to give back what was counted for it takes a little of the backend away, for ever. So a
+//! claim is a value: a [`Turn`] until the backend has answered, a [`Visit`] from then on, and whatever becomes of it, a
+//! panic included, dropping it gives back what it holds.
+//!
+//! Not here: whose turn it is (`backend`).
+
+use super::{Backend, Backends, connect_failure, lock};
+use crate::conn::Conn;
+use crate::failure::Failure;
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// A backend's turn with one request.
+///
+/// It ends by [`Turn::answered`] or [`Turn::failed`]; dropping it tells nothing about the backend.
+pub struct Turn {
+    /// When it was taken.
+    pub since: Instant,
+    /// Taken when it ends.
+    visit: Option<Visit>,
+    /// Whether the backend is out and this request is to tell whether it is well again.
+    is_trial: bool,
+    holds: Cell<Holds>,
+}
+
+/// What a turn holds while its backend has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Its request waits for its client, or its thread has stepped aside and is no worker.
+    Nothing,
+    Worker,
+    /// A worker soon: its request was left with the backend, and will be picked up.
+    Place,
+}
+
+impl Turn {
+    pub(super) fn new(backend: Arc<Backend>, is_trial: bool, since: Instant) -> Self {
+        backend.visits.fetch_add(1, Ordering::Relaxed);
+        let turn = Self { since, visit: Some(Visit { backend }), is_trial, holds: Cell::new(Holds::Nothing) };
+        turn.holds(Holds::Worker);
+        turn
+    }
+
+    pub(super) fn backend(&self) -> Option<Arc<Backend>> {
+        self.visit.as_ref().map(|visit| Arc::clone(&visit.backend))
+    }
+
+    /// Says what it holds from now on; from the start it is a worker.
+    pub fn holds(&self, now: Holds) {
+        let Some(Visit { backend }) = &self.visit else { return };
+        let before = self.holds.replace(now);
+        let counts = [
+            (&backend.waiting, before != Holds::Nothing, now != Holds::Nothing),
+            (&backend.left, before == Holds::Place, now == Holds::Place),
+        ];
+        for (count, was_counted, is_counted) in counts {
+            match (was_counted, is_counted) {
+                (false, true) => count.fetch_add(1, Ordering::Relaxed),
+                (true, false) => count.fetch_sub(1, Ordering::Relaxed),
+                (false, false) | (true, true) => 0,
+            };
+        }
+    }
+
+    /// A connection that was used before and seems to be alive.
+    pub fn kept(&self) -> Option<Conn> {
+        self.visit.as_ref()?.backend.pool.take(self.since)
+    }
+
+    /// Whether its worker may leave it with the backend, as far as the others are concerned that wait for this one.
+    pub fn may_be_left(&self, backends: &Backends) -> bool {
+        let few = |visit: &Visit| visit.backend.left.load(Ordering::Relaxed) < backends.most_left;
+        self.visit.as_ref().is_some_and(few)
+    }
+
+    /// A fresh connection, until `deadline`. `give_up` is asked every second.
+    ///
+    /// # Errors
+    /// Why there is none. What is ronde's own lack is not the backend's failure.
+    pub fn connect(&self, deadline: Instant, give_up: impl FnMut() -> bool) -> Result<Conn, Failure> {
+        let visit = self.visit.as_ref().ok_or(Failure::Internal)?;
+        Conn::connect(visit.backend.address, deadline, give_up).map_err(|error| connect_failure(&error))
+    }
+
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.visit.as_ref().map(Visit::address)
+    }
+
+    /// The response head is there.
+    pub fn answered(mut self, backends: &Backends) -> Option<Visit> {
+        self.holds(Holds::Nothing);
+        let visit = self.visit.take()?;
+        backends.note_success(&visit.backend);
+        Some(visit)
+    }
+
+    /// There is no response, and this is why.
+    pub fn failed(self, backends: &Backends, failure: Failure) {
+        if let Some(visit) = &self.visit {
+            backends.note_failure(&visit.backend, failure, self.is_trial);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.holds(Holds::Nothing);
+        if let Some(Visit { backend }) = &self.visit
+            && self.is_trial
+        {
+            lock(&backend.health).learned_nothing(Instant::now());
+        }
+    }
+}
+
+/// A backend that has answered and whose response is under way.
+#[derive(Debug)]
+pub struct Visit {
+    backend: Arc<Backend>,
+}
+
+impl Visit {
+    pub fn address(&self) -> SocketAddr {
+        self.backend.address
+    }
+
+    /// Ends the visit, and keeps the connection, which is idle since then, for the next.
+    pub fn keep(self, conn: Conn, since: Instant) {
+        self.backend.pool.put(conn, since);
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.backend.visits.fetch_sub(1, Ordering::Relaxed);
+    }
+}
