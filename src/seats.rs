@@ -135,11 +135,11 @@ impl<W: Waiting> Seats<W> {
         let _ = self.prompter.set(Arc::clone(&bed));
         let mut relaxed = Instant::now();
         while !self.is_done() {
+            if relaxed.elapsed() >= OBLIVION {
+                self.rotation.relax();
+                relaxed = Instant::now();
+            }
             if self.queue.is_empty() {
-                if relaxed.elapsed() >= OBLIVION {
-                    self.rotation.relax();
-                    relaxed = Instant::now();
-                }
                 let pause = if self.rotation.is_relaxed() { Duration::MAX } else { OBLIVION };
                 bed.lie_down();
                 fence(Ordering::SeqCst);

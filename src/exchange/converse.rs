@@ -71,9 +71,8 @@ impl Exchange<'_> {
                 Ok(Arrived::Nothing) => {
                     self.look_around()?;
                     // A slice is long for an answer and short for a long poll: of those, a seat's worth of clients must
-                    // not be the end of all others.
+                    // not be the end of all others. The backend's share stays taken, though: it may be one that hangs.
                     self.patience.offer_seat();
-                    turn.holds(self.seat());
                 }
                 Ok(Arrived::End) | Err(_) if has_spoken => {
                     return Err(Missed::Final(Failure::ResponseHeadCut));
