@@ -28,6 +28,11 @@ pub const GLANCE: Duration = Duration::from_millis(50);
 /// clients overruns: each connection too many waits a second for its SYN to be sent again.
 pub const BACKLOG: u16 = 4096;
 
+/// What the kernel may hold of a backend's response that a client does not take, in bytes. Left to itself it takes six
+/// megabytes for each: five hundred slow readers of large files fill a small host's memory, and filling it is what
+/// everybody else waits for. A backend is near: this is a gigabyte a second at a millisecond.
+const RECEIVED: usize = 1024 * 1024;
+
 /// What a receive brought. That nobody is there any more is the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrived {
@@ -72,6 +77,7 @@ impl Conn {
             if to.is_ipv4() { rustix::net::AddressFamily::INET } else { rustix::net::AddressFamily::INET6 };
         let flags = rustix::net::SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(family, rustix::net::SocketType::STREAM, flags, None)?;
+        sockopt::set_socket_recv_buffer_size(&socket, RECEIVED)?;
         let mut set = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
