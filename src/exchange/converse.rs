@@ -71,8 +71,11 @@ impl Exchange<'_> {
                 Ok(Arrived::Nothing) => {
                     self.look_around()?;
                     // A slice is long for an answer and short for a long poll: of those, a seat's worth of clients must
-                    // not be the end of all others. The backend's share stays taken, though: it may be one that hangs.
-                    self.patience.offer_seat();
+                    // not be the end of all others. Where there are several backends their shares are, and with more
+                    // threads than workers waiting, shares would be used up that are enough for the workers.
+                    if self.house.backends.count() == 1 {
+                        self.patience.offer_seat();
+                    }
                 }
                 Ok(Arrived::End) | Err(_) if has_spoken => {
                     return Err(Missed::Final(Failure::ResponseHeadCut));
