@@ -22,8 +22,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The first wait of a transfer for its backend while others wait for its worker. Not shorter: on a busy machine a
-/// backend that is not slow takes some milliseconds to be scheduled, and stepping aside may cost making a thread.
+/// The first wait of a transfer for its backend while others wait for its worker, though workers rest: it is the cores
+/// that are busy. Not shorter: a backend that is not slow takes some milliseconds to be scheduled then, and stepping
+/// aside may cost making a thread.
 const HURRY: Duration = Duration::from_millis(10);
 
 /// Moves that a small message needs, however it comes: nobody looks at the clock for it.
@@ -206,19 +207,32 @@ impl<'a> Patience<'a> {
         self.transfer.is_some()
     }
 
-    /// Whether others wait for this worker: then what does not fit into a socket at once is not waited for with a
-    /// seat. Small responses always fit.
+    /// Whether others wait for this worker.
     fn is_hurried(&self) -> bool {
         !self.is_aside() && self.house.seats.is_wanted()
     }
 
     /// What one call may wait.
     pub fn slice(&self) -> Duration {
-        let slice = match self.transfer {
-            Some(_) => SLICE,
-            None if self.is_hurried() => HURRY,
-            None => GLANCE,
-        };
+        match self.is_hurried() {
+            // Five hundred downloads that begin at once would each wait a little in each of eight workers.
+            true if self.house.seats.is_full() => Duration::ZERO,
+            true => self.at_most(HURRY),
+            false => self.slice_at_ease(),
+        }
+    }
+
+    /// The same for a send. Small responses always fit into a socket at once, so what does not is not waited for with a
+    /// seat while others wait for it.
+    fn slice_to_send(&self) -> Duration {
+        if self.is_hurried() { Duration::ZERO } else { self.slice_at_ease() }
+    }
+
+    fn slice_at_ease(&self) -> Duration {
+        self.at_most(if self.is_aside() { SLICE } else { GLANCE })
+    }
+
+    fn at_most(&self, slice: Duration) -> Duration {
         slice.min(self.limit.saturating_sub(self.silence)).max(Duration::from_millis(1))
     }
 
@@ -297,10 +311,8 @@ pub fn send_rest(
     stalled: Failure,
 ) -> Result<(), Failure> {
     while way.has_output() {
-        let (slice, is_hurried) = (patience.slice(), patience.is_hurried());
-        let send =
-            |parts: &Parts<'_>| if is_hurried { sink.send_now(parts) } else { sink.send(parts, slice) };
-        match way.empty(send).map_err(&broken)? {
+        let slice = patience.slice_to_send();
+        match way.empty(|parts| sink.send(parts, slice)).map_err(&broken)? {
             Departed::Bytes(_) => {
                 patience.progressed()?;
                 // A send takes less than it was given only when the sink is full: this was a wait, or begins one.
@@ -308,7 +320,6 @@ pub fn send_rest(
                     patience.step_aside()?;
                 }
             }
-            Departed::Nothing if is_hurried => patience.step_aside()?,
             Departed::Nothing => patience.waited(slice, stalled)?,
         }
     }

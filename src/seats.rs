@@ -219,6 +219,11 @@ impl<W: Waiting> Seats<W> {
         rested > 0 && self.queue.is_empty() && self.rotation.has_room(self.awake(rested))
     }
 
+    /// Whether nobody rests: every worker has something to do, or waits in the middle of it.
+    pub fn is_full(&self) -> bool {
+        self.rested.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether connections wait for a worker.
     pub fn is_wanted(&self) -> bool {
         !self.queue.is_empty()

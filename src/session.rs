@@ -181,12 +181,8 @@ impl Session<'_> {
         if is_idle && !self.house.stop.is_running() {
             return Err(Step::Close);
         }
-        let room = self.desk.from_client.room();
-        let arrived = match self.house.seats.is_calm() {
-            true => self.client.conn.receive(room, GLANCE),
-            false => self.client.conn.receive_now(room),
-        };
-        match arrived {
+        let slice = moment(self.house);
+        match self.client.conn.receive(self.desk.from_client.room(), slice) {
             Ok(Arrived::Bytes(count)) => self.desk.from_client.grew(count),
             Ok(Arrived::Nothing) => return Err(Step::Park(until)),
             Ok(Arrived::End) if is_idle => return Err(Step::Close),
@@ -382,6 +378,11 @@ impl Session<'_> {
     }
 }
 
+/// How long a worker may wait for its client.
+fn moment(house: &House) -> Duration {
+    if house.seats.is_calm() { GLANCE } else { Duration::ZERO }
+}
+
 enum Understood {
     Request(Asked, Line),
     Options(Asked, Line),
@@ -417,12 +418,7 @@ fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
 /// else needs this worker: a client that leaves its answers unread must not be able to hold one.
 fn say(client: &mut Client, mut words: &[u8], house: &House) -> bool {
     while !words.is_empty() {
-        let parts = [IoSlice::new(words)];
-        let departed = match house.seats.is_calm() {
-            true => client.conn.send(&parts, GLANCE),
-            false => client.conn.send_now(&parts),
-        };
-        match departed {
+        match client.conn.send(&[IoSlice::new(words)], moment(house)) {
             Ok(Departed::Bytes(count)) => words = &words[count..],
             Ok(Departed::Nothing) | Err(_) => return false,
         }
