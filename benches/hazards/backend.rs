@@ -4,7 +4,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant, SystemTime};
 const LATE: Duration = Duration::from_millis(500);
 const BETWEEN_EVENTS: Duration = Duration::from_secs(1);
 const LONG: usize = 20 << 20;
+/// What one long response writes before the others have their turn: a real backend has a thread for each, and lets no
+/// small answer wait until the buffers of five hundred long ones are full.
+const PIECE: usize = 64 << 10;
 
 /// Serves until its standard input ends; the line `hang` there makes the second backend answer nobody any more.
 pub fn run(addresses: &[String]) {
@@ -40,6 +43,8 @@ struct Server {
     connections: HashMap<u64, Connection>,
     next: u64,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Those that can write more at once.
+    pouring: VecDeque<u64>,
 }
 
 struct Connection {
@@ -69,18 +74,26 @@ impl Server {
             listener.set_nonblocking(true)?;
             epoll::add(&epoll, listener, EventData::new_u64(key), EventFlags::IN)?;
         }
-        Ok(Self { epoll, listeners, hangs, connections: HashMap::new(), next: 2, due: BinaryHeap::new() })
+        Ok(Self {
+            epoll,
+            listeners,
+            hangs,
+            connections: HashMap::new(),
+            next: 2,
+            due: BinaryHeap::new(),
+            pouring: VecDeque::new(),
+        })
     }
 
     fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(1024);
         loop {
             events.clear();
-            let pause = self
+            let pause: Option<Timespec> = self
                 .due
                 .peek()
                 .and_then(|Reverse((due, _))| due.saturating_duration_since(Instant::now()).try_into().ok());
-            let pause: Option<Timespec> = pause;
+            let pause = if self.pouring.is_empty() { pause } else { Some(Timespec::default()) };
             match epoll::wait(&self.epoll, spare_capacity(&mut events), pause.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -92,6 +105,20 @@ impl Server {
                 }
             }
             self.what_is_due();
+            self.pour();
+        }
+    }
+
+    /// A piece of each long response that is not waiting for its reader.
+    fn pour(&mut self) {
+        for _ in 0..self.pouring.len() {
+            let Some(key) = self.pouring.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(&key) else { continue };
+            match connection.pour() {
+                Ok(true) => self.pouring.push_back(key),
+                Ok(false) => {}
+                Err(_) => drop(self.connections.remove(&key)),
+            }
         }
     }
 
@@ -113,8 +140,13 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let is_hung = connection.side == 1 && self.hangs.load(Ordering::Relaxed);
         match connection.progress(is_hung) {
-            Ok(None) => {}
             Ok(Some(pause)) => self.due.push(Reverse((Instant::now() + pause, key))),
+            Ok(None) if matches!(connection.state, State::Long(_)) => {
+                if !self.pouring.contains(&key) {
+                    self.pouring.push_back(key);
+                }
+            }
+            Ok(None) => {}
             Err(_) => drop(self.connections.remove(&key)),
         }
     }
@@ -147,7 +179,7 @@ impl Server {
 }
 
 impl Connection {
-    /// Reads and writes what goes without waiting; an error is the end, a time is when to look again.
+    /// Reads what is there, and answers; an error is the end, a time is when to look again.
     fn progress(&mut self, is_hung: bool) -> io::Result<Option<Duration>> {
         let mut room = [0; 16 << 10];
         let mut pause = None;
@@ -170,17 +202,21 @@ impl Connection {
                 _ => {}
             }
         }
-        if let State::Long(left) = &mut self.state {
-            while *left > 0 {
-                match self.stream.write(&room[..(*left).min(room.len())]) {
-                    Ok(count) => *left -= count,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(pause),
-                    Err(error) => return Err(error),
-                }
-            }
+        Ok(pause)
+    }
+
+    /// Writes a piece of a long response, and says whether more would go at once.
+    fn pour(&mut self) -> io::Result<bool> {
+        let State::Long(left) = &mut self.state else { return Ok(false) };
+        match self.stream.write(&[b'x'; PIECE][..PIECE.min(*left)]) {
+            Ok(count) => *left -= count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if *left == 0 {
             self.state = State::Head;
         }
-        Ok(pause)
+        Ok(matches!(self.state, State::Long(_)))
     }
 
     /// Proxies send one request at a time.
