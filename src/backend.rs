@@ -25,7 +25,7 @@ use budget::Budget;
 use crossbeam_channel::Receiver;
 use health::{Change, Health, Rules, Trouble};
 use pool::Pool;
-use roll::Roll;
+use roll::{Members, Roll};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -45,7 +45,8 @@ pub struct Backend {
     rank: Rank,
     /// Requests that wait for a connection or a response head.
     waiting: AtomicUsize,
-    /// Those of them that no worker waits for just now.
+    /// Those of them for which a thread waits that is no worker any more, and those for which nobody waits just now.
+    aside: AtomicUsize,
     left: AtomicUsize,
     /// Those, and the ones whose response is being relayed; and the most there may be.
     visits: AtomicUsize,
@@ -78,6 +79,19 @@ impl fmt::Display for Backend {
 impl Backend {
     fn takes_turns(&self, now: Instant) -> bool {
         self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now)
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn aside(&self) -> usize {
+        self.aside.load(Ordering::Relaxed)
+    }
+
+    /// Requests that hold a worker while they wait.
+    fn seated(&self) -> usize {
+        self.waiting().saturating_sub(self.aside())
     }
 
     fn awaits_check(&self) -> bool {
@@ -183,27 +197,34 @@ impl Backends {
     }
 
     /// The next turn for a request that has tried `tried`.
+    ///
+    /// A backend that keeps its share of requests waiting gets no more of them, whether they hold workers or, having
+    /// waited for long, only threads: what it does not answer others can have. Where everybody is as slow, that is no
+    /// reason to refuse anything, and only the workers count.
     fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn> {
         let now = Instant::now();
         let mut round = self.roll.round();
         let is_well = |backend: &Backend| backend.takes_turns(now);
-        // With one backend in the round there is nobody to protect from it.
-        let has_others = round.iter().filter(|backend| is_well(backend)).nth(1).is_some();
-        let most_waiting = if has_others { self.most_waiting } else { usize::MAX };
+        let helps = |backend: &Backend| is_well(backend) && backend.aside() < self.most_waiting;
+        let count = |is_meant: &dyn Fn(&Backend) -> bool| round.iter().filter(|backend| is_meant(backend)).count();
+        // With one backend in the round there is nobody to protect from it; and those that are stuck are no help.
+        let is_alone = count(&is_well) == 1;
+        let is_only_help = is_alone || count(&helps) == 1;
         let is_untried = |backend: &Backend| !tried.iter().any(|tried| std::ptr::eq(&**tried, backend));
-        let is_free = |backend: &Backend| {
-            backend.waiting.load(Ordering::Relaxed) < most_waiting
-                && backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most)
+        let has_room = |backend: &Backend| {
+            backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most)
         };
-        let mut chosen = [Rank::Primary, Rank::Backup].into_iter().find_map(|rank| {
-            let takes = |backend: &Backend| {
-                backend.rank == rank && is_untried(backend) && is_free(backend) && is_well(backend)
-            };
-            round.next(|backend| takes(backend)).cloned()
-        });
+        let may_take = |backend: &Backend| is_untried(backend) && has_room(backend) && is_well(backend);
+        let by_waits = |backend: &Backend| {
+            may_take(backend) && (backend.waiting() < self.most_waiting || is_only_help && helps(backend))
+        };
+        let by_workers = |backend: &Backend| {
+            may_take(backend) && (backend.seated() < self.most_waiting || is_alone)
+        };
+        let mut chosen = choose(&mut round, by_waits).or_else(|| choose(&mut round, by_workers));
         // Nobody who is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| is_untried(backend) && is_well(backend)) {
-            chosen = round.next(|backend| is_untried(backend) && is_free(backend)).cloned();
+            chosen = round.next(|backend| is_untried(backend) && has_room(backend)).cloned();
             if chosen.is_some() && tried.is_empty() && !self.said_all_out.swap(true, Ordering::Relaxed) {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
@@ -295,6 +316,14 @@ impl Backends {
         let level = if lock(&backend.health).has_worked { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{backend} is out of the round: {why}");
     }
+}
+
+/// Whose turn it is of those who may take one: backups have theirs when no primary can.
+fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
+    [Rank::Primary, Rank::Backup].into_iter().find_map(|rank| {
+        let takes = |backend: &Arc<Backend>| backend.rank == rank && may_take(backend);
+        round.next(takes).cloned()
+    })
 }
 
 /// What `--health-interval` is when only `--health-path` is set.

@@ -10,6 +10,7 @@
 //!
 //! Not here: buffers, messages, deadlines. This is the only module that names the options of a TCP socket.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -23,6 +24,9 @@ pub const SLICE: Duration = Duration::from_secs(1);
 /// The first wait on a client, and the longest that a worker spends on one connection before it looks around:
 /// Varnish lingers 50 ms too before it gives a session to its waiter. The kernel rounds it up to a tick.
 pub const GLANCE: Duration = Duration::from_millis(50);
+
+/// The kernel counts the timeouts of sockets in ticks, of 1 to 10 ms; what is shorter is waited for with poll(2).
+const TICK: Duration = Duration::from_millis(10);
 
 /// Connections that the kernel holds for us between two calls of accept. std asks for 128, which a burst of
 /// clients overruns: each connection too many waits a second for its SYN to be sent again.
@@ -114,7 +118,8 @@ impl Conn {
     /// # Errors
     /// The connection is gone.
     pub fn receive(&mut self, room: &mut [u8], slice: Duration) -> io::Result<Arrived> {
-        if slice.is_zero() {
+        if slice < TICK {
+            self.wait_for_input(slice);
             return self.receive_now(room);
         }
         self.receive_within(slice)?;
@@ -198,10 +203,18 @@ impl Conn {
         }
     }
 
+    /// Until something is there to be received, or so long.
+    fn wait_for_input(&self, most: Duration) {
+        let timeout = Timespec::try_from(most).ok();
+        if !most.is_zero() {
+            // Whatever it says, the receive says it better.
+            let _ = poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], timeout.as_ref());
+        }
+    }
+
     /// Whether the peer is gone for good: a reset, where a half-close leaves the connection alive. A receive cannot
     /// tell: behind a FIN it says [`Arrived::End`] for ever.
     pub fn is_gone(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
         // No flag is asked for: errors and hang-ups are always reported.
         let mut fds = [PollFd::new(&self.stream, PollFlags::empty())];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// where there are any.
 const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 
-type Members = balance::Round<Arc<Backend>>;
+pub(super) type Members = balance::Round<Arc<Backend>>;
 
 /// The configured names, and the round of everybody they stand for.
 pub(super) struct Roll {
@@ -165,6 +165,7 @@ impl Roll {
             weight: named.spec.weight,
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             waiting: AtomicUsize::new(0),
+            aside: AtomicUsize::new(0),
             left: AtomicUsize::new(0),
             visits: AtomicUsize::new(0),
             most: named.spec.max_connections,

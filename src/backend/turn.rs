@@ -31,9 +31,11 @@ pub struct Turn {
 /// What a turn holds while its backend has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// Its request waits for its client, or its thread has stepped aside and is no worker.
+    /// Its request waits for its client.
     Nothing,
     Worker,
+    /// A thread that has given up its seat to another, and is no worker.
+    Thread,
     /// A worker soon: its request was left with the backend, and will be picked up.
     Place,
 }
@@ -54,8 +56,12 @@ impl Turn {
     pub fn holds(&self, now: Holds) {
         let Some(Visit { backend }) = &self.visit else { return };
         let before = self.holds.replace(now);
+        if before == now {
+            return;
+        }
         let counts = [
             (&backend.waiting, before != Holds::Nothing, now != Holds::Nothing),
+            (&backend.aside, before == Holds::Thread, now == Holds::Thread),
             (&backend.left, before == Holds::Place, now == Holds::Place),
         ];
         for (count, was_counted, is_counted) in counts {

@@ -48,6 +48,7 @@ impl Exchange<'_> {
         let Out { mut conn, since: mut sent } = out;
         // What another backend's connection left there is no answer.
         self.desk.from_backend.clear();
+        turn.holds(self.seat());
         let mut interims = 0;
         loop {
             let arrived = if self.is_uploading() {
@@ -57,7 +58,7 @@ impl Exchange<'_> {
                 sent = Instant::now();
                 if answered { conn.receive_now(self.desk.from_backend.room()) } else { Ok(Arrived::Nothing) }
             } else {
-                conn.receive(self.desk.from_backend.room(), SLICE)
+                conn.receive(self.desk.from_backend.room(), self.patience.slice_for_answer())
             };
             let has_spoken = interims > 0 || !self.desk.from_backend.is_empty();
             match arrived {
@@ -70,12 +71,10 @@ impl Exchange<'_> {
                 }
                 Ok(Arrived::Nothing) => {
                     self.look_around()?;
-                    // A slice is long for an answer and short for a long poll: of those, a seat's worth of clients must
-                    // not be the end of all others. Where there are several backends their shares are, and with more
-                    // threads than workers waiting, shares would be used up that are enough for the workers.
-                    if self.house.backends.count() == 1 {
-                        self.patience.offer_seat();
-                    }
+                    // Before the seat is another's: two would seem to hold it.
+                    turn.holds(Holds::Thread);
+                    self.patience.offer_seat();
+                    turn.holds(self.seat());
                 }
                 Ok(Arrived::End) | Err(_) if has_spoken => {
                     return Err(Missed::Final(Failure::ResponseHeadCut));
@@ -135,7 +134,7 @@ impl Exchange<'_> {
 
     /// What this exchange holds while it waits for its backend.
     fn seat(&self) -> Holds {
-        if self.patience.is_aside() { Holds::Nothing } else { Holds::Worker }
+        if self.patience.is_aside() { Holds::Thread } else { Holds::Worker }
     }
 
     fn is_uploading(&self) -> bool {
