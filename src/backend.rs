@@ -206,21 +206,20 @@ impl Backends {
         let mut round = self.roll.round();
         let is_well = |backend: &Backend| backend.takes_turns(now);
         let helps = |backend: &Backend| is_well(backend) && backend.aside() < self.most_waiting;
-        let count = |is_meant: &dyn Fn(&Backend) -> bool| round.iter().filter(|backend| is_meant(backend)).count();
+        let count =
+            |is_meant: &dyn Fn(&Backend) -> bool| round.iter().filter(|backend| is_meant(backend)).count();
         // With one backend in the round there is nobody to protect from it; and those that are stuck are no help.
         let is_alone = count(&is_well) == 1;
         let is_only_help = is_alone || count(&helps) == 1;
         let is_untried = |backend: &Backend| !tried.iter().any(|tried| std::ptr::eq(&**tried, backend));
-        let has_room = |backend: &Backend| {
-            backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most)
-        };
+        let has_room =
+            |backend: &Backend| backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most);
         let may_take = |backend: &Backend| is_untried(backend) && has_room(backend) && is_well(backend);
         let by_waits = |backend: &Backend| {
             may_take(backend) && (backend.waiting() < self.most_waiting || is_only_help && helps(backend))
         };
-        let by_workers = |backend: &Backend| {
-            may_take(backend) && (backend.seated() < self.most_waiting || is_alone)
-        };
+        let by_workers =
+            |backend: &Backend| may_take(backend) && (backend.seated() < self.most_waiting || is_alone);
         let mut chosen = choose(&mut round, by_waits).or_else(|| choose(&mut round, by_workers));
         // Nobody who is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| is_untried(backend) && is_well(backend)) {

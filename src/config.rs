@@ -190,15 +190,15 @@ settings! {
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
-        /// tunnels and slow transfers beside the workers
-        /// A WebSocket or a long download takes a thread and no seat: as many as a small host can hold in
-        /// memory.
+        /// tunnels, slow transfers and long waits beside the workers
+        /// A WebSocket, a long download or a long poll takes a thread and no seat: as many as a small host can
+        /// hold in memory.
         "--max-transfers" "N", default "1024" ["0" to "16384"]
             => max_transfers: usize = One(count);
 
         /// workers one backend may hold; auto is 3/4
-        /// A backend that hangs must leave workers for the others; three quarters is room enough for one
-        /// that is only busy.
+        /// A backend that hangs must leave workers, and clients, for the others; three quarters is room enough
+        /// for one that is only busy.
         "--max-per-backend" "N", default "auto" ["1" to "16384"]
             => max_per_backend: Option<usize> = Maybe(count);
     }

@@ -272,7 +272,7 @@ fn a_backend_that_hangs_holds_only_its_share() {
 #[test]
 fn overload_is_answered_soon_and_leaves_no_trace() {
     ronde_only!();
-    let (_backend, proxy) = stage_of_all("--workers 2 --queue-timeout 500ms");
+    let (_backend, proxy) = stage_of_all("--workers 2 --max-transfers 8 --queue-timeout 500ms");
     let statuses: Vec<u16> = thread::scope(|scope| {
         let ask = || {
             let start = Instant::now();

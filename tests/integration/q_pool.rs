@@ -177,12 +177,13 @@ fn interim_responses_that_nobody_read_held_every_worker() {
     assert_served(&proxy);
 }
 
-/// No worker ever comes back here, so nobody but the prompter can end the wait.
+/// No worker ever comes back here, and none may step aside, so nobody but the prompter can end the wait.
 #[test]
 fn who_waited_for_a_worker_was_told_no_when_one_came_back() {
     ronde_only!();
     let hung = silent();
-    let proxy = Proxy::with("--workers 4 --response-timeout 1h --queue-timeout 300ms", &[hung.address]);
+    let flags = "--workers 4 --max-transfers 0 --response-timeout 1h --queue-timeout 300ms";
+    let proxy = Proxy::with(flags, &[hung.address]);
     let (told, tell) = mpsc::channel();
     for _ in 0..20 {
         let (mut client, told) = (proxy.connect(), told.clone());
@@ -201,6 +202,43 @@ fn who_waited_for_a_worker_was_told_no_when_one_came_back() {
 
 fn silent() -> Backend {
     Backend::start(|_, _| {})
+}
+
+/// And what a backend keeps, nobody else has to wait for: it gets its share, and then others are asked.
+#[test]
+fn two_hung_backends_of_three_held_every_worker() {
+    ronde_only!();
+    let (hung, good) = ([silent(), silent()], Backend::named("fine"));
+    let flags = "--workers 4 --response-timeout 1h --max-fails 0";
+    let proxy = Proxy::with(flags, &[hung[0].address, good.address, hung[1].address]);
+    let mut asking: Vec<_> = (0..40).map(|_| proxy.connect()).collect();
+    asking.iter_mut().for_each(|client| client.send(GET));
+    let caught = || hung.each_ref().map(Backend::count);
+    eventually("each is answered or caught", || good.count() + caught().iter().sum::<usize>() == 40);
+    // While the good one has its share of workers, too, one more may be caught now and then.
+    let before = caught();
+    assert!(before.iter().all(|caught| (3..8).contains(caught)), "{before:?}");
+    assert_served(&proxy);
+    assert_eq!(caught(), before);
+}
+
+#[test]
+fn long_polls_on_several_backends_held_every_worker() {
+    ronde_only!();
+    let backend = || {
+        Backend::start(|wire, request| match request.target() {
+            "/poll" => drop(wire.rest()),
+            _ => wire.send(ok("fine")),
+        })
+    };
+    let backends = [backend(), backend()];
+    let proxy = Proxy::with("--workers 4", &backends.each_ref().map(|backend| backend.address));
+    let mut polls: Vec<_> = (0..100).map(|_| proxy.connect()).collect();
+    polls.iter_mut().for_each(|poll| poll.send("GET /poll HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_served(&proxy);
+    eventually("all polls are with the backends", || {
+        backends.iter().map(Backend::count).sum::<usize>() == 120
+    });
 }
 
 #[test]
