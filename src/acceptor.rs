@@ -95,14 +95,14 @@ fn admit(stream: TcpStream, address: SocketAddr, house: &House) {
         let _ = conn.receive_now(&mut [0; 4096]);
         return;
     };
-    let client = Client::new(conn, address, place);
+    let client = Box::new(Client::new(conn, address, place));
     if let Err(client) = house.offer(client, Woken::Ready, Instant::now()) {
         turn_away(client, Failure::Overloaded, house);
     }
 }
 
 /// Says no to a connection that no worker will take, without waiting for anything; what it asked is not even read.
-pub fn turn_away(client: Client, failure: Failure, house: &House) {
+pub fn turn_away(client: Box<Client>, failure: Failure, house: &House) {
     say_no(&client.conn, failure, house);
     worker::linger(client, house);
 }

@@ -190,7 +190,7 @@ settings! {
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
-        /// tunnels, slow transfers and long waits beside the workers
+        /// long transfers and waits, beside the workers
         /// A WebSocket, a long download or a long poll takes a thread and no seat: as many as a small host can
         /// hold in memory.
         "--max-transfers" "N", default "1024" ["0" to "16384"]

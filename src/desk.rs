@@ -1,13 +1,14 @@
-//! What one request is worked on with: two buffers and two heads.
+//! What requests are worked on with: two buffers, a head, and blank errands.
 //!
 //! The problem: buffers belong to workers and not to connections, since ten thousand idle ones need none. And they stay
 //! with their worker, so that they stay in its caches: what a request that is left with its backend needs of them is
-//! copied, some hundred bytes.
+//! copied, or goes with its errand.
 //!
 //! Not here: what is done with them (`session` and `exchange`).
 
 use crate::buffer::Buffer;
 use crate::config::Config;
+use crate::errand::{Errand, LIGHT};
 use crate::head;
 
 /// A request body up to this is read whole before a backend is chosen: the round then follows complete requests,
@@ -24,25 +25,41 @@ pub struct Desk {
     pub from_client: Buffer,
     /// What the backend sent.
     pub from_backend: Buffer,
-    /// The head that goes to the backend; kept until there is a response, since it may have to be sent again.
-    pub request: Vec<u8>,
     /// The head that goes to the client.
     pub response: Vec<u8>,
+    /// Those that are done, for the next requests.
+    errands: Vec<Box<Errand>>,
 }
+
+/// Errands that a desk keeps. A worker picks up about as many as it leaves.
+const ERRANDS: usize = 8;
 
 impl Desk {
     pub fn new(config: &Config) -> Self {
         Self {
             from_client: Buffer::new(head::EMPTY_LINES + config.max_head + COLLECTED_BODY),
             from_backend: Buffer::new(config.max_head.max(RELAY)),
-            request: Vec::new(),
             response: Vec::new(),
+            errands: Vec::new(),
+        }
+    }
+
+    /// A blank errand; what stands in it is overwritten.
+    pub fn errand(&mut self) -> Box<Errand> {
+        self.errands.pop().unwrap_or_else(Errand::new)
+    }
+
+    /// Keeps an errand that is done for the next request.
+    pub fn keep(&mut self, errand: Box<Errand>) {
+        if self.errands.len() < ERRANDS && errand.head.capacity() <= LIGHT {
+            self.errands.push(errand);
         }
     }
 
     /// The memory of one desk, in bytes, when every page of it was used.
     pub fn size(config: &Config) -> usize {
         // The heads are written afresh: as long as they came, and what ronde adds.
-        config.max_head + COLLECTED_BODY + config.max_head.max(RELAY) + 2 * config.max_head
+        let heads = 2 * config.max_head + ERRANDS * LIGHT;
+        head::EMPTY_LINES + config.max_head + COLLECTED_BODY + config.max_head.max(RELAY) + heads
     }
 }

@@ -9,23 +9,24 @@
 use crate::backend::Turn;
 use crate::client::Client;
 use crate::conn::Conn;
-use crate::failure::Failure;
 use crate::fields::Name;
 use crate::forward::{Persistence, Upgrade};
 use crate::framing::{Coding, Framing};
 use crate::head::{Method, Request, Version};
-use crate::journal::{self, Access, Journal, Waits};
+use crate::journal::{self, Journal, Line, Record};
 use crate::seats::Waiting;
 use crate::waiter::Woken;
-use std::net::SocketAddr;
 use std::time::Instant;
+
+/// Bytes of a request, and behind it, up to which it is copied rather than waited for.
+pub const LIGHT: usize = 4096;
 
 /// What there is for a worker to do.
 pub enum Work {
     /// A client has something to say, or its time is up.
-    Client(Client, Woken),
-    /// An answer to a client is to be picked up.
-    Answer(Client, Box<Pending>),
+    Client(Box<Client>, Woken),
+    /// An answer to a client is to be picked up. What lay on the desk behind the request, the client carries.
+    Answer(Box<Client>, Box<Errand>, Sent),
 }
 
 impl Waiting for Work {
@@ -37,25 +38,27 @@ impl Waiting for Work {
     fn weight(&self) -> usize {
         match self {
             Self::Client(client, _) => client.carried.capacity(),
-            Self::Answer(client, pending) => client.carried.capacity() + pending.head.len(),
+            Self::Answer(client, errand, _) => client.carried.capacity() + errand.head.capacity(),
         }
     }
 }
 
-/// A request that was sent, and that nobody waits for just now.
-pub struct Pending {
-    /// As it was sent, should it have to be sent again. What else lay on the desk, the client carries.
-    pub head: Box<[u8]>,
-    pub errand: Errand,
-    pub sent: Sent,
-}
-
-/// A request and what became of it so far.
+/// A request and what became of it so far. Boxed, as it moves between workers; and the boxes are used again.
 pub struct Errand {
+    /// The head for the backend; kept until there is a response, since it may have to be sent again.
+    pub head: Vec<u8>,
     pub asked: Asked,
     pub line: Line,
     pub begun: Instant,
     pub record: Record,
+}
+
+impl Errand {
+    /// A blank, for a request to come.
+    pub fn new() -> Box<Self> {
+        let (line, record) = (Line::default(), Record::default());
+        Box::new(Self { head: Vec::new(), asked: Asked::NOTHING, line, begun: Instant::now(), record })
+    }
 }
 
 /// Whose turn a request was that is out.
@@ -70,8 +73,8 @@ pub struct Out {
     pub since: Instant,
 }
 
-/// What is known about a request when its head has been read. The head for the backend stands in `desk.request`, and
-/// whatever of the body is there in `desk.from_client`.
+/// What is known about a request when its head has been read. Whatever of its body is there stands in
+/// `desk.from_client`.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub method: Method,
@@ -82,6 +85,20 @@ pub struct Asked {
     pub upgrade: Upgrade,
     pub expectation: Expectation,
     pub body: BodyPlan,
+}
+
+impl Asked {
+    /// Of a request that is still to come.
+    const NOTHING: Self = Self {
+        method: Method::Other,
+        version: Version::Http11,
+        framing: Framing::Length(0),
+        coding: Coding::Plain,
+        persistence: Persistence::Close,
+        upgrade: Upgrade::NotAsked,
+        expectation: Expectation::None,
+        body: BodyPlan::InHand(0),
+    };
 }
 
 /// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
@@ -101,56 +118,17 @@ pub enum BodyPlan {
     Streams,
 }
 
-/// What an access line says about the request itself.
-#[derive(Default)]
-pub struct Line {
-    pub request: Vec<u8>,
-    pub referer: Vec<u8>,
-    pub user_agent: Vec<u8>,
-}
-
-impl Line {
-    /// As much of it as the journal writes.
-    pub fn of(head: &Request<'_>, journal: &Journal) -> Self {
-        if !journal.wants_access() {
-            return Self::default();
-        }
-        let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        let parts = [head.token, " ", head.raw_target, " ", version].map(str::as_bytes);
-        let request = journal::quote(&parts);
-        if !journal.wants_agents() {
-            return Self { request, ..Self::default() };
-        }
-        let first = |name| journal::quote(&[head.fields.lines(name).next().unwrap_or_default()]);
-        Self { request, referer: first(Name::Referer), user_agent: first(Name::UserAgent) }
+/// What an access line says about the request itself, as much of it as the journal writes.
+pub fn line_of(head: &Request<'_>, journal: &Journal) -> Line {
+    if !journal.wants_access() {
+        return Line::default();
     }
-}
-
-/// What became of an exchange, for the access line.
-#[derive(Debug, Default)]
-pub struct Record {
-    pub status: Option<u16>,
-    pub bytes: u64,
-    pub backend: Option<SocketAddr>,
-    pub tried: Vec<SocketAddr>,
-    pub waits: Waits,
-    pub failure: Option<Failure>,
-}
-
-/// What is written down about a request when it is over.
-pub fn access(client: &Client, line: Line, record: Record) -> Access {
-    let Line { request, referer, user_agent } = line;
-    let Record { status, bytes, backend, tried, waits, failure } = record;
-    Access {
-        client: client.ip(),
-        request,
-        referer,
-        user_agent,
-        status,
-        bytes,
-        backend,
-        tried,
-        waits,
-        failure,
+    let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+    let parts = [head.token, " ", head.raw_target, " ", version].map(str::as_bytes);
+    let request = journal::quote(&parts);
+    if !journal.wants_agents() {
+        return Line { request, ..Line::default() };
     }
+    let first = |name| journal::quote(&[head.fields.lines(name).next().unwrap_or_default()]);
+    Line { request, referer: first(Name::Referer), user_agent: first(Name::UserAgent) }
 }

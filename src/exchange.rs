@@ -22,10 +22,11 @@ use crate::body::{Decoder, Malformed};
 use crate::client::Client;
 use crate::conn::Conn;
 use crate::desk::Desk;
-use crate::errand::{Asked, BodyPlan, Errand, Out, Record, Sent};
+use crate::errand::{Asked, BodyPlan, Errand, LIGHT, Out, Sent};
 use crate::failure::Failure;
 use crate::forward::{Delivery, Upgrade};
 use crate::house::House;
+use crate::journal::Record;
 use crate::passage::Passage;
 use crate::relay::{self, Broken, Ends, Patience, Snapped, Stirred, Way};
 use crate::tunnel;
@@ -51,9 +52,6 @@ pub enum Fate {
     Answer(Failure),
 }
 
-/// Bytes of a request, and behind it, up to which it is copied rather than waited for.
-const LIGHT: usize = 4096;
-
 /// How far an exchange came.
 pub enum Progress {
     Over(Fate),
@@ -61,37 +59,35 @@ pub enum Progress {
     Sent(Sent),
 }
 
-/// Serves a request.
-pub fn run(client: &mut Client, desk: &mut Desk, house: &House, errand: &mut Errand) -> Progress {
-    Exchange::new(client, desk, house, errand).serve(None)
-}
-
-/// Picks up the answer to a request that was sent, and serves the rest of it.
-pub fn pick_up(
+/// Serves a request; or, when it is `sent` already, picks up its answer and serves the rest.
+pub fn run(
     client: &mut Client,
     desk: &mut Desk,
     house: &House,
     errand: &mut Errand,
-    sent: Sent,
+    sent: Option<Sent>,
 ) -> Progress {
-    Exchange::new(client, desk, house, errand).serve(Some(sent))
+    Exchange::new(client, desk, house, errand).serve(sent)
 }
 
 struct Exchange<'a> {
     client: &'a mut Client,
     desk: &'a mut Desk,
     house: &'a House,
+    /// Of the request, for the backend.
+    head: &'a [u8],
     asked: &'a Asked,
     record: &'a mut Record,
     /// The request's body on its way, unless it was in hand.
     upload: Option<Passage>,
+    /// The response's, as far as it came with the head.
+    download: Passage,
     patience: Patience<'a>,
 }
 
-/// A final response whose head is understood, and written for the client in `desk.response`.
+/// A final response whose head is understood, and written for the client in `desk.response`. Its body is the exchange's
+/// `download`.
 struct Response {
-    /// The body, as far as it came with the head.
-    passage: Passage,
     /// `None` is a 101: what follows is not HTTP.
     delivery: Option<Delivery>,
     /// Whether the backend's connection can serve another request afterwards.
@@ -134,24 +130,25 @@ enum Missed {
 
 impl<'a> Exchange<'a> {
     fn new(client: &'a mut Client, desk: &'a mut Desk, house: &'a House, errand: &'a mut Errand) -> Self {
-        let Errand { asked, record, .. } = errand;
+        let Errand { head, asked, record, .. } = errand;
         let upload = match asked.body {
             BodyPlan::InHand(_) => None,
             BodyPlan::Streams => {
-                let passage = Passage::new(Decoder::new(asked.framing), asked.coding, desk.request.len());
+                let passage = Passage::new(Decoder::new(asked.framing), asked.coding, head.len());
                 Some(passage.at_most(house.config.max_body))
             }
         };
-        Self { client, desk, house, asked, record, upload, patience: Patience::new(house) }
+        let download = Passage::nothing();
+        Self { client, desk, house, head, asked, record, upload, download, patience: Patience::new(house) }
     }
 
     fn serve(mut self, sent: Option<Sent>) -> Progress {
-        let (mut response, conn, visit) = match self.obtain_response(sent) {
+        let (response, conn, visit) = match self.obtain_response(sent) {
             Ok(obtained) => obtained,
             Err(Unanswered::Sent(sent)) => return Progress::Sent(sent),
             Err(Unanswered::Failed(failure)) => return Progress::Over(Fate::Answer(failure)),
         };
-        Progress::Over(match self.relay_response(&mut response, conn, visit) {
+        Progress::Over(match self.relay_response(&response, conn, visit) {
             Ok(()) => response.fate,
             Err(Aborted(failure)) => {
                 self.record.failure = Some(failure);
@@ -267,7 +264,7 @@ impl<'a> Exchange<'a> {
     fn may_leave(&self, turn: &Turn) -> bool {
         self.house.is_hurried()
             && self.upload.is_none()
-            && self.desk.from_client.len() + self.desk.request.len() <= LIGHT
+            && self.desk.from_client.len() + self.head.len() <= LIGHT
             && self.asked.upgrade == Upgrade::NotAsked
             && self.record.tried.is_empty()
             && turn.may_be_left(&self.house.backends)
@@ -309,7 +306,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Sends the head, and passes the body through as it comes. From here on nothing can be taken back.
-    fn relay_response(&mut self, response: &mut Response, conn: Conn, visit: Visit) -> Result<(), Aborted> {
+    fn relay_response(&mut self, response: &Response, conn: Conn, visit: Visit) -> Result<(), Aborted> {
         match response.delivery {
             Some(_) => self.relay_body(response, conn, visit),
             None => {
@@ -322,16 +319,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn relay_body(&mut self, response: &mut Response, mut conn: Conn, visit: Visit) -> Result<(), Aborted> {
-        let Desk { from_client, from_backend, request, response: lead } = &mut *self.desk;
-        let (client, patience) = (&mut self.client.conn, &mut self.patience);
+    fn relay_body(&mut self, response: &Response, mut conn: Conn, visit: Visit) -> Result<(), Aborted> {
+        let Desk { from_client, from_backend, response: lead, .. } = &mut *self.desk;
+        let (client, patience, passage) =
+            (&mut self.client.conn, &mut self.patience, &mut self.download);
         patience.allow(self.house.config.idle_timeout);
-        let passage = &mut response.passage;
         let came_at_once = passage.is_at_end();
         let relay = || {
             let mut down = Way::new(&mut *passage, from_backend, lead).map_err(response_failure)?;
             if let Some(upload) = self.upload.as_mut().filter(|passage| !passage.is_over())
-                && let Ok(mut up) = Way::new(upload, from_client, request)
+                && let Ok(mut up) = Way::new(upload, from_client, self.head)
             {
                 relay_both(Ends { client, backend: &conn }, &mut up, &mut down, patience)?;
             }

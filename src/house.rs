@@ -44,7 +44,7 @@ impl House {
     ///
     /// # Errors
     /// It comes back when too many wait already, or for too long.
-    pub fn offer(&self, client: Client, woken: Woken, since: Instant) -> Result<(), Client> {
+    pub fn offer(&self, client: Box<Client>, woken: Woken, since: Instant) -> Result<(), Box<Client>> {
         let ready = Ready { work: Work::Client(client, woken), since };
         match self.seats.offer(ready) {
             Err(Ready { work: Work::Client(client, _), .. }) => Err(client),

@@ -42,14 +42,26 @@ pub fn quote(parts: &[&[u8]]) -> Vec<u8> {
     quoted
 }
 
-/// What is known about a request when it is over. Its texts are [quotes](quote).
+/// What is known about a request when it is over.
 #[derive(Debug)]
 pub struct Access {
     pub client: IpAddr,
+    pub line: Line,
+    pub record: Record,
+}
+
+/// What the request said, in [quotes](quote).
+#[derive(Debug, Default)]
+pub struct Line {
     /// The request line as it came, as far as it came.
     pub request: Vec<u8>,
     pub referer: Vec<u8>,
     pub user_agent: Vec<u8>,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub struct Record {
     /// The status sent to the client, if any was.
     pub status: Option<u16>,
     /// Bytes of body sent to the client.
@@ -200,22 +212,22 @@ fn write_access(out: &mut Vec<u8>, access: &Access, form: AccessLog) {
 /// Made to be read by a person: who, what, how it went, who answered, where the time went, and why it failed.
 fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     write!(out, "{} {} \"", Date::now().iso(), access.client)?;
-    write_escaped(out, &access.request)?;
-    match access.status {
-        Some(status) => write!(out, "\" {status} {}", access.bytes)?,
-        None => write!(out, "\" - {}", access.bytes)?,
+    write_escaped(out, &access.line.request)?;
+    match access.record.status {
+        Some(status) => write!(out, "\" {status} {}", access.record.bytes)?,
+        None => write!(out, "\" - {}", access.record.bytes)?,
     }
-    match access.backend {
+    match access.record.backend {
         Some(backend) => write!(out, " {backend}")?,
         None => write!(out, " -")?,
     }
-    for (name, wait) in access.waits.named() {
+    for (name, wait) in access.record.waits.named() {
         write!(out, " {name}={:.2}ms", wait.as_secs_f64() * 1000.0)?;
     }
-    for (index, tried) in access.tried.iter().enumerate() {
+    for (index, tried) in access.record.tried.iter().enumerate() {
         write!(out, "{}{tried}", if index == 0 { " tried=" } else { "," })?;
     }
-    if let Some(failure) = access.failure {
+    if let Some(failure) = access.record.failure {
         write!(out, " cause=\"{failure}\"")?;
     }
     writeln!(out)
@@ -224,41 +236,41 @@ fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
 /// Apache's combined format, for the tools that read it.
 fn write_combined(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     write!(out, "{} - - [{}] \"", access.client, Date::now().apache())?;
-    write_escaped(out, &access.request)?;
+    write_escaped(out, &access.line.request)?;
     // Nothing was sent: nginx's 499, which every reader of such logs knows.
-    write!(out, "\" {} {} \"", access.status.unwrap_or(499), access.bytes)?;
-    write_escaped(out, or_dash(&access.referer))?;
+    write!(out, "\" {} {} \"", access.record.status.unwrap_or(499), access.record.bytes)?;
+    write_escaped(out, or_dash(&access.line.referer))?;
     write!(out, "\" \"")?;
-    write_escaped(out, or_dash(&access.user_agent))?;
+    write_escaped(out, or_dash(&access.line.user_agent))?;
     writeln!(out, "\"")
 }
 
 /// One object a line.
 fn write_json(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     write!(out, "{{\"time\":\"{}\",\"client\":\"{}\",\"request\":", Date::now().iso(), access.client)?;
-    write_json_string(out, &access.request)?;
-    match access.status {
+    write_json_string(out, &access.line.request)?;
+    match access.record.status {
         Some(status) => write!(out, ",\"status\":{status}")?,
         None => write!(out, ",\"status\":null")?,
     }
-    write!(out, ",\"bytes\":{}", access.bytes)?;
-    match access.backend {
+    write!(out, ",\"bytes\":{}", access.record.bytes)?;
+    match access.record.backend {
         Some(backend) => write!(out, ",\"backend\":\"{backend}\"")?,
         None => write!(out, ",\"backend\":null")?,
     }
-    let tried: Vec<_> = access.tried.iter().map(|address| format!("\"{address}\"")).collect();
+    let tried: Vec<_> = access.record.tried.iter().map(|address| format!("\"{address}\"")).collect();
     write!(out, ",\"tried\":[{}]", tried.join(","))?;
-    for (name, wait) in access.waits.named() {
+    for (name, wait) in access.record.waits.named() {
         write!(out, ",\"{}_ms\":{:.3}", name.replace('-', "_"), wait.as_secs_f64() * 1000.0)?;
     }
-    match access.failure {
+    match access.record.failure {
         Some(failure) => write!(out, ",\"cause\":\"{}\"", failure.text().replace('"', "'"))?,
         None => write!(out, ",\"cause\":null")?,
     }
     write!(out, ",\"referer\":")?;
-    write_json_string(out, &access.referer)?;
+    write_json_string(out, &access.line.referer)?;
     write!(out, ",\"user_agent\":")?;
-    write_json_string(out, &access.user_agent)?;
+    write_json_string(out, &access.line.user_agent)?;
     writeln!(out, "}}")
 }
 
@@ -346,18 +358,17 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn access() -> Access {
-        Access {
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            request: b"GET /\"\x1b[2J\n HTTP/1.1".to_vec(),
-            referer: vec![],
-            user_agent: b"a\\b\xff".to_vec(),
+        let line =
+            Line { request: b"GET /\"\x1b[2J\n HTTP/1.1".to_vec(), user_agent: b"a\\b\xff".to_vec(), ..Line::default() };
+        let record = Record {
             status: Some(502),
             bytes: 12,
-            backend: None,
             tried: vec![([127, 0, 0, 1], 8001).into(), ([127, 0, 0, 1], 8002).into()],
             waits: Waits { total: Duration::from_micros(1500), ..Waits::default() },
             failure: Some(Failure::Refused),
-        }
+            ..Record::default()
+        };
+        Access { client: IpAddr::V4(Ipv4Addr::LOCALHOST), line, record }
     }
 
     fn written(form: AccessLog, access: &Access) -> String {
@@ -381,7 +392,8 @@ mod tests {
 
     #[test]
     fn combined_is_what_tools_expect() {
-        let line = written(AccessLog::Combined, &Access { status: None, ..access() });
+        let unanswered = Record { status: None, ..access().record };
+        let line = written(AccessLog::Combined, &Access { record: unanswered, ..access() });
         assert!(line.starts_with("127.0.0.1 - - ["));
         assert!(
             line.ends_with("] \"GET /\\\"\\x1b[2J\\x0a HTTP/1.1\" 499 12 \"-\" \"a\\\\b\\xff\"\n"),

@@ -38,8 +38,8 @@
 //! | 5 | the program | `main` |
 //! | 4 | threads and commands | [`server`] [`acceptor`] [`worker`]; [`demo`] [`check`] [`probe`] |
 //! | 3 | conversations | [`session`] [`exchange`] [`relay`] [`tunnel`] |
-//! | 2 | what a request is served with | [`house`] [`errand`] [`backend`] |
-//! | 1 | mechanisms | [`seats`] [`desk`] [`waiter`] [`client`] [`conn`] [`buffer`] |
+//! | 2 | what a request is served with | [`house`] [`desk`] [`errand`] [`backend`] |
+//! | 1 | mechanisms | [`seats`] [`waiter`] [`client`] [`conn`] [`buffer`] |
 //! | 1 | messages, pure functions over bytes | [`head`] [`framing`] [`body`] [`passage`] [`forward`] [`reply`] |
 //! | 0 | vocabulary | [`fields`] [`failure`] [`config`] [`journal`] [`clock`] [`pace`] [`stop`] [`bell`] |
 //!

@@ -8,7 +8,7 @@
 
 use crate::body::{Decoder, Malformed};
 use crate::forward;
-use crate::framing::Coding;
+use crate::framing::{Coding, Framing};
 use std::io::IoSlice;
 use std::ops::Range;
 
@@ -64,6 +64,11 @@ impl Passage {
             passage.end();
         }
         passage
+    }
+
+    /// Of a body that is none.
+    pub fn nothing() -> Self {
+        Self::new(Decoder::new(Framing::Length(0)), Coding::Plain, 0)
     }
 
     /// The same, for a body that may not be longer than this.
@@ -219,7 +224,6 @@ impl SizeLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framing::Framing;
     use proptest::prelude::*;
 
     /// Passes `input` through, reading `read` bytes at a time and writing `write` bytes at a time.

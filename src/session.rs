@@ -12,7 +12,7 @@
 use crate::client::Client;
 use crate::conn::{Arrived, Departed, GLANCE};
 use crate::desk::{COLLECTED_BODY, Desk};
-use crate::errand::{Asked, BodyPlan, Errand, Expectation, Line, Pending, Record, access};
+use crate::errand::{Asked, BodyPlan, Errand, Expectation, Sent, line_of};
 use crate::exchange::{self, Fate, Progress};
 use crate::failure::{Blame, Failure};
 use crate::fields::Name;
@@ -20,10 +20,11 @@ use crate::forward::{self, Origin, Persistence};
 use crate::framing::{self, Framing};
 use crate::head::{self, Lines, Method, Request, Scan, Version};
 use crate::house::House;
-use crate::journal::{self, Waits};
+use crate::journal::{self, Access, Line, Record, Waits};
 use crate::reply;
 use crate::waiter::{Until, Woken};
 use std::io::IoSlice;
+use std::mem::take;
 use std::time::{Duration, Instant};
 
 /// What a client may go on sending after it was told no, so that it can read the answer: closing at once would send
@@ -39,24 +40,30 @@ const FIRST_FLIGHT: u64 = 14_600;
 /// What the worker is to do with the connection.
 pub enum Outcome {
     /// Close it.
-    Close(Client),
+    Close(Box<Client>),
     /// Close it so that the client cannot take what it has for complete.
-    Reset(Client),
+    Reset(Box<Client>),
     /// It has nothing to do for now.
-    Park(Client, Until),
+    Park(Box<Client>, Until),
     /// It has something to do, but others have waited longer.
-    Requeue(Client),
+    Requeue(Box<Client>),
     /// It was told no: it is closed once it has read that.
-    Linger(Client),
+    Linger(Box<Client>),
     /// Its request is with a backend, and others wait for this worker.
-    Leave(Client, Box<Pending>),
+    Leave(Box<Client>, Box<Errand>, Sent),
 }
 
 /// Serves a connection as long as it has something to do.
 ///
 /// `queued` is how long it waited for this worker.
-pub fn serve(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk, house: &House) -> Outcome {
-    desk.from_client.refill(&std::mem::take(&mut client.carried));
+pub fn serve(
+    mut client: Box<Client>,
+    woken: Woken,
+    queued: Duration,
+    desk: &mut Desk,
+    house: &House,
+) -> Outcome {
+    desk.from_client.refill(&take(&mut client.carried));
     let mut session = Session { client, desk, house, queued };
     let step = match woken {
         Woken::Ready => session.serve_requests(),
@@ -69,14 +76,16 @@ pub fn serve(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk
 }
 
 /// Goes on where a request was left with its backend.
-pub fn pick_up(mut client: Client, pending: Pending, desk: &mut Desk, house: &House) -> Outcome {
-    let Pending { head, mut errand, sent } = pending;
-    desk.from_client.refill(&std::mem::take(&mut client.carried));
-    desk.request.clear();
-    desk.request.extend_from_slice(&head);
+pub fn pick_up(
+    mut client: Box<Client>,
+    errand: Box<Errand>,
+    sent: Sent,
+    desk: &mut Desk,
+    house: &House,
+) -> Outcome {
+    desk.from_client.refill(&take(&mut client.carried));
     let mut session = Session { client, desk, house, queued: Duration::ZERO };
-    let progress = exchange::pick_up(&mut session.client, session.desk, house, &mut errand, sent);
-    let step = session.after(errand, progress).unwrap_or_else(|| session.serve_requests());
+    let step = session.run(errand, Some(sent)).unwrap_or_else(|| session.serve_requests());
     session.end(step)
 }
 
@@ -89,12 +98,12 @@ pub fn turn_away(client: &mut Client, failure: Failure, queued: Duration, desk: 
         let waits = Waits { queued, ..Waits::default() };
         let status = Some(failure.status());
         let record = Record { status, bytes, waits, failure: Some(failure), ..Record::default() };
-        house.journal.access(access(client, Line::default(), record));
+        house.journal.access(Access { client: client.ip(), line: Line::default(), record });
     }
 }
 
 struct Session<'a> {
-    client: Client,
+    client: Box<Client>,
     desk: &'a mut Desk,
     house: &'a House,
     /// For the first request; the others did not wait.
@@ -109,21 +118,32 @@ enum Step {
     /// Persists, but this worker is needed elsewhere.
     GiveWay,
     Linger,
-    Leave(Box<Pending>),
+    Leave(Box<Errand>, Sent),
 }
 
 impl Session<'_> {
     fn serve_requests(&mut self) -> Step {
         loop {
-            let mut errand = match self.next_request() {
-                Ok(errand) => errand,
-                Err(step) => return step,
-            };
-            let progress = exchange::run(&mut self.client, self.desk, self.house, &mut errand);
-            if let Some(step) = self.after(errand, progress) {
+            let mut errand = self.desk.errand();
+            if let Err(step) = self.next_request(&mut errand) {
+                self.desk.keep(errand);
+                return step;
+            }
+            if let Some(step) = self.run(errand, None) {
                 return step;
             }
         }
+    }
+
+    /// Has a request exchanged for its response; it may be `sent` already. `None`: the connection persists, and nobody else
+    /// needs this worker.
+    fn run(&mut self, mut errand: Box<Errand>, sent: Option<Sent>) -> Option<Step> {
+        let step = match exchange::run(&mut self.client, self.desk, self.house, &mut errand, sent) {
+            Progress::Sent(sent) => return Some(Step::Leave(errand, sent)),
+            Progress::Over(fate) => self.settle(&mut errand, fate),
+        };
+        self.desk.keep(errand);
+        step
     }
 
     /// How the connection leaves this worker.
@@ -133,9 +153,9 @@ impl Session<'_> {
             Step::Close => Outcome::Close(client),
             Step::Reset => Outcome::Reset(client),
             Step::Linger => Outcome::Linger(client),
-            Step::Leave(pending) => {
+            Step::Leave(errand, sent) => {
                 client.carried.extend_from_slice(desk.from_client.filled());
-                Outcome::Leave(client, pending)
+                Outcome::Leave(client, errand, sent)
             }
             Step::Park(until) => {
                 client.carried.extend_from_slice(desk.from_client.filled());
@@ -150,18 +170,19 @@ impl Session<'_> {
     }
 
     /// Reads until a request is there that can be sent on: with its body, if that is to be collected.
-    fn next_request(&mut self) -> Result<Errand, Step> {
+    fn next_request(&mut self, errand: &mut Errand) -> Result<(), Step> {
         let mut begun = None;
         loop {
             if !self.desk.from_client.is_empty() {
                 let begun = *begun.get_or_insert_with(Instant::now);
-                match self.understand() {
-                    Ok(Understood::Request(asked, line)) => {
-                        let waits = Waits { queued: std::mem::take(&mut self.queued), ..Waits::default() };
-                        let record = Record { waits, ..Record::default() };
-                        return Ok(Errand { asked, line, begun, record });
+                match self.understand(errand) {
+                    Ok(Understood::Request) => {
+                        errand.begun = begun;
+                        let waits = Waits { queued: take(&mut self.queued), ..Waits::default() };
+                        errand.record = Record { waits, ..Record::default() };
+                        return Ok(());
                     }
-                    Ok(Understood::Options(asked, line)) => self.answer_options(&asked, line, begun)?,
+                    Ok(Understood::Options) => self.answer_options(errand, begun)?,
                     // Bytes that keep coming must not keep the worker: its glance is for the whole message.
                     Ok(Understood::Partial(until)) if begun.elapsed() >= GLANCE => {
                         return Err(Step::Park(until));
@@ -199,10 +220,10 @@ impl Session<'_> {
         matches!(head::scan(self.desk.from_client.filled()), Scan::Complete { .. })
     }
 
-    /// Understands what was read: a request with everything that is to be collected of it, or a part of one. The
-    /// head for the backend is written to `desk.request`.
-    fn understand(&mut self) -> Result<Understood, Failure> {
-        let Desk { from_client, request: out, .. } = &mut *self.desk;
+    /// Understands what was read: a request with everything that is to be collected of it, which becomes this errand, or
+    /// a part of one.
+    fn understand(&mut self, errand: &mut Errand) -> Result<Understood, Failure> {
+        let from_client = &mut self.desk.from_client;
         let max_head = self.house.config.max_head;
         head::settle_version(from_client.filled_mut());
         let bytes = from_client.filled();
@@ -233,14 +254,15 @@ impl Session<'_> {
                 _ => asked.body = BodyPlan::InHand(length),
             }
         }
-        let line = Line::of(&head, &self.house.journal);
+        errand.line = line_of(&head, &self.house.journal);
         if forward::ends_here(&head) {
             if head.method == Method::Trace || asked.framing != Framing::Length(0) {
                 return Err(Failure::LastStop);
             }
             from_client.consume(end);
             asked.body = BodyPlan::InHand(0);
-            return Ok(Understood::Options(asked, line));
+            errand.asked = asked;
+            return Ok(Understood::Options);
         }
         let origin = Origin {
             client: self.client.ip(),
@@ -251,36 +273,28 @@ impl Session<'_> {
             local: if head.fields.contains(Name::Host) { None } else { self.client.conn.local() },
             via: &self.house.via,
         };
-        forward::request(out, &head, &origin)?;
+        forward::request(&mut errand.head, &head, &origin)?;
+        errand.asked = asked;
         from_client.consume(end);
-        Ok(Understood::Request(asked, line))
+        Ok(Understood::Request)
     }
 
-    /// What comes after an exchange, or after a part of one. `None`: the connection persists, and nobody else needs this
-    /// worker.
-    fn after(&mut self, errand: Errand, progress: Progress) -> Option<Step> {
-        let fate = match progress {
-            Progress::Sent(sent) => {
-                let head = self.desk.request[..].into();
-                return Some(Step::Leave(Box::new(Pending { head, errand, sent })));
-            }
-            Progress::Over(fate) => fate,
-        };
-        let Errand { asked, line, begun, mut record } = errand;
-        if let BodyPlan::InHand(length) = asked.body {
+    /// What comes after an exchange. `None`: the connection persists, and nobody else needs this worker.
+    fn settle(&mut self, errand: &mut Errand, fate: Fate) -> Option<Step> {
+        if let BodyPlan::InHand(length) = errand.asked.body {
             self.desk.from_client.consume(length);
         }
         let fate = match fate {
-            Fate::Answer(failure) => self.answer(failure, &asked, &mut record),
+            Fate::Answer(failure) => self.answer(failure, &errand.asked, &mut errand.record),
             fate => fate,
         };
-        let bytes = record.bytes;
-        self.note(line, record, begun);
+        let bytes = errand.record.bytes;
+        self.note(errand.record.failure, errand.begun, || (take(&mut errand.line), take(&mut errand.record)));
         match fate {
             Fate::Persist if self.house.seats.is_wanted() => Some(Step::GiveWay),
             Fate::Persist => None,
             Fate::Close => Some(Step::Close),
-            Fate::Part | Fate::Answer(_) => Some(self.part(&asked, bytes)),
+            Fate::Part | Fate::Answer(_) => Some(self.part(&errand.asked, bytes)),
             Fate::Reset => Some(Step::Reset),
         }
     }
@@ -337,15 +351,18 @@ impl Session<'_> {
         let asked = head::asks_for_head(received).then_some(Method::Head);
         let sent = reply::failed(&mut self.desk.response, failure, asked, Persistence::Close, None);
         let said = say(&mut self.client, &self.desk.response, self.house);
-        let request = journal::quote(&[head::first_line(received)]);
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
-        let record = Record { status, bytes, failure: Some(failure), ..Record::default() };
-        self.note(Line { request, ..Line::default() }, record, begun);
+        self.note(Some(failure), begun, || {
+            let request = journal::quote(&[head::first_line(self.desk.from_client.filled())]);
+            let record = Record { status, bytes, failure: Some(failure), ..Record::default() };
+            (Line { request, ..Line::default() }, record)
+        });
         if said { Step::Linger } else { Step::Close }
     }
 
     /// `OPTIONS` with `Max-Forwards: 0` asks ronde itself, and takes no turn in the round (RFC 9110 §7.6.2).
-    fn answer_options(&mut self, asked: &Asked, line: Line, begun: Instant) -> Result<(), Step> {
+    fn answer_options(&mut self, errand: &mut Errand, begun: Instant) -> Result<(), Step> {
+        let asked = &errand.asked;
         let persistence = match asked.version {
             // It would have to be told that it persists.
             Version::Http10 => Persistence::Close,
@@ -360,7 +377,8 @@ impl Session<'_> {
         }
         let said = say(&mut self.client, &self.desk.response, self.house);
         let status = Some(failure.map_or(200, Failure::status));
-        self.note(line, Record { status, failure, ..Record::default() }, begun);
+        let record = Record { status, failure, ..Record::default() };
+        self.note(failure, begun, || (take(&mut errand.line), record));
         match persistence {
             Persistence::Persist if said && self.house.seats.is_wanted() => Err(Step::GiveWay),
             Persistence::Persist if said => Ok(()),
@@ -369,11 +387,13 @@ impl Session<'_> {
         }
     }
 
-    fn note(&self, line: Line, mut record: Record, begun: Instant) {
-        self.house.counters.count(record.failure);
+    /// Counts what became of a request, and has it written down.
+    fn note(&self, failure: Option<Failure>, begun: Instant, what: impl FnOnce() -> (Line, Record)) {
+        self.house.counters.count(failure);
         if self.house.journal.wants_access() {
+            let (line, mut record) = what();
             record.waits.total = begun.elapsed();
-            self.house.journal.access(access(&self.client, line, record));
+            self.house.journal.access(Access { client: self.client.ip(), line, record });
         }
     }
 }
@@ -384,8 +404,8 @@ fn moment(house: &House) -> Duration {
 }
 
 enum Understood {
-    Request(Asked, Line),
-    Options(Asked, Line),
+    Request,
+    Options,
     Partial(Until),
 }
 

@@ -96,7 +96,7 @@ struct Room {
 
 struct Parked {
     /// Taken out while the thread reads from it, so that no lock is held meanwhile.
-    client: Option<Client>,
+    client: Option<Box<Client>>,
     until: Until,
     /// When it came, or, as long as it collects, brought something.
     since: Instant,
@@ -119,7 +119,7 @@ impl Waiter {
     }
 
     /// Parks a connection. What was read from it stands in `client.carried`.
-    pub fn park(&self, client: Client, until: Until) {
+    pub fn park(&self, client: Box<Client>, until: Until) {
         let since = Instant::now();
         let deadline = since + self.patience(until);
         let mut room = self.room();
@@ -152,7 +152,7 @@ impl Waiter {
     }
 
     /// Serves the room until [`Waiter::close`] was called and nobody is left in it, or the stop is over.
-    pub fn run(&self, stop: &Stop, mut hand_over: impl FnMut(Client, Woken, Instant)) {
+    pub fn run(&self, stop: &Stop, mut hand_over: impl FnMut(Box<Client>, Woken, Instant)) {
         let mut events = Vec::with_capacity(EVENTS);
         let mut mouthful = vec![0; MOUTHFUL];
         let mut out = Vec::new();
@@ -234,7 +234,7 @@ impl Waiter {
     }
 
     /// Takes out those who only waited for anything to happen; returns the keys of those who collect.
-    fn sort(&self, events: &[epoll::Event], out: &mut Vec<(Client, Woken)>) -> Vec<Key> {
+    fn sort(&self, events: &[epoll::Event], out: &mut Vec<(Box<Client>, Woken)>) -> Vec<Key> {
         let mut collecting = Vec::new();
         let mut room = self.room();
         for event in events {
@@ -254,7 +254,7 @@ impl Waiter {
     }
 
     /// Reads what is there, once, and decides. No lock is held while it reads.
-    fn collect(&self, key: Key, mouthful: &mut [u8], out: &mut Vec<(Client, Woken)>) {
+    fn collect(&self, key: Key, mouthful: &mut [u8], out: &mut Vec<(Box<Client>, Woken)>) {
         let mut room = self.room();
         let Some(parked) = room.roster.get_mut(key) else { return };
         let Some(mut client) = parked.client.take() else { return };
@@ -303,7 +303,7 @@ impl Waiter {
     }
 
     /// Lets those go whose time is up, and the oldest of those who collect when they are too many. Returns when that was.
-    fn expire(&self, out: &mut Vec<(Client, Woken)>) -> Instant {
+    fn expire(&self, out: &mut Vec<(Box<Client>, Woken)>) -> Instant {
         let now = Instant::now();
         let mut closed = Vec::new();
         let mut room = self.room();
@@ -392,7 +392,7 @@ impl Until {
 }
 
 impl Room {
-    fn leave(&mut self, key: Key) -> Option<Client> {
+    fn leave(&mut self, key: Key) -> Option<Box<Client>> {
         let client = self.roster.leave(key)?.client;
         self.collected -= client.as_ref().map_or(0, |client| client.carried.capacity());
         client

@@ -7,7 +7,7 @@
 
 use crate::client::Client;
 use crate::desk::Desk;
-use crate::errand::{Pending, Work};
+use crate::errand::Work;
 use crate::failure::Failure;
 use crate::house::House;
 use crate::seats::{Bed, Ready};
@@ -50,18 +50,20 @@ pub fn yield_to_the_running() {
     }
 }
 
-fn serve(ready: Ready<Work>, desk: &mut Desk, house: &House) {
-    let mut outcome = match ready.work {
-        Work::Client(client, woken) => greet(client, woken, ready.since.elapsed(), desk, house),
-        Work::Answer(client, pending) => session::pick_up(client, *pending, desk, house),
-    };
-    // Who cannot be left is waited for.
-    while let Outcome::Leave(client, pending) = outcome {
-        outcome = match leave(client, pending, house) {
-            Ok(()) => return,
-            Err((client, pending)) => session::pick_up(client, *pending, desk, house),
+fn serve(mut ready: Ready<Work>, desk: &mut Desk, house: &House) {
+    let outcome = loop {
+        let outcome = match ready.work {
+            Work::Client(client, woken) => greet(client, woken, ready.since.elapsed(), desk, house),
+            Work::Answer(client, errand, sent) => session::pick_up(client, errand, sent, desk, house),
         };
-    }
+        let Outcome::Leave(client, errand, sent) = outcome else { break outcome };
+        let since = sent.out.since;
+        match house.seats.offer(Ready { work: Work::Answer(client, errand, sent), since }) {
+            Ok(()) => return,
+            // Who cannot be left is waited for.
+            Err(refused) => ready = refused,
+        }
+    };
     match outcome {
         Outcome::Close(client) => drop(client),
         Outcome::Reset(client) => client.conn.cut(),
@@ -78,7 +80,13 @@ fn serve(ready: Ready<Work>, desk: &mut Desk, house: &House) {
 }
 
 /// Serves a client that waited for so long, unless that was too long.
-fn greet(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk, house: &House) -> Outcome {
+fn greet(
+    mut client: Box<Client>,
+    woken: Woken,
+    queued: Duration,
+    desk: &mut Desk,
+    house: &House,
+) -> Outcome {
     if queued > house.config.queue_timeout {
         session::turn_away(&mut client, Failure::Overloaded, queued, desk, house);
         return Outcome::Linger(client);
@@ -86,17 +94,8 @@ fn greet(mut client: Client, woken: Woken, queued: Duration, desk: &mut Desk, ho
     session::serve(client, woken, queued, desk, house)
 }
 
-/// Leaves a request with its backend, for whoever comes to it behind those who wait already.
-fn leave(client: Client, pending: Box<Pending>, house: &House) -> Result<(), (Client, Box<Pending>)> {
-    let since = pending.sent.out.since;
-    match house.seats.offer(Ready { work: Work::Answer(client, pending), since }) {
-        Err(Ready { work: Work::Answer(client, pending), .. }) => Err((client, pending)),
-        Ok(()) | Err(Ready { work: Work::Client(..), .. }) => Ok(()),
-    }
-}
-
 /// Closes a connection so that the client can still read what it was told.
-pub fn linger(mut client: Client, house: &House) {
+pub fn linger(mut client: Box<Client>, house: &House) {
     // Nobody will read what it sent before.
     client.carried = Vec::new();
     // When this fails the client is gone, and nothing is left to be read.

@@ -9,9 +9,9 @@ const FLOORS: [&[&str]; 6] = [
     &["main"],
     &["server", "acceptor", "worker", "demo", "check", "probe"],
     &["session", "exchange", "tunnel", "relay"],
-    &["house", "errand", "backend"],
+    &["house", "desk", "errand", "backend"],
     &[
-        "desk", "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body",
+        "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body",
         "framing", "head",
     ],
     &["journal", "failure", "fields", "config", "clock", "pace", "stop", "bell"],

@@ -55,10 +55,10 @@ impl<T> Round<T> {
     /// The next turn, of those who can take one.
     pub fn next(&mut self, can_take: impl Fn(&T) -> bool) -> Option<&T> {
         let now = self.now;
-        for member in &mut self.members {
+        for member in self.members.iter_mut().filter(|member| member.next < now) {
             // Turns that it could not take, a while ago, are gone.
             let step = step(member.weight);
-            member.next += now.saturating_sub(member.next).div_ceil(step) * step;
+            member.next += (now - member.next).div_ceil(step) * step;
         }
         let candidates = self.members.iter_mut().filter(|member| can_take(&member.value));
         let chosen = candidates

@@ -16,7 +16,7 @@ use crate::errand::{BodyPlan, Expectation, Out};
 use crate::failure::Failure;
 use crate::fields::Name;
 use crate::forward::{self, Delivery, Persistence};
-use crate::framing::{self, Coding, Framing};
+use crate::framing::{self, Framing};
 use crate::head::{self, Lines, Scan, Version};
 use crate::pace::Pace;
 use crate::passage::Passage;
@@ -105,10 +105,10 @@ impl Exchange<'_> {
 
     /// Sends head and body, which is in hand, in one write where the socket takes it.
     fn send_request(&mut self, conn: &mut Conn, length: usize) -> Result<(), Missed> {
-        let Desk { request, from_client, .. } = &*self.desk;
-        let mut parts = [IoSlice::new(request), IoSlice::new(&from_client.filled()[..length])];
+        let body = &self.desk.from_client.filled()[..length];
+        let mut parts = [IoSlice::new(self.head), IoSlice::new(body)];
         let mut parts = if length == 0 { &mut parts[..1] } else { &mut parts[..] };
-        let mut left = request.len() + length;
+        let mut left = self.head.len() + length;
         let mut silence = Duration::ZERO;
         while left > 0 {
             match conn.send(parts, SLICE) {
@@ -146,9 +146,8 @@ impl Exchange<'_> {
     /// the backend has not `spoken`, that is a wait for the backend.
     fn stream_request(&mut self, conn: &Conn, spoken: bool) -> Result<bool, Missed> {
         let Some(passage) = &mut self.upload else { return Ok(false) };
-        let Desk { from_client, request, .. } = &mut *self.desk;
         let config = &self.house.config;
-        let mut way = Way::new(passage, from_client, request)
+        let mut way = Way::new(passage, &mut self.desk.from_client, self.head)
             .map_err(|broken| Missed::Final(upload_failure(broken)))?;
         let ends = Ends { client: &self.client.conn, backend: conn };
         let mut pace = Pace::new(config.min_rate);
@@ -198,7 +197,7 @@ impl Exchange<'_> {
 
     /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
     fn take_head(&mut self) -> Result<Option<Head>, Failure> {
-        let Desk { from_backend, request: asked, response: out, .. } = &mut *self.desk;
+        let Desk { from_backend, response: out, .. } = &mut *self.desk;
         let bytes = from_backend.filled();
         let max_head = self.house.config.max_head;
         let end = match head::scan(bytes) {
@@ -215,18 +214,12 @@ impl Exchange<'_> {
         let head = head::response(&bytes[..end], &mut lines)?;
         let framed = framing::of_response(self.asked.method, head.status, head.version, head.fields)?;
         let is_uploading = self.upload.as_ref().is_some_and(|passage| !passage.is_over());
-        let mut found = match head.status {
-            101 if !forward::is_asked_for(&head, asked) => return Err(Failure::UpgradeUnasked),
+        let found = match head.status {
+            101 if !forward::is_asked_for(&head, self.head) => return Err(Failure::UpgradeUnasked),
             101 => {
                 forward::switch(out, &head)?;
-                let (framing, backend_persists) = (Framing::UntilClose, false);
-                Head::Final(Response {
-                    passage: Passage::new(Decoder::new(framing), Coding::Plain, out.len()),
-                    delivery: None,
-                    backend_persists,
-                    fate: Fate::Close,
-                    since: Instant::now(),
-                })
+                let (backend_persists, since) = (false, Instant::now());
+                Head::Final(Response { delivery: None, backend_persists, fate: Fate::Close, since })
             }
             100..=199 => {
                 forward::interim(out, &head)?;
@@ -251,18 +244,18 @@ impl Exchange<'_> {
                     && framed.framing != Framing::UntilClose
                     && !is_uploading;
                 let coding = delivery.coding(head.fields);
-                let passage = Passage::new(Decoder::new(framed.framing), coding, out.len());
+                self.download = Passage::new(Decoder::new(framed.framing), coding, out.len());
                 let since = Instant::now();
-                Head::Final(Response { passage, delivery: Some(delivery), backend_persists, fate, since })
+                Head::Final(Response { delivery: Some(delivery), backend_persists, fate, since })
             }
         };
         let status = head.status;
         from_backend.consume(end);
-        if let Head::Final(Response { passage, delivery: Some(_), .. }) = &mut found {
-            // What came along is looked at as long as its faults can still be answered with a status.
-            passage.load(from_backend.filled_mut()).map_err(super::malformed)?;
-        }
-        if let Head::Final(_) = &found {
+        if let Head::Final(Response { delivery, .. }) = &found {
+            if delivery.is_some() {
+                // What came along is looked at as long as its faults can still be answered with a status.
+                self.download.load(from_backend.filled_mut()).map_err(super::malformed)?;
+            }
             self.record.status = Some(status);
         }
         Ok(Some(found))
