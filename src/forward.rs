@@ -84,11 +84,9 @@ pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
 /// How a message with these fields and this framing goes on. Where `Connection` nominates fields, these may be among
 /// the trailers (RFC 9110 §7.6.1), which come when nobody knows the nominations any more: so none is passed on.
 pub fn coding(fields: Fields<'_>, framing: Framing) -> Coding {
-    let is_option =
-        |member: &[u8]| member.eq_ignore_ascii_case(b"close") || Name::of(member).is_of_connection();
     match framing {
         Framing::Length(_) => Coding::Plain,
-        Framing::Chunked | Framing::UntilClose if fields.members(Name::Connection).all(is_option) => {
+        Framing::Chunked | Framing::UntilClose if fields.members(Name::Connection).all(is_plain_option) => {
             Coding::Chunked
         }
         Framing::Chunked | Framing::UntilClose => Coding::ChunkedAlone,
@@ -295,32 +293,49 @@ fn may_trail(name: Name, text: &str) -> bool {
 
 /// The members of a message's `Connection` lines: names of fields that end here.
 struct Options<'a> {
-    members: [&'a [u8]; MAX_OPTIONS],
-    count: usize,
+    fields: Fields<'a>,
+    nominates: Nominates,
+}
+
+/// Whether there is anything among them that does not end here anyway.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nominates {
+    Nothing,
+    Others,
 }
 
 impl<'a> Options<'a> {
     fn of(fields: Fields<'a>) -> Result<Self, Failure> {
-        let mut options = Self { members: [b""; MAX_OPTIONS], count: 0 };
+        let (mut count, mut nominates) = (0, Nominates::Nothing);
         for member in fields.members(Name::Connection) {
-            *options.members.get_mut(options.count).ok_or(Failure::TooManyOptions)? = member;
-            options.count += 1;
+            count += 1;
+            if !is_plain_option(member) {
+                nominates = Nominates::Others;
+            }
         }
-        Ok(options)
+        if count > MAX_OPTIONS { Err(Failure::TooManyOptions) } else { Ok(Self { fields, nominates }) }
     }
 
     /// A sender cannot nominate what the message or ronde needs.
     fn nominate(&self, name: Name, text: &str) -> bool {
-        self.members[..self.count].iter().any(|member| member.eq_ignore_ascii_case(text.as_bytes()))
+        self.nominates == Nominates::Others
+            && self.fields.has_member(Name::Connection, text)
             && !name.is_forwarding()
             && !matches!(name, Name::Via | Name::Expect | Name::Date)
     }
 }
 
+/// `close`, or the name of a field that is of one connection whether it is nominated or not.
+fn is_plain_option(member: &[u8]) -> bool {
+    member.eq_ignore_ascii_case(b"close") || Name::of(member).is_of_connection()
+}
+
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let value = fields::trim(value);
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    out.extend_from_slice(fields::trim(value));
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -11,7 +11,9 @@
 
 use crate::failure::Failure;
 use crate::fields::{self, Fields, Name};
+use memchr::memmem::Finder;
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 /// Field lines in one head. Browsers send about 15, gateways in a chain about 40; nginx has no limit but bytes,
 /// HAProxy has 101.
@@ -145,17 +147,22 @@ pub fn scan(bytes: &[u8]) -> Scan {
             return Scan::Hopeless(Failure::EmptyLines);
         }
     }
-    let mut line = start;
-    for feed in memchr::memchr_iter(b'\n', &bytes[start..]).map(|at| start + at) {
-        if feed == line || bytes[feed - 1] != b'\r' {
-            return Scan::Hopeless(Failure::BareLineFeed);
-        }
-        if feed == line + 1 {
-            return Scan::Complete { start, end: feed + 1 };
-        }
-        line = feed + 1;
+    let end = EMPTY_LINE.find(&bytes[start..]).map(|at| start + at + 4);
+    if has_bare_feed(&bytes[start..end.unwrap_or(bytes.len())]) {
+        return Scan::Hopeless(Failure::BareLineFeed);
     }
-    Scan::Partial
+    end.map_or(Scan::Partial, |end| Scan::Complete { start, end })
+}
+
+/// The end of a line, and an empty line.
+static EMPTY_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
+/// Looks at every byte whatever it finds, because that is what the compiler makes sixteen at a time of: a search that
+/// stops at each line takes three times as long.
+fn has_bare_feed(bytes: &[u8]) -> bool {
+    let behind = bytes.iter().zip(bytes.iter().skip(1));
+    bytes.starts_with(b"\n")
+        | behind.fold(false, |is_bare, (before, byte)| is_bare | (*byte == b'\n') & (*before != b'\r'))
 }
 
 /// Whether a worker could do something with these bytes: a head is complete, or will never be one. `from` bytes
@@ -291,7 +298,7 @@ pub fn trailers<T>(bytes: &[u8], read: impl FnOnce(Fields<'_>) -> T) -> Option<T
 
 /// The first line of a head, without its end.
 fn start_line(head: &[u8]) -> &[u8] {
-    &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())]
+    &head[..head.iter().position(|&byte| byte == b'\r').unwrap_or(head.len())]
 }
 
 /// The method, one space, the target, one space, the version, and nothing else (RFC 9112 §3); what httparse would

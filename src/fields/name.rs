@@ -1,8 +1,8 @@
 //! The field names that mean something to a proxy.
 //!
 //! The problem: a head is asked twenty times whether it has a certain field, and each time every name in it was
-//! compared, without case, with a text. So a name is recognised once, by its length first, and is a number from then
-//! on; and nobody can misspell one.
+//! compared, without case, with a text. So a name is recognised once, by its length and two words of its bytes, and is a
+//! number from then on; and nobody can misspell one.
 //!
 //! Not here: what becomes of a field (`forward`).
 
@@ -42,41 +42,37 @@ pub enum Name {
 /// How those begin that say who the client is.
 const X_FORWARDED: &[u8] = b"x-forwarded-";
 
-/// A name of up to this length is recognised by one comparison of numbers.
-const WORD: usize = 16;
-
-/// The longest names above are one byte longer.
-const LONGEST: usize = WORD + 1;
+/// The longest of the names above.
+const LONGEST: usize = b"transfer-encoding".len();
 
 impl Name {
     pub fn of(text: &[u8]) -> Self {
-        let (start, end) = text.split_at(text.len().min(WORD));
-        // In the case that most senders use. A name is a token, and setting a bit turns no other of its bytes into a
-        // letter or a hyphen.
-        match (word(start), end) {
-            (ACCEPT, []) => Self::Accept,
-            (CONNECTION, []) => Self::Connection,
-            (CONTENT_LENGTH, []) => Self::ContentLength,
-            (CONTENT_TYPE, []) => Self::ContentType,
-            (DATE, []) => Self::Date,
-            (EXPECT, []) => Self::Expect,
-            (FORWARDED, []) => Self::Forwarded,
-            (HOST, []) => Self::Host,
-            (KEEP_ALIVE, []) => Self::KeepAlive,
-            (MAX_FORWARDS, []) => Self::MaxForwards,
-            (PROXY_CONNECTION, []) => Self::ProxyConnection,
-            (REFERER, []) => Self::Referer,
-            (TE, []) => Self::Te,
-            (TRANSFER_ENCODIN, b"g" | b"G") => Self::TransferEncoding,
-            (UPGRADE, []) => Self::Upgrade,
-            (USER_AGENT, []) => Self::UserAgent,
-            (VIA, []) => Self::Via,
-            (X_FORWARDED_FOR, []) => Self::XForwardedFor,
-            (X_FORWARDED_HOST, []) => Self::XForwardedHost,
-            (X_FORWARDED_PROT, b"o" | b"O") => Self::XForwardedProto,
-            (X_REAL_IP, []) => Self::XRealIp,
-            _ if text.contains(&b'_') => Self::of_underscored(text),
-            _ if is_x_forwarded(text) => Self::XForwarded,
+        let ends = ends(text);
+        match (text.len(), ends) {
+            (6, ACCEPT) => Self::Accept,
+            (10, CONNECTION) => Self::Connection,
+            (14, CONTENT_LENGTH) => Self::ContentLength,
+            (12, CONTENT_TYPE) => Self::ContentType,
+            (4, DATE) => Self::Date,
+            (6, EXPECT) => Self::Expect,
+            (9, FORWARDED) => Self::Forwarded,
+            (4, HOST) => Self::Host,
+            (10, KEEP_ALIVE) => Self::KeepAlive,
+            (12, MAX_FORWARDS) => Self::MaxForwards,
+            (16, PROXY_CONNECTION) => Self::ProxyConnection,
+            (7, REFERER) => Self::Referer,
+            (2, TE) => Self::Te,
+            // Of seventeen bytes, the one in the middle is at neither end.
+            (17, TRANSFER_ENCODING) if text[8] == b'-' => Self::TransferEncoding,
+            (7, UPGRADE) => Self::Upgrade,
+            (10, USER_AGENT) => Self::UserAgent,
+            (3, VIA) => Self::Via,
+            (15, X_FORWARDED_FOR) => Self::XForwardedFor,
+            (16, X_FORWARDED_HOST) => Self::XForwardedHost,
+            (17, X_FORWARDED_PROTO) if matches!(text[8], b'd' | b'D') => Self::XForwardedProto,
+            (9, X_REAL_IP) => Self::XRealIp,
+            _ if has_underscore(text, ends) => Self::of_underscored(text),
+            (12.., (X_FORWAR, _)) if is_x_forwarded(text) => Self::XForwarded,
             _ => Self::Other,
         }
     }
@@ -124,37 +120,66 @@ impl Name {
     }
 }
 
-const ACCEPT: u128 = word(b"accept");
-const CONNECTION: u128 = word(b"connection");
-const CONTENT_LENGTH: u128 = word(b"content-length");
-const CONTENT_TYPE: u128 = word(b"content-type");
-const DATE: u128 = word(b"date");
-const EXPECT: u128 = word(b"expect");
-const FORWARDED: u128 = word(b"forwarded");
-const HOST: u128 = word(b"host");
-const KEEP_ALIVE: u128 = word(b"keep-alive");
-const MAX_FORWARDS: u128 = word(b"max-forwards");
-const PROXY_CONNECTION: u128 = word(b"proxy-connection");
-const REFERER: u128 = word(b"referer");
-const TE: u128 = word(b"te");
-const TRANSFER_ENCODIN: u128 = word(b"transfer-encodin");
-const UPGRADE: u128 = word(b"upgrade");
-const USER_AGENT: u128 = word(b"user-agent");
-const VIA: u128 = word(b"via");
-const X_FORWARDED_FOR: u128 = word(b"x-forwarded-for");
-const X_FORWARDED_HOST: u128 = word(b"x-forwarded-host");
-const X_FORWARDED_PROT: u128 = word(b"x-forwarded-prot");
-const X_REAL_IP: u128 = word(b"x-real-ip");
+type Ends = (u64, u64);
 
-/// At most [`WORD`] bytes of a name as a number, without case.
-const fn word(text: &[u8]) -> u128 {
-    let mut word = 0;
-    let mut at = 0;
-    while at < text.len() {
-        word = word << 8 | (text[at] | 0x20) as u128;
-        at += 1;
+const ACCEPT: Ends = ends(b"accept");
+const CONNECTION: Ends = ends(b"connection");
+const CONTENT_LENGTH: Ends = ends(b"content-length");
+const CONTENT_TYPE: Ends = ends(b"content-type");
+const DATE: Ends = ends(b"date");
+const EXPECT: Ends = ends(b"expect");
+const FORWARDED: Ends = ends(b"forwarded");
+const HOST: Ends = ends(b"host");
+const KEEP_ALIVE: Ends = ends(b"keep-alive");
+const MAX_FORWARDS: Ends = ends(b"max-forwards");
+const PROXY_CONNECTION: Ends = ends(b"proxy-connection");
+const REFERER: Ends = ends(b"referer");
+const TE: Ends = ends(b"te");
+const TRANSFER_ENCODING: Ends = ends(b"transfer-encoding");
+const UPGRADE: Ends = ends(b"upgrade");
+const USER_AGENT: Ends = ends(b"user-agent");
+const VIA: Ends = ends(b"via");
+const X_FORWARDED_FOR: Ends = ends(b"x-forwarded-for");
+const X_FORWARDED_HOST: Ends = ends(b"x-forwarded-host");
+const X_FORWARDED_PROTO: Ends = ends(b"x-forwarded-proto");
+const X_REAL_IP: Ends = ends(b"x-real-ip");
+const X_FORWAR: u64 = ends(X_FORWARDED).0;
+
+/// The first and the last eight bytes of a name, or four or one if there are no more, in the case that most senders use.
+/// Up to sixteen bytes that is all of it. A name is a token, and setting a bit turns no other of its bytes into a letter
+/// or a hyphen.
+const fn ends(text: &[u8]) -> Ends {
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return (u64::from_le_bytes(*first) | EACH * 0x20, u64::from_le_bytes(*last) | EACH * 0x20);
     }
-    word
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64);
+        return (first | EACH * 0x20, last | EACH * 0x20);
+    }
+    match text {
+        [] => (0, 0),
+        [one] => (*one as u64 | 0x20, 0),
+        [one, two] => (*one as u64 | 0x20, *two as u64 | 0x20),
+        [one, two, three, ..] => (*one as u64 | 0x20, (*two as u64 | 0x20) << 8 | *three as u64 | 0x20),
+    }
+}
+
+/// Eight bytes of one.
+const EACH: u64 = u64::from_ne_bytes([1; 8]);
+
+/// Whether one of its bytes is `_`, which the bit that is set turns into what no token contains.
+fn has_underscore(text: &[u8], (first, last): Ends) -> bool {
+    const UNDERSCORE: u64 = (b'_' | 0x20) as u64;
+    let has = |word: u64| {
+        let zero = word ^ (EACH * UNDERSCORE);
+        zero.wrapping_sub(EACH) & !zero & (EACH << 7) != 0
+    };
+    match text.len() {
+        // Too few to be worth it.
+        ..4 => text.contains(&b'_'),
+        4..=16 => has(first) || has(last),
+        length => has(first) || has(last) || text[8..length - 8].contains(&b'_'),
+    }
 }
 
 fn is_x_forwarded(text: &[u8]) -> bool {
