@@ -151,7 +151,7 @@ impl Backends {
             check,
             budget: Budget::new(config.workers),
             most_waiting: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
-            most_left: config.max_per_backend.unwrap_or(config.workers).div_ceil(8),
+            most_left: config.max_per_backend.unwrap_or(config.workers).div_ceil(4),
             said_all_out: AtomicBool::new(false),
         });
         let following = Arc::downgrade(&backends);

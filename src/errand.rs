@@ -30,9 +30,8 @@ pub enum Work {
 }
 
 impl Waiting for Work {
-    /// A request that is with a backend gets its answer, however late.
-    fn may_be_turned_away(&self) -> bool {
-        matches!(self, Self::Client(..))
+    fn is_begun(&self) -> bool {
+        matches!(self, Self::Answer(..))
     }
 
     fn weight(&self) -> usize {

@@ -43,8 +43,8 @@ pub struct Ready<W> {
 
 /// What has to be known of the work while it waits.
 pub trait Waiting {
-    /// Whether it may be turned away when it has waited for too long.
-    fn may_be_turned_away(&self) -> bool;
+    /// Whether it is under way already: then it is not turned away, however long it waits.
+    fn is_begun(&self) -> bool;
 
     /// Bytes that it carries, beside itself.
     fn weight(&self) -> usize;

@@ -1,19 +1,25 @@
 //! What waits for a worker, in its order, and for how long.
 //!
-//! The problem: workers may be busy for long, so whoever waits for too long has to be found without them. A channel
-//! gives out its first, but does not show it. So whoever looks for the overdue takes the first out, and if it is not
-//! overdue it must not lose its place: it stands in *front* of the channel from then on, and the next worker takes it
-//! from there; and so does what may not be turned away. While nobody waits for too long the front is empty, and costs
-//! one look at a number that never changes.
+//! The problem: two kinds of work wait. *Newcomers* have something to say that nobody has looked at yet. What is
+//! *begun* is with a backend, and needs a worker again when the answer is there, which nobody can see from here. So
+//! newcomers go first, and their requests are under way meanwhile; but once [`DEPTH`] of those are, the oldest of them
+//! is next, whose answer has had the most time. A worker then hardly ever waits for a backend, however many the clients.
+//!
+//! And workers may be busy for long, so whoever waits for too long has to be found without them. A channel gives out its
+//! first, but does not show it. So whoever looks for the overdue takes the first out, and if it is not overdue it must
+//! not lose its place: it stands in *front* of the channel from then on, and the next worker takes it from there. While
+//! nobody waits for too long the front is empty, and costs one look at a flag that never changes.
 //!
 //! Not here: who takes them (`seats`), and what the overdue are told.
 
 use super::{Ready, Waiting};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Requests under way behind which newcomers wait.
+const DEPTH: usize = 64;
 
 /// What may wait, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -29,102 +35,103 @@ pub struct Limits {
 
 /// See the module.
 pub(super) struct Queue<W> {
-    sender: Sender<Ready<W>>,
-    receiver: Receiver<Ready<W>>,
-    front: Mutex<VecDeque<Ready<W>>>,
-    /// The length of `front`, to look at without the lock; and one more while the next is on its way there.
-    fronted: AtomicUsize,
+    newcomers: Lane<W>,
+    front: Mutex<Option<Ready<W>>>,
+    /// Whether somebody stands there, to look at without the lock; or is on the way.
+    is_fronted: AtomicBool,
+    begun: Lane<W>,
     carried: AtomicUsize,
     limits: Limits,
-    begun: Instant,
-    /// Nobody has waited for longer than since then, in milliseconds after `begun`.
-    waiting_since: AtomicU64,
 }
 
 impl<W: Waiting> Queue<W> {
     pub fn new(limits: Limits) -> Self {
-        let (sender, receiver) = bounded(limits.most);
         Self {
-            sender,
-            receiver,
+            newcomers: Lane::new(limits.most),
             front: Mutex::default(),
-            fronted: AtomicUsize::new(0),
+            is_fronted: AtomicBool::new(false),
+            begun: Lane::new(limits.most),
             carried: AtomicUsize::new(0),
             limits,
-            begun: Instant::now(),
-            waiting_since: AtomicU64::new(0),
         }
     }
 
     pub fn is_empty(&self) -> bool {
+        self.has_no_newcomers() && self.begun.receiver.is_empty()
+    }
+
+    fn has_no_newcomers(&self) -> bool {
         // In this order: one that moves is seen in at least one of the two places.
-        self.receiver.is_empty() && self.fronted.load(Ordering::SeqCst) == 0
+        self.newcomers.receiver.is_empty() && !self.is_fronted.load(Ordering::SeqCst)
     }
 
     /// Appends it.
     ///
     /// # Errors
-    /// It comes back when too many wait already or carry too much, or when those who wait have done so for too long: it
-    /// would only join them.
+    /// It comes back when too many wait already or carry too much; a newcomer also when those who wait have done so for
+    /// too long: it would only join them.
     pub fn push(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
-        if self.is_empty() {
-            self.waits_since(ready.since);
-        } else if self.longest_wait(ready.since) > self.limits.patience {
+        let (lane, is_first) = match ready.work.is_begun() {
+            true => (&self.begun, self.begun.receiver.is_empty()),
+            false => (&self.newcomers, self.has_no_newcomers()),
+        };
+        if is_first {
+            lane.waits_since(ready.since);
+        } else if !ready.work.is_begun() && lane.longest_wait(ready.since) > self.limits.patience {
             return Err(ready);
         }
         if !self.load(ready.work.weight()) {
             return Err(ready);
         }
-        self.sender.try_send(ready).map_err(|error| match error {
-            TrySendError::Full(ready) | TrySendError::Disconnected(ready) => self.unload(ready),
-        })
+        lane.push(ready).map_err(|ready| self.unload(ready))
     }
 
-    /// Takes the first.
+    /// Takes the next.
     pub fn pop(&self) -> Option<Ready<W>> {
-        let ready = self.pop_front().or_else(|| self.receiver.try_recv().ok())?;
-        self.waits_since(ready.since);
-        Some(self.unload(ready))
-    }
-
-    fn pop_front(&self) -> Option<Ready<W>> {
-        if self.fronted.load(Ordering::SeqCst) == 0 {
-            return None;
-        }
-        let mut front = self.front();
-        let ready = front.pop_front();
-        self.fronted.store(front.len(), Ordering::SeqCst);
-        ready
-    }
-
-    /// Takes out the first of those who have waited for too long and may be turned away.
-    pub fn pop_overdue(&self) -> Option<Ready<W>> {
-        if self.longest_wait(Instant::now()) <= self.limits.patience {
-            return None;
-        }
-        let is_overdue = |ready: &Ready<W>| ready.since.elapsed() > self.limits.patience;
-        let mut front = self.front();
-        let overdue = loop {
-            if let Some(index) =
-                front.iter().position(|ready| is_overdue(ready) && ready.work.may_be_turned_away())
-            {
-                break front.remove(index);
-            }
-            // Whoever stands behind one that came lately came later still.
-            if front.back().is_some_and(|last| !is_overdue(last)) {
-                break None;
-            }
-            self.fronted.store(front.len() + 1, Ordering::SeqCst);
-            match self.receiver.try_recv() {
-                Ok(next) => front.push_back(next),
-                Err(_) => break None,
-            }
+        let ready = match self.begun.receiver.len() < DEPTH {
+            true => self.pop_newcomer().or_else(|| self.begun.pop()),
+            false => self.begun.pop().or_else(|| self.pop_newcomer()),
         };
-        self.fronted.store(front.len(), Ordering::SeqCst);
-        if let (None, Some(first)) = (&overdue, front.front()) {
-            self.waits_since(first.since);
+        Some(self.unload(ready?))
+    }
+
+    fn pop_newcomer(&self) -> Option<Ready<W>> {
+        if self.is_fronted.load(Ordering::SeqCst) {
+            let mut front = self.front();
+            let first = front.take();
+            self.is_fronted.store(false, Ordering::SeqCst);
+            if let Some(first) = first {
+                self.newcomers.waits_since(first.since);
+                return Some(first);
+            }
         }
-        overdue.map(|ready| self.unload(ready))
+        self.newcomers.pop()
+    }
+
+    /// Takes out the first of the newcomers, if it has waited for too long.
+    pub fn pop_overdue(&self) -> Option<Ready<W>> {
+        if self.has_no_newcomers() || self.newcomers.longest_wait(Instant::now()) <= self.limits.patience {
+            return None;
+        }
+        let mut front = self.front();
+        self.is_fronted.store(true, Ordering::SeqCst);
+        let first = front.take().or_else(|| self.newcomers.pop());
+        *front = match first {
+            Some(first) if first.since.elapsed() > self.limits.patience => {
+                self.is_fronted.store(false, Ordering::SeqCst);
+                return Some(self.unload(first));
+            }
+            first => first,
+        };
+        self.is_fronted.store(front.is_some(), Ordering::SeqCst);
+        None
+    }
+
+    /// How long the one that has waited longest may have waited.
+    pub fn longest_wait(&self, now: Instant) -> Duration {
+        let of = |is_there: bool, lane: &Lane<W>| if is_there { lane.longest_wait(now) } else { Duration::ZERO };
+        let newcomers = of(!self.has_no_newcomers(), &self.newcomers);
+        newcomers.max(of(!self.begun.receiver.is_empty(), &self.begun))
     }
 
     /// Takes so many bytes into the budget, if they fit. Nearly always there are none, and nothing is counted.
@@ -141,9 +148,41 @@ impl<W: Waiting> Queue<W> {
         ready
     }
 
-    /// How long the one that has waited longest may have waited. They are taken in their order, so the rest have
-    /// waited no longer than the one that was taken last, or that came when nobody was there.
-    pub fn longest_wait(&self, now: Instant) -> Duration {
+    fn front(&self) -> MutexGuard<'_, Option<Ready<W>>> {
+        self.front.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A channel, and since when its first may have waited.
+struct Lane<W> {
+    sender: Sender<Ready<W>>,
+    receiver: Receiver<Ready<W>>,
+    begun: Instant,
+    /// In milliseconds after `begun`.
+    waiting_since: AtomicU64,
+}
+
+impl<W> Lane<W> {
+    fn new(most: usize) -> Self {
+        let (sender, receiver) = bounded(most);
+        Self { sender, receiver, begun: Instant::now(), waiting_since: AtomicU64::new(0) }
+    }
+
+    fn push(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
+        self.sender.try_send(ready).map_err(|error| match error {
+            TrySendError::Full(ready) | TrySendError::Disconnected(ready) => ready,
+        })
+    }
+
+    fn pop(&self) -> Option<Ready<W>> {
+        let ready = self.receiver.try_recv().ok()?;
+        self.waits_since(ready.since);
+        Some(ready)
+    }
+
+    /// They are taken in their order, so nobody has waited for longer than the one that was taken last, or that came when
+    /// nobody was there.
+    fn longest_wait(&self, now: Instant) -> Duration {
         let since = Duration::from_millis(self.waiting_since.load(Ordering::Relaxed));
         now.saturating_duration_since(self.begun).saturating_sub(since)
     }
@@ -151,10 +190,6 @@ impl<W: Waiting> Queue<W> {
     fn waits_since(&self, since: Instant) {
         let since = since.saturating_duration_since(self.begun);
         self.waiting_since.store(since.as_millis() as u64, Ordering::Relaxed);
-    }
-
-    fn front(&self) -> MutexGuard<'_, VecDeque<Ready<W>>> {
-        self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,13 +200,13 @@ mod tests {
     /// Each carries ten bytes.
     #[derive(Debug)]
     enum Work {
-        Refusable,
-        Sent,
+        New,
+        Begun,
     }
 
     impl Waiting for Work {
-        fn may_be_turned_away(&self) -> bool {
-            matches!(self, Self::Refusable)
+        fn is_begun(&self) -> bool {
+            matches!(self, Self::Begun)
         }
 
         fn weight(&self) -> usize {
@@ -186,14 +221,18 @@ mod tests {
 
     /// A minute after its beginning, with a patience of ten seconds.
     fn queue(waits: impl IntoIterator<Item = (Work, u64)>) -> Queue<Work> {
-        let limits = Limits { most: 8, budget: 40, patience: Duration::from_secs(3600) };
-        let queue = Queue { begun: Instant::now() - Duration::from_secs(60), ..Queue::new(limits) };
+        let limits = Limits { most: 100, budget: 1000, patience: Duration::from_secs(3600) };
+        let mut queue = Queue::new(limits);
+        for lane in [&mut queue.newcomers, &mut queue.begun] {
+            lane.begun = Instant::now() - Duration::from_secs(60);
+        }
         waits.into_iter().for_each(|(work, seconds)| queue.push(waiting(work, seconds)).unwrap());
-        Queue { limits: Limits { patience: Duration::from_secs(10), ..limits }, ..queue }
+        queue.limits.patience = Duration::from_secs(10);
+        queue
     }
 
-    fn refusables<const COUNT: usize>(waits: [u64; COUNT]) -> Queue<Work> {
-        queue(waits.map(|seconds| (Work::Refusable, seconds)))
+    fn newcomers<const COUNT: usize>(waits: [u64; COUNT]) -> Queue<Work> {
+        queue(waits.map(|seconds| (Work::New, seconds)))
     }
 
     fn waits(mut pop: impl FnMut() -> Option<Ready<Work>>) -> Vec<u64> {
@@ -202,42 +241,53 @@ mod tests {
 
     #[test]
     fn the_overdue_come_out_without_a_worker_and_the_others_keep_their_order() {
-        let queue = refusables([20, 15, 5, 4]);
+        let queue = newcomers([20, 15, 5, 4]);
         assert_eq!(waits(|| queue.pop_overdue()), [20, 15]);
         assert!(!queue.is_empty() && queue.longest_wait(Instant::now()) < Duration::from_secs(10));
-        queue.push(waiting(Work::Refusable, 3)).unwrap();
+        queue.push(waiting(Work::New, 3)).unwrap();
         assert_eq!(waits(|| queue.pop()), [5, 4, 3]);
         assert!(queue.is_empty() && queue.pop_overdue().is_none());
     }
 
     #[test]
-    fn what_may_not_be_turned_away_keeps_its_place_and_protects_nobody() {
-        let queue = queue([(Work::Sent, 30), (Work::Refusable, 20), (Work::Sent, 15), (Work::Refusable, 5)]);
+    fn what_is_begun_comes_behind_the_newcomers_and_is_never_turned_away() {
+        let queue = queue([(Work::Begun, 30), (Work::New, 20), (Work::Begun, 15), (Work::New, 5)]);
         assert_eq!(waits(|| queue.pop_overdue()), [20]);
-        assert_eq!(waits(|| queue.pop()), [30, 15, 5]);
+        assert_eq!(queue.longest_wait(Instant::now()).as_secs(), 30);
+        assert_eq!(waits(|| queue.pop()), [5, 30, 15]);
+        assert_eq!(queue.longest_wait(Instant::now()), Duration::ZERO);
+    }
+
+    #[test]
+    fn when_enough_is_begun_its_oldest_is_next() {
+        let begun = (0..=DEPTH as u64).rev().map(|at| (Work::Begun, 100 + at));
+        let queue = queue(begun.chain([(Work::New, 5), (Work::New, 4)]));
+        let order = waits(|| queue.pop());
+        assert_eq!(order[..4], [100 + DEPTH as u64, 99 + DEPTH as u64, 5, 4]);
     }
 
     #[test]
     fn nobody_joins_those_who_have_waited_for_too_long() {
-        let queue = refusables([20]);
-        assert!(queue.push(waiting(Work::Refusable, 0)).is_err());
+        let queue = newcomers([20]);
+        assert!(queue.push(waiting(Work::New, 0)).is_err());
         assert_eq!(waits(|| queue.pop_overdue()), [20]);
-        queue.push(waiting(Work::Refusable, 0)).unwrap();
+        queue.push(waiting(Work::New, 0)).unwrap();
     }
 
     #[test]
     fn they_carry_no_more_than_the_budget_in_whichever_way_they_leave() {
-        let queue = refusables([20, 5, 4, 3]);
+        let mut queue = newcomers([20, 5, 4, 3]);
+        queue.limits.budget = 40;
         assert_eq!(waits(|| queue.pop_overdue()), [20]);
-        queue.push(waiting(Work::Sent, 2)).unwrap();
-        assert!(queue.push(waiting(Work::Refusable, 1)).is_err());
+        queue.push(waiting(Work::Begun, 2)).unwrap();
+        assert!(queue.push(waiting(Work::New, 1)).is_err());
         assert_eq!(waits(|| queue.pop()), [5, 4, 3, 2]);
         assert_eq!(queue.carried.into_inner(), 0);
     }
 
     #[test]
     fn one_that_becomes_overdue_in_front_is_found_there() {
-        let mut queue = refusables([20, 5]);
+        let mut queue = newcomers([20, 5]);
         assert_eq!(waits(|| queue.pop_overdue()), [20]);
         queue.limits.patience = Duration::from_secs(2);
         assert_eq!(waits(|| queue.pop_overdue()), [5]);
