@@ -18,7 +18,7 @@ use crate::seats::Waiting;
 use crate::waiter::Woken;
 use std::time::Instant;
 
-/// Bytes of a request, and behind it, up to which it is copied rather than waited for.
+/// Bytes to be kept of a request, and behind it, up to which it is left rather than waited for.
 pub const LIGHT: usize = 4096;
 
 /// What there is for a worker to do.
@@ -98,6 +98,14 @@ impl Asked {
         expectation: Expectation::None,
         body: BodyPlan::InHand(0),
     };
+
+    /// How much of the body in hand is not needed any more once it was sent: all of it, if it may not be sent again.
+    pub fn done_with(&self) -> usize {
+        match self.body {
+            BodyPlan::InHand(length) if !self.method.is_idempotent() => length,
+            BodyPlan::InHand(_) | BodyPlan::Streams => 0,
+        }
+    }
 }
 
 /// Whether the client waits before it sends the body (RFC 9110 §10.1.1).

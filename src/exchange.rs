@@ -260,11 +260,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// Whether a request that is out may be left with its backend for a while, since others wait for this worker: one
-    /// that is whole and small, for which nobody was asked in vain, and only as long as few wait for this backend.
+    /// that is whole, of which little has to be kept, for which nobody was asked in vain, and only as long as few wait for
+    /// this backend.
     fn may_leave(&self, turn: &Turn) -> bool {
         self.house.is_hurried()
             && self.upload.is_none()
-            && self.desk.from_client.len() + self.head.len() <= LIGHT
+            && self.head.len() + self.desk.from_client.len() - self.asked.done_with() <= LIGHT
             && self.asked.upgrade == Upgrade::NotAsked
             && self.record.tried.is_empty()
             && turn.may_be_left(&self.house.backends)

@@ -37,6 +37,10 @@ pub const FAREWELL: Until = Until::Closed { at_most: 64 * 1024 * 1024 };
 /// Bytes that leave at once on any connection (ten segments, RFC 6928), and so before anything that comes later.
 const FIRST_FLIGHT: u64 = 14_600;
 
+/// What the rest of a small body may take while others wait. Five hundred bodies that do not come cost eight workers a
+/// sixteenth of a second.
+const BREATH: Duration = Duration::from_millis(1);
+
 /// What the worker is to do with the connection.
 pub enum Outcome {
     /// Close it.
@@ -139,7 +143,14 @@ impl Session<'_> {
     /// needs this worker.
     fn run(&mut self, mut errand: Box<Errand>, sent: Option<Sent>) -> Option<Step> {
         let step = match exchange::run(&mut self.client, self.desk, self.house, &mut errand, sent) {
-            Progress::Sent(sent) => return Some(Step::Leave(errand, sent)),
+            Progress::Sent(sent) => {
+                let done_with = errand.asked.done_with();
+                if done_with > 0 {
+                    self.desk.from_client.consume(done_with);
+                    errand.asked.body = BodyPlan::InHand(0);
+                }
+                return Some(Step::Leave(errand, sent));
+            }
             Progress::Over(fate) => self.settle(&mut errand, fate),
         };
         self.desk.keep(errand);
@@ -183,8 +194,8 @@ impl Session<'_> {
                         return Ok(());
                     }
                     Ok(Understood::Options) => self.answer_options(errand, begun)?,
-                    // Bytes that keep coming must not keep the worker: its glance is for the whole message.
-                    Ok(Understood::Partial(until)) if begun.elapsed() >= GLANCE => {
+                    // Bytes that keep coming must not keep the worker: its moment is for the whole message.
+                    Ok(Understood::Partial(until)) if begun.elapsed() >= moment(until, self.house) => {
                         return Err(Step::Park(until));
                     }
                     Ok(Understood::Partial(until)) => self.read_more(until)?,
@@ -202,7 +213,7 @@ impl Session<'_> {
         if is_idle && !self.house.stop.is_running() {
             return Err(Step::Close);
         }
-        let slice = moment(self.house);
+        let slice = moment(until, self.house);
         match self.client.conn.receive(self.desk.from_client.room(), slice) {
             Ok(Arrived::Bytes(count)) => self.desk.from_client.grew(count),
             Ok(Arrived::Nothing) => return Err(Step::Park(until)),
@@ -398,9 +409,14 @@ impl Session<'_> {
     }
 }
 
-/// How long a worker may wait for its client.
-fn moment(house: &House) -> Duration {
-    if house.seats.is_calm() { GLANCE } else { Duration::ZERO }
+/// How long a worker may wait for its client. A body that has begun is mostly a few packets away, and the way through the
+/// waiter copies what is there twice; all else must not keep a worker that others need.
+fn moment(until: Until, house: &House) -> Duration {
+    match until {
+        _ if house.seats.is_calm() => GLANCE,
+        Until::Length(_) => BREATH,
+        _ => Duration::ZERO,
+    }
 }
 
 enum Understood {
@@ -438,7 +454,8 @@ fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
 /// else needs this worker: a client that leaves its answers unread must not be able to hold one.
 fn say(client: &mut Client, mut words: &[u8], house: &House) -> bool {
     while !words.is_empty() {
-        match client.conn.send(&[IoSlice::new(words)], moment(house)) {
+        let slice = if house.seats.is_calm() { GLANCE } else { Duration::ZERO };
+        match client.conn.send(&[IoSlice::new(words)], slice) {
             Ok(Departed::Bytes(count)) => words = &words[count..],
             Ok(Departed::Nothing) | Err(_) => return false,
         }

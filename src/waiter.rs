@@ -226,9 +226,12 @@ impl Waiter {
     }
 
     fn until_next_deadline(&self) -> Option<Timespec> {
-        let mut room = self.room();
-        room.wakes_at = room.roster.next_deadline();
-        let left = room.wakes_at?.saturating_duration_since(Instant::now());
+        let (mut room, now) = (self.room(), Instant::now());
+        // A moment that is set stays, though nobody may wait for it any more: waking once for nothing costs less than a
+        // bell for everybody who parks with a deadline before all others.
+        let set = room.wakes_at.filter(|at| *at > now);
+        room.wakes_at = set.into_iter().chain(room.roster.next_deadline()).min();
+        let left = room.wakes_at?.saturating_duration_since(now);
         // Never a moment too early, which would be a turn for nothing.
         Timespec::try_from(left + Duration::from_millis(1)).ok()
     }
