@@ -5,6 +5,9 @@
 //!
 //! Not here: reading. `conn` fills the room.
 
+/// What one read of a body takes at most. Larger reads gain nothing on loopback and lose cache.
+pub const MOUTHFUL: usize = 64 * 1024;
+
 /// A fixed piece of memory, of which the middle is filled.
 #[derive(Debug)]
 pub struct Buffer {
@@ -50,6 +53,13 @@ impl Buffer {
             self.start = 0;
         }
         &mut self.bytes[self.end..]
+    }
+
+    /// The same, as far as one read of a body should fill it.
+    pub fn mouthful(&mut self) -> &mut [u8] {
+        let room = self.room();
+        let length = room.len().min(MOUTHFUL);
+        &mut room[..length]
     }
 
     /// Counts bytes that were written to the room as filled.

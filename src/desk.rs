@@ -6,7 +6,7 @@
 //!
 //! Not here: what is done with them (`session` and `exchange`).
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, MOUTHFUL};
 use crate::config::Config;
 use crate::errand::{Errand, LIGHT};
 use crate::head;
@@ -15,9 +15,10 @@ use crate::head;
 /// and a slow small upload holds neither a worker nor a backend. 64 KiB is nearly every form and API call.
 pub const COLLECTED_BODY: usize = 64 * 1024;
 
-/// What one read of a body takes at most. From 64 KiB on, a larger buffer gains nothing on loopback and loses
-/// cache.
-const RELAY: usize = 64 * 1024;
+/// The least for a backend's bytes. No more than a [mouthful](Buffer::mouthful) of it is ever touched, unless a head is as
+/// long; but the C library gives 128 KiB and more page by page, where 64 would be cleared and so used: of a thousand
+/// workers that wait for slow backends, each is a fifth smaller.
+const MAPPED: usize = 128 * 1024;
 
 /// See the module.
 pub struct Desk {
@@ -28,6 +29,7 @@ pub struct Desk {
     /// The head that goes to the client.
     pub response: Vec<u8>,
     /// Those that are done, for the next requests.
+    #[expect(clippy::vec_box, reason = "the boxes are what comes and goes")]
     errands: Vec<Box<Errand>>,
 }
 
@@ -38,7 +40,7 @@ impl Desk {
     pub fn new(config: &Config) -> Self {
         Self {
             from_client: Buffer::new(head::EMPTY_LINES + config.max_head + COLLECTED_BODY),
-            from_backend: Buffer::new(config.max_head.max(RELAY)),
+            from_backend: Buffer::new(config.max_head.max(MAPPED)),
             response: Vec::new(),
             errands: Vec::new(),
         }
@@ -60,6 +62,6 @@ impl Desk {
     pub fn size(config: &Config) -> usize {
         // The heads are written afresh: as long as they came, and what ronde adds.
         let heads = 2 * config.max_head + ERRANDS * LIGHT;
-        head::EMPTY_LINES + config.max_head + COLLECTED_BODY + config.max_head.max(RELAY) + heads
+        head::EMPTY_LINES + config.max_head + COLLECTED_BODY + config.max_head.max(MOUTHFUL) + heads
     }
 }

@@ -322,8 +322,7 @@ impl<'a> Exchange<'a> {
 
     fn relay_body(&mut self, response: &Response, mut conn: Conn, visit: Visit) -> Result<(), Aborted> {
         let Desk { from_client, from_backend, response: lead, .. } = &mut *self.desk;
-        let (client, patience, passage) =
-            (&mut self.client.conn, &mut self.patience, &mut self.download);
+        let (client, patience, passage) = (&mut self.client.conn, &mut self.patience, &mut self.download);
         patience.allow(self.house.config.idle_timeout);
         let came_at_once = passage.is_at_end();
         let relay = || {

@@ -358,8 +358,11 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn access() -> Access {
-        let line =
-            Line { request: b"GET /\"\x1b[2J\n HTTP/1.1".to_vec(), user_agent: b"a\\b\xff".to_vec(), ..Line::default() };
+        let line = Line {
+            request: b"GET /\"\x1b[2J\n HTTP/1.1".to_vec(),
+            user_agent: b"a\\b\xff".to_vec(),
+            ..Line::default()
+        };
         let record = Record {
             status: Some(502),
             bytes: 12,

@@ -110,7 +110,7 @@ impl<'a> Way<'a> {
 
     /// Takes what one receive brought.
     fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<Arrived>) -> Result<Arrived, Broken> {
-        let room = self.buffer.room();
+        let room = self.buffer.mouthful();
         if room.is_empty() {
             // The decoder leaves only what it cannot understand in part: a trailer section, and this one is too long.
             return Err(Broken::Malformed(Malformed::Trailer));

@@ -233,6 +233,8 @@ impl Session<'_> {
 
     /// Understands what was read: a request with everything that is to be collected of it, which becomes this errand, or
     /// a part of one.
+    // Room for the lines of a head is two pages of stack, which are given back here, and are used again for the response.
+    #[inline(never)]
     fn understand(&mut self, errand: &mut Errand) -> Result<Understood, Failure> {
         let from_client = &mut self.desk.from_client;
         let max_head = self.house.config.max_head;

@@ -80,13 +80,7 @@ fn serve(mut ready: Ready<Work>, desk: &mut Desk, house: &House) {
 }
 
 /// Serves a client that waited for so long, unless that was too long.
-fn greet(
-    mut client: Box<Client>,
-    woken: Woken,
-    queued: Duration,
-    desk: &mut Desk,
-    house: &House,
-) -> Outcome {
+fn greet(mut client: Box<Client>, woken: Woken, queued: Duration, desk: &mut Desk, house: &House) -> Outcome {
     if queued > house.config.queue_timeout {
         session::turn_away(&mut client, Failure::Overloaded, queued, desk, house);
         return Outcome::Linger(client);

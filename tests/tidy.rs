@@ -11,8 +11,8 @@ const FLOORS: [&[&str]; 6] = [
     &["session", "exchange", "tunnel", "relay"],
     &["house", "desk", "errand", "backend"],
     &[
-        "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body",
-        "framing", "head",
+        "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body", "framing",
+        "head",
     ],
     &["journal", "failure", "fields", "config", "clock", "pace", "stop", "bell"],
 ];

@@ -56,9 +56,13 @@ impl Exchange<'_> {
                 let answered = self.stream_request(&conn, interims > 0)?;
                 turn.holds(self.seat());
                 sent = Instant::now();
-                if answered { conn.receive_now(self.desk.from_backend.room()) } else { Ok(Arrived::Nothing) }
+                if answered {
+                    conn.receive_now(self.desk.from_backend.mouthful())
+                } else {
+                    Ok(Arrived::Nothing)
+                }
             } else {
-                conn.receive(self.desk.from_backend.room(), self.patience.slice_for_answer())
+                conn.receive(self.desk.from_backend.mouthful(), self.patience.slice_for_answer())
             };
             let has_spoken = interims > 0 || !self.desk.from_backend.is_empty();
             match arrived {

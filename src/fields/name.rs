@@ -150,22 +150,23 @@ const X_FORWAR: u64 = ends(X_FORWARDED).0;
 /// or a hyphen.
 const fn ends(text: &[u8]) -> Ends {
     if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        return (u64::from_le_bytes(*first) | EACH * 0x20, u64::from_le_bytes(*last) | EACH * 0x20);
+        return (u64::from_le_bytes(*first) | LOWER, u64::from_le_bytes(*last) | LOWER);
     }
     if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         let (first, last) = (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64);
-        return (first | EACH * 0x20, last | EACH * 0x20);
+        return (first | LOWER, last | LOWER);
     }
     match text {
         [] => (0, 0),
         [one] => (*one as u64 | 0x20, 0),
         [one, two] => (*one as u64 | 0x20, *two as u64 | 0x20),
-        [one, two, three, ..] => (*one as u64 | 0x20, (*two as u64 | 0x20) << 8 | *three as u64 | 0x20),
+        [one, two, three, ..] => (*one as u64 | 0x20, ((*two as u64 | 0x20) << 8) | *three as u64 | 0x20),
     }
 }
 
-/// Eight bytes of one.
+/// Eight bytes of one, and of the bit that makes a letter lower case.
 const EACH: u64 = u64::from_ne_bytes([1; 8]);
+const LOWER: u64 = EACH * 0x20;
 
 /// Whether one of its bytes is `_`, which the bit that is set turns into what no token contains.
 fn has_underscore(text: &[u8], (first, last): Ends) -> bool {

@@ -129,7 +129,8 @@ impl<W: Waiting> Queue<W> {
 
     /// How long the one that has waited longest may have waited.
     pub fn longest_wait(&self, now: Instant) -> Duration {
-        let of = |is_there: bool, lane: &Lane<W>| if is_there { lane.longest_wait(now) } else { Duration::ZERO };
+        let of =
+            |is_there: bool, lane: &Lane<W>| if is_there { lane.longest_wait(now) } else { Duration::ZERO };
         let newcomers = of(!self.has_no_newcomers(), &self.newcomers);
         newcomers.max(of(!self.begun.receiver.is_empty(), &self.begun))
     }

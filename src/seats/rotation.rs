@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn it_grows_while_a_core_is_idle_and_shrinks_when_nothing_waits() {
         let rotation =
-            Rotation { cores: 2, target: AtomicUsize::new(4), idle: AtomicU32::new(0), running: None };
-        let (mut awake, mut ticks) = (4, 0);
+            Rotation { cores: 2, target: AtomicUsize::new(6), idle: AtomicU32::new(0), running: None };
+        let (mut awake, mut ticks) = (6, 0);
         while awake < 1024 {
             assert!(!rotation.has_room(awake));
             awake += rotation.missing(awake, Duration::ZERO);
@@ -142,6 +142,6 @@ mod tests {
             forgotten += OBLIVION;
         }
         assert!(forgotten < Duration::from_secs(5), "{forgotten:?}");
-        assert!(rotation.has_room(3) && !rotation.has_room(4));
+        assert!(rotation.has_room(5) && !rotation.has_room(6));
     }
 }
