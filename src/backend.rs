@@ -48,6 +48,8 @@ pub struct Backend {
     /// Those of them for which a thread waits that is no worker any more, and those for which nobody waits just now.
     aside: AtomicUsize,
     left: AtomicUsize,
+    /// How many answers all backends together had given when this one gave its last.
+    answered: AtomicUsize,
     /// Those, and the ones whose response is being relayed; and the most there may be.
     visits: AtomicUsize,
     most: Option<usize>,
@@ -123,12 +125,20 @@ pub struct Backends {
     budget: Budget,
     /// Requests that may wait for one backend while there are others.
     most_waiting: usize,
-    /// How many of them may have been left by their workers. Two backends that share all workers evenly come to two
-    /// thirds of `most_waiting`, and this must not bring them beyond.
+    /// How many of them may have been left by their workers: with two backends and 256 workers, more than the queue's depth.
     most_left: usize,
+    /// Answers of all backends.
+    answers: AtomicUsize,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
 }
+
+/// Requests that a backend may have waiting when it answers none and the others answer as many, or a quarter of them if
+/// they are many. Sixty-four busy clients are all with a backend that hangs after three milliseconds, so no clock could
+/// tell in time; the rest of them are enough to keep two cores busy with the others. Where backends are well, they answer
+/// by turns as they are asked by turns: one that gives sixteen answers while another gives none has been asked by more than
+/// thirty clients at once.
+const CAUGHT: usize = 16;
 
 impl Backends {
     /// Starts following the names. Returns when every name has an answer, or soon; and, where there are active
@@ -152,6 +162,7 @@ impl Backends {
             budget: Budget::new(config.workers),
             most_waiting: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
             most_left: config.max_per_backend.unwrap_or(config.workers).div_ceil(4),
+            answers: AtomicUsize::new(0),
             said_all_out: AtomicBool::new(false),
         });
         let following = Arc::downgrade(&backends);
@@ -198,14 +209,14 @@ impl Backends {
 
     /// The next turn for a request that has tried `tried`.
     ///
-    /// A backend that keeps its share of requests waiting gets no more of them, whether they hold workers or, having
-    /// waited for long, only threads: what it does not answer others can have. Where everybody is as slow, that is no
-    /// reason to refuse anything, and only the workers count.
+    /// A backend that keeps its share of requests waiting, whether they hold workers or, having waited for long, only
+    /// threads, gets no more of them, and neither does one that is stuck: what it does not answer others can have. Where
+    /// all of them are, that is no reason to refuse anything, and only the workers count.
     fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn> {
         let now = Instant::now();
         let mut round = self.roll.round();
         let is_well = |backend: &Backend| backend.takes_turns(now);
-        let helps = |backend: &Backend| is_well(backend) && backend.aside() < self.most_waiting;
+        let helps = |backend: &Backend| is_well(backend) && !self.is_stuck(backend);
         let count =
             |is_meant: &dyn Fn(&Backend) -> bool| round.iter().filter(|backend| is_meant(backend)).count();
         // With one backend in the round there is nobody to protect from it; and those that are stuck are no help.
@@ -216,7 +227,7 @@ impl Backends {
             |backend: &Backend| backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most);
         let may_take = |backend: &Backend| is_untried(backend) && has_room(backend) && is_well(backend);
         let by_waits = |backend: &Backend| {
-            may_take(backend) && (backend.waiting() < self.most_waiting || is_only_help && helps(backend))
+            may_take(backend) && helps(backend) && (backend.waiting() < self.most_waiting || is_only_help)
         };
         let by_workers =
             |backend: &Backend| may_take(backend) && (backend.seated() < self.most_waiting || is_alone);
@@ -233,7 +244,18 @@ impl Backends {
         Some(Turn::new(backend, is_trial, now))
     }
 
+    /// Whether it answers nobody for the time being, as far as can be seen.
+    fn is_stuck(&self, backend: &Backend) -> bool {
+        let waiting = backend.waiting();
+        let meanwhile = || {
+            let answers = self.answers.load(Ordering::Relaxed);
+            answers.wrapping_sub(backend.answered.load(Ordering::Relaxed))
+        };
+        backend.aside() >= self.most_waiting || (waiting >= CAUGHT && meanwhile() >= CAUGHT.max(waiting / 4))
+    }
+
     fn note_success(&self, backend: &Backend) {
+        backend.answered.store(self.answers.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         self.budget.earn();
         let is_news = !backend.is_sound.load(Ordering::Acquire);
         if is_news && backend.change(Health::succeeded) == Some(Change::In) {

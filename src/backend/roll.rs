@@ -167,6 +167,7 @@ impl Roll {
             waiting: AtomicUsize::new(0),
             aside: AtomicUsize::new(0),
             left: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
             visits: AtomicUsize::new(0),
             most: named.spec.max_connections,
             health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),

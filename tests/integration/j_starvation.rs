@@ -6,6 +6,7 @@ use crate::harness::{
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -267,6 +268,29 @@ fn a_backend_that_hangs_holds_only_its_share() {
     });
     let (failed, served) = (failed.into_inner(), served.into_inner());
     assert!(served > 100 && failed * 50 < served, "{failed} failed, {served} served after the first seconds");
+}
+
+/// However many workers there are: it is the clients that must not all be caught.
+#[test]
+fn a_backend_that_hangs_catches_no_more_than_a_few_clients() {
+    ronde_only!();
+    let (hung, good) = (Backend::start(|_, _| {}), Backend::named("fine"));
+    let proxy = Proxy::with("--response-timeout 1h", &[hung.address, good.address]);
+    let mut clients: Vec<_> = (0..64).map(|_| proxy.connect()).collect();
+    let (told, tell) = mpsc::channel();
+    for client in &mut clients {
+        let (mut client, told) = (client.twin(), told.clone());
+        thread::spawn(move || {
+            let served =
+                (0..200).take_while(|_| client.try_send(GET).is_ok() && client.try_response().is_ok());
+            let _nobody_asks_any_more = told.send(served.count());
+        });
+    }
+    // Of those that are not caught, each is served to the end.
+    for served in tell.iter().take(16) {
+        assert_eq!(served, 200);
+    }
+    assert!((16..=48).contains(&hung.count()), "{} are caught", hung.count());
 }
 
 #[test]
