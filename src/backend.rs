@@ -50,6 +50,9 @@ pub struct Backend {
     left: AtomicUsize,
     /// How many answers all backends together had given when this one gave its last.
     answered: AtomicUsize,
+    /// Its turns since then, and whether one of them has waited for a slice.
+    unanswered: AtomicUsize,
+    is_silent: AtomicBool,
     /// Those, and the ones whose response is being relayed; and the most there may be.
     visits: AtomicUsize,
     most: Option<usize>,
@@ -135,10 +138,13 @@ pub struct Backends {
 
 /// Requests that a backend may have waiting when it answers none and the others answer as many, or a quarter of them if
 /// they are many. Sixty-four busy clients are all with a backend that hangs after three milliseconds, so no clock could
-/// tell in time; the rest of them are enough to keep two cores busy with the others. Where backends are well, they answer
-/// by turns as they are asked by turns: one that gives sixteen answers while another gives none has been asked by more than
-/// thirty clients at once.
-const CAUGHT: usize = 16;
+/// tell in time. Where backends are well, they answer by turns as they are asked by turns: one that gives six answers while
+/// another gives none has been asked by more than ten clients at once, and the other makes a pause.
+const CAUGHT: usize = 6;
+
+/// Turns that a backend may leave unanswered once one of them has waited for a slice, when the others answer as many: so
+/// that one that hangs is found out by a few visitors, too, who may not wait so long.
+const IGNORED: usize = 4;
 
 impl Backends {
     /// Starts following the names. Returns when every name has an answer, or soon; and, where there are active
@@ -247,15 +253,25 @@ impl Backends {
     /// Whether it answers nobody for the time being, as far as can be seen.
     fn is_stuck(&self, backend: &Backend) -> bool {
         let waiting = backend.waiting();
-        let meanwhile = || {
-            let answers = self.answers.load(Ordering::Relaxed);
-            answers.wrapping_sub(backend.answered.load(Ordering::Relaxed))
-        };
-        backend.aside() >= self.most_waiting || (waiting >= CAUGHT && meanwhile() >= CAUGHT.max(waiting / 4))
+        let others_gave = |answers| self.answers_since(backend) >= answers;
+        let is_ignoring = || backend.unanswered.load(Ordering::Relaxed) >= IGNORED && others_gave(IGNORED);
+        waiting > 0
+            && (backend.aside() >= self.most_waiting
+                || waiting >= CAUGHT && others_gave(CAUGHT.max(waiting / 4))
+                || backend.is_silent.load(Ordering::Relaxed) && is_ignoring())
+    }
+
+    /// What the others have answered since its last answer.
+    fn answers_since(&self, backend: &Backend) -> usize {
+        self.answers.load(Ordering::Relaxed).wrapping_sub(backend.answered.load(Ordering::Relaxed))
     }
 
     fn note_success(&self, backend: &Backend) {
         backend.answered.store(self.answers.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        backend.unanswered.store(0, Ordering::Relaxed);
+        if backend.is_silent.load(Ordering::Relaxed) {
+            backend.is_silent.store(false, Ordering::Relaxed);
+        }
         self.budget.earn();
         let is_news = !backend.is_sound.load(Ordering::Acquire);
         if is_news && backend.change(Health::succeeded) == Some(Change::In) {

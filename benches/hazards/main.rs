@@ -31,7 +31,7 @@ const HELP: &str = "\
 cargo bench --bench hazards -- [HAZARD ...] [FLAGS]
 
   HAZARD           by its name; all without
-  --proxies LIST   of these, with commas [ronde,nginx,haproxy]
+  --proxies LIST   of these, with commas [ronde,nginx,haproxy]; ronde has 8 workers, ronde-256 has 256
   --seconds S      that a prober asks before each hazard [10]
   --list           name the hazards, run nothing
 ";

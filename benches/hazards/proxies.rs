@@ -11,7 +11,9 @@ use std::net::SocketAddr;
 use tempfile::TempDir;
 
 pub const NAMES: [&str; 3] = ["ronde", "nginx", "haproxy"];
-const RONDE: &str = "--workers 8 --access-log off --log-level error --shutdown-grace 0s";
+const RONDE: &str = "--access-log off --log-level error --shutdown-grace 0s";
+/// As few as anybody would give it; `ronde-256` has as many as that.
+const WORKERS: &str = "8";
 
 /// A proxy that runs.
 pub struct Proxy {
@@ -34,8 +36,9 @@ impl Proxy {
             settings.replace("@LISTEN@", &address.to_string()).replace("@SERVERS@", &servers)
         };
         let process = match name {
-            "ronde" => {
-                let mut arguments = vec![format!("--listen={address}")];
+            _ if name.starts_with("ronde") => {
+                let workers = name.strip_prefix("ronde-").unwrap_or(WORKERS);
+                let mut arguments = vec![format!("--listen={address}"), format!("--workers={workers}")];
                 arguments.extend(RONDE.split(' ').map(str::to_owned));
                 arguments.extend(backends.iter().map(SocketAddr::to_string));
                 let program = Tool::at(env!("CARGO_BIN_EXE_ronde").into(), "-v");

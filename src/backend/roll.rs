@@ -168,6 +168,8 @@ impl Roll {
             aside: AtomicUsize::new(0),
             left: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
+            is_silent: AtomicBool::new(false),
             visits: AtomicUsize::new(0),
             most: named.spec.max_connections,
             health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),

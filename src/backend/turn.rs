@@ -7,7 +7,7 @@
 //! Not here: whose turn it is (`backend`).
 
 use super::{Backend, Backends, connect_failure, lock};
-use crate::conn::Conn;
+use crate::conn::{Conn, SLICE};
 use crate::failure::Failure;
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -21,6 +21,8 @@ use std::time::Instant;
 pub struct Turn {
     /// When it was taken.
     pub since: Instant,
+    /// The backend's last answer, as a number, at that time.
+    last_answer: usize,
     /// Taken when it ends.
     visit: Option<Visit>,
     /// Whether the backend is out and this request is to tell whether it is well again.
@@ -43,7 +45,10 @@ pub enum Holds {
 impl Turn {
     pub(super) fn new(backend: Arc<Backend>, is_trial: bool, since: Instant) -> Self {
         backend.visits.fetch_add(1, Ordering::Relaxed);
-        let turn = Self { since, visit: Some(Visit { backend }), is_trial, holds: Cell::new(Holds::Nothing) };
+        backend.unanswered.fetch_add(1, Ordering::Relaxed);
+        let last_answer = backend.answered.load(Ordering::Relaxed);
+        let (visit, holds) = (Some(Visit { backend }), Cell::new(Holds::Nothing));
+        let turn = Self { since, last_answer, visit, is_trial, holds };
         turn.holds(Holds::Worker);
         turn
     }
@@ -70,6 +75,14 @@ impl Turn {
                 (true, false) => count.fetch_sub(1, Ordering::Relaxed),
                 (false, false) | (true, true) => 0,
             };
+        }
+    }
+
+    /// It has waited in vain: that is told of the backend if it has lasted for a slice, and nobody else had an answer.
+    pub fn waited(&self) {
+        let Some(Visit { backend }) = &self.visit else { return };
+        if self.since.elapsed() >= SLICE && backend.answered.load(Ordering::Relaxed) == self.last_answer {
+            backend.is_silent.store(true, Ordering::Relaxed);
         }
     }
 

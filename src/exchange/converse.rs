@@ -75,6 +75,7 @@ impl Exchange<'_> {
                 }
                 Ok(Arrived::Nothing) => {
                     self.look_around()?;
+                    turn.waited();
                     // Before the seat is another's: two would seem to hold it.
                     turn.holds(Holds::Thread);
                     self.patience.offer_seat();
