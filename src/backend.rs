@@ -14,6 +14,7 @@ pub mod balance;
 pub mod budget;
 pub mod health;
 pub mod pool;
+pub mod progress;
 pub mod resolve;
 mod roll;
 mod turn;
@@ -25,6 +26,7 @@ use budget::Budget;
 use crossbeam_channel::Receiver;
 use health::{Change, Health, Rules, Trouble};
 use pool::Pool;
+use progress::{Answers, Progress};
 use roll::{Members, Roll};
 use std::fmt;
 use std::io;
@@ -48,11 +50,7 @@ pub struct Backend {
     /// Those of them for which a thread waits that is no worker any more, and those for which nobody waits just now.
     aside: AtomicUsize,
     left: AtomicUsize,
-    /// How many answers all backends together had given when this one gave its last.
-    answered: AtomicUsize,
-    /// Its turns since then, and whether one of them has waited for a slice.
-    unanswered: AtomicUsize,
-    is_silent: AtomicBool,
+    progress: Progress,
     /// Those, and the ones whose response is being relayed; and the most there may be.
     visits: AtomicUsize,
     most: Option<usize>,
@@ -130,22 +128,10 @@ pub struct Backends {
     most_waiting: usize,
     /// How many of them may have been left by their workers: with two backends and 256 workers, more than the queue's depth.
     most_left: usize,
-    /// Answers of all backends.
-    answers: AtomicUsize,
+    answers: Answers,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
 }
-
-/// Requests that a backend may have waiting when it answers none and the others answer as many, or a quarter of them if
-/// they are many. Sixty-four busy clients are all with a backend that hangs after three milliseconds, so no clock could
-/// tell in time. Where backends are well, they answer by turns as they are asked by turns: if one gives eight answers while
-/// another, which has eight requests, gives none, that one makes a pause, and comes back with its next answer. (The shares
-/// of two nginx differ by one request in three hundred then, at most, with 64 clients.)
-const CAUGHT: usize = 8;
-
-/// Turns that a backend may leave unanswered once one of them has waited for a slice, when the others answer as many: so
-/// that one that hangs is found out by a few visitors, too, who may not wait so long.
-const IGNORED: usize = 4;
 
 impl Backends {
     /// Starts following the names. Returns when every name has an answer, or soon; and, where there are active
@@ -169,7 +155,7 @@ impl Backends {
             budget: Budget::new(config.workers),
             most_waiting: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
             most_left: config.max_per_backend.unwrap_or(config.workers).div_ceil(4),
-            answers: AtomicUsize::new(0),
+            answers: Answers::default(),
             said_all_out: AtomicBool::new(false),
         });
         let following = Arc::downgrade(&backends);
@@ -251,28 +237,12 @@ impl Backends {
         Some(Turn::new(backend, is_trial, now))
     }
 
-    /// Whether it answers nobody for the time being, as far as can be seen.
     fn is_stuck(&self, backend: &Backend) -> bool {
-        let waiting = backend.waiting();
-        let others_gave = |answers| self.answers_since(backend) >= answers;
-        let is_ignoring = || backend.unanswered.load(Ordering::Relaxed) >= IGNORED && others_gave(IGNORED);
-        waiting > 0
-            && (backend.aside() >= self.most_waiting
-                || waiting >= CAUGHT && others_gave(CAUGHT.max(waiting / 4))
-                || backend.is_silent.load(Ordering::Relaxed) && is_ignoring())
-    }
-
-    /// What the others have answered since its last answer.
-    fn answers_since(&self, backend: &Backend) -> usize {
-        self.answers.load(Ordering::Relaxed).wrapping_sub(backend.answered.load(Ordering::Relaxed))
+        backend.aside() >= self.most_waiting || backend.progress.is_stuck(&self.answers, backend.waiting())
     }
 
     fn note_success(&self, backend: &Backend) {
-        backend.answered.store(self.answers.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        backend.unanswered.store(0, Ordering::Relaxed);
-        if backend.is_silent.load(Ordering::Relaxed) {
-            backend.is_silent.store(false, Ordering::Relaxed);
-        }
+        backend.progress.answered(&self.answers);
         self.budget.earn();
         let is_news = !backend.is_sound.load(Ordering::Acquire);
         if is_news && backend.change(Health::succeeded) == Some(Change::In) {

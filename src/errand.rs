@@ -9,9 +9,10 @@
 use crate::backend::Turn;
 use crate::client::Client;
 use crate::conn::Conn;
+use crate::failure::Failure;
 use crate::fields::Name;
-use crate::forward::{Persistence, Upgrade};
-use crate::framing::{Coding, Framing};
+use crate::forward::{self, Persistence, Upgrade};
+use crate::framing::{self, Coding, Framing};
 use crate::head::{Method, Request, Version};
 use crate::journal::{self, Journal, Line, Record};
 use crate::seats::Waiting;
@@ -98,6 +99,34 @@ impl Asked {
         expectation: Expectation::None,
         body: BodyPlan::InHand(0),
     };
+
+    /// What the head says; its body is still to come.
+    ///
+    /// # Errors
+    /// Why the request is refused, whatever it asks for.
+    pub fn of(head: &Request<'_>, via: &str) -> Result<Self, Failure> {
+        let framing = framing::of_request(head.version, head.fields)?;
+        if forward::is_loop(head.fields, via) {
+            return Err(Failure::Loop);
+        }
+        // An expectation in HTTP/1.0 is ignored, and so is one without a body (RFC 9110 §10.1.1).
+        let is_known = |expectation: &[u8]| expectation.eq_ignore_ascii_case(b"100-continue");
+        if head.version == Version::Http11 && !head.fields.members(Name::Expect).all(is_known) {
+            return Err(Failure::Expectation);
+        }
+        let persists = framing::persists(head.version, head.fields);
+        let waits = head.version == Version::Http11 && head.fields.contains(Name::Expect);
+        Ok(Self {
+            method: head.method,
+            version: head.version,
+            framing,
+            coding: forward::coding(head.fields, framing),
+            persistence: if persists { Persistence::Persist } else { Persistence::Close },
+            upgrade: forward::upgrade(head, framing),
+            expectation: if waits { Expectation::Continue } else { Expectation::None },
+            body: BodyPlan::Streams,
+        })
+    }
 
     /// How much of the body in hand is not needed any more once it was sent: all of it, if it may not be sent again.
     pub fn done_with(&self) -> usize {

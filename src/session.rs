@@ -12,13 +12,13 @@
 use crate::client::Client;
 use crate::conn::{Arrived, Departed, GLANCE};
 use crate::desk::{COLLECTED_BODY, Desk};
-use crate::errand::{Asked, BodyPlan, Errand, Expectation, Sent, line_of};
+use crate::errand::{Asked, BodyPlan, Errand, Sent, line_of};
 use crate::exchange::{self, Fate, Progress};
 use crate::failure::{Blame, Failure};
 use crate::fields::Name;
 use crate::forward::{self, Origin, Persistence};
-use crate::framing::{self, Framing};
-use crate::head::{self, Lines, Method, Request, Scan, Version};
+use crate::framing::Framing;
+use crate::head::{self, Lines, Method, Scan, Version};
 use crate::house::House;
 use crate::journal::{self, Access, Line, Record, Waits};
 use crate::reply;
@@ -253,7 +253,7 @@ impl Session<'_> {
         };
         let mut lines = Lines::new();
         let head = head::request(&bytes[start..end], &mut lines)?;
-        let mut asked = examine(&head, &self.house.via)?;
+        let mut asked = Asked::of(&head, &self.house.via)?;
         let body = bytes.len() - end;
         if let Framing::Length(length) = asked.framing {
             if self.house.config.max_body.is_some_and(|most| length > most) {
@@ -425,31 +425,6 @@ enum Understood {
     Request,
     Options,
     Partial(Until),
-}
-
-/// What the fields of a request ask of ronde itself.
-fn examine(head: &Request<'_>, via: &str) -> Result<Asked, Failure> {
-    let framing = framing::of_request(head.version, head.fields)?;
-    if forward::is_loop(head.fields, via) {
-        return Err(Failure::Loop);
-    }
-    // An expectation in HTTP/1.0 is ignored, and so is one without a body (RFC 9110 §10.1.1).
-    let is_known = |expectation: &[u8]| expectation.eq_ignore_ascii_case(b"100-continue");
-    if head.version == Version::Http11 && !head.fields.members(Name::Expect).all(is_known) {
-        return Err(Failure::Expectation);
-    }
-    let persists = framing::persists(head.version, head.fields);
-    let waits = head.version == Version::Http11 && head.fields.contains(Name::Expect);
-    Ok(Asked {
-        method: head.method,
-        version: head.version,
-        framing,
-        coding: forward::coding(head.fields, framing),
-        persistence: if persists { Persistence::Persist } else { Persistence::Close },
-        upgrade: forward::upgrade(head, framing),
-        expectation: if waits { Expectation::Continue } else { Expectation::None },
-        body: BodyPlan::Streams,
-    })
 }
 
 /// Sends ronde's own words, which nearly always fit into the socket at once. They are waited for only while nobody

@@ -7,6 +7,7 @@
 
 use super::health::Health;
 use super::pool::Pool;
+use super::progress::Progress;
 use super::{Backend, Backends, Rank, balance, lock, resolve};
 use crate::config::{self, Config};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -167,9 +168,7 @@ impl Roll {
             waiting: AtomicUsize::new(0),
             aside: AtomicUsize::new(0),
             left: AtomicUsize::new(0),
-            answered: AtomicUsize::new(0),
-            unanswered: AtomicUsize::new(0),
-            is_silent: AtomicBool::new(false),
+            progress: Progress::default(),
             visits: AtomicUsize::new(0),
             most: named.spec.max_connections,
             health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),

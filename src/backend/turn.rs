@@ -6,6 +6,7 @@
 //!
 //! Not here: whose turn it is (`backend`).
 
+use super::progress::Last;
 use super::{Backend, Backends, connect_failure, lock};
 use crate::conn::{Conn, SLICE};
 use crate::failure::Failure;
@@ -21,8 +22,8 @@ use std::time::Instant;
 pub struct Turn {
     /// When it was taken.
     pub since: Instant,
-    /// The backend's last answer, as a number, at that time.
-    last_answer: usize,
+    /// The backend's last answer at that time.
+    last: Last,
     /// Taken when it ends.
     visit: Option<Visit>,
     /// Whether the backend is out and this request is to tell whether it is well again.
@@ -45,10 +46,9 @@ pub enum Holds {
 impl Turn {
     pub(super) fn new(backend: Arc<Backend>, is_trial: bool, since: Instant) -> Self {
         backend.visits.fetch_add(1, Ordering::Relaxed);
-        backend.unanswered.fetch_add(1, Ordering::Relaxed);
-        let last_answer = backend.answered.load(Ordering::Relaxed);
+        let last = backend.progress.asked();
         let (visit, holds) = (Some(Visit { backend }), Cell::new(Holds::Nothing));
-        let turn = Self { since, last_answer, visit, is_trial, holds };
+        let turn = Self { since, last, visit, is_trial, holds };
         turn.holds(Holds::Worker);
         turn
     }
@@ -78,11 +78,12 @@ impl Turn {
         }
     }
 
-    /// It has waited in vain: that is told of the backend if it has lasted for a slice, and nobody else had an answer.
+    /// It has waited in vain so far; after a slice that is told of the backend.
     pub fn waited(&self) {
-        let Some(Visit { backend }) = &self.visit else { return };
-        if self.since.elapsed() >= SLICE && backend.answered.load(Ordering::Relaxed) == self.last_answer {
-            backend.is_silent.store(true, Ordering::Relaxed);
+        if let Some(Visit { backend }) = &self.visit
+            && self.since.elapsed() >= SLICE
+        {
+            backend.progress.waited(self.last);
         }
     }
 
