@@ -149,7 +149,8 @@ fn uploads_that_were_answered_early_held_every_worker() {
         thread::spawn(move || drip(&mut sender, DROP, BETWEEN));
         let start = Instant::now();
         assert_eq!(client.response_head().status(), 200);
-        assert_eq!(client.chunk(), b"x", "it comes back before the upload ends");
+        // Two drops that come late go on together.
+        assert!(client.chunk().starts_with(b"x"), "it comes back before the upload ends");
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         thread::spawn(move || drain(&client));
     }
