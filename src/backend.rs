@@ -47,13 +47,14 @@ pub struct Backend {
     rank: Rank,
     /// Requests that wait for a connection or a response head.
     waiting: AtomicUsize,
-    /// Those of them for which a thread waits that is no worker any more, and those for which nobody waits just now.
+    /// Those of them for which a thread waits that is no worker any more.
     aside: AtomicUsize,
+    /// Those of them for which nobody waits just now.
     left: AtomicUsize,
-    progress: Progress,
-    /// Those, and the ones whose response is being relayed; and the most there may be.
+    /// All of them, and the ones whose response is being relayed; and the most there may be.
     visits: AtomicUsize,
     most: Option<usize>,
+    progress: Progress,
     health: Mutex<Health>,
     /// Whether health has nothing to say and nothing to learn: so that the steady path asks no lock.
     is_sound: AtomicBool,
@@ -209,22 +210,24 @@ impl Backends {
         let now = Instant::now();
         let mut round = self.roll.round();
         let is_well = |backend: &Backend| backend.takes_turns(now);
-        let helps = |backend: &Backend| is_well(backend) && !self.is_stuck(backend);
-        let count =
-            |is_meant: &dyn Fn(&Backend) -> bool| round.iter().filter(|backend| is_meant(backend)).count();
-        // With one backend in the round there is nobody to protect from it; and those that are stuck are no help.
-        let is_alone = count(&is_well) == 1;
-        let is_only_help = is_alone || count(&helps) == 1;
+        let helps = |backend: &&Arc<Backend>| is_well(backend) && !self.is_stuck(backend);
+        // From the only one that helps there is nobody to protect.
+        let is_only_help = round.iter().filter(helps).count() == 1;
         let is_untried = |backend: &Backend| !tried.iter().any(|tried| std::ptr::eq(&**tried, backend));
         let has_room =
             |backend: &Backend| backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most);
         let may_take = |backend: &Backend| is_untried(backend) && has_room(backend) && is_well(backend);
-        let by_waits = |backend: &Backend| {
-            may_take(backend) && helps(backend) && (backend.waiting() < self.most_waiting || is_only_help)
-        };
-        let by_workers =
-            |backend: &Backend| may_take(backend) && (backend.seated() < self.most_waiting || is_alone);
-        let mut chosen = choose(&mut round, by_waits).or_else(|| choose(&mut round, by_workers));
+        let mut chosen = choose(&mut round, |backend| {
+            may_take(backend)
+                && !self.is_stuck(backend)
+                && (backend.waiting() < self.most_waiting || is_only_help)
+        });
+        if chosen.is_none() {
+            let is_alone = round.iter().filter(|backend| is_well(backend)).count() == 1;
+            chosen = choose(&mut round, |backend| {
+                may_take(backend) && (backend.seated() < self.most_waiting || is_alone)
+            });
+        }
         // Nobody who is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| is_untried(backend) && is_well(backend)) {
             chosen = round.next(|backend| is_untried(backend) && has_room(backend)).cloned();

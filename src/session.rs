@@ -415,10 +415,14 @@ impl Session<'_> {
 /// waiter copies what is there twice; all else must not keep a worker that others need.
 fn moment(until: Until, house: &House) -> Duration {
     match until {
-        _ if house.seats.is_calm() => GLANCE,
-        Until::Length(_) => BREATH,
-        _ => Duration::ZERO,
+        Until::Length(_) => leisure(house).max(BREATH),
+        _ => leisure(house),
     }
+}
+
+/// How long a worker may wait for anything, as far as the others are concerned that wait for it.
+fn leisure(house: &House) -> Duration {
+    if house.seats.is_calm() { GLANCE } else { Duration::ZERO }
 }
 
 enum Understood {
@@ -431,8 +435,7 @@ enum Understood {
 /// else needs this worker: a client that leaves its answers unread must not be able to hold one.
 fn say(client: &mut Client, mut words: &[u8], house: &House) -> bool {
     while !words.is_empty() {
-        let slice = if house.seats.is_calm() { GLANCE } else { Duration::ZERO };
-        match client.conn.send(&[IoSlice::new(words)], slice) {
+        match client.conn.send(&[IoSlice::new(words)], leisure(house)) {
             Ok(Departed::Bytes(count)) => words = &words[count..],
             Ok(Departed::Nothing) | Err(_) => return false,
         }

@@ -50,20 +50,20 @@ pub fn yield_to_the_running() {
     }
 }
 
-fn serve(mut ready: Ready<Work>, desk: &mut Desk, house: &House) {
-    let outcome = loop {
+fn serve(ready: Ready<Work>, desk: &mut Desk, house: &House) {
+    let mut next = Some(ready);
+    while let Some(ready) = next {
         let outcome = match ready.work {
             Work::Client(client, woken) => greet(client, woken, ready.since.elapsed(), desk, house),
             Work::Answer(client, errand, sent) => session::pick_up(client, errand, sent, desk, house),
         };
-        let Outcome::Leave(client, errand, sent) = outcome else { break outcome };
-        let since = sent.out.since;
-        match house.seats.offer(Ready { work: Work::Answer(client, errand, sent), since }) {
-            Ok(()) => return,
-            // Who cannot be left is waited for.
-            Err(refused) => ready = refused,
-        }
-    };
+        next = carry_out(outcome, desk, house);
+    }
+}
+
+/// Moves the connection to where it belongs now. It comes back when its request cannot be left with the backend: then
+/// its answer is waited for.
+fn carry_out(outcome: Outcome, desk: &mut Desk, house: &House) -> Option<Ready<Work>> {
     match outcome {
         Outcome::Close(client) => drop(client),
         Outcome::Reset(client) => client.conn.cut(),
@@ -75,8 +75,12 @@ fn serve(mut ready: Ready<Work>, desk: &mut Desk, house: &House) {
                 linger(client, house);
             }
         }
-        Outcome::Leave(..) => {}
+        Outcome::Leave(client, errand, sent) => {
+            let since = sent.out.since;
+            return house.seats.offer(Ready { work: Work::Answer(client, errand, sent), since }).err();
+        }
     }
+    None
 }
 
 /// Serves a client that waited for so long, unless that was too long.

@@ -47,32 +47,32 @@ const LONGEST: usize = b"transfer-encoding".len();
 
 impl Name {
     pub fn of(text: &[u8]) -> Self {
-        let ends = ends(text);
-        match (text.len(), ends) {
-            (6, ACCEPT) => Self::Accept,
-            (10, CONNECTION) => Self::Connection,
-            (14, CONTENT_LENGTH) => Self::ContentLength,
-            (12, CONTENT_TYPE) => Self::ContentType,
-            (4, DATE) => Self::Date,
-            (6, EXPECT) => Self::Expect,
-            (9, FORWARDED) => Self::Forwarded,
-            (4, HOST) => Self::Host,
-            (10, KEEP_ALIVE) => Self::KeepAlive,
-            (12, MAX_FORWARDS) => Self::MaxForwards,
-            (16, PROXY_CONNECTION) => Self::ProxyConnection,
-            (7, REFERER) => Self::Referer,
-            (2, TE) => Self::Te,
+        let key = key(text);
+        match key {
+            ACCEPT => Self::Accept,
+            CONNECTION => Self::Connection,
+            CONTENT_LENGTH => Self::ContentLength,
+            CONTENT_TYPE => Self::ContentType,
+            DATE => Self::Date,
+            EXPECT => Self::Expect,
+            FORWARDED => Self::Forwarded,
+            HOST => Self::Host,
+            KEEP_ALIVE => Self::KeepAlive,
+            MAX_FORWARDS => Self::MaxForwards,
+            PROXY_CONNECTION => Self::ProxyConnection,
+            REFERER => Self::Referer,
+            TE => Self::Te,
             // Of seventeen bytes, the one in the middle is at neither end.
-            (17, TRANSFER_ENCODING) if text[8] == b'-' => Self::TransferEncoding,
-            (7, UPGRADE) => Self::Upgrade,
-            (10, USER_AGENT) => Self::UserAgent,
-            (3, VIA) => Self::Via,
-            (15, X_FORWARDED_FOR) => Self::XForwardedFor,
-            (16, X_FORWARDED_HOST) => Self::XForwardedHost,
-            (17, X_FORWARDED_PROTO) if matches!(text[8], b'd' | b'D') => Self::XForwardedProto,
-            (9, X_REAL_IP) => Self::XRealIp,
-            _ if has_underscore(text, ends) => Self::of_underscored(text),
-            (12.., (X_FORWAR, _)) if is_x_forwarded(text) => Self::XForwarded,
+            TRANSFER_ENCODING if text[8] == b'-' => Self::TransferEncoding,
+            UPGRADE => Self::Upgrade,
+            USER_AGENT => Self::UserAgent,
+            VIA => Self::Via,
+            X_FORWARDED_FOR => Self::XForwardedFor,
+            X_FORWARDED_HOST => Self::XForwardedHost,
+            X_FORWARDED_PROTO if matches!(text[8], b'd' | b'D') => Self::XForwardedProto,
+            X_REAL_IP => Self::XRealIp,
+            _ if has_underscore(text, key) => Self::of_underscored(text),
+            (12.., X_FORWAR, _) if is_x_forwarded(text) => Self::XForwarded,
             _ => Self::Other,
         }
     }
@@ -120,48 +120,49 @@ impl Name {
     }
 }
 
-type Ends = (u64, u64);
+/// The length of a name, its first and its last bytes.
+type Key = (usize, u64, u64);
 
-const ACCEPT: Ends = ends(b"accept");
-const CONNECTION: Ends = ends(b"connection");
-const CONTENT_LENGTH: Ends = ends(b"content-length");
-const CONTENT_TYPE: Ends = ends(b"content-type");
-const DATE: Ends = ends(b"date");
-const EXPECT: Ends = ends(b"expect");
-const FORWARDED: Ends = ends(b"forwarded");
-const HOST: Ends = ends(b"host");
-const KEEP_ALIVE: Ends = ends(b"keep-alive");
-const MAX_FORWARDS: Ends = ends(b"max-forwards");
-const PROXY_CONNECTION: Ends = ends(b"proxy-connection");
-const REFERER: Ends = ends(b"referer");
-const TE: Ends = ends(b"te");
-const TRANSFER_ENCODING: Ends = ends(b"transfer-encoding");
-const UPGRADE: Ends = ends(b"upgrade");
-const USER_AGENT: Ends = ends(b"user-agent");
-const VIA: Ends = ends(b"via");
-const X_FORWARDED_FOR: Ends = ends(b"x-forwarded-for");
-const X_FORWARDED_HOST: Ends = ends(b"x-forwarded-host");
-const X_FORWARDED_PROTO: Ends = ends(b"x-forwarded-proto");
-const X_REAL_IP: Ends = ends(b"x-real-ip");
-const X_FORWAR: u64 = ends(X_FORWARDED).0;
+const ACCEPT: Key = key(b"accept");
+const CONNECTION: Key = key(b"connection");
+const CONTENT_LENGTH: Key = key(b"content-length");
+const CONTENT_TYPE: Key = key(b"content-type");
+const DATE: Key = key(b"date");
+const EXPECT: Key = key(b"expect");
+const FORWARDED: Key = key(b"forwarded");
+const HOST: Key = key(b"host");
+const KEEP_ALIVE: Key = key(b"keep-alive");
+const MAX_FORWARDS: Key = key(b"max-forwards");
+const PROXY_CONNECTION: Key = key(b"proxy-connection");
+const REFERER: Key = key(b"referer");
+const TE: Key = key(b"te");
+const TRANSFER_ENCODING: Key = key(b"transfer-encoding");
+const UPGRADE: Key = key(b"upgrade");
+const USER_AGENT: Key = key(b"user-agent");
+const VIA: Key = key(b"via");
+const X_FORWARDED_FOR: Key = key(b"x-forwarded-for");
+const X_FORWARDED_HOST: Key = key(b"x-forwarded-host");
+const X_FORWARDED_PROTO: Key = key(b"x-forwarded-proto");
+const X_REAL_IP: Key = key(b"x-real-ip");
+const X_FORWAR: u64 = key(X_FORWARDED).1;
 
-/// The first and the last eight bytes of a name, or four or one if there are no more, in the case that most senders use.
-/// Up to sixteen bytes that is all of it. A name is a token, and setting a bit turns no other of its bytes into a letter
-/// or a hyphen.
-const fn ends(text: &[u8]) -> Ends {
-    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        return (u64::from_le_bytes(*first) | LOWER, u64::from_le_bytes(*last) | LOWER);
-    }
-    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        let (first, last) = (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64);
-        return (first | LOWER, last | LOWER);
-    }
-    match text {
-        [] => (0, 0),
-        [one] => (*one as u64 | 0x20, 0),
-        [one, two] => (*one as u64 | 0x20, *two as u64 | 0x20),
-        [one, two, three, ..] => (*one as u64 | 0x20, ((*two as u64 | 0x20) << 8) | *three as u64 | 0x20),
-    }
+/// The bytes are the first eight and the last eight of a name, or four or one if there are no more, in the case that most
+/// senders use. Up to sixteen bytes that is all of it. A name is a token, and setting a bit turns no other of its bytes
+/// into a letter or a hyphen.
+const fn key(text: &[u8]) -> Key {
+    let (first, last) = if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64)
+    } else {
+        match text {
+            [] => (0, 0),
+            [one] => (*one as u64, 0),
+            [one, two] => (*one as u64, *two as u64),
+            [one, two, three, ..] => (*one as u64, ((*two as u64) << 8) | *three as u64),
+        }
+    };
+    (text.len(), first | LOWER, last | LOWER)
 }
 
 /// Eight bytes of one, and of the bit that makes a letter lower case.
@@ -169,17 +170,17 @@ const EACH: u64 = u64::from_ne_bytes([1; 8]);
 const LOWER: u64 = EACH * 0x20;
 
 /// Whether one of its bytes is `_`, which the bit that is set turns into what no token contains.
-fn has_underscore(text: &[u8], (first, last): Ends) -> bool {
+fn has_underscore(text: &[u8], (length, first, last): Key) -> bool {
     const UNDERSCORE: u64 = (b'_' | 0x20) as u64;
     let has = |word: u64| {
         let zero = word ^ (EACH * UNDERSCORE);
         zero.wrapping_sub(EACH) & !zero & (EACH << 7) != 0
     };
-    match text.len() {
+    match length {
         // Too few to be worth it.
         ..4 => text.contains(&b'_'),
         4..=16 => has(first) || has(last),
-        length => has(first) || has(last) || text[8..length - 8].contains(&b'_'),
+        _ => has(first) || has(last) || text[8..length - 8].contains(&b'_'),
     }
 }
 

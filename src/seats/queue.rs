@@ -71,13 +71,14 @@ impl<W: Waiting> Queue<W> {
     /// It comes back when too many wait already or carry too much; a newcomer also when those who wait have done so for
     /// too long: it would only join them.
     pub fn push(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
-        let (lane, is_first) = match ready.work.is_begun() {
+        let is_begun = ready.work.is_begun();
+        let (lane, is_first) = match is_begun {
             true => (&self.begun, self.begun.receiver.is_empty()),
             false => (&self.newcomers, self.has_no_newcomers()),
         };
         if is_first {
             lane.waits_since(ready.since);
-        } else if !ready.work.is_begun() && lane.longest_wait(ready.since) > self.limits.patience {
+        } else if !is_begun && lane.longest_wait(ready.since) > self.limits.patience {
             return Err(ready);
         }
         if !self.load(ready.work.weight()) {
@@ -115,16 +116,12 @@ impl<W: Waiting> Queue<W> {
         }
         let mut front = self.front();
         self.is_fronted.store(true, Ordering::SeqCst);
-        let first = front.take().or_else(|| self.newcomers.pop());
-        *front = match first {
-            Some(first) if first.since.elapsed() > self.limits.patience => {
-                self.is_fronted.store(false, Ordering::SeqCst);
-                return Some(self.unload(first));
-            }
-            first => first,
-        };
+        if front.is_none() {
+            *front = self.newcomers.pop();
+        }
+        let overdue = front.take_if(|first| first.since.elapsed() > self.limits.patience);
         self.is_fronted.store(front.is_some(), Ordering::SeqCst);
-        None
+        overdue.map(|ready| self.unload(ready))
     }
 
     /// How long the one that has waited longest may have waited.
