@@ -9,11 +9,11 @@
 use crate::bell::Bell;
 use crate::client::Client;
 use crate::conn::{BACKLOG, Conn};
+use crate::errand::Work;
 use crate::failure::Failure;
 use crate::forward::Persistence;
 use crate::house::House;
 use crate::reply;
-use crate::waiter::Woken;
 use crate::worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -96,8 +96,8 @@ fn admit(stream: TcpStream, address: SocketAddr, house: &House) {
         return;
     };
     let client = Box::new(Client::new(conn, address, place));
-    if let Err(client) = house.offer(client, Woken::Ready, Instant::now()) {
-        turn_away(client, Failure::Overloaded, house);
+    if let Err(work) = house.offer(Work::of(client), Instant::now()) {
+        turn_away(work.client, Failure::Overloaded, house);
     }
 }
 

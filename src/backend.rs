@@ -47,10 +47,12 @@ pub struct Backend {
     rank: Rank,
     /// Requests that wait for a connection or a response head.
     waiting: AtomicUsize,
-    /// Those of them for which a thread waits that is no worker any more.
-    aside: AtomicUsize,
-    /// Those of them for which nobody waits just now.
+    /// Those of them that were left just now, and will be picked up.
     left: AtomicUsize,
+    /// Those of them that hold a worker.
+    held: AtomicUsize,
+    /// Whether its last answer took so long that no worker should wait for the next.
+    is_slow: AtomicBool,
     /// All of them, and the ones whose response is being relayed; and the most there may be.
     visits: AtomicUsize,
     most: Option<usize>,
@@ -89,13 +91,8 @@ impl Backend {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn aside(&self) -> usize {
-        self.aside.load(Ordering::Relaxed)
-    }
-
-    /// Requests that hold a worker while they wait.
-    fn seated(&self) -> usize {
-        self.waiting().saturating_sub(self.aside())
+    fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     fn awaits_check(&self) -> bool {
@@ -125,9 +122,9 @@ pub struct Backends {
     rules: Rules,
     check: Option<Check>,
     budget: Budget,
-    /// Requests that may wait for one backend while there are others.
-    most_waiting: usize,
-    /// How many of them may have been left by their workers: with two backends and 256 workers, more than the queue's depth.
+    /// Workers that one backend may hold while there are others.
+    most_held: usize,
+    /// How many of them may have been left just now: with two backends and 256 workers, more than the queue's depth.
     most_left: usize,
     answers: Answers,
     /// Whether it has been said that all are out.
@@ -154,7 +151,7 @@ impl Backends {
             rules,
             check,
             budget: Budget::new(config.workers),
-            most_waiting: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
+            most_held: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
             most_left: config.max_per_backend.unwrap_or(config.workers).div_ceil(4),
             answers: Answers::default(),
             said_all_out: AtomicBool::new(false),
@@ -210,7 +207,10 @@ impl Backends {
         let now = Instant::now();
         let mut round = self.roll.round();
         let is_well = |backend: &Backend| backend.takes_turns(now);
-        let helps = |backend: &&Arc<Backend>| is_well(backend) && !self.is_stuck(backend);
+        let waiting: usize = round.iter().map(|backend| backend.waiting()).sum();
+        let is_stuck =
+            |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
+        let helps = |backend: &&Arc<Backend>| is_well(backend) && !is_stuck(backend);
         // From the only one that helps there is nobody to protect.
         let is_only_help = round.iter().filter(helps).count() == 1;
         let is_untried = |backend: &Backend| !tried.iter().any(|tried| std::ptr::eq(&**tried, backend));
@@ -218,14 +218,12 @@ impl Backends {
             |backend: &Backend| backend.most.is_none_or(|most| backend.visits.load(Ordering::Relaxed) < most);
         let may_take = |backend: &Backend| is_untried(backend) && has_room(backend) && is_well(backend);
         let mut chosen = choose(&mut round, |backend| {
-            may_take(backend)
-                && !self.is_stuck(backend)
-                && (backend.waiting() < self.most_waiting || is_only_help)
+            may_take(backend) && !is_stuck(backend) && (backend.held() < self.most_held || is_only_help)
         });
         if chosen.is_none() {
             let is_alone = round.iter().filter(|backend| is_well(backend)).count() == 1;
             chosen = choose(&mut round, |backend| {
-                may_take(backend) && (backend.seated() < self.most_waiting || is_alone)
+                may_take(backend) && (backend.held() < self.most_held || is_alone)
             });
         }
         // Nobody who is well is left to try: asking one that is out is better than refusing. The news may be old.
@@ -240,12 +238,8 @@ impl Backends {
         Some(Turn::new(backend, is_trial, now))
     }
 
-    fn is_stuck(&self, backend: &Backend) -> bool {
-        backend.aside() >= self.most_waiting || backend.progress.is_stuck(&self.answers, backend.waiting())
-    }
-
-    fn note_success(&self, backend: &Backend) {
-        backend.progress.answered(&self.answers);
+    fn note_success(&self, backend: &Backend, now: Instant, took: Duration) {
+        backend.progress.answered(&self.answers, now, took);
         self.budget.earn();
         let is_news = !backend.is_sound.load(Ordering::Acquire);
         if is_news && backend.change(Health::succeeded) == Some(Change::In) {

@@ -18,23 +18,14 @@ pub struct Client {
     pub address: SocketAddr,
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
-    pub registration: Registration,
     _place: Place,
-}
-
-/// Whether the waiter's epoll knows the socket. It keeps it until the socket is closed, so that waiting again is
-/// one call (MOD) and not two (ADD and DEL).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Registration {
-    Unknown,
-    Known,
 }
 
 impl Client {
     pub fn new(conn: Conn, address: SocketAddr, place: Place) -> Self {
         // A v4 client of a dual-stack listener is a v4 client, in logs, fields and networks.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { conn, address, carried: Vec::new(), registration: Registration::Unknown, _place: place }
+        Self { conn, address, carried: Vec::new(), _place: place }
     }
 
     pub fn ip(&self) -> IpAddr {

@@ -25,6 +25,9 @@ pub const SLICE: Duration = Duration::from_secs(1);
 /// Varnish lingers 50 ms too before it gives a session to its waiter. The kernel rounds it up to a tick.
 pub const GLANCE: Duration = Duration::from_millis(50);
 
+/// How long a worker waits for an answer before it is for the waiter to wait: two thirds of a round trip in a city's network...
+pub const MOMENT: Duration = Duration::from_millis(10);
+
 /// The kernel counts the timeouts of sockets in ticks, of 1 to 10 ms; what is shorter is waited for with poll(2).
 const TICK: Duration = Duration::from_millis(10);
 
@@ -61,12 +64,21 @@ pub struct Conn {
     stream: TcpStream,
     receive_slice: Duration,
     send_slice: Duration,
+    pub registration: Registration,
+}
+
+/// Whether the waiter's epoll knows the socket. It keeps it until the socket is closed, so that waiting again is
+/// one call (MOD) and not two (ADD and DEL).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    Unknown,
+    Known,
 }
 
 impl Conn {
     /// A connection from a listener made by [`listen`], which passes on its options.
     pub fn accepted(stream: TcpStream) -> Self {
-        Self { stream, receive_slice: GLANCE, send_slice: GLANCE }
+        Self { stream, receive_slice: GLANCE, send_slice: GLANCE, registration: Registration::Unknown }
     }
 
     /// Connects, waiting until `deadline` at most. `give_up` is asked after every slice.
@@ -108,8 +120,9 @@ impl Conn {
         }
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
-        let mut conn = Self { stream, receive_slice: Duration::ZERO, send_slice: set.unwrap_or_default() };
-        conn.receive_within(SLICE)?;
+        let (receive_slice, send_slice) = (Duration::ZERO, set.unwrap_or_default());
+        let mut conn = Self { stream, receive_slice, send_slice, registration: Registration::Unknown };
+        conn.receive_within(MOMENT)?;
         Ok(conn)
     }
 

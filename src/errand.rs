@@ -16,30 +16,61 @@ use crate::framing::{self, Coding, Framing};
 use crate::head::{Method, Request, Version};
 use crate::journal::{self, Journal, Line, Record};
 use crate::seats::Waiting;
-use crate::waiter::Woken;
+use crate::waiter::{Guest, Woken};
 use std::time::Instant;
 
 /// Bytes to be kept of a request, and behind it, up to which it is left rather than waited for.
 pub const LIGHT: usize = 4096;
 
-/// What there is for a worker to do.
-pub enum Work {
-    /// A client has something to say, or its time is up.
-    Client(Box<Client>, Woken),
-    /// An answer to a client is to be picked up. What lay on the desk behind the request, the client carries.
-    Answer(Box<Client>, Box<Errand>, Sent),
+/// What there is for a worker to do: a client has something to say, or its time is up, or an answer to it is to be
+/// picked up.
+pub struct Work {
+    pub client: Box<Client>,
+    /// The request that is with a backend. What lay on the desk behind it, the client carries.
+    pub errand: Option<Box<Errand>>,
+    pub woken: Woken,
+}
+
+impl Work {
+    /// A client that has something to say.
+    pub fn of(client: Box<Client>) -> Self {
+        Self { client, errand: None, woken: Woken::Ready }
+    }
+
+    /// The same, for which a worker has to wait.
+    pub fn held(mut self) -> Self {
+        if let Some(sent) = self.errand.as_mut().and_then(|errand| errand.sent.as_mut()) {
+            sent.out.answer = Answer::Held;
+        }
+        self
+    }
 }
 
 impl Waiting for Work {
     fn is_begun(&self) -> bool {
-        matches!(self, Self::Answer(..))
+        self.errand.is_some()
     }
 
     fn weight(&self) -> usize {
-        match self {
-            Self::Client(client, _) => client.carried.capacity(),
-            Self::Answer(client, errand, _) => client.carried.capacity() + errand.head.capacity(),
+        let errand = self.errand.as_ref().map_or(0, |errand| errand.head.capacity());
+        self.client.carried.capacity() + errand
+    }
+}
+
+impl Guest for Work {
+    fn conn(&mut self) -> &mut Conn {
+        match self.errand.as_mut().and_then(|errand| errand.sent.as_mut()) {
+            Some(sent) => &mut sent.out.conn,
+            None => &mut self.client.conn,
         }
+    }
+
+    fn carried(&mut self) -> &mut Vec<u8> {
+        &mut self.client.carried
+    }
+
+    fn weight(&self) -> usize {
+        Waiting::weight(self)
     }
 }
 
@@ -51,13 +82,22 @@ pub struct Errand {
     pub line: Line,
     pub begun: Instant,
     pub record: Record,
+    /// Where its answer is to be picked up, while it is left with a backend.
+    pub sent: Option<Sent>,
 }
 
 impl Errand {
     /// A blank, for a request to come.
     pub fn new() -> Box<Self> {
         let (line, record) = (Line::default(), Record::default());
-        Box::new(Self { head: Vec::new(), asked: Asked::NOTHING, line, begun: Instant::now(), record })
+        Box::new(Self {
+            head: Vec::new(),
+            asked: Asked::NOTHING,
+            line,
+            begun: Instant::now(),
+            record,
+            sent: None,
+        })
     }
 }
 
@@ -71,6 +111,31 @@ pub struct Sent {
 pub struct Out {
     pub conn: Conn,
     pub since: Instant,
+    pub age: Age,
+    pub answer: Answer,
+    /// Interim responses that have come.
+    pub interims: u32,
+    /// What has come of the next head.
+    pub partial: Vec<u8>,
+}
+
+/// Whether a connection served others before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    Fresh,
+    /// It may turn out stale.
+    Kept,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nearly always it comes soon, so whoever comes to it waits a moment.
+    Soon,
+    /// It takes its time: the waiter.
+    Late,
+    /// The waiter cannot, so a worker has to.
+    Held,
 }
 
 /// What is known about a request when its head has been read. Whatever of its body is there stands in
@@ -130,10 +195,20 @@ impl Asked {
 
     /// How much of the body in hand is not needed any more once it was sent: all of it, if it may not be sent again.
     pub fn done_with(&self) -> usize {
-        match self.body {
-            BodyPlan::InHand(length) if !self.method.is_idempotent() => length,
-            BodyPlan::InHand(_) | BodyPlan::Streams => 0,
+        match (self.body, self.body_to_keep()) {
+            (BodyPlan::InHand(length), BodyPlan::Gone) => length,
+            _ => 0,
         }
+    }
+
+    /// What is kept of the body once it was sent.
+    pub fn body_to_keep(&self) -> BodyPlan {
+        if self.may_repeat() { self.body } else { BodyPlan::Gone }
+    }
+
+    /// Whether the request may be sent though it was sent before: it is idempotent, and its body is still in hand.
+    pub fn may_repeat(&self) -> bool {
+        self.method.is_idempotent() && matches!(self.body, BodyPlan::InHand(_))
     }
 }
 
@@ -152,6 +227,8 @@ pub enum BodyPlan {
     InHand(usize),
     /// On its way; it passes through and is gone.
     Streams,
+    /// All of it went out, and nothing was kept.
+    Gone,
 }
 
 /// What an access line says about the request itself, as much of it as the journal writes.

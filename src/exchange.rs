@@ -22,7 +22,7 @@ use crate::body::{Decoder, Malformed};
 use crate::client::Client;
 use crate::conn::Conn;
 use crate::desk::Desk;
-use crate::errand::{Asked, BodyPlan, Errand, LIGHT, Out, Sent};
+use crate::errand::{Age, Answer, Asked, BodyPlan, Errand, LIGHT, Out, Sent};
 use crate::failure::Failure;
 use crate::forward::{Delivery, Upgrade};
 use crate::house::House;
@@ -55,19 +55,13 @@ pub enum Fate {
 /// How far an exchange came.
 pub enum Progress {
     Over(Fate),
-    /// The request is out, and whoever has a moment may pick up the answer.
-    Sent(Sent),
+    /// The request was left with a backend, where `errand.sent` says.
+    Left,
 }
 
-/// Serves a request; or, when it is `sent` already, picks up its answer and serves the rest.
-pub fn run(
-    client: &mut Client,
-    desk: &mut Desk,
-    house: &House,
-    errand: &mut Errand,
-    sent: Option<Sent>,
-) -> Progress {
-    Exchange::new(client, desk, house, errand).serve(sent)
+/// Serves a request; or, when it was sent already, picks up its answer and serves the rest.
+pub fn run(client: &mut Client, desk: &mut Desk, house: &House, errand: &mut Errand) -> Progress {
+    Exchange::new(client, desk, house, errand).serve()
 }
 
 struct Exchange<'a> {
@@ -78,6 +72,8 @@ struct Exchange<'a> {
     head: &'a [u8],
     asked: &'a Asked,
     record: &'a mut Record,
+    /// Where the request is, while it is left.
+    sent: &'a mut Option<Sent>,
     /// The request's body on its way, unless it was in hand.
     upload: Option<Passage>,
     /// The response's, as far as it came with the head.
@@ -104,8 +100,8 @@ struct Aborted(Failure);
 /// Why there is no response.
 enum Unanswered {
     Failed(Failure),
-    /// Not yet.
-    Sent(Sent),
+    /// It is still to come.
+    Left,
 }
 
 impl From<Failure> for Unanswered {
@@ -116,7 +112,7 @@ impl From<Failure> for Unanswered {
 
 /// Why an attempt brought no response.
 enum Missed {
-    /// It is on its way, and others wait for this worker.
+    /// It is on its way, and this worker does not wait for it.
     Later(Out),
     /// The backend saw nothing of the request.
     Unsent(Failure),
@@ -130,22 +126,23 @@ enum Missed {
 
 impl<'a> Exchange<'a> {
     fn new(client: &'a mut Client, desk: &'a mut Desk, house: &'a House, errand: &'a mut Errand) -> Self {
-        let Errand { head, asked, record, .. } = errand;
+        let Errand { head, asked, record, sent, .. } = errand;
         let upload = match asked.body {
-            BodyPlan::InHand(_) => None,
+            BodyPlan::InHand(_) | BodyPlan::Gone => None,
             BodyPlan::Streams => {
                 let passage = Passage::new(Decoder::new(asked.framing), asked.coding, head.len());
                 Some(passage.at_most(house.config.max_body))
             }
         };
         let download = Passage::nothing();
-        Self { client, desk, house, head, asked, record, upload, download, patience: Patience::new(house) }
+        let patience = Patience::new(house);
+        Self { client, desk, house, head, asked, record, sent, upload, download, patience }
     }
 
-    fn serve(mut self, sent: Option<Sent>) -> Progress {
-        let (response, conn, visit) = match self.obtain_response(sent) {
+    fn serve(mut self) -> Progress {
+        let (response, conn, visit) = match self.obtain_response() {
             Ok(obtained) => obtained,
-            Err(Unanswered::Sent(sent)) => return Progress::Sent(sent),
+            Err(Unanswered::Left) => return Progress::Left,
             Err(Unanswered::Failed(failure)) => return Progress::Over(Fate::Answer(failure)),
         };
         Progress::Over(match self.relay_response(&response, conn, visit) {
@@ -161,20 +158,21 @@ impl<'a> Exchange<'a> {
     }
 
     /// Asks the backends in their order until one answers; the first of them may have been asked already.
-    fn obtain_response(&mut self, sent: Option<Sent>) -> Result<(Response, Conn, Visit), Unanswered> {
+    fn obtain_response(&mut self) -> Result<(Response, Conn, Visit), Unanswered> {
         if self.asked.upgrade == Upgrade::Asked {
             // When it succeeds it is a long transfer at once: whether there is a place must be known before.
             self.patience.step_aside_for_good()?;
         }
         let backends = &self.house.backends;
         let mut silent = VecDeque::new();
-        let outcome = self.ask_all(sent, &mut silent);
+        let outcome = self.ask_all(&mut silent);
         for turn in silent {
             self.record.tried.extend(turn.address());
             turn.failed(backends, Failure::ConnectTimeout);
         }
         let (response, conn, turn) = outcome?;
-        let visit = turn.answered(backends).ok_or(Failure::Internal)?;
+        let visit =
+            turn.answered(backends, response.since, self.record.waits.first_byte).ok_or(Failure::Internal)?;
         self.record.backend = Some(visit.address());
         Ok((response, conn, visit))
     }
@@ -182,11 +180,7 @@ impl<'a> Exchange<'a> {
     /// All connects together take at most twice `--connect-timeout`: a first lap of short ones, so short that nobody
     /// is left out, and, for those that did not answer in time, a second with all the time there is. In `silent`
     /// remain those whose second was not needed.
-    fn ask_all(
-        &mut self,
-        sent: Option<Sent>,
-        silent: &mut VecDeque<Turn>,
-    ) -> Result<(Response, Conn, Turn), Unanswered> {
+    fn ask_all(&mut self, silent: &mut VecDeque<Turn>) -> Result<(Response, Conn, Turn), Unanswered> {
         let backends = &self.house.backends;
         let whole = self.house.config.connect_timeout;
         let short = match u32::try_from(backends.count()) {
@@ -194,11 +188,12 @@ impl<'a> Exchange<'a> {
             count => IMPATIENCE.min(whole / count.unwrap_or(u32::MAX)),
         };
         let mut last = None;
+        let sent = self.sent.take();
         let mut round =
             sent.as_ref().map_or_else(|| backends.round(), |sent| backends.round_behind(&sent.turn));
         let mut next = match sent {
             Some(Sent { turn, out }) => {
-                turn.holds(Holds::Worker);
+                turn.holds(Holds::Moment);
                 Some((turn, Some(out)))
             }
             None => round.next().map(|turn| (turn, None)),
@@ -238,15 +233,16 @@ impl<'a> Exchange<'a> {
     fn missed(&mut self, missed: Missed, turn: Turn) -> Result<Failure, Unanswered> {
         let (failure, may_go_on) = match missed {
             Missed::Later(out) => {
-                turn.holds(Holds::Place);
-                return Err(Unanswered::Sent(Sent { turn, out }));
+                turn.holds(if out.answer == Answer::Soon { Holds::Place } else { Holds::Moment });
+                *self.sent = Some(Sent { turn, out });
+                return Err(Unanswered::Left);
             }
             Missed::Stale(failure) => {
                 self.record.tried.extend(turn.address());
                 return Err(failure.into());
             }
             Missed::Unsent(failure) => (failure, true),
-            Missed::Unanswered(failure) => (failure, self.may_repeat()),
+            Missed::Unanswered(failure) => (failure, self.asked.may_repeat()),
             Missed::Final(failure) => (failure, false),
         };
         self.record.tried.extend(turn.address());
@@ -254,38 +250,43 @@ impl<'a> Exchange<'a> {
         if may_go_on { Ok(failure) } else { Err(failure.into()) }
     }
 
-    /// Whether the request may be sent though it was sent before.
-    fn may_repeat(&self) -> bool {
-        self.asked.method.is_idempotent() && self.upload.is_none()
-    }
-
-    /// Whether a request that is out may be left with its backend for a while, since others wait for this worker: one
-    /// that is whole, of which little has to be kept, for which nobody was asked in vain, and only as long as few wait for
-    /// this backend.
-    fn may_leave(&self, turn: &Turn) -> bool {
-        self.house.is_hurried()
-            && self.upload.is_none()
-            && self.head.len() + self.desk.from_client.len() - self.asked.done_with() <= LIGHT
+    /// Whether a request that is out may be left with its backend: one that is whole, for which nobody was asked in vain.
+    fn may_leave(&self) -> bool {
+        self.house.seats.may_lend()
+            && !self.is_uploading()
             && self.asked.upgrade == Upgrade::NotAsked
             && self.record.tried.is_empty()
-            && turn.may_be_left(&self.house.backends)
+    }
+
+    /// Who is to wait for the answer to a request that was sent just now. Nobody, for a while, if others wait for this worker
+    /// and little has to be kept.
+    fn who_waits(&self, turn: &Turn) -> Answer {
+        let is_light = || self.head.len() + self.desk.from_client.len() - self.asked.done_with() <= LIGHT;
+        match self.may_leave() {
+            true if turn.is_slow() => Answer::Late,
+            true if self.house.is_hurried() && is_light() && turn.may_be_left(&self.house.backends) => {
+                Answer::Soon
+            }
+            _ => Answer::Held,
+        }
     }
 
     /// Asks one backend, unless that is done and the request is `out`: on a kept connection if there is one, on a fresh
     /// one otherwise or if that was stale. The connect may take `most`, and what is left for all of them.
     fn attempt(&mut self, turn: &Turn, out: Option<Out>, most: Duration) -> Result<(Response, Conn), Missed> {
-        let kept = match out {
+        let out = match out {
             Some(out) => Some(out),
-            None => match turn.kept().map(|conn| self.send(conn, turn.since)).transpose()? {
-                Some(out) if self.may_leave(turn) => return Err(Missed::Later(out)),
-                out => out,
-            },
+            None => turn.kept().map(|conn| self.send(conn, turn, Age::Kept)).transpose()?,
         };
-        if let Some(out) = kept {
+        if let Some(out) = out {
+            let age = out.age;
             match self.await_response(out, turn) {
                 // The backend closed it while the request was on its way. That is nobody's failure.
-                Err(Missed::Unanswered(_)) if self.may_repeat() && self.house.backends.may_send_again() => {}
-                Err(Missed::Unanswered(failure)) => return Err(Missed::Stale(failure)),
+                Err(Missed::Unanswered(_))
+                    if age == Age::Kept
+                        && self.asked.may_repeat()
+                        && self.house.backends.may_send_again() => {}
+                Err(Missed::Unanswered(failure)) if age == Age::Kept => return Err(Missed::Stale(failure)),
                 outcome => return outcome,
             }
         }
@@ -296,7 +297,7 @@ impl<'a> Exchange<'a> {
         self.record.waits.connect += begun.elapsed();
         match connected {
             Ok(conn) => {
-                let out = self.send(conn, Instant::now())?;
+                let out = self.send(conn, turn, Age::Fresh)?;
                 self.await_response(out, turn)
             }
             Err(failure) => {

@@ -8,12 +8,12 @@
 use crate::backend::Backends;
 use crate::client::{Client, Crowd};
 use crate::config::Config;
-use crate::errand::Work;
+use crate::errand::{Answer, Errand, Work};
 use crate::forward::Trust;
 use crate::journal::{Counters, Journal};
 use crate::seats::{Ready, Seats};
 use crate::stop::Stop;
-use crate::waiter::{Waiter, Woken};
+use crate::waiter::{Until, Waiter};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +23,7 @@ pub struct House {
     pub config: Config,
     pub backends: Arc<Backends>,
     pub seats: Seats<Work>,
-    pub waiter: Waiter,
+    pub waiter: Waiter<Work>,
     pub crowd: Crowd,
     pub journal: Journal,
     pub counters: Counters,
@@ -40,16 +40,29 @@ impl House {
         }
     }
 
-    /// Offers a connection to the workers, which has something for them to do since then.
+    /// Offers work to the workers, which they have since then.
     ///
     /// # Errors
     /// It comes back when too many wait already, or for too long.
-    pub fn offer(&self, client: Box<Client>, woken: Woken, since: Instant) -> Result<(), Box<Client>> {
-        let ready = Ready { work: Work::Client(client, woken), since };
-        match self.seats.offer(ready) {
-            Err(Ready { work: Work::Client(client, _), .. }) => Err(client),
-            Ok(()) | Err(Ready { work: Work::Answer(..), .. }) => Ok(()),
-        }
+    pub fn offer(&self, work: Work, since: Instant) -> Result<(), Work> {
+        self.seats.offer(Ready { work, since }).map_err(|ready| ready.work)
+    }
+
+    /// Leaves a client's request with its backend.
+    ///
+    /// # Errors
+    /// It comes back when nobody else can wait for its answer: then it is to be held.
+    pub fn leave(&self, client: Box<Client>, errand: Box<Errand>) -> Result<(), Work> {
+        let answer = errand.sent.as_ref().map_or(Answer::Held, |sent| sent.out.answer);
+        let work = Work { errand: Some(errand), ..Work::of(client) };
+        let left = match answer {
+            Answer::Soon => self.offer(work, Instant::now()),
+            Answer::Late if self.seats.lend() => {
+                self.waiter.park(work, Until::Answer).inspect_err(|_| self.seats.unlend())
+            }
+            Answer::Late | Answer::Held => Err(work),
+        };
+        left.map_err(Work::held)
     }
 
     /// Whether a worker should rather serve those who wait for it than wait for a backend.

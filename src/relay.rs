@@ -27,10 +27,6 @@ use std::time::{Duration, Instant};
 /// aside may cost making a thread.
 const HURRY: Duration = Duration::from_millis(10);
 
-/// The only wait for a response head when everybody waits for one and others wait for them: five hundred long polls come
-/// to a tenth of a second in eight workers.
-const RUSH: Duration = Duration::from_millis(2);
-
 /// Moves that a small message needs, however it comes: nobody looks at the clock for it.
 const FEW: u32 = 4;
 
@@ -198,14 +194,6 @@ impl<'a> Patience<'a> {
         Ok(())
     }
 
-    /// Gives up the seat if others wait for it and that leaves half of the places aside to transfers; keeps it
-    /// otherwise.
-    pub fn offer_seat(&mut self) {
-        if self.is_hurried() && self.house.seats.is_roomy_aside() {
-            self.transfer = self.house.seats.step_aside();
-        }
-    }
-
     /// Whether the seat was given up.
     pub fn is_aside(&self) -> bool {
         self.transfer.is_some()
@@ -230,17 +218,6 @@ impl<'a> Patience<'a> {
     /// seat while others wait for it.
     fn slice_to_send(&self) -> Duration {
         if self.is_hurried() { Duration::ZERO } else { self.slice_at_ease() }
-    }
-
-    /// What one call may wait for a response head. Shorter than a slice only for those who are the last that could serve
-    /// anybody: a second is long for an answer, but a long poll takes many, and a seat's worth of them must not be the
-    /// end of all others.
-    pub fn slice_for_answer(&self) -> Duration {
-        match self.is_aside() || !self.house.seats.is_full() {
-            true => SLICE,
-            false if self.is_hurried() => RUSH,
-            false => GLANCE,
-        }
     }
 
     fn slice_at_ease(&self) -> Duration {

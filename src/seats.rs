@@ -66,6 +66,8 @@ pub struct Seats<W> {
     max_transfers: usize,
     /// Transfers that keep their seat because no more may step aside.
     holding: AtomicUsize,
+    /// Work that waits somewhere else and will come back.
+    away: AtomicUsize,
     closed: AtomicBool,
     rotation: Rotation,
     prompter: OnceLock<Arc<Bed>>,
@@ -85,6 +87,7 @@ impl<W: Waiting> Seats<W> {
             aside: AtomicUsize::new(0),
             max_transfers,
             holding: AtomicUsize::new(0),
+            away: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             rotation: Rotation::new(),
             prompter: OnceLock::new(),
@@ -118,6 +121,41 @@ impl<W: Waiting> Seats<W> {
     /// would only join them.
     pub fn offer(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
         self.queue.push(ready)?;
+        self.announce();
+        Ok(())
+    }
+
+    /// Whether work may wait somewhere else, holding neither a seat nor a thread: `max_transfers` of it at once. It has to be
+    /// [given back](Self::give_back), or was [never lent](Self::unlend).
+    pub fn lend(&self) -> bool {
+        enter(&self.away, self.max_transfers)
+    }
+
+    /// Whether what is begun may be lent, and what waits to be picked up as well.
+    pub fn may_lend(&self) -> bool {
+        self.away.load(Ordering::Relaxed) + self.queue.begun() < self.max_transfers
+    }
+
+    /// Offers work that was lent.
+    ///
+    /// # Errors
+    /// As [`Seats::offer`].
+    pub fn give_back(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
+        let offered = self.queue.push_back(ready).map(|()| self.announce());
+        self.unlend();
+        offered
+    }
+
+    /// Nothing is away after all.
+    pub fn unlend(&self) {
+        self.away.fetch_sub(1, Ordering::SeqCst);
+        if self.is_ending() {
+            self.rouse_all();
+        }
+    }
+
+    /// Sees to it that somebody comes to what was pushed.
+    fn announce(&self) {
         fence(Ordering::SeqCst);
         let rested = self.rested.load(Ordering::SeqCst);
         if rested > 0 && self.rotation.has_room(self.awake(rested)) {
@@ -125,7 +163,6 @@ impl<W: Waiting> Seats<W> {
         } else if let Some(prompter) = self.prompter.get() {
             prompter.leave();
         }
-        Ok(())
     }
 
     /// The prompter's thread: while something waits, sees to it that enough workers are awake, and hands to `turn_away`
@@ -143,7 +180,7 @@ impl<W: Waiting> Seats<W> {
                 let pause = if self.rotation.is_relaxed() { Duration::MAX } else { OBLIVION };
                 bed.lie_down();
                 fence(Ordering::SeqCst);
-                if self.queue.is_empty() && !self.is_closed() {
+                if self.queue.is_empty() && !self.is_ending() {
                     bed.doze(pause);
                 }
                 bed.vacate();
@@ -164,7 +201,7 @@ impl<W: Waiting> Seats<W> {
 
     /// Whether it is closed, and nobody waits or nobody is left to be waited for.
     fn is_done(&self) -> bool {
-        self.is_closed() && (self.queue.is_empty() || self.is_deserted())
+        self.is_ending() && (self.queue.is_empty() || self.is_deserted())
     }
 
     /// More workers are awake than the moment needs. The prompter is told, as this one does not look again.
@@ -183,6 +220,11 @@ impl<W: Waiting> Seats<W> {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether it is closed, and nothing will come back any more.
+    fn is_ending(&self) -> bool {
+        self.is_closed() && self.away.load(Ordering::SeqCst) == 0
+    }
+
     fn awake(&self, rested: usize) -> usize {
         self.seated.load(Ordering::Relaxed).saturating_sub(rested)
     }
@@ -199,10 +241,12 @@ impl<W: Waiting> Seats<W> {
             if !self.rotation.has_room(self.awake(rested + 1)) && self.is_wanted() && !self.is_closed() {
                 self.rest_though_wanted(bed);
             }
+            // In this order: what comes back is in the queue before it is away no more.
+            let is_ending = self.is_ending();
             if let Some(ready) = self.queue.pop() {
                 return Some(ready);
             }
-            if self.is_closed() {
+            if is_ending {
                 self.seated.fetch_sub(1, Ordering::AcqRel);
                 self.living.fetch_sub(1, Ordering::AcqRel);
                 return None;
@@ -249,15 +293,17 @@ impl<W: Waiting> Seats<W> {
         self.fill().then_some(transfer)
     }
 
-    /// Whether fewer than half of those who may have stepped aside.
-    pub fn is_roomy_aside(&self) -> bool {
-        self.aside.load(Ordering::Relaxed) < self.max_transfers / 2
-    }
-
-    /// Wakes every resting worker for the last time; those who work end when the channel is empty.
+    /// Has every worker end when the channel is empty and nothing is away any more.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
+        if self.is_ending() {
+            self.rouse_all();
+        }
+    }
+
+    /// Wakes every resting worker for the last time, and the prompter.
+    fn rouse_all(&self) {
         while self.rested.load(Ordering::SeqCst) > 0 {
             self.rouse();
         }
@@ -294,7 +340,7 @@ impl<W: Waiting> Seats<W> {
 
     fn rest(&self, bed: &Arc<Bed>) {
         self.lie_down(bed);
-        if !self.queue.is_empty() || self.is_closed() {
+        if !self.queue.is_empty() || self.is_ending() {
             // Something came in between. It may have roused another, or this one: then the bed is empty already.
             self.rise(bed);
             return;

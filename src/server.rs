@@ -217,18 +217,18 @@ impl Server {
 fn wait_for_clients(house: &House) {
     // Behind those who run, it finds more than one who is ready each time it wakes.
     worker::yield_to_the_running();
-    house.waiter.run(&house.stop, |client, woken, since| {
-        if let Err(client) = house.offer(client, woken, since) {
-            acceptor::turn_away(client, Failure::Overloaded, house);
+    house.waiter.run(&house.stop, |work, woken, since| {
+        let ready = Ready { work: Work { woken, ..work }, since };
+        let is_back = ready.work.errand.is_some();
+        let offered = if is_back { house.seats.give_back(ready) } else { house.seats.offer(ready) };
+        if let Err(ready) = offered {
+            acceptor::turn_away(ready.work.client, Failure::Overloaded, house);
         }
     });
 }
 
 fn prompt_workers(house: &House) {
-    house.seats.prompt(|work| match work {
-        Work::Client(client, _) => acceptor::turn_away(client, Failure::Overloaded, house),
-        Work::Answer(..) => {}
-    });
+    house.seats.prompt(|work| acceptor::turn_away(work.client, Failure::Overloaded, house));
 }
 
 /// Waits until every worker has left, or for so long.
@@ -336,7 +336,8 @@ fn affordable_connections(config: &Config) -> usize {
     }
     let Some(descriptors) = getrlimit(Resource::Nofile).current else { return config.max_connections };
     let usable = descriptors.saturating_sub(HOUSEKEEPING);
-    let for_backends = (config.workers as u64 + config.max_transfers as u64).min(usable / 2);
+    // A transfer, or a wait for a backend that takes its time: of each `max-transfers`.
+    let for_backends = (config.workers as u64 + 2 * config.max_transfers as u64).min(usable / 2);
     let affordable = usize::try_from(usable - for_backends).unwrap_or(usize::MAX).max(1);
     if affordable < config.max_connections {
         log::info!(
@@ -347,7 +348,8 @@ fn affordable_connections(config: &Config) -> usize {
 }
 
 fn queue_limits(config: &Config) -> seats::Limits {
-    seats::Limits { most: config.queue, budget: QUEUED_BUDGET, patience: config.queue_timeout }
+    let (most, returning) = (config.queue, config.max_transfers);
+    seats::Limits { most, returning, budget: QUEUED_BUDGET, patience: config.queue_timeout }
 }
 
 fn waiter_limits(config: &Config) -> Limits {

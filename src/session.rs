@@ -12,7 +12,7 @@
 use crate::client::Client;
 use crate::conn::{Arrived, Departed, GLANCE};
 use crate::desk::{COLLECTED_BODY, Desk};
-use crate::errand::{Asked, BodyPlan, Errand, Sent, line_of};
+use crate::errand::{Asked, BodyPlan, Errand, line_of};
 use crate::exchange::{self, Fate, Progress};
 use crate::failure::{Blame, Failure};
 use crate::fields::Name;
@@ -53,8 +53,8 @@ pub enum Outcome {
     Requeue(Box<Client>),
     /// It was told no: it is closed once it has read that.
     Linger(Box<Client>),
-    /// Its request is with a backend, and others wait for this worker.
-    Leave(Box<Client>, Box<Errand>, Sent),
+    /// Its request is with a backend, and this worker has something better to do than to wait for the answer.
+    Leave(Box<Client>, Box<Errand>),
 }
 
 /// Serves a connection as long as it has something to do.
@@ -80,16 +80,10 @@ pub fn serve(
 }
 
 /// Goes on where a request was left with its backend.
-pub fn pick_up(
-    mut client: Box<Client>,
-    errand: Box<Errand>,
-    sent: Sent,
-    desk: &mut Desk,
-    house: &House,
-) -> Outcome {
+pub fn pick_up(mut client: Box<Client>, errand: Box<Errand>, desk: &mut Desk, house: &House) -> Outcome {
     desk.from_client.refill(&take(&mut client.carried));
     let mut session = Session { client, desk, house, queued: Duration::ZERO };
-    let step = session.run(errand, Some(sent)).unwrap_or_else(|| session.serve_requests());
+    let step = session.run(errand).unwrap_or_else(|| session.serve_requests());
     session.end(step)
 }
 
@@ -122,7 +116,7 @@ enum Step {
     /// Persists, but this worker is needed elsewhere.
     GiveWay,
     Linger,
-    Leave(Box<Errand>, Sent),
+    Leave(Box<Errand>),
 }
 
 impl Session<'_> {
@@ -133,23 +127,20 @@ impl Session<'_> {
                 self.desk.keep(errand);
                 return step;
             }
-            if let Some(step) = self.run(errand, None) {
+            if let Some(step) = self.run(errand) {
                 return step;
             }
         }
     }
 
-    /// Has a request exchanged for its response; it may be `sent` already. `None`: the connection persists, and nobody else
+    /// Has a request exchanged for its response; it may be sent already. `None`: the connection persists, and nobody else
     /// needs this worker.
-    fn run(&mut self, mut errand: Box<Errand>, sent: Option<Sent>) -> Option<Step> {
-        let step = match exchange::run(&mut self.client, self.desk, self.house, &mut errand, sent) {
-            Progress::Sent(sent) => {
-                let done_with = errand.asked.done_with();
-                if done_with > 0 {
-                    self.desk.from_client.consume(done_with);
-                    errand.asked.body = BodyPlan::InHand(0);
-                }
-                return Some(Step::Leave(errand, sent));
+    fn run(&mut self, mut errand: Box<Errand>) -> Option<Step> {
+        let step = match exchange::run(&mut self.client, self.desk, self.house, &mut errand) {
+            Progress::Left => {
+                self.desk.from_client.consume(errand.asked.done_with());
+                errand.asked.body = errand.asked.body_to_keep();
+                return Some(Step::Leave(errand));
             }
             Progress::Over(fate) => self.settle(&mut errand, fate),
         };
@@ -164,9 +155,9 @@ impl Session<'_> {
             Step::Close => Outcome::Close(client),
             Step::Reset => Outcome::Reset(client),
             Step::Linger => Outcome::Linger(client),
-            Step::Leave(errand, sent) => {
+            Step::Leave(errand) => {
                 client.carried.extend_from_slice(desk.from_client.filled());
-                Outcome::Leave(client, errand, sent)
+                Outcome::Leave(client, errand)
             }
             Step::Park(until) => {
                 client.carried.extend_from_slice(desk.from_client.filled());
@@ -318,7 +309,7 @@ impl Session<'_> {
     /// has nothing more to say and what it was told has left already.
     fn part(&self, asked: &Asked, bytes: u64) -> Step {
         let is_clients_last = asked.persistence == Persistence::Close
-            && matches!(asked.body, BodyPlan::InHand(_))
+            && asked.body != BodyPlan::Streams
             && self.desk.from_client.is_empty();
         match self.client.conn.peek() {
             Ok(Arrived::End) | Err(_) => Step::Close,
@@ -333,7 +324,7 @@ impl Session<'_> {
         if failure == Failure::ClientGone {
             return Fate::Close;
         }
-        let is_read = matches!(asked.body, BodyPlan::InHand(_)) && failure.blame() != Blame::Client;
+        let is_read = asked.body != BodyPlan::Streams && failure.blame() != Blame::Client;
         // An HTTP/1.0 client would have to be told that it persists, and has had an error: it may come again.
         let persists = is_read
             && asked.persistence == Persistence::Persist

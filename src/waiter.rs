@@ -1,9 +1,9 @@
 //! Where connections wait that have nothing for a worker to do.
 //!
 //! The problem: a fixed pool of blocking workers dies of whoever holds a worker without using it. An idle
-//! keep-alive client, a head that comes byte by byte, a slow small body, a client that got its error and stays:
-//! none of these needs a thread. They wait here, all in one thread, in one epoll, and cost a descriptor and a few
-//! hundred bytes each; they come out when there is something to do.
+//! keep-alive client, a head that comes byte by byte, a slow small body, a client that got its error and stays, a
+//! request that its backend takes its time with: none of these needs a thread. They wait here, all in one thread, in
+//! one epoll, and cost a descriptor and a few hundred bytes each; they come out when there is something to do.
 //!
 //! A connection that is parked says what it waits for ([`Until`]); the waiter collects bytes until then, or until
 //! its time is up. It knows no HTTP: whether a message is complete is a function over bytes that came with the
@@ -15,8 +15,7 @@
 mod roster;
 
 use crate::bell::Bell;
-use crate::client::{Client, Registration};
-use crate::conn::Arrived;
+use crate::conn::{Arrived, Conn, Registration, SLICE};
 use crate::pace::Pace;
 use crate::stop::{Phase, Stop};
 use roster::{Key, Roster};
@@ -36,6 +35,18 @@ const EVENTS: usize = 128;
 /// A client that was told no may go on sending for so long, if it pauses for less than [`Limits::farewell`].
 const LONGEST_FAREWELL: Duration = Duration::from_secs(30);
 
+/// What waits here: a connection, and whatever comes along with it.
+pub trait Guest {
+    /// The connection on which something is to happen.
+    fn conn(&mut self) -> &mut Conn;
+
+    /// What was read from it and is not understood yet.
+    fn carried(&mut self) -> &mut Vec<u8>;
+
+    /// Bytes that it keeps, those among them.
+    fn weight(&self) -> usize;
+}
+
 /// What a parked connection waits for. Each kind has a queue of its own, since all of one kind wait equally long.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
@@ -49,6 +60,8 @@ pub enum Until {
     /// The peer closes. Until then what it sends is thrown away, `at_most` bytes of it. Its time begins again with each
     /// of them, within bounds.
     Closed { at_most: usize },
+    /// Anything at all; or a [`SLICE`] is over, after which whoever brought it here wants to look around.
+    Answer,
 }
 
 /// Why a connection comes out.
@@ -78,25 +91,26 @@ pub struct Limits {
 }
 
 /// The waiting room. [`Waiter::run`] is its thread; everybody else parks and leaves.
-pub struct Waiter {
+pub struct Waiter<G> {
     epoll: OwnedFd,
     bell: Bell,
     limits: Limits,
-    room: Mutex<Room>,
+    room: Mutex<Room<G>>,
     closing: AtomicBool,
 }
 
-struct Room {
-    roster: Roster<Parked, 4>,
+struct Room<G> {
+    roster: Roster<Parked<G>, 5>,
     collected: usize,
     /// When the thread will wake by itself: an earlier deadline has to wake it.
     wakes_at: Option<Instant>,
-    draining: bool,
+    /// How far the shutdown has come in here.
+    phase: Phase,
 }
 
-struct Parked {
+struct Parked<G> {
     /// Taken out while the thread reads from it, so that no lock is held meanwhile.
-    client: Option<Box<Client>>,
+    guest: Option<G>,
     until: Until,
     /// When it came, or, as long as it collects, brought something.
     since: Instant,
@@ -107,38 +121,53 @@ struct Parked {
 /// The one key that is no connection.
 const BELL: u64 = u64::MAX;
 
-impl Waiter {
+impl<G: Guest> Waiter<G> {
     /// # Errors
     /// The system has no descriptor left.
     pub fn new(limits: Limits) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let bell = Bell::new()?;
         epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
-        let room = Room { roster: Roster::new(), collected: 0, wakes_at: None, draining: false };
+        let room = Room { roster: Roster::new(), collected: 0, wakes_at: None, phase: Phase::Running };
         Ok(Self { epoll, bell, limits, room: Mutex::new(room), closing: AtomicBool::new(false) })
     }
 
-    /// Parks a connection. What was read from it stands in `client.carried`.
-    pub fn park(&self, client: Box<Client>, until: Until) {
-        let since = Instant::now();
+    /// Parks a connection. What was read from it stands in its `carried`.
+    ///
+    /// # Errors
+    /// It comes back when nobody can be waited for any more, or not for this one: at the end; when the system refuses; an
+    /// answer also when the memory is used up, for it cannot be told to go.
+    pub fn park(&self, guest: G, until: Until) -> Result<(), G> {
+        let (since, weight) = (Instant::now(), guest.weight());
         let deadline = since + self.patience(until);
         let mut room = self.room();
-        if room.draining && !matches!(until, Until::Closed { .. }) {
-            return;
+        let is_welcome = match until {
+            Until::Closed { .. } => true,
+            Until::Answer => room.phase < Phase::Over && room.collected + weight <= self.limits.budget,
+            Until::Readable | Until::Enough { .. } | Until::Length(_) => room.phase == Phase::Running,
+        };
+        if !is_welcome {
+            return Err(guest);
         }
-        room.collected += client.carried.capacity();
         let pace = Pace::new(self.limits.min_rate);
-        let parked = Parked { client: Some(client), until, since, pace, discarded: 0 };
-        let Ok(key) = room.roster.enter(until.queue(), deadline, parked) else { return };
+        let parked = Parked { guest: Some(guest), until, since, pace, discarded: 0 };
+        let key = match room.roster.enter(until.queue(), deadline, parked) {
+            Ok(key) => key,
+            Err(Parked { guest, .. }) => return guest.map_or(Ok(()), Err),
+        };
+        room.collected += weight;
         // epoll_ctl under a lock: it waits for no peer, and outside the lock the event could come, and the socket
         // be closed and its number given to another, before this call names it.
-        self.arm(&mut room, key);
+        if let Err(refused) = self.arm(&mut room, key) {
+            return refused.map_or(Ok(()), Err);
+        }
         let is_earlier = room.wakes_at.is_none_or(|wakes_at| deadline < wakes_at);
         let is_crowded = room.collected > self.limits.budget;
         drop(room);
         if is_earlier || is_crowded {
             self.bell.ring();
         }
+        Ok(())
     }
 
     /// Closes a connection that was told no, or else the one that has been idle for the longest, to make room for
@@ -151,14 +180,23 @@ impl Waiter {
         evicted.is_some()
     }
 
-    /// Serves the room until [`Waiter::close`] was called and nobody is left in it, or the stop is over.
-    pub fn run(&self, stop: &Stop, mut hand_over: impl FnMut(Box<Client>, Woken, Instant)) {
+    /// Serves the room until [`Waiter::close`] was called and nobody is left in it, or the stop is over. Whoever waits for
+    /// an answer is handed over in any case.
+    pub fn run(&self, stop: &Stop, mut hand_over: impl FnMut(G, Woken, Instant)) {
+        self.serve(stop, &mut hand_over);
+        let now = Instant::now();
+        self.dismiss(Phase::Over, &[ANSWER])
+            .into_iter()
+            .for_each(|guest| hand_over(guest, Woken::Expired, now));
+    }
+
+    fn serve(&self, stop: &Stop, hand_over: &mut impl FnMut(G, Woken, Instant)) {
         let mut events = Vec::with_capacity(EVENTS);
         let mut mouthful = vec![0; MOUTHFUL];
         let mut out = Vec::new();
         while !stop.is_over() {
             if stop.phase() == Phase::Draining {
-                self.drain();
+                drop(self.dismiss(Phase::Draining, &[READABLE, ENOUGH, LENGTH]));
             }
             if self.closing.load(Ordering::Acquire) && self.room().roster.is_empty() {
                 return;
@@ -177,8 +215,8 @@ impl Waiter {
                 self.collect(key, &mut mouthful, &mut out);
             }
             let now = self.expire(&mut out);
-            for (client, woken) in out.drain(..) {
-                hand_over(client, woken, now);
+            for (guest, woken) in out.drain(..) {
+                hand_over(guest, woken, now);
             }
         }
     }
@@ -196,7 +234,7 @@ impl Waiter {
 
     /// A panic in another thread leaves the room as it was: every change to it is complete before anything that
     /// could panic.
-    fn room(&self) -> MutexGuard<'_, Room> {
+    fn room(&self) -> MutexGuard<'_, Room<G>> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -206,23 +244,28 @@ impl Waiter {
             Until::Enough { .. } => self.limits.total,
             Until::Length(_) => self.limits.pause,
             Until::Closed { .. } => self.limits.farewell,
+            Until::Answer => SLICE,
         }
     }
 
-    /// Has epoll tell us once. A client that cannot be waited for is let go.
-    fn arm(&self, room: &mut Room, key: Key) {
-        let Some(Parked { client: Some(client), .. }) = room.roster.get_mut(key) else { return };
+    /// Has epoll tell us once.
+    ///
+    /// # Errors
+    /// Whoever cannot be waited for leaves.
+    fn arm(&self, room: &mut Room<G>, key: Key) -> Result<(), Option<G>> {
+        let Some(Parked { guest: Some(guest), .. }) = room.roster.get_mut(key) else { return Err(None) };
+        let conn = guest.conn();
         let data = epoll::EventData::new_u64(key.to_bits());
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT;
-        let armed = match client.registration {
-            Registration::Known => epoll::modify(&self.epoll, client.conn.as_fd(), data, flags),
-            Registration::Unknown => epoll::add(&self.epoll, client.conn.as_fd(), data, flags),
+        let armed = match conn.registration {
+            Registration::Known => epoll::modify(&self.epoll, conn.as_fd(), data, flags),
+            Registration::Unknown => epoll::add(&self.epoll, conn.as_fd(), data, flags),
         };
-        client.registration = Registration::Known;
-        if let Err(error) = armed {
-            log::error!("{} cannot be waited for and is closed: {error}", client.address);
-            room.leave(key);
-        }
+        conn.registration = Registration::Known;
+        armed.map_err(|error| {
+            log::error!("a connection cannot be waited for: {error}");
+            room.leave(key)
+        })
     }
 
     fn until_next_deadline(&self) -> Option<Timespec> {
@@ -237,7 +280,7 @@ impl Waiter {
     }
 
     /// Takes out those who only waited for anything to happen; returns the keys of those who collect.
-    fn sort(&self, events: &[epoll::Event], out: &mut Vec<(Box<Client>, Woken)>) -> Vec<Key> {
+    fn sort(&self, events: &[epoll::Event], out: &mut Vec<(G, Woken)>) -> Vec<Key> {
         let mut collecting = Vec::new();
         let mut room = self.room();
         for event in events {
@@ -248,7 +291,9 @@ impl Waiter {
             }
             let key = Key::from_bits(data.u64());
             match room.roster.get_mut(key).map(|parked| parked.until) {
-                Some(Until::Readable) => out.extend(room.leave(key).map(|client| (client, Woken::Ready))),
+                Some(Until::Readable | Until::Answer) => {
+                    out.extend(room.leave(key).map(|guest| (guest, Woken::Ready)));
+                }
                 Some(_) => collecting.push(key),
                 None => {}
             }
@@ -257,34 +302,34 @@ impl Waiter {
     }
 
     /// Reads what is there, once, and decides. No lock is held while it reads.
-    fn collect(&self, key: Key, mouthful: &mut [u8], out: &mut Vec<(Box<Client>, Woken)>) {
+    fn collect(&self, key: Key, mouthful: &mut [u8], out: &mut Vec<(G, Woken)>) {
         let mut room = self.room();
         let Some(parked) = room.roster.get_mut(key) else { return };
-        let Some(mut client) = parked.client.take() else { return };
+        let Some(mut guest) = parked.guest.take() else { return };
         let (until, since, mut pace, discarded) = (parked.until, parked.since, parked.pace, parked.discarded);
         drop(room);
 
-        let (before, held) = (client.carried.len(), client.carried.capacity());
+        let (before, held) = (guest.carried().len(), guest.weight());
         let limit = until.limit().saturating_sub(before.max(discarded)).min(mouthful.len());
-        let arrived = client.conn.receive_now(&mut mouthful[..limit]);
+        let arrived = guest.conn().receive_now(&mut mouthful[..limit]);
         let verdict = match (until, arrived) {
             (_, Ok(Arrived::Nothing)) => Verdict::Wait,
             (Until::Closed { .. }, Ok(Arrived::Bytes(count))) => Verdict::Discarded(count),
             (Until::Closed { .. }, _) | (_, Err(_)) => Verdict::Leave,
             (_, Ok(Arrived::End)) => Verdict::Out(Woken::Ready),
             (_, Ok(Arrived::Bytes(count))) => {
-                client.carried.extend_from_slice(&mouthful[..count]);
-                judge(until, &mut pace, since, &client.carried, before)
+                guest.carried().extend_from_slice(&mouthful[..count]);
+                judge(until, &mut pace, since, guest.carried(), before)
             }
         };
 
         let mut room = self.room();
-        room.collected += client.carried.capacity() - held;
+        room.collected += guest.weight() - held;
         let Some(parked) = room.roster.get_mut(key) else { return };
-        parked.client = Some(client);
+        parked.guest = Some(guest);
         match verdict {
             Verdict::Leave => drop(room.leave(key)),
-            Verdict::Out(woken) => out.extend(room.leave(key).map(|client| (client, woken))),
+            Verdict::Out(woken) => out.extend(room.leave(key).map(|guest| (guest, woken))),
             Verdict::Discarded(count) => {
                 parked.discarded += count;
                 // Past its bound nothing more is read: closing now would take back what it was told, so it stays for
@@ -293,56 +338,56 @@ impl Waiter {
                     if since.elapsed() < LONGEST_FAREWELL && !self.closing.load(Ordering::Acquire) {
                         room.roster.renew(key, Instant::now() + self.limits.farewell);
                     }
-                    self.arm(&mut room, key);
+                    drop(self.arm(&mut room, key));
                 }
             }
-            Verdict::Wait => self.arm(&mut room, key),
+            Verdict::Wait => drop(self.arm(&mut room, key)),
             Verdict::Renew => {
                 (parked.since, parked.pace) = (Instant::now(), pace);
                 room.roster.renew(key, Instant::now() + self.limits.pause);
-                self.arm(&mut room, key);
+                drop(self.arm(&mut room, key));
             }
         }
     }
 
     /// Lets those go whose time is up, and the oldest of those who collect when they are too many. Returns when that was.
-    fn expire(&self, out: &mut Vec<(Box<Client>, Woken)>) -> Instant {
+    fn expire(&self, out: &mut Vec<(G, Woken)>) -> Instant {
         let now = Instant::now();
         let mut closed = Vec::new();
         let mut room = self.room();
-        for queue in 0..4 {
+        for queue in 0..5 {
             while let Some((key, deadline)) = room.roster.first(queue) {
                 if deadline > now {
                     break;
                 }
                 let is_silent = queue == Until::Readable.queue() || queue == CLOSED;
                 match room.leave(key) {
-                    Some(client) if is_silent => closed.push(client),
-                    client => out.extend(client.map(|client| (client, Woken::Expired))),
+                    Some(guest) if is_silent => closed.push(guest),
+                    guest => out.extend(guest.map(|guest| (guest, Woken::Expired))),
                 }
             }
         }
         while room.collected > self.limits.budget {
             let oldest = room.roster.first(LENGTH).or_else(|| room.roster.first(ENOUGH));
             let Some((key, _)) = oldest else { break };
-            out.extend(room.leave(key).map(|client| (client, Woken::Crowded)));
+            out.extend(room.leave(key).map(|guest| (guest, Woken::Crowded)));
         }
         // Closing is a system call: not under the lock.
         drop(room);
         now
     }
 
-    /// Closes everybody but those who are leaving anyway; who comes later is closed at once.
-    fn drain(&self) {
-        let mut closed = Vec::new();
+    /// Takes everybody out of these queues; who comes to them later is not let in.
+    fn dismiss(&self, phase: Phase, queues: &[usize]) -> Vec<G> {
+        let mut dismissed = Vec::new();
         let mut room = self.room();
-        room.draining = true;
-        for queue in [READABLE, ENOUGH, LENGTH] {
-            while let Some((key, _)) = room.roster.first(queue) {
-                closed.extend(room.leave(key));
+        room.phase = phase;
+        for queue in queues {
+            while let Some((key, _)) = room.roster.first(*queue) {
+                dismissed.extend(room.leave(key));
             }
         }
-        drop(room);
+        dismissed
     }
 }
 
@@ -357,7 +402,7 @@ enum Verdict {
 fn judge(until: Until, pace: &mut Pace, since: Instant, bytes: &[u8], seen: usize) -> Verdict {
     let is_enough = match until {
         Until::Enough { enough, .. } => enough(bytes, seen),
-        Until::Readable | Until::Length(_) | Until::Closed { .. } => false,
+        Until::Readable | Until::Length(_) | Until::Closed { .. } | Until::Answer => false,
     };
     if is_enough || bytes.len() >= until.limit() {
         return Verdict::Out(Woken::Ready);
@@ -373,6 +418,7 @@ const READABLE: usize = 0;
 const ENOUGH: usize = 1;
 const LENGTH: usize = 2;
 const CLOSED: usize = 3;
+const ANSWER: usize = 4;
 
 impl Until {
     fn queue(&self) -> usize {
@@ -381,23 +427,24 @@ impl Until {
             Self::Enough { .. } => ENOUGH,
             Self::Length(_) => LENGTH,
             Self::Closed { .. } => CLOSED,
+            Self::Answer => ANSWER,
         }
     }
 
     /// The most that is ever read from the connection.
     fn limit(&self) -> usize {
         match *self {
-            Self::Readable => 0,
+            Self::Readable | Self::Answer => 0,
             Self::Enough { at_most, .. } | Self::Closed { at_most } => at_most,
             Self::Length(length) => length,
         }
     }
 }
 
-impl Room {
-    fn leave(&mut self, key: Key) -> Option<Box<Client>> {
-        let client = self.roster.leave(key)?.client;
-        self.collected -= client.as_ref().map_or(0, |client| client.carried.capacity());
-        client
+impl<G: Guest> Room<G> {
+    fn leave(&mut self, key: Key) -> Option<G> {
+        let guest = self.roster.leave(key)?.guest;
+        self.collected -= guest.as_ref().map_or(0, Guest::weight);
+        guest
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::client::Client;
 use crate::desk::Desk;
-use crate::errand::Work;
+use crate::errand::{Errand, Work};
 use crate::failure::Failure;
 use crate::house::House;
 use crate::seats::{Bed, Ready};
@@ -51,33 +51,34 @@ pub fn yield_to_the_running() {
 }
 
 fn serve(ready: Ready<Work>, desk: &mut Desk, house: &House) {
-    let mut next = Some(ready);
-    while let Some(ready) = next {
-        let outcome = match ready.work {
-            Work::Client(client, woken) => greet(client, woken, ready.since.elapsed(), desk, house),
-            Work::Answer(client, errand, sent) => session::pick_up(client, errand, sent, desk, house),
-        };
-        next = carry_out(outcome, desk, house);
+    let Ready { work: Work { client, errand, woken }, since } = ready;
+    let mut outcome = match errand {
+        None => greet(client, woken, since.elapsed(), desk, house),
+        Some(errand) => session::pick_up(client, errand, desk, house),
+    };
+    while let Some((client, errand)) = carry_out(outcome, desk, house) {
+        outcome = session::pick_up(client, errand, desk, house);
     }
 }
 
 /// Moves the connection to where it belongs now. It comes back when its request cannot be left with the backend: then
 /// its answer is waited for.
-fn carry_out(outcome: Outcome, desk: &mut Desk, house: &House) -> Option<Ready<Work>> {
+fn carry_out(outcome: Outcome, desk: &mut Desk, house: &House) -> Option<(Box<Client>, Box<Errand>)> {
     match outcome {
         Outcome::Close(client) => drop(client),
         Outcome::Reset(client) => client.conn.cut(),
-        Outcome::Park(client, until) => house.waiter.park(client, until),
+        // At the end it is closed: nothing new begins.
+        Outcome::Park(client, until) => drop(house.waiter.park(Work::of(client), until)),
         Outcome::Linger(client) => linger(client, house),
         Outcome::Requeue(client) => {
-            if let Err(mut client) = house.offer(client, Woken::Ready, Instant::now()) {
+            if let Err(Work { mut client, .. }) = house.offer(Work::of(client), Instant::now()) {
                 session::turn_away(&mut client, Failure::Overloaded, Duration::ZERO, desk, house);
                 linger(client, house);
             }
         }
-        Outcome::Leave(client, errand, sent) => {
-            let since = sent.out.since;
-            return house.seats.offer(Ready { work: Work::Answer(client, errand, sent), since }).err();
+        Outcome::Leave(client, errand) => {
+            let Work { client, errand, .. } = house.leave(client, errand).err()?;
+            return Some((client, errand?));
         }
     }
     None
@@ -98,6 +99,6 @@ pub fn linger(mut client: Box<Client>, house: &House) {
     client.carried = Vec::new();
     // When this fails the client is gone, and nothing is left to be read.
     if client.conn.finish().is_ok() {
-        house.waiter.park(client, session::FAREWELL);
+        drop(house.waiter.park(Work::of(client), session::FAREWELL));
     }
 }

@@ -75,7 +75,6 @@ pub const CELLS: &[Cell] = &[
         about: "backends that take 100 ms, 1000 clients",
         clients: 1000,
         backends: Speed::Slow,
-        flags: &["--workers", "1024"],
         ..GET
     },
     Cell { name: "idle-64", about: "64 clients while 10,000 others idle", idle: 10_000, ..GET },

@@ -5,9 +5,14 @@
 //! the others tell: all are asked by turns, so those that are well answer by turns. Who gives no answer while the others
 //! give one after the other makes a pause at least, and somebody else is asked until it is over.
 //!
-//! Not here: who is asked instead (`backend`). No lock and no clock.
+//! Unless pauses are its way: answers that take a tenth of a second to five hundred who ask at once come at once, and then
+//! not for a while. Silence counts when it is longer than what the backend takes; but not even then may it have more than
+//! three of four who wait, or nobody would be left to whom the others could answer.
+//!
+//! Not here: who is asked instead (`backend`). No lock; the clock is the caller's.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Requests that may wait while the others answer as many, or a quarter of them if they are many. Fewer, and every pause
 /// would look like a hang; more, and too few of the clients would be left to keep the others busy. (The shares of two
@@ -19,14 +24,22 @@ const CAUGHT: usize = 8;
 const IGNORED: usize = 4;
 
 /// How many answers all backends have given.
-#[derive(Debug, Default)]
-pub struct Answers(AtomicUsize);
+#[derive(Debug)]
+pub struct Answers {
+    given: AtomicUsize,
+    /// From which moments are counted.
+    begun: Instant,
+}
 
 /// What one backend has answered.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// How many answers all had given when it gave its last.
     last: AtomicUsize,
+    /// How long it took at the most lately, in milliseconds.
+    takes: AtomicU64,
+    /// The moment until which its silence tells nothing.
+    until: AtomicU64,
     /// Turns since then.
     unanswered: AtomicUsize,
     /// Whether one of those has waited for long.
@@ -37,6 +50,19 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Last(usize);
 
+impl Default for Answers {
+    fn default() -> Self {
+        Self { given: AtomicUsize::new(0), begun: Instant::now() }
+    }
+}
+
+impl Answers {
+    /// Milliseconds since the beginning.
+    fn moment(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.begun).as_millis() as u64
+    }
+}
+
 impl Progress {
     /// It is asked.
     pub fn asked(&self) -> Last {
@@ -44,9 +70,15 @@ impl Progress {
         Last(self.last.load(Ordering::Relaxed))
     }
 
-    /// It has answered.
-    pub fn answered(&self, all: &Answers) {
-        self.last.store(all.0.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    /// It has answered `now`, and it took so long.
+    pub fn answered(&self, all: &Answers, now: Instant, took: Duration) {
+        self.last.store(all.given.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let (took, before) = (took.as_millis() as u64, self.takes.load(Ordering::Relaxed));
+        if took > 0 || before > 0 {
+            let takes = took.max(before - before.div_ceil(8));
+            self.takes.store(takes, Ordering::Relaxed);
+            self.until.store(all.moment(now) + 2 * takes, Ordering::Relaxed);
+        }
         self.unanswered.store(0, Ordering::Relaxed);
         // Nearly always it was not, and a look is cheaper than taking the line from another core.
         if self.is_silent.load(Ordering::Relaxed) {
@@ -61,16 +93,18 @@ impl Progress {
         }
     }
 
-    /// Whether it answers nobody for the time being, as far as can be seen, with so many requests waiting.
-    pub fn is_stuck(&self, all: &Answers, waiting: usize) -> bool {
+    /// Whether it answers nobody for the time being, as far as can be seen `now`. `waiting` requests wait for it, `of` those
+    /// that wait for any.
+    pub fn is_stuck(&self, all: &Answers, waiting: usize, of: usize, now: Instant) -> bool {
         let others_gave = |answers| {
-            all.0.load(Ordering::Relaxed).wrapping_sub(self.last.load(Ordering::Relaxed)) >= answers
+            all.given.load(Ordering::Relaxed).wrapping_sub(self.last.load(Ordering::Relaxed)) >= answers
         };
         let is_ignoring = || self.unanswered.load(Ordering::Relaxed) >= IGNORED && others_gave(IGNORED);
+        let is_overdue = || waiting >= of - of / 4 || all.moment(now) >= self.until.load(Ordering::Relaxed);
         match waiting {
             // Whoever found out that it is stuck is gone: somebody has to try again.
             0 => false,
-            CAUGHT.. if others_gave(CAUGHT.max(waiting / 4)) => true,
+            CAUGHT.. if others_gave(CAUGHT.max(waiting / 4)) && is_overdue() => true,
             _ => self.is_silent.load(Ordering::Relaxed) && is_ignoring(),
         }
     }
@@ -87,7 +121,12 @@ mod tests {
     }
 
     fn answer(progress: &Progress, all: &Answers, times: usize) {
-        (0..times).for_each(|_| progress.answered(all));
+        (0..times).for_each(|_| progress.answered(all, Instant::now(), Duration::ZERO));
+    }
+
+    /// Now, and with nobody waiting elsewhere.
+    fn is_stuck(progress: &Progress, all: &Answers, waiting: usize) -> bool {
+        progress.is_stuck(all, waiting, waiting, Instant::now())
     }
 
     #[test]
@@ -98,7 +137,7 @@ mod tests {
             ask(&other, 1);
             answer(&one, &all, 1);
             answer(&other, &all, 1);
-            assert!(!one.is_stuck(&all, waiting) && !other.is_stuck(&all, waiting));
+            assert!(!is_stuck(&one, &all, waiting) && !is_stuck(&other, &all, waiting));
         }
     }
 
@@ -108,13 +147,15 @@ mod tests {
             let (all, hung, other) = (Answers::default(), Progress::default(), Progress::default());
             ask(&hung, waiting);
             answer(&other, &all, answers - 1);
-            assert!(!hung.is_stuck(&all, waiting));
+            assert!(!is_stuck(&hung, &all, waiting));
             answer(&other, &all, 1);
             assert!(
-                hung.is_stuck(&all, waiting) && !hung.is_stuck(&all, 7) && !other.is_stuck(&all, waiting)
+                is_stuck(&hung, &all, waiting)
+                    && !is_stuck(&hung, &all, 7)
+                    && !is_stuck(&other, &all, waiting)
             );
             answer(&hung, &all, 1);
-            assert!(!hung.is_stuck(&all, waiting));
+            assert!(!is_stuck(&hung, &all, waiting));
         }
     }
 
@@ -124,11 +165,11 @@ mod tests {
         let first = hung.asked();
         ask(&hung, IGNORED - 1);
         answer(&other, &all, IGNORED);
-        assert!(!hung.is_stuck(&all, 1), "nobody has waited for long");
+        assert!(!is_stuck(&hung, &all, 1), "nobody has waited for long");
         hung.waited(first);
-        assert!(hung.is_stuck(&all, 1) && !hung.is_stuck(&all, 0));
+        assert!(is_stuck(&hung, &all, 1) && !is_stuck(&hung, &all, 0));
         answer(&hung, &all, 1);
-        assert!(!hung.is_stuck(&all, 1));
+        assert!(!is_stuck(&hung, &all, 1));
     }
 
     #[test]
@@ -143,6 +184,23 @@ mod tests {
         polled.waited(poll);
         ask(&polled, 10);
         answer(&other, &all, 7);
-        assert!(!polled.is_stuck(&all, 1));
+        assert!(!is_stuck(&polled, &all, 1));
+    }
+
+    #[test]
+    fn who_takes_its_time_may_pause_for_longer_but_never_with_nearly_all_who_wait() {
+        let (all, slow, other) = (Answers::default(), Progress::default(), Progress::default());
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        slow.answered(&all, after(0), Duration::from_millis(100));
+        ask(&slow, 30);
+        answer(&other, &all, 30);
+        assert!(!slow.is_stuck(&all, 30, 60, after(150)) && slow.is_stuck(&all, 30, 60, after(202)));
+        assert!(!slow.is_stuck(&all, 44, 60, after(150)) && slow.is_stuck(&all, 45, 60, after(150)));
+        for _ in 0..40 {
+            slow.answered(&all, after(300), Duration::ZERO);
+        }
+        answer(&other, &all, 30);
+        assert!(slow.is_stuck(&all, 30, 60, after(302)), "what it took once is forgotten");
     }
 }

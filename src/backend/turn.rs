@@ -14,7 +14,10 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// An answer for which a worker may wait. Whoever takes longer is waited for by the waiter, the next time.
+const PROMPT: Duration = Duration::from_millis(10);
 
 /// A backend's turn with one request.
 ///
@@ -36,11 +39,12 @@ pub struct Turn {
 pub enum Holds {
     /// Its request waits for its client.
     Nothing,
-    Worker,
-    /// A thread that has given up its seat to another, and is no worker.
-    Thread,
-    /// A worker soon: its request was left with the backend, and will be picked up.
+    /// A worker for a moment, or only a place with the waiter.
+    Moment,
+    /// A worker for a moment soon: its request was left with the backend, and will be picked up.
     Place,
+    /// A worker, for as long as the backend likes.
+    Worker,
 }
 
 impl Turn {
@@ -49,7 +53,7 @@ impl Turn {
         let last = backend.progress.asked();
         let (visit, holds) = (Some(Visit { backend }), Cell::new(Holds::Nothing));
         let turn = Self { since, last, visit, is_trial, holds };
-        turn.holds(Holds::Worker);
+        turn.holds(Holds::Moment);
         turn
     }
 
@@ -57,7 +61,7 @@ impl Turn {
         self.visit.as_ref().map(|visit| Arc::clone(&visit.backend))
     }
 
-    /// Says what it holds from now on; from the start it is a worker.
+    /// Says what it holds from now on; from the start it is a moment.
     pub fn holds(&self, now: Holds) {
         let Some(Visit { backend }) = &self.visit else { return };
         let before = self.holds.replace(now);
@@ -66,8 +70,8 @@ impl Turn {
         }
         let counts = [
             (&backend.waiting, before != Holds::Nothing, now != Holds::Nothing),
-            (&backend.aside, before == Holds::Thread, now == Holds::Thread),
             (&backend.left, before == Holds::Place, now == Holds::Place),
+            (&backend.held, before == Holds::Worker, now == Holds::Worker),
         ];
         for (count, was_counted, is_counted) in counts {
             match (was_counted, is_counted) {
@@ -87,12 +91,25 @@ impl Turn {
         }
     }
 
+    /// A worker has waited for it in vain: the next should not.
+    pub fn is_late(&self) {
+        if let Some(Visit { backend }) = &self.visit {
+            backend.is_slow.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the backend's last answer was one that no worker should have waited for.
+    pub fn is_slow(&self) -> bool {
+        self.visit.as_ref().is_some_and(|visit| visit.backend.is_slow.load(Ordering::Relaxed))
+    }
+
     /// A connection that was used before and seems to be alive.
     pub fn kept(&self) -> Option<Conn> {
         self.visit.as_ref()?.backend.pool.take(self.since)
     }
 
-    /// Whether its worker may leave it with the backend, as far as the others are concerned that wait for this one.
+    /// Whether its worker may leave it with the backend without knowing that it is slow: only as long as few are, or all clients
+    /// of a burst would be with a backend before it shows that it hangs.
     pub fn may_be_left(&self, backends: &Backends) -> bool {
         let few = |visit: &Visit| visit.backend.left.load(Ordering::Relaxed) < backends.most_left;
         self.visit.as_ref().is_some_and(few)
@@ -104,18 +121,26 @@ impl Turn {
     /// Why there is none. What is ronde's own lack is not the backend's failure.
     pub fn connect(&self, deadline: Instant, give_up: impl FnMut() -> bool) -> Result<Conn, Failure> {
         let visit = self.visit.as_ref().ok_or(Failure::Internal)?;
-        Conn::connect(visit.backend.address, deadline, give_up).map_err(|error| connect_failure(&error))
+        self.holds(Holds::Worker);
+        let connected = Conn::connect(visit.backend.address, deadline, give_up);
+        self.holds(Holds::Moment);
+        connected.map_err(|error| connect_failure(&error))
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
         self.visit.as_ref().map(Visit::address)
     }
 
-    /// The response head is there.
-    pub fn answered(mut self, backends: &Backends) -> Option<Visit> {
+    /// The response head is there, since `now`, and it `took` so long.
+    pub fn answered(mut self, backends: &Backends, now: Instant, took: Duration) -> Option<Visit> {
         self.holds(Holds::Nothing);
         let visit = self.visit.take()?;
-        backends.note_success(&visit.backend);
+        let is_slow = took > PROMPT;
+        // Nearly always it is as it was, and a look is cheaper than taking the line from another core.
+        if visit.backend.is_slow.load(Ordering::Relaxed) != is_slow {
+            visit.backend.is_slow.store(is_slow, Ordering::Relaxed);
+        }
+        backends.note_success(&visit.backend, now, took);
         Some(visit)
     }
 

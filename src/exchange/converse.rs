@@ -10,9 +10,9 @@
 use super::{Exchange, Fate, Missed, Response};
 use crate::backend::{Holds, Turn};
 use crate::body::{Decoder, Malformed};
-use crate::conn::{Arrived, Conn, Departed, SLICE};
+use crate::conn::{Arrived, Conn, Departed, MOMENT, SLICE};
 use crate::desk::Desk;
-use crate::errand::{BodyPlan, Expectation, Out};
+use crate::errand::{Age, Answer, BodyPlan, Expectation, Out};
 use crate::failure::Failure;
 use crate::fields::Name;
 use crate::forward::{self, Delivery, Persistence};
@@ -27,6 +27,10 @@ use std::time::{Duration, Instant};
 /// Interim responses to one request. Each is a write to the client that the backend does not pay for.
 const MAX_INTERIM: u32 = 32;
 
+/// The wait for an answer that is to come soon, when all workers wait and others wait for them: five hundred that do not
+/// come are a tenth of a second in eight workers.
+const RUSH: Duration = Duration::from_millis(2);
+
 /// What `take_head` found.
 enum Head {
     Interim,
@@ -34,27 +38,29 @@ enum Head {
 }
 
 impl Exchange<'_> {
-    /// Sends the request, if it is whole. One whose body is on its way goes out as that comes.
-    pub(super) fn send(&mut self, mut conn: Conn, since: Instant) -> Result<Out, Missed> {
+    /// Sends the request, if it is whole, which may be left then. One whose body is on its way goes out as that comes.
+    pub(super) fn send(&mut self, mut conn: Conn, turn: &Turn, age: Age) -> Result<Out, Missed> {
+        let since = if age == Age::Kept { turn.since } else { Instant::now() };
         if let BodyPlan::InHand(length) = self.asked.body {
             self.send_request(&mut conn, length)?;
         }
-        Ok(Out { conn, since })
+        let answer = self.who_waits(turn);
+        let out = Out { conn, since, age, answer, interims: 0, partial: Vec::new() };
+        if answer == Answer::Held { Ok(out) } else { Err(Missed::Later(out)) }
     }
 
     /// Waits for the head of the final response. What a client streams passes through meanwhile, and the backend may
     /// answer at any moment of it.
     pub(super) fn await_response(&mut self, out: Out, turn: &Turn) -> Result<(Response, Conn), Missed> {
-        let Out { mut conn, since: mut sent } = out;
+        let Out { mut conn, since: mut sent, age, mut answer, mut interims, partial } = out;
         // What another backend's connection left there is no answer.
-        self.desk.from_backend.clear();
-        turn.holds(self.seat());
-        let mut interims = 0;
+        self.desk.from_backend.refill(&partial);
+        turn.holds(Holds::Moment);
         loop {
             let arrived = if self.is_uploading() {
                 turn.holds(Holds::Nothing);
                 let answered = self.stream_request(&conn, interims > 0)?;
-                turn.holds(self.seat());
+                turn.holds(Holds::Moment);
                 sent = Instant::now();
                 if answered {
                     conn.receive_now(self.desk.from_backend.mouthful())
@@ -62,7 +68,8 @@ impl Exchange<'_> {
                     Ok(Arrived::Nothing)
                 }
             } else {
-                conn.receive(self.desk.from_backend.mouthful(), self.patience.slice_for_answer())
+                let slice = self.slice(answer);
+                conn.receive(self.desk.from_backend.mouthful(), slice)
             };
             let has_spoken = interims > 0 || !self.desk.from_backend.is_empty();
             match arrived {
@@ -76,10 +83,18 @@ impl Exchange<'_> {
                 Ok(Arrived::Nothing) => {
                     self.look_around()?;
                     turn.waited();
-                    // Before the seat is another's: two would seem to hold it.
-                    turn.holds(Holds::Thread);
-                    self.patience.offer_seat();
-                    turn.holds(self.seat());
+                    if answer != Answer::Late {
+                        turn.is_late();
+                    }
+                    if sent.elapsed() < self.house.config.response_timeout && self.may_leave() {
+                        let partial = self.desk.from_backend.filled().to_vec();
+                        let answer = Answer::Late;
+                        return Err(Missed::Later(Out { conn, since: sent, age, answer, interims, partial }));
+                    }
+                    answer = Answer::Held;
+                    if !self.patience.is_aside() {
+                        turn.holds(Holds::Worker);
+                    }
                 }
                 Ok(Arrived::End) | Err(_) if has_spoken => {
                     return Err(Missed::Final(Failure::ResponseHeadCut));
@@ -137,12 +152,17 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// What this exchange holds while it waits for its backend.
-    fn seat(&self) -> Holds {
-        if self.patience.is_aside() { Holds::Thread } else { Holds::Worker }
+    /// What one call may wait for an answer.
+    fn slice(&self, answer: Answer) -> Duration {
+        match answer {
+            Answer::Late => Duration::ZERO,
+            _ if self.patience.is_aside() => SLICE,
+            Answer::Soon | Answer::Held if self.house.seats.is_wanted() && self.house.seats.is_full() => RUSH,
+            Answer::Soon | Answer::Held => MOMENT,
+        }
     }
 
-    fn is_uploading(&self) -> bool {
+    pub(super) fn is_uploading(&self) -> bool {
         self.upload.as_ref().is_some_and(|passage| !passage.is_over())
     }
 

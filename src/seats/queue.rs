@@ -26,8 +26,10 @@ const DEPTH: usize = 64;
 pub struct Limits {
     /// `--queue`.
     pub most: usize,
-    /// Bytes that those who wait carry, all together: what they have sent already, and that alone can be a hundred
-    /// times as much as themselves.
+    /// Work that may come back beside that.
+    pub returning: usize,
+    /// Bytes that newcomers carry, all together: what they have sent already, and that alone can be a hundred times as
+    /// much as themselves.
     pub budget: usize,
     /// `--queue-timeout`.
     pub patience: Duration,
@@ -50,7 +52,7 @@ impl<W: Waiting> Queue<W> {
             newcomers: Lane::new(limits.most),
             front: Mutex::default(),
             is_fronted: AtomicBool::new(false),
-            begun: Lane::new(limits.most),
+            begun: Lane::new(limits.most + limits.returning),
             carried: AtomicUsize::new(0),
             limits,
         }
@@ -58,6 +60,11 @@ impl<W: Waiting> Queue<W> {
 
     pub fn is_empty(&self) -> bool {
         self.has_no_newcomers() && self.begun.receiver.is_empty()
+    }
+
+    /// How much waits that is begun.
+    pub fn begun(&self) -> usize {
+        self.begun.receiver.len()
     }
 
     fn has_no_newcomers(&self) -> bool {
@@ -81,10 +88,21 @@ impl<W: Waiting> Queue<W> {
         } else if !is_begun && lane.longest_wait(ready.since) > self.limits.patience {
             return Err(ready);
         }
-        if !self.load(ready.work.weight()) {
+        if is_begun && lane.receiver.len() >= self.limits.most || !self.load(&ready) {
             return Err(ready);
         }
         lane.push(ready).map_err(|ready| self.unload(ready))
+    }
+
+    /// Appends what comes back, for which there is room in any case.
+    ///
+    /// # Errors
+    /// It comes back when more does than was said.
+    pub fn push_back(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
+        if self.begun.receiver.is_empty() {
+            self.begun.waits_since(ready.since);
+        }
+        self.begun.push(ready)
     }
 
     /// Takes the next.
@@ -132,14 +150,15 @@ impl<W: Waiting> Queue<W> {
         newcomers.max(of(!self.begun.receiver.is_empty(), &self.begun))
     }
 
-    /// Takes so many bytes into the budget, if they fit. Nearly always there are none, and nothing is counted.
-    fn load(&self, weight: usize) -> bool {
+    /// Takes what a newcomer carries into the budget, if it fits. Nearly always that is nothing, and nothing is counted.
+    fn load(&self, ready: &Ready<W>) -> bool {
+        let weight = weight(&ready.work);
         let more = |carried: usize| carried.checked_add(weight).filter(|sum| *sum <= self.limits.budget);
         weight == 0 || self.carried.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     fn unload(&self, ready: Ready<W>) -> Ready<W> {
-        let weight = ready.work.weight();
+        let weight = weight(&ready.work);
         if weight > 0 {
             self.carried.fetch_sub(weight, Ordering::Relaxed);
         }
@@ -149,6 +168,11 @@ impl<W: Waiting> Queue<W> {
     fn front(&self) -> MutexGuard<'_, Option<Ready<W>>> {
         self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What counts of it in the budget: what is begun was weighed when it was left.
+fn weight<W: Waiting>(work: &W) -> usize {
+    if work.is_begun() { 0 } else { work.weight() }
 }
 
 /// A channel, and since when its first may have waited.
@@ -219,7 +243,7 @@ mod tests {
 
     /// A minute after its beginning, with a patience of ten seconds.
     fn queue(waits: impl IntoIterator<Item = (Work, u64)>) -> Queue<Work> {
-        let limits = Limits { most: 100, budget: 1000, patience: Duration::from_secs(3600) };
+        let limits = Limits { most: 100, returning: 100, budget: 1000, patience: Duration::from_secs(3600) };
         let mut queue = Queue::new(limits);
         for lane in [&mut queue.newcomers, &mut queue.begun] {
             lane.begun = Instant::now() - Duration::from_secs(60);
@@ -275,7 +299,7 @@ mod tests {
     #[test]
     fn they_carry_no_more_than_the_budget_in_whichever_way_they_leave() {
         let mut queue = newcomers([20, 5, 4, 3]);
-        queue.limits.budget = 40;
+        queue.limits.budget = 30;
         assert_eq!(waits(|| queue.pop_overdue()), [20]);
         queue.push(waiting(Work::Begun, 2)).unwrap();
         assert!(queue.push(waiting(Work::New, 1)).is_err());

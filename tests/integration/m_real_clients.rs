@@ -427,13 +427,18 @@ mod wrk_if_installed {
         assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
     }
 
+    /// Each had its turns, but for those that it was passed over while the other tests kept it from answering.
+    fn assert_shared(backends: &[super::Backend; 2]) {
+        let [first, second] = backends.each_ref().map(super::Backend::count);
+        assert!(first.abs_diff(second) <= 64 + (first + second) / 10, "turns: {first} and {second}");
+    }
+
     #[test]
     fn sixty_four_connections_see_no_error() {
         needs!(Wrk);
         let (backends, proxy) = round(FLAGS);
         assert_clean(64, &proxy);
-        let [first, second] = backends.each_ref().map(super::Backend::count);
-        assert!(first.abs_diff(second) <= 64, "turns: {first} and {second}");
+        assert_shared(&backends);
     }
 
     #[test]
@@ -441,8 +446,7 @@ mod wrk_if_installed {
         needs!(Wrk);
         let (backends, proxy) = round(FLAGS);
         assert_clean(1000, &proxy);
-        let [first, second] = backends.each_ref().map(super::Backend::count);
-        assert!(first.abs_diff(second) <= 1000, "turns: {first} and {second}");
+        assert_shared(&backends);
     }
 
     #[test]
