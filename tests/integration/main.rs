@@ -25,3 +25,4 @@ mod n_names;
 mod o_round;
 mod p_found;
 mod q_pool;
+mod r_late;

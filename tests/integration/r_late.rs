@@ -1,0 +1,199 @@
+//! Answers that take their time: nobody but the waiter waits for them, and nothing about them is different.
+
+use crate::harness::{Backend, GET, Proxy, Wire, each_row, eventually, ok, ronde_only, stage};
+use rustix::process::Signal;
+use std::net::TcpStream;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// For which no worker waits.
+const LATE: Duration = Duration::from_millis(60);
+
+/// Shut until it is opened, once and for all.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.0.lock().expect("the gate") = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let shut = self.0.0.lock().expect("the gate");
+        drop(self.0.1.wait_while(shut, |is_open| !*is_open).expect("the gate"));
+    }
+}
+
+/// Answers when the gate opens.
+fn gated() -> (Gate, Backend) {
+    let gate = Gate::default();
+    let guard = gate.clone();
+    let backend = Backend::start(move |wire, request| {
+        guard.pass();
+        wire.send(ok(request.target()));
+    });
+    (gate, backend)
+}
+
+/// So many have asked, and are with the backend.
+fn askers(proxy: &Proxy, backend: &Backend, count: usize) -> Vec<Wire> {
+    let mut askers: Vec<_> = (0..count).map(|_| proxy.connect()).collect();
+    for (number, asker) in askers.iter_mut().enumerate() {
+        asker.send(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
+    eventually("all are with the backend", || backend.count() == count);
+    askers
+}
+
+fn assert_answered(askers: &mut [Wire]) {
+    for (number, asker) in askers.iter_mut().enumerate() {
+        assert_eq!(asker.response().text(), format!("/{number}"));
+    }
+}
+
+#[test]
+fn two_hundred_of_them_take_no_thread_beside_four_workers() {
+    ronde_only!();
+    let (gate, backend) = gated();
+    let proxy = Proxy::with("--workers 4", &[backend.address]);
+    let mut askers = askers(&proxy, &backend, 200);
+    // And the acceptor, the waiter, the prompter, and who else keeps house.
+    assert!(proxy.status("Threads") < 4 + 10);
+    gate.open();
+    assert_answered(&mut askers);
+    assert_answered_again(&proxy);
+}
+
+fn assert_answered_again(proxy: &Proxy) {
+    (0..10).for_each(|_| assert_eq!(proxy.get("/again").text(), "/again"));
+}
+
+#[test]
+fn where_no_more_may_be_left_workers_wait_and_the_rest_is_told_no() {
+    ronde_only!();
+    let (gate, backend) = gated();
+    let flags = "--workers 2 --max-transfers 6 --queue-timeout 300ms";
+    let proxy = Proxy::with(flags, &[backend.address]);
+    // Two with the workers, and six with the waiter.
+    let mut askers = askers(&proxy, &backend, 8);
+    assert_eq!(proxy.get("/").status(), 503);
+    gate.open();
+    assert_answered(&mut askers);
+    assert_answered_again(&proxy);
+}
+
+#[test]
+fn they_come_all_the_same_when_ronde_is_told_to_stop() {
+    ronde_only!();
+    let (gate, backend) = gated();
+    let mut proxy = Proxy::with("--workers 4", &[backend.address]);
+    let mut askers = askers(&proxy, &backend, 100);
+    proxy.process.signal(Signal::TERM);
+    eventually("nobody else is let in", || TcpStream::connect(proxy.address).is_err());
+    gate.open();
+    assert_answered(&mut askers);
+    assert!(proxy.process.exit_within(Duration::from_secs(5)).success());
+}
+
+#[test]
+fn those_that_do_not_come_end_with_the_grace() {
+    ronde_only!();
+    let (_shut, backend) = gated();
+    let mut proxy = Proxy::with("--workers 4 --shutdown-grace 300ms", &[backend.address]);
+    let mut askers = askers(&proxy, &backend, 100);
+    proxy.process.signal(Signal::TERM);
+    for asker in &mut askers {
+        assert_eq!(asker.response().status(), 503);
+    }
+    assert!(proxy.process.exit_within(Duration::from_secs(5)).success());
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_request_along() {
+    ronde_only!();
+    let (origin, _proxy, mut client) = stage("--workers 4");
+    client.send(GET);
+    let (mut late, _) = origin.request();
+    client.reset();
+    late.expect_end();
+}
+
+#[test]
+fn whatever_is_asked_and_however_it_comes() {
+    let backend = Backend::start(|wire, request| {
+        let answer = ok(&request.text());
+        match request.target() {
+            "/parts" => {
+                let (first, second) = answer.split_at(20);
+                wire.send(first);
+                thread::sleep(LATE);
+                wire.send(second);
+            }
+            "/hints" => {
+                wire.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+                thread::sleep(LATE);
+                wire.send(answer);
+            }
+            _ => {
+                thread::sleep(LATE);
+                wire.send(answer);
+            }
+        }
+    });
+    let proxy = Proxy::before(&[backend.address]);
+    let large = "x".repeat(60_000);
+    let with_body = |method: &str, body: &str| {
+        format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let rows = [
+        (GET.to_owned(), ""),
+        ("GET /parts HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), ""),
+        (with_body("POST", "posted"), "posted"),
+        (with_body("PUT", "put"), "put"),
+        (with_body("PUT", &large), &large),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsent\r\n0\r\n\r\n"
+                .to_owned(),
+            "sent",
+        ),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(10_000)), ""),
+    ];
+    let mut kept = proxy.connect();
+    // The second time the backend is known to take its time.
+    for _ in 0..2 {
+        for (request, body) in &rows {
+            assert_eq!(kept.ask(request).text(), *body);
+        }
+        let hints = kept.ask("GET /hints HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!((hints.status(), hints.sole("link").as_str()), (103, "</a>"));
+        assert_eq!(kept.response().status(), 200);
+    }
+    // And one behind the other, the second with the first.
+    kept.send(format!("{}{}", with_body("POST", "one"), with_body("PUT", "two")));
+    assert_eq!((kept.response().text(), kept.response().text()), ("one".to_owned(), "two".to_owned()));
+}
+
+#[test]
+fn a_kept_connection_that_ends_without_one_is_nobodys_failure() {
+    ronde_only!();
+    let rows = [("GET", Some("again")), ("POST", None)];
+    each_row(&rows, |(method, again)| {
+        let (origin, _proxy, mut client) = stage("");
+        client.send(GET);
+        let (mut late, _) = origin.answer(ok("first"));
+        assert_eq!(client.response().text(), "first");
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
+        late.request();
+        thread::sleep(LATE);
+        drop(late);
+        match again {
+            Some(body) => {
+                origin.answer(ok(body));
+                assert_eq!(client.response().text(), *body);
+            }
+            None => assert_eq!(client.response().status(), 502),
+        }
+    });
+}
