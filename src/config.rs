@@ -174,9 +174,9 @@ settings! {
     }
 
     "Workers" {
-        /// requests served at once: seats, a thread each
-        /// Backends that answer in 100ms give 2560 requests a second, and an unused worker costs a stack it
-        /// never touched.
+        /// requests worked on at once, a thread each
+        /// A request that waits for a slow backend needs none, so a few per core are at work; the others are for
+        /// what cannot be left, and an unused one costs a stack it never touched.
         "--workers" "N", default "256" ["1" to "16384"]
             => workers: usize = One(count);
 
@@ -191,14 +191,14 @@ settings! {
             => queue_timeout: Duration = One(time);
 
         /// long transfers and waits, beside the workers
-        /// A WebSocket, a long download or a long poll takes a thread and no seat: as many as a small host can
-        /// hold in memory.
+        /// So many WebSockets and long downloads, which take a thread and no seat, and as many late answers, which
+        /// take neither. As many as a small host can hold in memory; past it, workers wait themselves.
         "--max-transfers" "N", default "1024" ["0" to "16384"]
             => max_transfers: usize = One(count);
 
         /// workers one backend may hold; auto is 3/4
-        /// A backend that hangs must leave workers, and clients, for the others; three quarters is room enough
-        /// for one that is only busy.
+        /// In a connect, or in a wait that nothing else can do: a backend that hangs must leave workers for the
+        /// others; three quarters is room enough for one that is only busy.
         "--max-per-backend" "N", default "auto" ["1" to "16384"]
             => max_per_backend: Option<usize> = Maybe(count);
     }

@@ -25,7 +25,8 @@ pub const SLICE: Duration = Duration::from_secs(1);
 /// Varnish lingers 50 ms too before it gives a session to its waiter. The kernel rounds it up to a tick.
 pub const GLANCE: Duration = Duration::from_millis(50);
 
-/// How long a worker waits for an answer before it is for the waiter to wait: two thirds of a round trip in a city's network...
+/// What a worker waits for an answer before that is for the waiter to do. The shortest that the kernel counts: it is lost to
+/// others, and a backend that takes longer once mostly does so again.
 pub const MOMENT: Duration = Duration::from_millis(10);
 
 /// The kernel counts the timeouts of sockets in ticks, of 1 to 10 ms; what is shorter is waited for with poll(2).

@@ -2,7 +2,9 @@
 //!
 //! The problem: usually one worker sees a request from its first byte to the last of its response. But a worker for
 //! which others wait does not wait for a backend: it sends the request ahead, and whoever comes to it next, this worker
-//! or another, picks up the answer. What that needs to know stands here, and no more than that.
+//! or another, picks up the answer, which is nearly always there by then. And no worker waits for a backend that takes its
+//! time: a hundred requests that take a second each would be a hundred threads. Such an answer is the waiter's to wait
+//! for. What picking up needs to know stands here, and no more than that.
 //!
 //! Not here: doing it (`session` and `exchange`).
 
@@ -82,7 +84,7 @@ pub struct Errand {
     pub line: Line,
     pub begun: Instant,
     pub record: Record,
-    /// Where its answer is to be picked up, while it is left with a backend.
+    /// Where its answer is to be picked up, while it is left.
     pub sent: Option<Sent>,
 }
 
@@ -130,11 +132,11 @@ pub enum Age {
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Nearly always it comes soon, so whoever comes to it waits a moment.
+    /// Whoever comes to it, for a moment: it comes soon.
     Soon,
-    /// It takes its time: the waiter.
+    /// The waiter, for it takes its time.
     Late,
-    /// The waiter cannot, so a worker has to.
+    /// A worker, as nobody else can.
     Held,
 }
 

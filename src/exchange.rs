@@ -258,16 +258,17 @@ impl<'a> Exchange<'a> {
             && self.record.tried.is_empty()
     }
 
-    /// Who is to wait for the answer to a request that was sent just now. Nobody, for a while, if others wait for this worker
-    /// and little has to be kept.
-    fn who_waits(&self, turn: &Turn) -> Answer {
+    /// To whom the answer is left to a request that was sent just now: if the backend takes its time, or others wait for this
+    /// worker and little has to be kept. `None`: this worker waits for it.
+    fn leave_to(&self, turn: &Turn) -> Option<Answer> {
         let is_light = || self.head.len() + self.desk.from_client.len() - self.asked.done_with() <= LIGHT;
-        match self.may_leave() {
-            true if turn.is_slow() => Answer::Late,
-            true if self.house.is_hurried() && is_light() && turn.may_be_left(&self.house.backends) => {
-                Answer::Soon
-            }
-            _ => Answer::Held,
+        if !self.may_leave() {
+            None
+        } else if turn.is_slow() {
+            Some(Answer::Late)
+        } else {
+            let is_left = self.house.is_hurried() && is_light() && turn.may_be_left(&self.house.backends);
+            is_left.then_some(Answer::Soon)
         }
     }
 

@@ -14,9 +14,9 @@
 //! A client's connection is always in exactly one place: in the channel, with a worker, in the waiter, or closed.
 //! Whoever has it owns it, and handing it over is the change of state; there is no table of connections and no state
 //! machine. A worker serves it with blocking reads and writes, written down in the order in which they happen, for
-//! as long as there is something to do. What only waits, waits elsewhere: in the waiter, if it waits for a client; on
-//! a thread beside the workers, if it is long (`seats`); in the channel again, if it waits for a backend while others
-//! wait for the worker (`errand`).
+//! as long as there is something to do. What only waits, waits elsewhere: in the waiter, if it waits for a client, or
+//! for a backend that takes its time; in the channel again, if it waits for a backend while others wait for the worker
+//! (`errand`); on a thread beside the workers, if it is a long transfer (`seats`).
 //!
 //! # Reading it
 //!

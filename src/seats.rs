@@ -4,7 +4,8 @@
 //! microseconds and sometimes an hour. A thread that relays an event stream is needed, but not as one of the
 //! workers: so a *seat* is what the number is fixed for. A thread that is going to be long steps aside
 //! ([`Seats::transfer`]): nothing moves, no socket, no buffer, only its seat becomes free for another thread. There
-//! are `workers` seats and never more than `workers + max_transfers` threads.
+//! are `workers` seats and never more than `workers + max_transfers` threads. And work that only waits needs no thread
+//! either: it is *lent* to whoever waits for it ([`Seats::lend`]), and given back.
 //!
 //! Resting workers sit on a stack of their own and not in the channel's queue of receivers. crossbeam wakes the
 //! receiver that has waited longest, whose cache is coldest, and spins before it sleeps; a stack wakes the one that

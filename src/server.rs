@@ -367,10 +367,14 @@ fn waiter_limits(config: &Config) -> Limits {
 fn memory_ceiling(config: &Config) -> usize {
     /// A parked connection with its place in the roster and in the channel, rounded up.
     const CONNECTION: usize = 512;
+    /// A request that waits for a backend, rounded up; what it keeps counts in the budget of the waiter.
+    const ERRAND: usize = 1024;
     let threads = config.workers + config.max_transfers;
+    let queue = 2 * config.queue + config.max_transfers;
     threads * (STACK + Desk::size(config))
         + config.max_connections * CONNECTION
-        + config.queue * size_of::<Ready<Work>>()
+        + config.max_transfers * ERRAND
+        + queue * size_of::<Ready<Work>>()
         + WAITING_BUDGET
         + QUEUED_BUDGET
         + journal::MEMORY

@@ -10,7 +10,7 @@
 use super::{Exchange, Fate, Missed, Response};
 use crate::backend::{Holds, Turn};
 use crate::body::{Decoder, Malformed};
-use crate::conn::{Arrived, Conn, Departed, MOMENT, SLICE};
+use crate::conn::{Arrived, Conn, Departed, GLANCE, MOMENT, SLICE};
 use crate::desk::Desk;
 use crate::errand::{Age, Answer, BodyPlan, Expectation, Out};
 use crate::failure::Failure;
@@ -44,9 +44,10 @@ impl Exchange<'_> {
         if let BodyPlan::InHand(length) = self.asked.body {
             self.send_request(&mut conn, length)?;
         }
-        let answer = self.who_waits(turn);
+        let leave = self.leave_to(turn);
+        let answer = leave.unwrap_or(Answer::Soon);
         let out = Out { conn, since, age, answer, interims: 0, partial: Vec::new() };
-        if answer == Answer::Held { Ok(out) } else { Err(Missed::Later(out)) }
+        if leave.is_some() { Err(Missed::Later(out)) } else { Ok(out) }
     }
 
     /// Waits for the head of the final response. What a client streams passes through meanwhile, and the backend may
@@ -62,11 +63,11 @@ impl Exchange<'_> {
                 let answered = self.stream_request(&conn, interims > 0)?;
                 turn.holds(Holds::Moment);
                 sent = Instant::now();
-                if answered {
-                    conn.receive_now(self.desk.from_backend.mouthful())
-                } else {
-                    Ok(Arrived::Nothing)
+                if !answered {
+                    self.look_around()?;
+                    continue;
                 }
+                conn.receive_now(self.desk.from_backend.mouthful())
             } else {
                 let slice = self.slice(answer);
                 conn.receive(self.desk.from_backend.mouthful(), slice)
@@ -83,12 +84,11 @@ impl Exchange<'_> {
                 Ok(Arrived::Nothing) => {
                     self.look_around()?;
                     turn.waited();
-                    if answer != Answer::Late {
+                    if answer == Answer::Soon && !self.is_uploading() {
                         turn.is_late();
                     }
-                    if sent.elapsed() < self.house.config.response_timeout && self.may_leave() {
-                        let partial = self.desk.from_backend.filled().to_vec();
-                        let answer = Answer::Late;
+                    if self.may_leave() && sent.elapsed() < self.house.config.response_timeout {
+                        let (answer, partial) = (Answer::Late, self.desk.from_backend.filled().to_vec());
                         return Err(Missed::Later(Out { conn, since: sent, age, answer, interims, partial }));
                     }
                     answer = Answer::Held;
@@ -157,8 +157,9 @@ impl Exchange<'_> {
         match answer {
             Answer::Late => Duration::ZERO,
             _ if self.patience.is_aside() => SLICE,
-            Answer::Soon | Answer::Held if self.house.seats.is_wanted() && self.house.seats.is_full() => RUSH,
-            Answer::Soon | Answer::Held => MOMENT,
+            Answer::Soon if self.house.seats.is_wanted() && self.house.seats.is_full() => RUSH,
+            Answer::Soon => MOMENT,
+            Answer::Held => GLANCE,
         }
     }
 
