@@ -200,9 +200,9 @@ impl Backends {
 
     /// The next turn for a request that has tried `tried`.
     ///
-    /// A backend that keeps its share of requests waiting, whether they hold workers or, having waited for long, only
-    /// threads, gets no more of them, and neither does one that is stuck: what it does not answer others can have. Where
-    /// all of them are, that is no reason to refuse anything, and only the workers count.
+    /// A backend that holds its share of the workers gets no more requests, and neither does one that is stuck: what it does
+    /// not answer others can have. Where all of them are stuck, that is no reason to refuse anything, and only the workers
+    /// count.
     fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn> {
         let now = Instant::now();
         let mut round = self.roll.round();

@@ -16,8 +16,8 @@ use crate::head;
 pub const COLLECTED_BODY: usize = 64 * 1024;
 
 /// The least for a backend's bytes. No more than a [mouthful](Buffer::mouthful) of it is ever touched, unless a head is as
-/// long; but the C library gives 128 KiB and more page by page, where 64 would be cleared and so used: of a thousand
-/// workers that wait for slow backends, each is a fifth smaller.
+/// long; but the C library gives 128 KiB and more page by page, where 64 would be cleared and so used: each worker that
+/// was ever at work is a fifth smaller.
 const MAPPED: usize = 128 * 1024;
 
 /// See the module.

@@ -21,7 +21,7 @@ use crate::seats::Waiting;
 use crate::waiter::{Guest, Woken};
 use std::time::Instant;
 
-/// Bytes to be kept of a request, and behind it, up to which it is left rather than waited for.
+/// Bytes to be kept of a request, and behind it, up to which it is sent ahead rather than waited for.
 pub const LIGHT: usize = 4096;
 
 /// What there is for a worker to do: a client has something to say, or its time is up, or an answer to it is to be

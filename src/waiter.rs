@@ -100,7 +100,7 @@ pub struct Waiter<G> {
 }
 
 struct Room<G> {
-    roster: Roster<Parked<G>, 5>,
+    roster: Roster<Parked<G>, QUEUES>,
     collected: usize,
     /// When the thread will wake by itself: an earlier deadline has to wake it.
     wakes_at: Option<Instant>,
@@ -158,8 +158,8 @@ impl<G: Guest> Waiter<G> {
         room.collected += weight;
         // epoll_ctl under a lock: it waits for no peer, and outside the lock the event could come, and the socket
         // be closed and its number given to another, before this call names it.
-        if let Err(refused) = self.arm(&mut room, key) {
-            return refused.map_or(Ok(()), Err);
+        if let Some(refused) = self.arm(&mut room, key) {
+            return Err(refused);
         }
         let is_earlier = room.wakes_at.is_none_or(|wakes_at| deadline < wakes_at);
         let is_crowded = room.collected > self.limits.budget;
@@ -248,12 +248,9 @@ impl<G: Guest> Waiter<G> {
         }
     }
 
-    /// Has epoll tell us once.
-    ///
-    /// # Errors
-    /// Whoever cannot be waited for leaves.
-    fn arm(&self, room: &mut Room<G>, key: Key) -> Result<(), Option<G>> {
-        let Some(Parked { guest: Some(guest), .. }) = room.roster.get_mut(key) else { return Err(None) };
+    /// Has epoll tell us once. Whoever cannot be waited for leaves.
+    fn arm(&self, room: &mut Room<G>, key: Key) -> Option<G> {
+        let Parked { guest: Some(guest), .. } = room.roster.get_mut(key)? else { return None };
         let conn = guest.conn();
         let data = epoll::EventData::new_u64(key.to_bits());
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT;
@@ -262,10 +259,9 @@ impl<G: Guest> Waiter<G> {
             Registration::Unknown => epoll::add(&self.epoll, conn.as_fd(), data, flags),
         };
         conn.registration = Registration::Known;
-        armed.map_err(|error| {
-            log::error!("a connection cannot be waited for: {error}");
-            room.leave(key)
-        })
+        let error = armed.err()?;
+        log::error!("a connection cannot be waited for: {error}");
+        room.leave(key)
     }
 
     fn until_next_deadline(&self) -> Option<Timespec> {
@@ -355,7 +351,7 @@ impl<G: Guest> Waiter<G> {
         let now = Instant::now();
         let mut closed = Vec::new();
         let mut room = self.room();
-        for queue in 0..5 {
+        for queue in 0..QUEUES {
             while let Some((key, deadline)) = room.roster.first(queue) {
                 if deadline > now {
                     break;
@@ -419,6 +415,7 @@ const ENOUGH: usize = 1;
 const LENGTH: usize = 2;
 const CLOSED: usize = 3;
 const ANSWER: usize = 4;
+const QUEUES: usize = 5;
 
 impl Until {
     fn queue(&self) -> usize {

@@ -91,8 +91,8 @@ impl Turn {
         }
     }
 
-    /// A worker has waited for it in vain: the next should not.
-    pub fn is_late(&self) {
+    /// A worker has waited for a moment in vain: the next should not.
+    pub fn lost_a_moment(&self) {
         if let Some(Visit { backend }) = &self.visit {
             backend.is_slow.store(true, Ordering::Relaxed);
         }

@@ -85,7 +85,7 @@ impl Exchange<'_> {
                     self.look_around()?;
                     turn.waited();
                     if answer == Answer::Soon && !self.is_uploading() {
-                        turn.is_late();
+                        turn.lost_a_moment();
                     }
                     if self.may_leave() && sent.elapsed() < self.house.config.response_timeout {
                         let (answer, partial) = (Answer::Late, self.desk.from_backend.filled().to_vec());
@@ -223,6 +223,7 @@ impl Exchange<'_> {
 
     /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
     fn take_head(&mut self) -> Result<Option<Head>, Failure> {
+        let is_uploading = self.is_uploading();
         let Desk { from_backend, response: out, .. } = &mut *self.desk;
         let bytes = from_backend.filled();
         let max_head = self.house.config.max_head;
@@ -239,7 +240,6 @@ impl Exchange<'_> {
         let mut lines = Lines::new();
         let head = head::response(&bytes[..end], &mut lines)?;
         let framed = framing::of_response(self.asked.method, head.status, head.version, head.fields)?;
-        let is_uploading = self.upload.as_ref().is_some_and(|passage| !passage.is_over());
         let found = match head.status {
             101 if !forward::is_asked_for(&head, self.head) => return Err(Failure::UpgradeUnasked),
             101 => {

@@ -1,9 +1,10 @@
 //! What waits for a worker, in its order, and for how long.
 //!
 //! The problem: two kinds of work wait. *Newcomers* have something to say that nobody has looked at yet. What is
-//! *begun* is with a backend, and needs a worker again when the answer is there, which nobody can see from here. So
-//! newcomers go first, and their requests are under way meanwhile; but once [`DEPTH`] of those are, the oldest of them
-//! is next, whose answer has had the most time. A worker then hardly ever waits for a backend, however many the clients.
+//! *begun* is with a backend, and needs a worker again when the answer is there; of what was sent ahead nobody can see
+//! that from here, and what was lent comes back when somebody has. So newcomers go first, and their requests are under
+//! way meanwhile; but once [`DEPTH`] of those are, the oldest of them is next, whose answer has had the most time. A
+//! worker then hardly ever waits for a backend, however many the clients.
 //!
 //! And workers may be busy for long, so whoever waits for too long has to be found without them. A channel gives out its
 //! first, but does not show it. So whoever looks for the overdue takes the first out, and if it is not overdue it must
