@@ -70,8 +70,8 @@ fn accept_some(listener: &TcpListener, bell: &Bell, house: &House, shortage: &mu
                 Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
                 _ => {
                     shortage.begin(&error);
-                    // An idle client's descriptor is worth less than a newcomer's.
-                    if !house.waiter.evict() {
+                    // An idle connection's descriptor is worth less than a newcomer's, and a backend's least of all.
+                    if !house.backends.let_go() && !house.waiter.evict() {
                         wait_for(bell, PAUSE);
                     }
                     return count;

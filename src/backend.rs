@@ -194,6 +194,11 @@ impl Backends {
         self.budget.spend()
     }
 
+    /// Closes the kept connections to all of them, as descriptors have run out. Returns whether there were any.
+    pub fn let_go(&self) -> bool {
+        self.all().iter().map(|backend| backend.pool.clear()).sum::<usize>() > 0
+    }
+
     fn all(&self) -> Vec<Arc<Backend>> {
         self.roll.all()
     }

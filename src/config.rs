@@ -190,9 +190,9 @@ settings! {
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
-        /// long transfers and waits, beside the workers
-        /// So many WebSockets and long downloads, which take a thread and no seat, and as many late answers, which
-        /// take neither. As many as a small host can hold in memory; past it, workers wait themselves.
+        /// long transfers, a thread each beside the workers
+        /// So many WebSockets, event streams and long downloads at once: as many as a small host can hold in memory. Late
+        /// answers are not among them; they take no thread.
         "--max-transfers" "N", default "1024" ["0" to "16384"]
             => max_transfers: usize = One(count);
 

@@ -292,9 +292,8 @@ impl<'a> Exchange<'a> {
             }
         }
         let begun = Instant::now();
-        let (client, stop) = (&self.client.conn, &self.house.stop);
         let left = (2 * self.house.config.connect_timeout).saturating_sub(self.record.waits.connect);
-        let connected = turn.connect(begun + most.min(left), || stop.is_over() || client.is_gone());
+        let connected = self.connect(turn, begun + most.min(left));
         self.record.waits.connect += begun.elapsed();
         match connected {
             Ok(conn) => {
@@ -305,6 +304,16 @@ impl<'a> Exchange<'a> {
                 self.look_around()?;
                 Err(Missed::Unsent(failure))
             }
+        }
+    }
+
+    /// A fresh connection. Where descriptors have run out, the kept ones are what can be done without.
+    fn connect(&self, turn: &Turn, deadline: Instant) -> Result<Conn, Failure> {
+        let (client, stop) = (&self.client.conn, &self.house.stop);
+        let connect = || turn.connect(deadline, || stop.is_over() || client.is_gone());
+        match connect() {
+            Err(Failure::Descriptors) if self.house.backends.let_go() => connect(),
+            connected => connected,
         }
     }
 

@@ -51,6 +51,17 @@ pub trait Waiting {
     fn weight(&self) -> usize;
 }
 
+/// How many threads there are, and how much waits without one.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// `--workers`.
+    pub workers: usize,
+    /// `--max-transfers`.
+    pub max_transfers: usize,
+    /// What may be [lent](Seats::lend) at once.
+    pub most_away: usize,
+}
+
 /// See the module.
 pub struct Seats<W> {
     queue: Queue<W>,
@@ -65,6 +76,7 @@ pub struct Seats<W> {
     living: AtomicUsize,
     aside: AtomicUsize,
     max_transfers: usize,
+    most_away: usize,
     /// Transfers that keep their seat because no more may step aside.
     holding: AtomicUsize,
     /// Work that waits somewhere else and will come back.
@@ -77,7 +89,8 @@ pub struct Seats<W> {
 
 impl<W: Waiting> Seats<W> {
     /// `waits` is how long and how much may wait for a worker.
-    pub fn new(workers: usize, max_transfers: usize, waits: Limits) -> Self {
+    pub fn new(bounds: Bounds, waits: Limits) -> Self {
+        let Bounds { workers, max_transfers, most_away } = bounds;
         Self {
             queue: Queue::new(waits),
             resting: Mutex::default(),
@@ -87,6 +100,7 @@ impl<W: Waiting> Seats<W> {
             living: AtomicUsize::new(0),
             aside: AtomicUsize::new(0),
             max_transfers,
+            most_away,
             holding: AtomicUsize::new(0),
             away: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -126,15 +140,15 @@ impl<W: Waiting> Seats<W> {
         Ok(())
     }
 
-    /// Whether work may wait somewhere else, holding neither a seat nor a thread: `max_transfers` of it at once. It has to be
-    /// [given back](Self::give_back), or was [never lent](Self::unlend).
+    /// Whether work may wait somewhere else, holding neither a seat nor a thread. It has to be [given
+    /// back](Self::give_back), or was [never lent](Self::unlend).
     pub fn lend(&self) -> bool {
-        enter(&self.away, self.max_transfers)
+        enter(&self.away, self.most_away)
     }
 
     /// Whether what is begun may be lent, and what waits to be picked up as well.
     pub fn may_lend(&self) -> bool {
-        self.away.load(Ordering::Relaxed) + self.queue.begun() < self.max_transfers
+        self.away.load(Ordering::Relaxed) + self.queue.begun() < self.most_away
     }
 
     /// Offers work that was lent.

@@ -24,7 +24,7 @@ use crate::errand::Work;
 use crate::failure::Failure;
 use crate::house::House;
 use crate::journal::{self, Counters, Journal};
-use crate::seats::{self, Ready, Seats};
+use crate::seats::{self, Bounds, Ready, Seats};
 use crate::stop::{Phase, Stop};
 use crate::waiter::{Limits, Waiter};
 use crate::worker;
@@ -52,7 +52,7 @@ const QUEUED_BUDGET: usize = 32 * 1024 * 1024;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Descriptors for everything that is not a connection: listeners, epoll, standard streams, look-ups.
-const HOUSEKEEPING: u64 = 24;
+const HOUSEKEEPING: usize = 24;
 
 /// A server that has its addresses and is ready to run.
 pub struct Server {
@@ -127,10 +127,10 @@ impl Server {
     pub fn bind(mut config: Config, journal: Journal, orders: Orders) -> Result<Self, StartError> {
         let listeners = listen_all(&config.listen)?;
         refuse_myself(&config, &listeners)?;
-        config.max_connections = affordable_connections(&config);
+        let late = afford(&mut config);
         let house = House {
             backends: Backends::start(&config)?,
-            seats: Seats::new(config.workers, config.max_transfers, queue_limits(&config)),
+            seats: Seats::new(bounds(&config, late), queue_limits(&config)),
             waiter: Waiter::new(waiter_limits(&config))?,
             crowd: Crowd::new(config.max_connections),
             journal,
@@ -326,30 +326,36 @@ fn listen_at(address: SocketAddr) -> Result<TcpListener, StartError> {
     conn::listen(address).map_err(|error| StartError::Bind(address, error))
 }
 
-/// Raises the limit of open files as far as it goes, and says how many clients that allows: every request needs a
-/// connection to a backend too, and running out of descriptors there would look like a backend's failure.
-fn affordable_connections(config: &Config) -> usize {
+/// Raises the limit of open files as far as it goes, and bounds the clients by it: every request needs a connection to a
+/// backend too, and running out of descriptors there would look like a backend's failure. Returns how many requests may
+/// wait for backends that take their time, without a thread: one a client, if that can be had.
+fn afford(config: &mut Config) -> usize {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         // The hard limit may be raised to by anybody; should this fail, the soft one holds.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
     let Some(descriptors) = getrlimit(Resource::Nofile).current else { return config.max_connections };
-    let usable = descriptors.saturating_sub(HOUSEKEEPING);
-    // A transfer, or a wait for a backend that takes its time: of each `max-transfers`.
-    let for_backends = (config.workers as u64 + 2 * config.max_transfers as u64).min(usable / 2);
-    let affordable = usize::try_from(usable - for_backends).unwrap_or(usize::MAX).max(1);
+    let usable = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(HOUSEKEEPING);
+    let for_threads = (config.workers + config.max_transfers).min(usable / 2);
+    let rest = usable - for_threads;
+    // Most clients of most proxies are idle; where there is too little for everybody, a third of them may be waiting.
+    let affordable = (rest - rest / 4).max(1);
     if affordable < config.max_connections {
+        config.max_connections = affordable;
         log::info!(
             "at most {affordable} connections, as the limit of open files is {descriptors} (ulimit -n)"
         );
     }
-    affordable.min(config.max_connections)
+    rest.saturating_sub(config.max_connections).min(config.max_connections)
+}
+
+fn bounds(config: &Config, most_away: usize) -> Bounds {
+    Bounds { workers: config.workers, max_transfers: config.max_transfers, most_away }
 }
 
 fn queue_limits(config: &Config) -> seats::Limits {
-    let (most, returning) = (config.queue, config.max_transfers);
-    seats::Limits { most, returning, budget: QUEUED_BUDGET, patience: config.queue_timeout }
+    seats::Limits { most: config.queue, budget: QUEUED_BUDGET, patience: config.queue_timeout }
 }
 
 fn waiter_limits(config: &Config) -> Limits {
@@ -370,10 +376,9 @@ fn memory_ceiling(config: &Config) -> usize {
     /// A request that waits for a backend, rounded up; what it keeps counts in the budget of the waiter.
     const ERRAND: usize = 1024;
     let threads = config.workers + config.max_transfers;
-    let queue = 2 * config.queue + config.max_transfers;
+    let queue = 2 * config.queue + config.max_connections;
     threads * (STACK + Desk::size(config))
-        + config.max_connections * CONNECTION
-        + config.max_transfers * ERRAND
+        + config.max_connections * (CONNECTION + ERRAND)
         + queue * size_of::<Ready<Work>>()
         + WAITING_BUDGET
         + QUEUED_BUDGET

@@ -11,11 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The idle connections of one backend, the last one used on top: its caches are warm, and the rest grow old and
-/// go, so that as many are kept as are needed.
+/// go, so that as many are kept as are needed, and never more than were in use at once.
 #[derive(Debug)]
 pub struct Pool {
     idle: Mutex<Vec<Idle>>,
-    most: usize,
     timeout: Duration,
 }
 
@@ -26,8 +25,8 @@ struct Idle {
 }
 
 impl Pool {
-    pub fn new(most: usize, timeout: Duration) -> Self {
-        Self { idle: Mutex::default(), most, timeout }
+    pub fn new(timeout: Duration) -> Self {
+        Self { idle: Mutex::default(), timeout }
     }
 
     /// A connection that was neither closed nor written to since it was put here. One call of recv(2) a time: it
@@ -43,11 +42,7 @@ impl Pool {
     }
 
     pub fn put(&self, conn: Conn, since: Instant) {
-        let idle = Idle { conn, since };
-        let mut all = self.idle();
-        if all.len() < self.most {
-            all.push(idle);
-        }
+        self.idle().push(Idle { conn, since });
     }
 
     /// Closes those that have been here too long.
@@ -59,10 +54,11 @@ impl Pool {
         drop(closed);
     }
 
-    /// Closes all of them: the backend was restarted or is gone.
-    pub fn clear(&self) {
+    /// Closes all of them: the backend was restarted or is gone, or descriptors are needed elsewhere. Returns how many
+    /// there were.
+    pub fn clear(&self) -> usize {
         let closed = std::mem::take(&mut *self.idle());
-        drop(closed);
+        closed.len()
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {

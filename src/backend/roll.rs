@@ -29,7 +29,6 @@ pub(super) struct Roll {
     names: Vec<Arc<Named>>,
     round: Mutex<Members>,
     resolve_interval: Duration,
-    most_idle: usize,
     keep_alive: Duration,
     has_checks: bool,
 }
@@ -53,7 +52,6 @@ impl Roll {
             names: config.backend.iter().map(named).collect(),
             round: Mutex::new(balance::Round::new([])),
             resolve_interval: config.resolve_interval,
-            most_idle: config.workers + config.max_transfers,
             keep_alive: config.backend_keep_alive_timeout,
             has_checks: config.health_path.is_some() || config.health_interval.is_some(),
         }
@@ -174,7 +172,7 @@ impl Roll {
             most: named.spec.max_connections,
             health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),
             is_sound: AtomicBool::new(false),
-            pool: Pool::new(self.most_idle, self.keep_alive),
+            pool: Pool::new(self.keep_alive),
         }
     }
 }

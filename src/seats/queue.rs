@@ -14,7 +14,7 @@
 //! Not here: who takes them (`seats`), and what the overdue are told.
 
 use super::{Ready, Waiting};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,10 +25,8 @@ const DEPTH: usize = 64;
 /// What may wait, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// `--queue`.
+    /// `--queue`; of newcomers, and of what is sent ahead.
     pub most: usize,
-    /// Work that may come back beside that.
-    pub returning: usize,
     /// Bytes that newcomers carry, all together: what they have sent already, and that alone can be a hundred times as
     /// much as themselves.
     pub budget: usize,
@@ -50,10 +48,11 @@ pub(super) struct Queue<W> {
 impl<W: Waiting> Queue<W> {
     pub fn new(limits: Limits) -> Self {
         Self {
-            newcomers: Lane::new(limits.most),
+            newcomers: Lane::new(bounded(limits.most)),
             front: Mutex::default(),
             is_fronted: AtomicBool::new(false),
-            begun: Lane::new(limits.most + limits.returning),
+            // What was lent may come back all at once; how much that is, is known before it is lent.
+            begun: Lane::new(unbounded()),
             carried: AtomicUsize::new(0),
             limits,
         }
@@ -98,7 +97,7 @@ impl<W: Waiting> Queue<W> {
     /// Appends what comes back, for which there is room in any case.
     ///
     /// # Errors
-    /// It comes back when more does than was said.
+    /// None while the queue is there.
     pub fn push_back(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
         if self.begun.receiver.is_empty() {
             self.begun.waits_since(ready.since);
@@ -186,8 +185,7 @@ struct Lane<W> {
 }
 
 impl<W> Lane<W> {
-    fn new(most: usize) -> Self {
-        let (sender, receiver) = bounded(most);
+    fn new((sender, receiver): (Sender<Ready<W>>, Receiver<Ready<W>>)) -> Self {
         Self { sender, receiver, begun: Instant::now(), waiting_since: AtomicU64::new(0) }
     }
 
@@ -244,7 +242,7 @@ mod tests {
 
     /// A minute after its beginning, with a patience of ten seconds.
     fn queue(waits: impl IntoIterator<Item = (Work, u64)>) -> Queue<Work> {
-        let limits = Limits { most: 100, returning: 100, budget: 1000, patience: Duration::from_secs(3600) };
+        let limits = Limits { most: 100, budget: 1000, patience: Duration::from_secs(3600) };
         let mut queue = Queue::new(limits);
         for lane in [&mut queue.newcomers, &mut queue.begun] {
             lane.begun = Instant::now() - Duration::from_secs(60);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Answers `/` at once and streams the rest: `/big` 20 MB, `/events` one event and then silence, `/ws` a tunnel,
 /// `/slow` after half a second.
-fn stage_of_all(flags: &str) -> (Backend, Proxy) {
-    let backend = Backend::start(|wire, request| match request.target() {
+fn backend_of_all() -> Backend {
+    Backend::start(|wire, request| match request.target() {
         "/big" => {
             wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 20 << 20));
             while wire.try_send(vec![b'x'; 1 << 16]).is_ok() {}
@@ -34,7 +34,11 @@ fn stage_of_all(flags: &str) -> (Backend, Proxy) {
             wire.send(ok("slow"));
         }
         _ => wire.send(ok("fine")),
-    });
+    })
+}
+
+fn stage_of_all(flags: &str) -> (Backend, Proxy) {
+    let backend = backend_of_all();
     let proxy = Proxy::with(flags, &[backend.address]);
     (backend, proxy)
 }
@@ -312,7 +316,10 @@ fn a_backend_that_hangs_is_found_out_by_a_few_visitors() {
 #[test]
 fn overload_is_answered_soon_and_leaves_no_trace() {
     ronde_only!();
-    let (_backend, proxy) = stage_of_all("--workers 2 --max-transfers 8 --queue-timeout 500ms");
+    let backend = backend_of_all();
+    // Room for 63 clients, and 21 late answers.
+    let flags = "--workers 2 --max-transfers 0 --queue-timeout 500ms";
+    let proxy = Proxy::with_descriptors(24 + 2 + 84, flags, &[backend.address]);
     let statuses: Vec<u16> = thread::scope(|scope| {
         let ask = || {
             let start = Instant::now();
@@ -386,10 +393,7 @@ fn nothing_is_left_behind_by_connections_that_came_and_went() {
 fn out_of_descriptors_it_neither_dies_nor_spins_and_recovers() {
     ronde_only!();
     let backend = Backend::named("fine");
-    let program = env!("CARGO_BIN_EXE_ronde");
-    let line = format!("ulimit -n 64; exec {program} --listen 127.0.0.1:0 --workers 4 {}", backend.address);
-    let mut command = std::process::Command::new("sh");
-    let proxy = Proxy::of(crate::harness::Process::spawn(command.arg("-c").arg(line)));
+    let proxy = Proxy::with_descriptors(64, "--workers 4", &[backend.address]);
     let held = crowd(100, &proxy, |_| {});
     let before = proxy.processor_time();
     thread::sleep(Duration::from_secs(1));

@@ -372,6 +372,29 @@ fn when_all_are_out_that_is_said_once() {
     assert_eq!(proxy.get("/").text(), "2", "asked all the same, and not after a pause");
 }
 
+/// The limit of open files of a ronde that runs.
+fn limit_descriptors(proxy: &Proxy, count: &str) {
+    let nofile = format!("--nofile={count}:20000");
+    let pid = proxy.process.id().to_string();
+    assert!(Command::new("prlimit").args(["--pid", &pid, &nofile]).status().unwrap().success());
+}
+
+#[test]
+fn kept_connections_give_way_where_descriptors_run_out() {
+    ronde_only!();
+    let (first, second) = (Origin::start(), Origin::start());
+    let proxy = Proxy::with("", &[first.address, second.address]);
+    let mut client = proxy.connect();
+    client.send(GET);
+    let (mut kept, _) = first.answer(ok("first"));
+    assert_eq!(client.response().text(), "first");
+    limit_descriptors(&proxy, &proxy.descriptors().to_string());
+    client.send(GET);
+    second.answer(ok("second"));
+    assert_eq!(client.response().text(), "second");
+    kept.expect_end();
+}
+
 #[test]
 fn a_lack_of_descriptors_is_not_the_backends_failure() {
     ronde_only!();
@@ -379,11 +402,6 @@ fn a_lack_of_descriptors_is_not_the_backends_failure() {
     let proxy = Proxy::with("--backend-keep-alive-timeout 10ms", &addresses(&backends));
     let mut client = proxy.connect();
     client.get("/");
-    let limit = |count: &str| {
-        let nofile = format!("--nofile={count}:20000");
-        let pid = proxy.process.id().to_string();
-        assert!(Command::new("prlimit").args(["--pid", &pid, &nofile]).status().unwrap().success());
-    };
     let before: Vec<_> = std::fs::read_to_string(format!("/proc/{}/limits", proxy.process.id()))
         .unwrap()
         .lines()
@@ -392,7 +410,7 @@ fn a_lack_of_descriptors_is_not_the_backends_failure() {
         .split_whitespace()
         .map(str::to_owned)
         .collect();
-    limit("3");
+    limit_descriptors(&proxy, "3");
     for _ in 0..10 {
         // Kept connections are too old by then.
         thread::sleep(Duration::from_millis(15));
@@ -400,7 +418,7 @@ fn a_lack_of_descriptors_is_not_the_backends_failure() {
         assert_eq!(refused.status(), 503);
         assert!(refused.text().contains("file descriptors"), "{refused}");
     }
-    limit(&before[3]);
+    limit_descriptors(&proxy, &before[3]);
     assert_eq!(client.get("/").status(), 200);
     assert!(lines(&proxy.process, "out of the round").is_empty());
 }

@@ -178,15 +178,15 @@ fn interim_responses_that_nobody_read_held_every_worker() {
     assert_served(&proxy);
 }
 
-/// No worker ever comes back here, and none may step aside, so nobody but the prompter can end the wait.
+/// No worker ever comes back here, and no more requests may be left with the backend, so nobody but the prompter can end the wait.
 #[test]
 fn who_waited_for_a_worker_was_told_no_when_one_came_back() {
     ronde_only!();
     let hung = silent();
     let flags = "--workers 4 --max-transfers 0 --response-timeout 1h --queue-timeout 300ms";
-    let proxy = Proxy::with(flags, &[hung.address]);
+    let proxy = Proxy::with_descriptors(24 + 4 + 32, flags, &[hung.address]);
     let (told, tell) = mpsc::channel();
-    for _ in 0..20 {
+    for _ in 0..24 {
         let (mut client, told) = (proxy.connect(), told.clone());
         client.send(GET);
         thread::spawn(move || {
@@ -196,9 +196,9 @@ fn who_waited_for_a_worker_was_told_no_when_one_came_back() {
         });
     }
     drop(told);
-    let statuses: Vec<_> = tell.iter().take(16).collect();
-    assert_eq!(statuses, [503; 16]);
-    eventually("the others are with the backend", || hung.count() == 4);
+    let statuses: Vec<_> = tell.iter().take(12).collect();
+    assert_eq!(statuses, [503; 12]);
+    eventually("the others are with the backend", || hung.count() == 4 + 8);
 }
 
 fn silent() -> Backend {

@@ -74,8 +74,8 @@ fn assert_answered_again(proxy: &Proxy) {
 fn where_no_more_may_be_left_workers_wait_and_the_rest_is_told_no() {
     ronde_only!();
     let (gate, backend) = gated();
-    let flags = "--workers 2 --max-transfers 6 --queue-timeout 300ms";
-    let proxy = Proxy::with(flags, &[backend.address]);
+    let flags = "--workers 2 --max-transfers 0 --queue-timeout 300ms";
+    let proxy = Proxy::with_descriptors(24 + 2 + 24, flags, &[backend.address]);
     // Two with the workers, and six with the waiter.
     let mut askers = askers(&proxy, &backend, 8);
     assert_eq!(proxy.get("/").status(), 503);

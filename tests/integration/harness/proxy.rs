@@ -17,6 +17,18 @@ impl Ronde {
     pub fn with(flags: &str) -> Ronde {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ronde"));
         command.args(flags.split_whitespace());
+        Ronde::by(command)
+    }
+
+    /// The same, with so many open files at the most.
+    pub fn with_descriptors(limit: usize, flags: &str) -> Ronde {
+        let mut command = Command::new("sh");
+        let line = format!("ulimit -n {limit}; exec {} {flags}", env!("CARGO_BIN_EXE_ronde"));
+        command.args(["-c", &line]);
+        Ronde::by(command)
+    }
+
+    fn by(mut command: Command) -> Ronde {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RONDE_")) {
             command.env_remove(name);
         }
@@ -55,8 +67,13 @@ impl Proxy {
             let (process, address) = peer.start(flags, backends);
             return Proxy { address, addresses: vec![address], process };
         }
-        let backends: String = backends.iter().map(|address| format!(" {address}")).collect();
-        Ronde::with(&format!("--listen 127.0.0.1:0 {flags}{backends}")).serve()
+        Ronde::with(&line(flags, backends)).serve()
+    }
+
+    /// The same ronde, with so many open files at the most: 24 are for the house, and one for each thread there may be. Of
+    /// the rest, three quarters are for clients and one is for late answers.
+    pub fn with_descriptors(limit: usize, flags: &str, backends: &[SocketAddr]) -> Proxy {
+        Ronde::with_descriptors(limit, &line(flags, backends)).serve()
     }
 
     /// A ronde that is about to listen.
@@ -130,4 +147,9 @@ impl Drop for Proxy {
             "a thread of the proxy panicked:\n{stderr}"
         );
     }
+}
+
+fn line(flags: &str, backends: &[SocketAddr]) -> String {
+    let backends: String = backends.iter().map(|address| format!(" {address}")).collect();
+    format!("--listen 127.0.0.1:0 {flags}{backends}")
 }
