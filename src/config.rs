@@ -190,8 +190,8 @@ settings! {
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
-        /// long transfers, a thread each beside the workers
-        /// So many WebSockets, event streams and long downloads at once: as many as a small host can hold in memory. Late
+        /// long transfers, threads beside the workers
+        /// So many WebSockets, event streams and long downloads, a thread each: as many as a small host can hold. Late
         /// answers are not among them; they take no thread.
         "--max-transfers" "N", default "1024" ["0" to "16384"]
             => max_transfers: usize = One(count);
