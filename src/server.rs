@@ -18,7 +18,7 @@ use crate::bell::Bell;
 use crate::client::Crowd;
 use crate::config::value::time_text;
 use crate::config::{Config, Listen};
-use crate::conn;
+use crate::conn::{self, SLICE};
 use crate::desk::Desk;
 use crate::errand::Work;
 use crate::failure::Failure;
@@ -364,9 +364,16 @@ fn waiter_limits(config: &Config) -> Limits {
         total: config.head_timeout,
         pause: config.body_timeout,
         farewell: FAREWELL,
+        slice: even_slice(config.response_timeout),
         min_rate: config.min_rate,
         budget: WAITING_BUDGET,
     }
+}
+
+/// The longest slice that is an even part of `whole`: so that the end of the last one is the end of the time.
+fn even_slice(whole: Duration) -> Duration {
+    let slices = whole.as_nanos().div_ceil(SLICE.as_nanos()).max(1);
+    whole / u32::try_from(slices).unwrap_or(u32::MAX)
 }
 
 /// The most user-space memory that these settings can make ronde use, in bytes.

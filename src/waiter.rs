@@ -15,7 +15,7 @@
 mod roster;
 
 use crate::bell::Bell;
-use crate::conn::{Arrived, Conn, Registration, SLICE};
+use crate::conn::{Arrived, Conn, Registration};
 use crate::pace::Pace;
 use crate::stop::{Phase, Stop};
 use roster::{Key, Roster};
@@ -60,7 +60,7 @@ pub enum Until {
     /// The peer closes. Until then what it sends is thrown away, `at_most` bytes of it. Its time begins again with each
     /// of them, within bounds.
     Closed { at_most: usize },
-    /// Anything at all; or a [`SLICE`] is over, after which whoever brought it here wants to look around.
+    /// Anything at all; or a slice is over, after which whoever brought it here wants to look around.
     Answer,
 }
 
@@ -84,6 +84,8 @@ pub struct Limits {
     pub total: Duration,
     pub pause: Duration,
     pub farewell: Duration,
+    /// After so long whoever waits for an answer looks around.
+    pub slice: Duration,
     /// Bytes a second; zero for any.
     pub min_rate: u64,
     /// The memory of all collected bytes together.
@@ -244,7 +246,7 @@ impl<G: Guest> Waiter<G> {
             Until::Enough { .. } => self.limits.total,
             Until::Length(_) => self.limits.pause,
             Until::Closed { .. } => self.limits.farewell,
-            Until::Answer => SLICE,
+            Until::Answer => self.limits.slice,
         }
     }
 

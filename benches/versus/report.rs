@@ -116,11 +116,13 @@ Medians of {rounds} rounds of {seconds} s.
 - wrk, the proxy and an nginx that is both backends share the machine. Everything is on 127.0.0.1.
 - Each run starts the proxy afresh and warms it up for a second. In each round every proxy has its run in a cell before
   the next cell begins, in an order that rotates.
-- Equal means: 2 worker processes (nginx), `nbthread 2` (HAProxy), ronde with its defaults, but for the backends that
-  take 100 ms: `--workers 1024`. No access log, a backlog of 4096, kept connections to the backends. The settings of
-  the peers are in `benches/stage`.
+- Equal means: 2 worker processes (nginx), `nbthread 2` (HAProxy), ronde with its defaults. No access log, a backlog of 4096,
+  kept connections to the backends. The settings of the peers are in `benches/stage`.
 - CPU time is user and system time of the proxy, all threads and processes. Memory is its proportional set size under
   load.
+- 1000 clients that begin at once before backends that take 100 ms remain one burst every 100 ms, the narrower, the faster
+  the first of it was served. In that cell wrk without any proxy sees 1.01 of what it sees through the better peer, so a
+  hundredth is all there is between good and bad, and CPU time and memory say more.
 - A cell in which anybody had an error (connect, read, write, a timeout of 10 s, a status of 400 or more) is invalid.
 "
     );

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For which no worker waits.
 const LATE: Duration = Duration::from_millis(60);
@@ -108,6 +108,20 @@ fn those_that_do_not_come_end_with_the_grace() {
         assert_eq!(asker.response().status(), 503);
     }
     assert!(proxy.process.exit_within(Duration::from_secs(5)).success());
+}
+
+#[test]
+fn the_response_timeout_ends_them_when_it_says() {
+    ronde_only!();
+    let rows = [300, 1500];
+    each_row(&rows, |timeout| {
+        let (_shut, backend) = gated();
+        let proxy = Proxy::with(&format!("--response-timeout {timeout}ms"), &[backend.address]);
+        let begun = Instant::now();
+        assert_eq!(proxy.get("/").status(), 504);
+        let (took, timeout) = (begun.elapsed(), Duration::from_millis(*timeout));
+        assert!(timeout <= took && took < timeout + Duration::from_millis(400), "{took:?}");
+    });
 }
 
 #[test]
