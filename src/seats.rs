@@ -154,7 +154,7 @@ impl<W: Waiting> Seats<W> {
     /// Offers work that was lent.
     ///
     /// # Errors
-    /// As [`Seats::offer`].
+    /// None while the queue is there: room was kept for it.
     pub fn give_back(&self, ready: Ready<W>) -> Result<(), Ready<W>> {
         let offered = self.queue.push_back(ready).map(|()| self.announce());
         self.unlend();

@@ -16,8 +16,6 @@ pub struct Cell {
     pub backends: Speed,
     /// Connections beside the clients that asked once and are silent now.
     pub idle: usize,
-    /// What ronde is told for this cell.
-    pub flags: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +41,6 @@ const GET: Cell = Cell {
     connections: Connections::Kept,
     backends: Speed::Fast,
     idle: 0,
-    flags: &[],
 };
 
 pub const CELLS: &[Cell] = &[

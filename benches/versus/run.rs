@@ -47,10 +47,6 @@ impl Contender {
         all.extend(options.beside.iter().map(|path| one("beside", ronde(path))));
         all
     }
-
-    fn flags<'a>(&self, cell: &'a Cell, options: &'a str) -> Vec<&'a str> {
-        cell.flags.iter().copied().chain(options.split_whitespace()).collect()
-    }
 }
 
 /// Everything but the proxies.
@@ -104,7 +100,7 @@ impl Stage {
             Speed::Fast => self.fast.addresses,
             Speed::Slow => self.slow,
         };
-        let flags = contender.flags(cell, &self.flags);
+        let flags: Vec<_> = self.flags.split_whitespace().collect();
         let proxy = Proxy::start(&contender.kind, backends, &flags)?;
         let idle = idle::open(cell.idle, proxy.address, cell.path, self.descriptors)?;
         self.load(cell, &proxy, WARM_UP)?.finish()?;
