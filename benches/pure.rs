@@ -5,10 +5,10 @@
 //! `--bench` and the name of one of these.
 
 use divan::{Bencher, black_box, counter::BytesCount};
-use ronde::body::Decoder;
-use ronde::forward::{self, Delivery, Origin, Persistence, Trust, Upgrade};
-use ronde::framing::{self, Framing};
-use ronde::head::{self, Lines, Scan, Version};
+use ronde::http1::chunked::Decoder;
+use ronde::http1::forward::{self, Delivery, Origin, Persistence, Trust, Upgrade};
+use ronde::http1::framing::{self, Framing};
+use ronde::http1::head::{self, Lines, Scan, Version};
 use std::net::{IpAddr, Ipv4Addr};
 
 fn main() {

@@ -5,19 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+use ronde::cli::{check, demo, health};
+use ronde::config::waits;
 use ronde::config::{self, AccessLog, Backend, Command, Config};
-use ronde::journal::{Diagnostics, Journal};
+use ronde::observe::logger::{Diagnostics, Logger};
 use ronde::server::{self, Server, StartError, Stopper};
-use ronde::{check, demo, probe};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-/// How long the last lines may take to be written.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let loaded = match config::load(std::env::args_os().skip(1).collect(), std::env::vars_os()) {
@@ -36,7 +33,7 @@ fn main() -> ExitCode {
             Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
             Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
         },
-        Command::Health(config) => match probe::ask(&config) {
+        Command::Health(config) => match health::ask(&config) {
             Ok(address) => say(&format!("ronde at {address} is well\n")),
             Err(unwell) => complain(&unwell, 1),
         },
@@ -44,23 +41,23 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
-    let journal = match start_journal(config.access_log, config.log_level) {
-        Ok(journal) => journal,
+    let logger = match start_journal(config.access_log, config.log_level) {
+        Ok(logger) => logger,
         Err(error) => return complain(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
-    let served = run_server(config, journal.clone(), announce);
-    journal.finish(LAST_WORDS);
+    let served = run_server(config, logger.clone(), announce);
+    logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
     }
 }
 
-fn run_server(config: Config, journal: Journal, announce: fn(&Server)) -> Result<(), StartError> {
+fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
     let (stopper, orders) = server::orders();
     stop_on_signals(stopper)?;
-    let server = Server::bind(config, journal, orders)?;
+    let server = Server::bind(config, logger, orders)?;
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run()?)
@@ -79,19 +76,19 @@ fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
     ctrlc::set_handler(handler).map_err(io::Error::other)
 }
 
-/// From here on, diagnostics go through the journal to standard error. The time is left to systemd where it
+/// From here on, diagnostics go through the logger to standard error. The time is left to systemd where it
 /// reads along.
-fn start_journal(form: AccessLog, level: log::LevelFilter) -> io::Result<Journal> {
+fn start_journal(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
-    let journal = Journal::start(form)?;
+    let logger = Logger::start(form)?;
     let mut style = ConfigBuilder::new();
     style.set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Off);
     style.set_location_level(LevelFilter::Off).set_time_format_rfc3339();
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         style.set_time_level(LevelFilter::Off);
     }
-    WriteLogger::init(level, style.build(), Diagnostics::new(journal.clone())).map_err(io::Error::other)?;
-    Ok(journal)
+    WriteLogger::init(level, style.build(), Diagnostics::new(logger.clone())).map_err(io::Error::other)?;
+    Ok(logger)
 }
 
 fn with_demo_backends(mut config: Config) -> io::Result<Config> {

@@ -1,9 +1,9 @@
 //! No message function allocates once the worker's buffers have grown.
 
-use ronde::body::Decoder;
-use ronde::forward::{self, Delivery, Origin, Persistence, Trust, Upgrade};
-use ronde::framing;
-use ronde::head::{self, Lines, Method, Scan};
+use ronde::http1::chunked::Decoder;
+use ronde::http1::forward::{self, Delivery, Origin, Persistence, Trust, Upgrade};
+use ronde::http1::framing;
+use ronde::http1::head::{self, Lines, Method, Scan};
 use std::net::{IpAddr, Ipv4Addr};
 
 const REQUEST: &[u8] = b"POST /a/page?with=a&query=string HTTP/1.1\r\nHost: www.example.org\r\n\

@@ -10,7 +10,7 @@ use gateway::{Asked, Onward, Rhythm, Sent, judge_request, judge_response};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use ronde::head::{Method, Version};
+use ronde::http1::head::{Method, Version};
 use std::fmt;
 use strict::{Message, RequestLine};
 

@@ -5,7 +5,7 @@
 use ronde::config::markdown_table;
 use std::fs;
 
-const BEGIN: &str = "<!-- settings: made from src/config.rs, kept true by tests/readme.rs -->\n";
+const BEGIN: &str = "<!-- settings: made from src/config/mod.rs, kept true by tests/readme.rs -->\n";
 const END: &str = "<!-- /settings -->";
 
 #[test]

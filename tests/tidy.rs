@@ -1,49 +1,86 @@
-//! The house rules that no compiler knows: file heads, file sizes, who may import whom, who may name a socket.
+//! The rules that no compiler knows: file heads, file sizes, which folder may import which, which file may name a socket.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the roof down. A module imports from lower floors, and on its own floor only what stands to its right: so
-/// imports point strictly down and never in a circle.
-const FLOORS: [&[&str]; 6] = [
-    &["main"],
-    &["server", "acceptor", "worker", "demo", "check", "probe"],
-    &["session", "exchange", "tunnel", "relay"],
-    &["house", "desk", "errand", "backend"],
-    &[
-        "seats", "waiter", "client", "conn", "buffer", "reply", "passage", "forward", "body", "framing",
-        "head",
-    ],
-    &["journal", "failure", "fields", "config", "clock", "pace", "stop", "bell"],
+/// The folders of `src` from the roof down; folders in one row stand side by side and do not know each other. A file
+/// imports from the rows below its own, and from its own folder.
+const FLOORS: [&[&str]; 8] = [
+    &["cli"],
+    &["server"],
+    &["proxy"],
+    &["backend"],
+    &["pool"],
+    &["net", "http1"],
+    &["observe"],
+    &["config"],
 ];
 
-/// Pure functions over bytes.
-const MESSAGE_MODULES: [&str; 6] = ["head", "framing", "body", "passage", "reply", "forward"];
+/// Folders of pure functions and plain data. They may name an address; they may not name what reads, writes or waits.
+const PURE: [&str; 2] = ["http1", "config"];
 
-/// Addresses are data and may be named; what reads, writes or waits may not.
 const SOCKETS: [&str; 8] =
     ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "Socket", "OwnedFd", "BorrowedFd", "rustix"];
+
+/// Words with which a socket is created or given an option. Only `net` uses them.
+const SOCKET_OPTIONS: [&str; 8] = [
+    "sockopt",
+    "set_nodelay",
+    "set_read_timeout",
+    "set_write_timeout",
+    "set_nonblocking",
+    "socket_with",
+    "RecvFlags",
+    "SendFlags",
+];
+
+/// A stand-in for an application: its sockets are no part of the proxy.
+const APPLICATIONS: [&str; 1] = ["cli/demo.rs"];
 
 const MOST_LINES: usize = 450;
 
 struct Source {
-    /// The top-level module that the file belongs to.
-    module: String,
+    /// Below `src`, with `/` between folders.
     path: PathBuf,
     text: String,
 }
 
 impl Source {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The folder directly below `src`; the roof (`main.rs`, `lib.rs`) has none.
+    fn folder(&self) -> Option<&str> {
+        let mut parts = self.path.iter();
+        let first = parts.next()?.to_str()?;
+        parts.next().map(|_| first)
+    }
+
+    /// The module within the folder: `exchange` for `proxy/exchange/mod.rs`, none for `proxy/mod.rs`.
+    fn module(&self) -> Option<&str> {
+        let part = self.path.iter().nth(1)?.to_str()?;
+        Some(part.trim_end_matches(".rs")).filter(|module| *module != "mod")
+    }
+
     /// The text before the unit tests.
     fn code(&self) -> &str {
         self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
     }
 
-    /// The top-level modules that it names behind `crate::`, outside of comments.
-    fn imports(&self) -> Vec<&str> {
-        let lines = self.code().lines().filter(|line| !line.trim_start().starts_with("//"));
-        let paths = lines.flat_map(|line| line.split("crate::").skip(1));
-        paths.map(|path| words(path).next().unwrap_or_default()).collect()
+    fn code_lines(&self) -> impl Iterator<Item = &str> {
+        self.code().lines().filter(|line| !line.trim_start().starts_with("//"))
+    }
+
+    /// What it names behind `crate::`: a folder and a module, as far as both are named.
+    fn imports(&self) -> Vec<(&str, Option<&str>)> {
+        let paths = self.code_lines().flat_map(|line| line.split("crate::").skip(1));
+        let parsed = paths.map(|path| {
+            let mut names = path.split("::").map(|part| words(part).next().unwrap_or_default());
+            (names.next().unwrap_or_default(), names.next())
+        });
+        parsed.collect()
     }
 
     fn is_tests(&self) -> bool {
@@ -52,7 +89,7 @@ impl Source {
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|mark: char| !mark.is_alphanumeric() && mark != '_')
+    text.split(|mark: char| !mark.is_alphanumeric() && mark != '_').filter(|word| !word.is_empty())
 }
 
 fn sources() -> Vec<Source> {
@@ -65,38 +102,33 @@ fn sources() -> Vec<Source> {
             if path.is_dir() {
                 directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let within = path.strip_prefix(&root).expect("a path below src");
-                let top = within.iter().next().expect("a name").to_string_lossy();
-                let module = top.trim_end_matches(".rs").to_owned();
                 let text = fs::read_to_string(&path).expect("its text");
-                found.push(Source { module, path: within.to_owned(), text });
+                found.push(Source {
+                    path: path.strip_prefix(&root).expect("a path below src").to_owned(),
+                    text,
+                });
             }
         }
     }
     found
 }
 
-/// The floor, counted from the roof, and the place on it.
-fn place(module: &str) -> Option<(usize, usize)> {
-    FLOORS
-        .iter()
-        .enumerate()
-        .find_map(|(floor, row)| Some((floor, row.iter().position(|this| *this == module)?)))
+/// Counted from the roof.
+fn floor(folder: &str) -> Option<usize> {
+    FLOORS.iter().position(|row| row.contains(&folder))
 }
 
 #[track_caller]
-fn assert_none(what: &str, offenders: impl Iterator<Item = String>) {
-    let offenders: Vec<_> = offenders.collect();
+fn assert_none(what: &str, offenders: impl IntoIterator<Item = String>) {
+    let offenders: Vec<_> = offenders.into_iter().collect();
     assert!(offenders.is_empty(), "{what}:\n{}", offenders.join("\n"));
 }
 
 #[test]
 fn every_file_says_at_its_head_what_it_is() {
-    let silent = |source: &Source| !source.text.starts_with("//! ");
-    assert_none(
-        "no `//!` at its head",
-        sources().iter().filter(|s| silent(s)).map(|s| s.path.display().to_string()),
-    );
+    let sources = sources();
+    let silent = sources.iter().filter(|source| !source.text.starts_with("//! "));
+    assert_none("no `//!` at its head", silent.map(Source::name));
 }
 
 #[test]
@@ -104,49 +136,84 @@ fn no_file_holds_two_ideas() {
     let sources = sources();
     let sizes = sources.iter().filter(|source| !source.is_tests()).map(|s| (s, s.code().lines().count()));
     let large = sizes.filter(|(_, lines)| *lines > MOST_LINES);
-    assert_none(
-        "longer than it may be",
-        large.map(|(s, lines)| format!("{}: {lines} lines", s.path.display())),
-    );
+    assert_none("longer than it may be", large.map(|(s, lines)| format!("{}: {lines} lines", s.name())));
 }
 
 #[test]
-fn every_module_has_its_place_and_every_place_its_module() {
+fn the_folders_are_the_floors() {
     let sources = sources();
-    let placeless = sources.iter().filter(|source| source.module != "lib" && place(&source.module).is_none());
-    assert_none("not in the table", placeless.map(|source| source.module.clone()));
-    let gone = FLOORS.iter().flat_map(|row| row.iter()).filter(|m| !sources.iter().any(|s| s.module == **m));
-    assert_none("only in the table", gone.map(|module| (*module).to_owned()));
+    let there: BTreeSet<_> = sources.iter().filter_map(Source::folder).collect();
+    let told: BTreeSet<_> = FLOORS.into_iter().flatten().copied().collect();
+    assert_eq!(there, told);
+    let roof = sources.iter().filter(|source| source.folder().is_none());
+    assert_eq!(
+        roof.map(Source::name).collect::<BTreeSet<_>>(),
+        ["lib.rs", "main.rs"].map(String::from).into()
+    );
 }
 
 #[test]
 fn imports_point_strictly_down() {
     let sources = sources();
-    let edges = sources
-        .iter()
-        .filter(|s| s.module != "lib")
-        .flat_map(|s| s.imports().into_iter().map(move |to| (s, to)));
-    let up = edges.filter(|(from, to)| from.module != *to && place(&from.module) >= place(to));
-    assert_none(
-        "imports that do not point down",
-        up.map(|(from, to)| format!("{}: {to}", from.path.display())),
-    );
+    let below_the_roof = sources.iter().filter_map(|source| Some((source, source.folder()?)));
+    let up = below_the_roof.flat_map(|(source, from)| {
+        let imports = source.imports().into_iter();
+        let up = imports.filter(move |(to, _)| *to != from && floor(from) >= floor(to));
+        up.map(move |(to, _)| format!("{}: {to}", source.name()))
+    });
+    assert_none("imports that do not point down", up);
+}
+
+/// Within a folder modules may stand in any order, but not in a circle.
+#[test]
+fn no_modules_import_each_other() {
+    let sources = sources();
+    let mut edges = BTreeMap::<_, BTreeSet<_>>::new();
+    for source in &sources {
+        let (Some(folder), Some(from)) = (source.folder(), source.module()) else { continue };
+        let within = source.imports().into_iter().filter(|(to, _)| *to == folder).filter_map(|(_, to)| to);
+        edges
+            .entry((folder, from))
+            .or_default()
+            .extend(within.filter(|to| *to != from).map(|to| (folder, to)));
+    }
+    // What imports nothing that is left is in no circle.
+    while let Some(leaf) = edges.iter().find(|(_, to)| to.iter().all(|to| !edges.contains_key(to))) {
+        let leaf = *leaf.0;
+        edges.remove(&leaf);
+    }
+    assert_none("modules in a circle", edges.keys().map(|(folder, module)| format!("{folder}/{module}")));
 }
 
 #[test]
-fn message_modules_name_no_socket() {
+fn pure_folders_name_no_socket() {
     let sources = sources();
-    let messages = sources.iter().filter(|source| MESSAGE_MODULES.contains(&source.module.as_str()));
-    let named = messages
-        .flat_map(|s| words(s.code()).filter(|word| SOCKETS.contains(word)).map(move |word| (s, word)));
-    assert_none("sockets in message modules", named.map(|(s, word)| format!("{}: {word}", s.path.display())));
+    let pure = sources.iter().filter(|source| source.folder().is_some_and(|folder| PURE.contains(&folder)));
+    let named = pure.flat_map(|source| {
+        let sockets = source.code_lines().flat_map(words).filter(|word| SOCKETS.contains(word));
+        sockets.map(move |word| format!("{}: {word}", source.name()))
+    });
+    assert_none("sockets in pure folders", named);
+}
+
+#[test]
+fn socket_options_are_named_in_net_alone() {
+    let sources = sources();
+    let others = sources
+        .iter()
+        .filter(|source| source.folder() != Some("net") && !APPLICATIONS.contains(&source.name().as_str()));
+    let named = others.flat_map(|source| {
+        let options = source.code_lines().flat_map(words).filter(|word| SOCKET_OPTIONS.contains(word));
+        options.map(move |word| format!("{}: {word}", source.name()))
+    });
+    assert_none("socket options outside of net", named);
 }
 
 #[test]
 fn unsafe_code_is_forbidden() {
-    let text =
-        |name: &str| sources().into_iter().find(|source| source.module == name).expect("the root").text;
-    assert!(
-        text("lib").contains("#![forbid(unsafe_code)]") && text("main").contains("#![forbid(unsafe_code)]")
-    );
+    for root in ["lib.rs", "main.rs"] {
+        let sources = sources();
+        let text = &sources.iter().find(|source| source.name() == root).expect("the root").text;
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{root}");
+    }
 }

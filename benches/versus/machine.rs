@@ -2,7 +2,7 @@
 
 use crate::run::Contender;
 use crate::stage::tools::Tool;
-use ronde::clock::Date;
+use ronde::observe::date::Date;
 use std::fmt::Write;
 use std::fs;
 use std::process::Command;

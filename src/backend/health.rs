@@ -1,7 +1,7 @@
 //! Whether a backend takes turns.
 //!
 //! The problem: a backend that fails must stop getting requests soon, and get them again soon after it works, without
-//! anybody configuring anything, and without a crowd of requests being sacrificed to find out. What may be tried
+//! anybody configuring anything, and without a connections of requests being sacrificed to find out. What may be tried
 //! depends on how it failed. If connects fail, trying costs nothing, and a thread tries every second. If answers
 //! fail, only a request can tell, so *one* is let through after a pause, and the pause doubles each time. A process
 //! that is killed does both: some see it reset, some are refused. It counts as the first kind, because what is started
@@ -12,7 +12,7 @@
 //!
 //! Not here: what is logged about it and who connects (`watch`). A state machine whose clock is the caller's.
 
-use crate::failure::Failure;
+use crate::observe::failure::Failure;
 use std::time::{Duration, Instant};
 
 /// The longest pause between two trials of a backend whose answers fail.

@@ -9,17 +9,12 @@
 //!
 //! Not here: what becomes of the addresses (`backend`).
 
+use crate::config::waits;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
-
-/// How soon a name that does not resolve is tried again: a backend that starts after ronde is found within this.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Between a wish and the look-up: a hundred failed connects are one wish.
-const REST: Duration = Duration::from_millis(200);
 
 /// Whether anybody still wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +34,12 @@ pub fn follow(
 ) {
     loop {
         let answer = look_up(host, port);
-        let pause = if answer.is_ok() { interval } else { interval.min(RETRY) };
+        let pause = if answer.is_ok() { interval } else { interval.min(waits::RESOLVE_RETRY) };
         if found(answer) == Next::Stop {
             return;
         }
         match wanted.recv_timeout(pause) {
-            Ok(()) => thread::sleep(REST),
+            Ok(()) => thread::sleep(waits::RESOLVE_PAUSE),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -8,12 +8,12 @@
 //! Reading order: [`Onward`], the ways there ([`request`], [`response`], [`pass`]), then the judges.
 
 use crate::strict::{self, Body, Fault, Field, Message, RequestLine, StatusLine, Target};
-use ronde::body::{Decoder, Malformed};
-use ronde::failure::Failure;
-use ronde::forward::{self, Delivery, Origin, Persistence, Trust};
-use ronde::framing::{self, Coding, Framing};
-use ronde::head::{self, Lines, MAX_TRAILERS, Method, Scan, Version};
-use ronde::passage::Passage;
+use ronde::http1::chunked::{Decoder, Malformed};
+use ronde::http1::forward::{self, Delivery, Origin, Persistence, Trust};
+use ronde::http1::framing::{self, Coding, Framing};
+use ronde::http1::head::{self, Lines, MAX_TRAILERS, Method, Scan, Version};
+use ronde::http1::reframer::Reframer;
+use ronde::observe::failure::Failure;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -125,42 +125,42 @@ fn send(
         Err(failure) => return Onward::Refused(failure),
     };
     buffer.drain(..end);
-    let passage = Passage::new(Decoder::new(framing), coding, lead.len());
-    let mut sent = pass(passage, &lead, buffer, pieces, rhythm.write);
+    let reframer = Reframer::new(Decoder::new(framing), coding, lead.len());
+    let mut sent = pass(reframer, &lead, buffer, pieces, rhythm.write);
     sent.taken += end;
     Onward::Sent(sent)
 }
 
 /// Passes a body through, as `relay` does: what is in the buffer first, then piece by piece.
 pub fn pass<'a>(
-    mut passage: Passage,
+    mut reframer: Reframer,
     lead: &[u8],
     mut buffer: Vec<u8>,
     mut pieces: impl Iterator<Item = &'a [u8]>,
     write: usize,
 ) -> Sent {
     let mut sent = Sent { bytes: Vec::new(), taken: 0, end: Ok(()) };
-    if passage.is_hungry() {
-        sent.end = passage.load(&mut buffer);
+    if reframer.is_hungry() {
+        sent.end = reframer.load(&mut buffer);
     }
     while sent.end.is_ok() {
-        let parts = passage.parts(lead, &buffer);
+        let parts = reframer.parts(lead, &buffer);
         let before = sent.bytes.len();
         sent.bytes.extend(parts.iter().flat_map(|part| part.iter()).take(write.max(1)));
-        if let Some(consumed) = passage.sent(sent.bytes.len() - before) {
+        if let Some(consumed) = reframer.sent(sent.bytes.len() - before) {
             buffer.drain(..consumed);
             sent.taken += consumed;
         }
-        if passage.is_over() {
+        if reframer.is_over() {
             break;
         }
-        if passage.is_hungry() && passage.loaded() == 0 {
+        if reframer.is_hungry() && reframer.loaded() == 0 {
             sent.end = match pieces.next() {
                 Some(piece) => {
                     buffer.extend(piece);
-                    passage.load(&mut buffer)
+                    reframer.load(&mut buffer)
                 }
-                None => passage.closed(),
+                None => reframer.closed(),
             };
         }
     }

@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ronde::body::{Decoder, Malformed};
-use ronde::framing::Framing;
-use ronde::head::MAX_TRAILERS;
+use ronde::http1::chunked::{Decoder, Malformed};
+use ronde::http1::framing::Framing;
+use ronde::http1::head::MAX_TRAILERS;
 use ronde_fuzz::gateway::Rhythm;
 use ronde_fuzz::{chunked, section};
 

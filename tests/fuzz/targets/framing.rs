@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ronde::framing::{self, Framing};
-use ronde::head::{self, Lines, Method, Version};
+use ronde::http1::framing::{self, Framing};
+use ronde::http1::head::{self, Lines, Method, Version};
 use ronde_fuzz::strict::{self, Field, Length};
 
 /// A line begins with the number of its name; what follows, up to a line end, is its value.

@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ronde::fields::{self, Fields};
-use ronde::head::{self, Lines, Scan, Version};
+use ronde::http1::fields::{self, Fields};
+use ronde::http1::head::{self, Lines, Scan, Version};
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (cut, bytes) = input;

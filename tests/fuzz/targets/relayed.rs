@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ronde::head::{Method, Version};
+use ronde::http1::head::{Method, Version};
 use ronde_fuzz::gateway::{Asked, Rhythm, judge_response};
 
 fuzz_target!(|input: (bool, bool, [u8; 4], &[u8])| {

@@ -1,0 +1,378 @@
+//! The backends: who is in the round, whose turn it is, and the connections to them.
+//!
+//! The problem: a configured backend is a name; what takes a turn is an address. A name may have several, none yet,
+//! or others than a minute ago. So every address is a [`Backend`] of its own, made when its name first resolves to
+//! it and forgotten when the name no longer does; requests that are under way to it keep it alive until they end.
+//!
+//! A choice is an iterator: [`Backends::round`] yields the one whose turn it is, then the fallbacks, each at most
+//! once. What is yielded is a [`Turn`]. It is counted while it holds a worker, so that one backend that hangs cannot
+//! hold all of them (a bulkhead); once the backend has answered it is a [`ActiveResponse`].
+//!
+//! Not here: what is sent (`exchange`).
+
+pub mod balance;
+pub mod checks;
+pub mod health;
+pub mod kept;
+mod membership;
+pub mod progress;
+pub mod resolve;
+pub mod retry_budget;
+mod turn;
+
+use crate::config::Config;
+use crate::observe::failure::{Blame, Failure};
+use checks::Check;
+use crossbeam_channel::Receiver;
+use health::{Change, Health, Rules, Trouble};
+use kept::KeptConnections;
+use membership::{Members, Membership};
+use progress::{Answers, Progress};
+use retry_budget::RetryBudget;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+pub use turn::{ActiveResponse, Holds, Turn};
+
+/// One address that takes turns.
+#[derive(Debug)]
+pub struct Backend {
+    pub address: SocketAddr,
+    /// As it stands in the configuration.
+    name: String,
+    weight: u32,
+    rank: Rank,
+    /// Requests that wait for a connection or a response head.
+    waiting: AtomicUsize,
+    /// Those of them that were left just now, and will be picked up.
+    left: AtomicUsize,
+    /// Those of them that hold a worker.
+    held: AtomicUsize,
+    /// Whether its last answer took so long that no worker should wait for the next.
+    is_slow: AtomicBool,
+    /// All of them, and the ones whose response is being relayed; and the most there may be.
+    active_responses: AtomicUsize,
+    most: Option<usize>,
+    progress: Progress,
+    health: Mutex<Health>,
+    /// Whether health has nothing to say and nothing to learn: so that the steady path asks no lock.
+    is_sound: AtomicBool,
+    kept: KeptConnections,
+}
+
+/// Whether a backend serves, or stands by until no other can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    Primary,
+    Backup,
+}
+
+impl fmt::Display for Backend {
+    /// `app1:8000 (172.18.0.5)`, or the address alone where that is what is configured.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.to_string();
+        if self.name == address {
+            f.write_str(&address)
+        } else {
+            write!(f, "{} ({})", self.name, self.address.ip())
+        }
+    }
+}
+
+impl Backend {
+    fn takes_turns(&self, now: Instant) -> bool {
+        self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now)
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn awaits_check(&self) -> bool {
+        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).awaits_check()
+    }
+
+    fn waits_for_trial(&self) -> bool {
+        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_trial()
+    }
+
+    fn waits_for_connect(&self) -> bool {
+        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_connect()
+    }
+
+    /// Changes the health, and keeps `is_sound` true to it.
+    fn change(&self, change: impl FnOnce(&mut Health) -> Option<Change>) -> Option<Change> {
+        let mut health = lock(&self.health);
+        let changed = change(&mut health);
+        self.is_sound.store(health.is_sound(), Ordering::Release);
+        changed
+    }
+}
+
+/// See the module.
+pub struct Backends {
+    membership: Membership,
+    rules: Rules,
+    check: Option<Check>,
+    retry_budget: RetryBudget,
+    /// Workers that one backend may hold while there are others.
+    most_held: usize,
+    /// How many of them may have been left just now: with two backends and 256 workers, more than the queue's depth.
+    most_left: usize,
+    answers: Answers,
+    /// Whether it has been said that all are out.
+    said_all_out: AtomicBool,
+}
+
+impl Backends {
+    /// Starts following the names. Returns when every name has an answer, or soon; and, where there are active
+    /// checks, when each backend was checked once.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(config: &Config) -> io::Result<Arc<Self>> {
+        let rules = Rules {
+            max_fails: config.max_fails,
+            fail_timeout: config.fail_timeout,
+            rise: config.health_rise,
+            fall: config.health_fall,
+        };
+        let interval = config.health_interval.or(config.health_path.as_ref().map(|_| DEFAULT_CHECK_INTERVAL));
+        let check = interval.map(|interval| Check { path: config.health_path.clone(), interval });
+        let backends = Arc::new(Self {
+            membership: Membership::new(config),
+            rules,
+            check,
+            retry_budget: RetryBudget::new(config.workers),
+            most_held: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
+            most_left: config.max_per_backend.unwrap_or(config.workers).div_ceil(4),
+            answers: Answers::default(),
+            said_all_out: AtomicBool::new(false),
+        });
+        let following = Arc::downgrade(&backends);
+        backends.membership.follow(move || following.upgrade())?;
+        if let Some(check) = &backends.check {
+            checks::check_first(&backends, check);
+        }
+        Ok(backends)
+    }
+
+    /// Looks after the backends until the other end of `ended` is gone: a thread's life.
+    pub fn watch(&self, ended: &Receiver<()>) {
+        checks::run(self, self.check.as_ref(), ended);
+    }
+
+    /// The backends in the order in which this request should try them.
+    pub fn round(&self) -> Round<'_> {
+        Round { backends: self, tried: Vec::new(), current: None }
+    }
+
+    /// The same, behind a turn that was taken.
+    pub fn round_behind(&self, turn: &Turn) -> Round<'_> {
+        Round { current: turn.backend(), ..self.round() }
+    }
+
+    /// How many addresses there are.
+    pub fn count(&self) -> usize {
+        self.membership.count()
+    }
+
+    /// Why there was no turn: nobody is known, or everybody is busy.
+    pub fn absence(&self) -> Failure {
+        if self.count() == 0 { Failure::NoBackend } else { Failure::BackendsBusy }
+    }
+
+    /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
+    pub fn may_send_again(&self) -> bool {
+        self.retry_budget.spend()
+    }
+
+    /// Closes the kept connections to all of them, as descriptors have run out. Returns whether there were any.
+    pub fn let_go(&self) -> bool {
+        self.all().iter().map(|backend| backend.kept.clear()).sum::<usize>() > 0
+    }
+
+    fn all(&self) -> Vec<Arc<Backend>> {
+        self.membership.all()
+    }
+
+    /// The next turn for a request that has tried `tried`.
+    ///
+    /// A backend that holds its share of the workers gets no more requests, and neither does one that is stuck: what it does
+    /// not answer others can have. Where all of them are stuck, that is no reason to refuse anything, and only the workers
+    /// count.
+    fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn> {
+        let now = Instant::now();
+        let mut round = self.membership.round();
+        let is_well = |backend: &Backend| backend.takes_turns(now);
+        let waiting: usize = round.iter().map(|backend| backend.waiting()).sum();
+        let is_stuck =
+            |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
+        let helps = |backend: &&Arc<Backend>| is_well(backend) && !is_stuck(backend);
+        // From the only one that helps there is nobody to protect.
+        let is_only_help = round.iter().filter(helps).count() == 1;
+        let is_untried = |backend: &Backend| !tried.iter().any(|tried| std::ptr::eq(&**tried, backend));
+        let has_room = |backend: &Backend| {
+            backend.most.is_none_or(|most| backend.active_responses.load(Ordering::Relaxed) < most)
+        };
+        let may_take = |backend: &Backend| is_untried(backend) && has_room(backend) && is_well(backend);
+        let mut chosen = choose(&mut round, |backend| {
+            may_take(backend) && !is_stuck(backend) && (backend.held() < self.most_held || is_only_help)
+        });
+        if chosen.is_none() {
+            let is_alone = round.iter().filter(|backend| is_well(backend)).count() == 1;
+            chosen = choose(&mut round, |backend| {
+                may_take(backend) && (backend.held() < self.most_held || is_alone)
+            });
+        }
+        // Nobody who is well is left to try: asking one that is out is better than refusing. The news may be old.
+        if chosen.is_none() && !round.iter().any(|backend| is_untried(backend) && is_well(backend)) {
+            chosen = round.next(|backend| is_untried(backend) && has_room(backend)).cloned();
+            if chosen.is_some() && tried.is_empty() && !self.said_all_out.swap(true, Ordering::Relaxed) {
+                log::warn!("all backends are out: ronde asks them all the same");
+            }
+        }
+        let backend = chosen?;
+        let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
+        Some(Turn::new(backend, is_trial, now))
+    }
+
+    fn note_success(&self, backend: &Backend, now: Instant, took: Duration) {
+        backend.progress.answered(&self.answers, now, took);
+        self.retry_budget.earn();
+        let is_news = !backend.is_sound.load(Ordering::Acquire);
+        if is_news && backend.change(Health::succeeded) == Some(Change::In) {
+            self.say_in(backend, "it answers again");
+        }
+    }
+
+    fn note_connected(&self, backend: &Backend) {
+        if backend.change(Health::connected) == Some(Change::In) {
+            self.say_in(backend, "it accepts connections again");
+        }
+    }
+
+    fn note_failure(&self, backend: &Backend, failure: Failure, is_trial: bool) {
+        if failure.blame() != Blame::Backend {
+            return;
+        }
+        let trouble = Trouble::of(failure);
+        if trouble == Trouble::Connect {
+            // It may have moved.
+            self.membership.look_up_again(backend);
+            backend.kept.clear();
+        }
+        let changed = backend.change(|health| {
+            // What was on its way before the trial does not speak for it.
+            let is_late = health.is_tried() && !is_trial && trouble == Trouble::Answer;
+            if is_late { None } else { health.failed(trouble, &self.rules, Instant::now()) }
+        });
+        if changed == Some(Change::Out) {
+            let how_back = match backend.waits_for_connect() {
+                true => "ronde tries to connect every second",
+                false => "a single request will try it",
+            };
+            let times = match self.rules.max_fails {
+                1 => String::new(),
+                times => format!(", {times} times"),
+            };
+            self.say_out(backend, &format!("{failure}{times}; {how_back}"));
+        }
+    }
+
+    fn note_vanished(backend: &Backend) {
+        backend.change(|health| {
+            health.vanished();
+            None
+        });
+        backend.kept.clear();
+    }
+
+    fn note_check(&self, backend: &Backend, outcome: Result<(), String>) {
+        let trouble = match &self.check {
+            Some(Check { path: Some(_), .. }) => Trouble::Answer,
+            _ => Trouble::Connect,
+        };
+        match backend.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
+            Some(Change::In) => self.say_in(backend, "it passes its health check again"),
+            Some(Change::Out) => self.say_out(backend, &outcome.err().unwrap_or_default()),
+            None => {}
+        }
+    }
+
+    fn note_first_check(&self, backend: &Backend, outcome: Result<(), String>) {
+        backend.change(|health| {
+            health.first_checked(outcome.is_ok());
+            None
+        });
+        if let Err(cause) = outcome {
+            log::warn!("{backend} does not pass its first health check: {cause}");
+        }
+    }
+
+    fn say_in(&self, backend: &Backend, why: &str) {
+        self.said_all_out.store(false, Ordering::Relaxed);
+        log::info!("{backend} is in the round: {why}");
+    }
+
+    /// An address that never worked is no news: `localhost` may be `::1` too, where nobody listens.
+    fn say_out(&self, backend: &Backend, why: &str) {
+        let level = if lock(&backend.health).has_worked { log::Level::Warn } else { log::Level::Info };
+        log::log!(level, "{backend} is out of the round: {why}");
+    }
+}
+
+/// Whose turn it is of those who may take one: backups have theirs when no primary can.
+fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
+    [Rank::Primary, Rank::Backup].into_iter().find_map(|rank| {
+        let takes = |backend: &Arc<Backend>| backend.rank == rank && may_take(backend);
+        round.next(takes).cloned()
+    })
+}
+
+/// What `--health-interval` is when only `--health-path` is set.
+const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One request's way through the backends: an iterator over [`Turn`]s.
+pub struct Round<'a> {
+    backends: &'a Backends,
+    /// Without the current one, so that the first turn allocates nothing.
+    tried: Vec<Arc<Backend>>,
+    current: Option<Arc<Backend>>,
+}
+
+impl Iterator for Round<'_> {
+    type Item = Turn;
+
+    fn next(&mut self) -> Option<Turn> {
+        self.tried.extend(self.current.take());
+        let turn = self.backends.next(&self.tried)?;
+        self.current = turn.backend();
+        Some(turn)
+    }
+}
+
+/// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
+/// backend: no descriptor, no memory, no port of ours is left.
+fn connect_failure(error: &io::Error) -> Failure {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
+            Failure::Descriptors
+        }
+        Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
+        _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+        _ => Failure::Unreachable,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

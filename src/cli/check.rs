@@ -1,0 +1,68 @@
+//! `ronde check`: everything that can be tried without serving, once.
+//!
+//! The problem: a wrong name or a closed port shows itself as 502 at the first request of the night. This shows it
+//! when the configuration is written.
+//!
+//! Not here: checking while ronde serves (`backend`).
+
+use crate::backend::resolve;
+use crate::config::{Backend, Config};
+use crate::net::conn::Conn;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every backend name resolves, and every address accepts connections.
+    Sound,
+    Faulty,
+}
+
+/// Resolves and connects to every backend once, and prints what it found.
+///
+/// # Errors
+/// `out` cannot be written to.
+pub fn run(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
+    writeln!(out, "the configuration is valid")?;
+    for listen in &config.listen {
+        writeln!(out, "listen   {listen}")?;
+    }
+    let mut verdict = Verdict::Sound;
+    for backend in &config.backend {
+        if check_backend(backend, config, out)? == Verdict::Faulty {
+            verdict = Verdict::Faulty;
+        }
+    }
+    Ok(verdict)
+}
+
+fn check_backend(backend: &Backend, config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
+    let addresses = match resolve::look_up(&backend.host, backend.port) {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            writeln!(out, "backend  {backend}  does not resolve: {error}")?;
+            return Ok(Verdict::Faulty);
+        }
+    };
+    let mut verdict = Verdict::Sound;
+    for address in addresses {
+        match connect(address, config) {
+            Ok(milliseconds) => {
+                writeln!(out, "backend  {backend}  {address}  connected in {milliseconds:.1} ms")?
+            }
+            Err(error) => {
+                writeln!(out, "backend  {backend}  {address}  cannot be connected to: {error}")?;
+                verdict = Verdict::Faulty;
+            }
+        }
+    }
+    Ok(verdict)
+}
+
+fn connect(address: SocketAddr, config: &Config) -> io::Result<f64> {
+    let begun = Instant::now();
+    Conn::connect(address, begun + config.connect_timeout, || false)?;
+    Ok(begun.elapsed().as_secs_f64() * 1000.0)
+}

@@ -1,0 +1,111 @@
+//! The backends of `ronde demo`: enough of an HTTP server to see the round go round.
+//!
+//! The problem: who tries a load balancer for the first time has nothing to balance. So the demo brings two
+//! backends in the same process. They speak just enough HTTP/1.1 to be honest backends: connections persist,
+//! request bodies are read, HEAD has no body.
+//!
+//! Not here: anything a real backend should copy. A thread for each connection is what ronde is there to protect.
+
+use crate::http1::chunked::Decoder;
+use crate::http1::fields::{Fields, Name};
+use crate::http1::framing;
+use crate::http1::head::{self, Lines, Method, Scan};
+use crate::net::buffer::Buffer;
+use crate::observe::date::Date;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+/// Starts a backend on a free port of the loopback address. It lives as long as the process.
+///
+/// # Errors
+/// The system has no port or no thread left.
+pub fn start_backend(number: usize) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    thread::Builder::new().name(format!("demo {number}")).spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A connection that cannot have a thread is closed, and ronde asks the other backend.
+            let _ =
+                thread::Builder::new().name(format!("demo {number}")).spawn(move || serve(stream, number));
+        }
+    })?;
+    Ok(address)
+}
+
+fn serve(mut stream: TcpStream, number: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Buffer::new(64 * 1024);
+    while let Some((response, mut body)) = next_request(&mut stream, &mut buffer, number)? {
+        while !body.is_over() {
+            let Ok(decoded) = body.decode(buffer.filled_mut()) else { return Ok(()) };
+            buffer.consume(decoded.consumed);
+            if !decoded.ended && !read_more(&mut stream, &mut buffer)? {
+                return Ok(());
+            }
+        }
+        stream.write_all(&response)?;
+    }
+    Ok(())
+}
+
+/// Reads a request head; returns the response and what remains to be read of the request. ronde sends no others
+/// than valid ones: anything else ends the connection.
+fn next_request(
+    stream: &mut TcpStream,
+    buffer: &mut Buffer,
+    number: usize,
+) -> io::Result<Option<(Vec<u8>, Decoder)>> {
+    loop {
+        if let Scan::Complete { start, end } = head::scan(buffer.filled()) {
+            let mut lines = Lines::new();
+            let Ok(request) = head::request(&buffer.filled()[start..end], &mut lines) else {
+                return Ok(None);
+            };
+            let Ok(framing) = framing::of_request(request.version, request.fields) else { return Ok(None) };
+            let mut response = respond(number, request.method, request.fields);
+            if request.fields.has_member(Name::Expect, "100-continue") {
+                response.splice(0..0, *b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            buffer.consume(end);
+            return Ok(Some((response, Decoder::new(framing))));
+        }
+        if !read_more(stream, buffer)? {
+            return Ok(None);
+        }
+    }
+}
+
+fn read_more(stream: &mut TcpStream, buffer: &mut Buffer) -> io::Result<bool> {
+    let count = stream.read(buffer.room())?;
+    buffer.grew(count);
+    Ok(count > 0)
+}
+
+/// A line for curl, a page for a browser. The page's empty icon keeps the browser from asking for `/favicon.ico`,
+/// which would take every second turn.
+fn respond(number: usize, method: Method, fields: Fields<'_>) -> Vec<u8> {
+    let is_browser = fields.members(Name::Accept).any(|kind| kind.starts_with(b"text/html"));
+    let (kind, body) = match is_browser {
+        true => ("text/html; charset=utf-8", page(number)),
+        false => ("text/plain", format!("Backend {number}\n")),
+    };
+    let (date, length) = (Date::now().imf(), body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    let body = if method == Method::Head { "" } else { &body };
+    [head.as_bytes(), body.as_bytes()].concat()
+}
+
+fn page(number: usize) -> String {
+    let color = ["#b3541e", "#1e6fb3"][number % 2];
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <link rel=icon href=data:,><title>Backend {number}</title>\
+         <body style=\"margin:0;height:100vh;display:grid;place-content:center;text-align:center;\
+         font:1.2rem system-ui;background:{color};color:#fff\">\
+         <h1>Backend {number}</h1><p>Reload: it is the other one's turn.</p></body></html>\n"
+    )
+}

@@ -1,0 +1,541 @@
+//! What goes on: the head that ronde writes for the next hop.
+//!
+//! The problem: some fields belong to one connection only, some to ronde (who the client is, which way the message
+//! came), and some are a client's attempt to speak in ronde's name. Everything else must arrive as it was sent:
+//! order, case, duplicates, empty values and bytes beyond ASCII. So a head is written afresh, line by line, each
+//! line kept or dropped for a reason that stands here.
+//!
+//! Not here: framing decisions (`framing`), ronde's own answers (`reply`). No socket; the only allocation is the
+//! growth of the worker's output buffer, which stays grown.
+
+mod response;
+
+use crate::http1::fields::{self, Fields, Name};
+use crate::http1::framing::{Coding, Framing};
+use crate::http1::head::{self, Request, Response, Target, Version};
+use crate::observe::failure::Failure;
+pub use response::{Delivery, Persistence, interim, response, switch};
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+/// Members of all `Connection` lines of one message together. Each costs a comparison for every field line, so
+/// they are bounded: 64 KiB of them would cost 8 million.
+const MAX_OPTIONS: usize = 32;
+
+/// What ronde knows about a request beyond its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    pub client: IpAddr,
+    pub trust: Trust,
+    pub framing: Framing,
+    pub upgrade: Upgrade,
+    /// The address that the client connected to: the authority of a request that names none (RFC 9112 §3.3).
+    pub local: Option<SocketAddr>,
+    /// ronde's own name in `Via`.
+    pub via: &'a str,
+}
+
+/// Whether the client is a proxy whose word about its own client counts (`--trust-proxy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    Stranger,
+    Proxy,
+}
+
+/// Whether the connection may become something other than HTTP after this exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    NotAsked,
+    Asked,
+}
+
+/// Whether the client wants another protocol (RFC 9110 §7.8), and ronde could pass that on.
+///
+/// Not in HTTP/1.0, which must ignore it. Not with a body: the protocol would change in the middle of it. Not to
+/// `h2c`: behind an upgraded connection nobody would check what is asked.
+pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
+    let asked = head.version == Version::Http11
+        && framing == Framing::Length(0)
+        && head.fields.has_member(Name::Connection, "upgrade")
+        && head.fields.members(Name::Upgrade).any(is_tunnelled);
+    if asked { Upgrade::Asked } else { Upgrade::NotAsked }
+}
+
+/// `protocol-name ["/" protocol-version]`, both of them tokens.
+fn is_tunnelled(protocol: &[u8]) -> bool {
+    let mut parts = protocol.splitn(2, |&byte| byte == b'/');
+    let is_http2 = |name: &[u8]| name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2");
+    parts.next().is_some_and(|name| fields::is_token(name) && !is_http2(name)) && parts.all(fields::is_token)
+}
+
+/// Whether a 101 switches to what `asked`, the request head as it went on, asks for: nothing else may be switched to
+/// (RFC 9110 §7.8).
+pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
+    // The one line that `write_upgrade` wrote: none of the client's goes on.
+    let mut lines = asked.split(|&byte| byte == b'\n');
+    let Some(asked) = lines.find_map(|line| line.strip_prefix(UPGRADE)) else { return false };
+    let mut protocols = switch.fields.members(Name::Upgrade).peekable();
+    protocols.peek().is_some()
+        && protocols.all(|protocol| {
+            fields::members_of(asked.trim_ascii_end()).any(|asked| asked.eq_ignore_ascii_case(protocol))
+        })
+}
+
+/// How a message with these fields and this framing goes on. Where `Connection` nominates fields, these may be among
+/// the trailers (RFC 9110 §7.6.1), which come when nobody knows the nominations any more: so none is passed on.
+pub fn coding(fields: Fields<'_>, framing: Framing) -> Coding {
+    match framing {
+        Framing::Length(_) => Coding::Plain,
+        Framing::Chunked | Framing::UntilClose if fields.members(Name::Connection).all(is_plain_option) => {
+            Coding::Chunked
+        }
+        Framing::Chunked | Framing::UntilClose => Coding::ChunkedAlone,
+    }
+}
+
+/// Whether a `Via` line says that this very ronde has seen the message before.
+pub fn is_loop(fields: Fields<'_>, via: &str) -> bool {
+    fields.members(Name::Via).any(|member| {
+        member.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).nth(1) == Some(via.as_bytes())
+    })
+}
+
+/// Writes the head of a request for a backend.
+///
+/// # Errors
+/// [`Failure::TooManyOptions`].
+pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Result<(), Failure> {
+    let options = Options::of(head.fields)?;
+    out.clear();
+    write_request_line(out, head);
+    // In absolute-form the target's authority replaces Host (RFC 9112 §3.2.2).
+    let authority = match head.target {
+        Target::Absolute { authority, .. } => Some(authority.as_bytes()),
+        Target::Origin(_) | Target::Asterisk => None,
+    };
+    let host = authority.or_else(|| head.fields.lines(Name::Host).next());
+    if !head.fields.contains(Name::Host) {
+        // HTTP/1.0 may come without, HTTP/1.1 must not go without.
+        match (host, origin.local) {
+            (Some(host), _) => line(out, "Host", host),
+            (None, Some(local)) => put(out, format_args!("Host: {local}\r\n")),
+            (None, None) => out.extend_from_slice(b"Host:\r\n"),
+        }
+    }
+    for (name, text, value) in head.fields.iter() {
+        if name == Name::Host {
+            line(out, text, host.unwrap_or(value));
+        } else if let Some(left) = forwards_left(head.method, name, value) {
+            put(out, format_args!("{text}: {}\r\n", left.saturating_sub(1)));
+        } else if is_passed_on(name, head.version, origin) && !options.nominate(name, text) {
+            line(out, text, value);
+        }
+    }
+    write_framing(out, head, origin.framing);
+    write_forwarded(out, head.fields, host, origin);
+    out.extend_from_slice(if head.version == Version::Http10 { b"Via: 1.0 " } else { b"Via: 1.1 " });
+    out.extend_from_slice(origin.via.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    write_connection(out, head.fields, origin.upgrade);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// In origin-form, whatever form it came in (RFC 9112 §3.2.1); `*` stays, also when an OPTIONS came in
+/// absolute-form without a path (§3.2.4).
+fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
+    let (slash, path) = match head.target {
+        Target::Origin(path) => ("", path),
+        Target::Asterisk => ("", "*"),
+        Target::Absolute { path: "", .. } if head.method == head::Method::Options => ("", "*"),
+        Target::Absolute { path, .. } if path.starts_with('/') => ("", path),
+        Target::Absolute { path, .. } => ("/", path),
+    };
+    for part in [head.token, " ", slash, path, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// How many proxies an OPTIONS or TRACE may still pass, where `Max-Forwards` says so (RFC 9110 §7.6.2). With other
+/// methods it means nothing, and goes on as it is.
+fn forwards_left(method: head::Method, name: Name, value: &[u8]) -> Option<u64> {
+    let counts = matches!(method, head::Method::Options | head::Method::Trace);
+    if !counts || name != Name::MaxForwards {
+        return None;
+    }
+    // `1*DIGIT`, where `parse` would take a sign as well.
+    let digits =
+        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+/// Whether a request may go no further than here.
+pub fn ends_here(head: &Request<'_>) -> bool {
+    head.fields
+        .lines(Name::MaxForwards)
+        .any(|left| forwards_left(head.method, Name::MaxForwards, left) == Some(0))
+}
+
+/// Whether a client's field line goes on, unless its `Connection` field nominates it.
+fn is_passed_on(name: Name, version: Version, origin: &Origin<'_>) -> bool {
+    match name {
+        Name::ContentLength | Name::Disguised => false,
+        // There is nothing to continue with, or it is to be ignored, as it is in HTTP/1.0 (RFC 9110 §10.1.1).
+        Name::Expect => origin.framing != Framing::Length(0) && version == Version::Http11,
+        // From a proxy, the chain is written again with its own address at its end; the rest is the proxy's word.
+        Name::XForwardedFor => false,
+        name if name.is_forwarding() => origin.trust == Trust::Proxy,
+        name => !name.is_of_connection(),
+    }
+}
+
+fn write_framing(out: &mut Vec<u8>, head: &Request<'_>, framing: Framing) {
+    match framing {
+        // `Content-Length: 0` means something with POST (RFC 9110 §8.6), so it stays if it was there.
+        Framing::Length(0) if !head.fields.contains(Name::ContentLength) => {}
+        Framing::Length(length) => write_length(out, length),
+        Framing::Chunked | Framing::UntilClose => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+}
+
+fn write_length(out: &mut Vec<u8>, length: u64) {
+    line(out, "Content-Length", itoa::Buffer::new().format(length).as_bytes());
+}
+
+/// Who the client is, by what it asked for `Host`, and how it came.
+fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, origin: &Origin<'_>) {
+    let is_proxy = origin.trust == Trust::Proxy;
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if is_proxy {
+        for address in fields.members(Name::XForwardedFor) {
+            out.extend_from_slice(address);
+            out.extend_from_slice(b", ");
+        }
+    }
+    write_address(out, origin.client);
+    out.extend_from_slice(b"\r\n");
+    if !(is_proxy && fields.contains(Name::XForwardedProto)) {
+        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+    }
+    if let Some(host) = host
+        && !(is_proxy && fields.contains(Name::XForwardedHost))
+    {
+        line(out, "X-Forwarded-Host", host);
+    }
+}
+
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else { return put(out, format_args!("{address}")) };
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+    }
+}
+
+/// What ronde itself says about the connection to the backend: nothing, or an upgrade, or that trailers are welcome.
+fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
+    let wants_trailers = fields.has_member(Name::Te, "trailers");
+    match (upgrade, wants_trailers) {
+        (Upgrade::NotAsked, false) => {}
+        (Upgrade::NotAsked, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
+        (Upgrade::Asked, _) => write_upgrade(out, fields),
+    }
+}
+
+const UPGRADE: &[u8] = b"Upgrade: ";
+
+/// The protocols that may be switched to, if there are any.
+fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
+    let mut protocols = fields.members(Name::Upgrade).filter(|protocol| is_tunnelled(protocol));
+    let Some(first) = protocols.next() else { return };
+    out.extend_from_slice(b"Connection: upgrade\r\n");
+    out.extend_from_slice(UPGRADE);
+    out.extend_from_slice(first);
+    for protocol in protocols {
+        out.extend_from_slice(b", ");
+        out.extend_from_slice(protocol);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a trailer section without the fields that would change what the message is or where it goes
+/// (RFC 9110 §6.5.1), and the empty line that ends the body.
+pub fn trailers(out: &mut Vec<u8>, section: &[u8]) {
+    // The decoder has parsed this section before: it parses again.
+    head::trailers(section, |fields| {
+        for (_, text, value) in fields.iter().filter(|(name, text, _)| may_trail(*name, text)) {
+            line(out, text, value);
+        }
+    });
+    out.extend_from_slice(b"\r\n");
+}
+
+fn may_trail(name: Name, text: &str) -> bool {
+    const OTHERS: [&str; 8] = [
+        "authorization",
+        "content-encoding",
+        "content-range",
+        "cookie",
+        "location",
+        "proxy-authorization",
+        "set-cookie",
+        "trailer",
+    ];
+    match name {
+        Name::ContentLength | Name::ContentType | Name::Disguised | Name::Expect => false,
+        Name::Host | Name::MaxForwards | Name::Via => false,
+        name if name.is_of_connection() || name.is_forwarding() => false,
+        _ => !OTHERS.iter().any(|other| text.eq_ignore_ascii_case(other)),
+    }
+}
+
+/// The members of a message's `Connection` lines: names of fields that end here.
+struct Options<'a> {
+    fields: Fields<'a>,
+    nominates: Nominates,
+}
+
+/// Whether there is anything among them that does not end here anyway.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nominates {
+    Nothing,
+    Others,
+}
+
+impl<'a> Options<'a> {
+    fn of(fields: Fields<'a>) -> Result<Self, Failure> {
+        let (mut count, mut nominates) = (0, Nominates::Nothing);
+        for member in fields.members(Name::Connection) {
+            count += 1;
+            if !is_plain_option(member) {
+                nominates = Nominates::Others;
+            }
+        }
+        if count > MAX_OPTIONS { Err(Failure::TooManyOptions) } else { Ok(Self { fields, nominates }) }
+    }
+
+    /// A sender cannot nominate what the message or ronde needs.
+    fn nominate(&self, name: Name, text: &str) -> bool {
+        self.nominates == Nominates::Others
+            && self.fields.has_member(Name::Connection, text)
+            && !name.is_forwarding()
+            && !matches!(name, Name::Via | Name::Expect | Name::Date)
+    }
+}
+
+/// `close`, or the name of a field that is of one connection whether it is nominated or not.
+fn is_plain_option(member: &[u8]) -> bool {
+    member.eq_ignore_ascii_case(b"close") || Name::of(member).is_of_connection()
+}
+
+fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let value = fields::trim(value);
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writing to a `Vec` cannot fail.
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::framing;
+
+    const LOCAL: Option<SocketAddr> = Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80));
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+    fn onward(bytes: &str, trust: Trust) -> Result<String, Failure> {
+        let mut lines = head::Lines::new();
+        let head = head::request(bytes.as_bytes(), &mut lines)?;
+        let framing = framing::of_request(head.version, head.fields)?;
+        let upgrade = upgrade(&head, framing);
+        let mut out = b"old".to_vec();
+        request(
+            &mut out,
+            &head,
+            &Origin { client: CLIENT, trust, framing, upgrade, local: LOCAL, via: "ronde-00c0ffee" },
+        )?;
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    fn stranger(bytes: &str) -> String {
+        onward(bytes, Trust::Stranger).unwrap()
+    }
+
+    #[test]
+    fn order_case_duplicates_and_empty_values_stay() {
+        assert_eq!(
+            stranger(
+                "GET /A%2f?q HTTP/1.1\r\naccept: x\r\nHOST: h\r\nX-B: 1\r\nx-b:\r\nX-B:  2 \r\nA_b: c\r\n\r\n"
+            ),
+            "GET /A%2f?q HTTP/1.1\r\naccept: x\r\nHOST: h\r\nX-B: 1\r\nx-b: \r\nX-B: 2\r\nA_b: c\r\n\
+             X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n\
+             Via: 1.1 ronde-00c0ffee\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_fields_of_one_connection_end_here() {
+        let out = stranger(
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: x-one, keep-alive\r\nX-One: 1\r\nconnection: X-Two\r\n\
+             X-Two: 2\r\nX-Three: 3\r\nKeep-Alive: 5\r\nProxy-Connection: close\r\nTE: gzip\r\nUpgrade: websocket\r\n\r\n",
+        );
+        for gone in ["X-One", "X-Two", "Keep-Alive", "Proxy-Connection", "TE:", "Upgrade", "onnection"] {
+            assert!(!out.contains(gone), "{gone} in {out}");
+        }
+        assert!(out.contains("X-Three: 3\r\n"));
+    }
+
+    #[test]
+    fn a_client_cannot_strip_what_is_needed() {
+        let out = stranger(
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\
+             Connection: host, content-length, x-forwarded-for, via, transfer-encoding\r\n\r\n",
+        );
+        for kept in ["Host: h", "Content-Length: 3", "X-Forwarded-For: 192.0.2.7", "Via: 1.1 ronde-"] {
+            assert!(out.contains(kept), "{kept} not in {out}");
+        }
+        let many =
+            format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {}\r\n\r\n", "a,".repeat(MAX_OPTIONS + 1));
+        assert_eq!(onward(&many, Trust::Stranger), Err(Failure::TooManyOptions));
+    }
+
+    #[test]
+    fn a_stranger_is_not_believed_and_a_trusted_proxy_is() {
+        let asked = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nx-forwarded-for: 3.3.3.3\r\n\
+                     X-Forwarded-Proto: https\r\nX-Forwarded-Host: x\r\nForwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n\
+                     X_Forwarded_For: 4.4.4.4\r\nTransfer_Encoding: chunked\r\n\r\n";
+        let out = stranger(asked);
+        for gone in
+            ["1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4", "https", "Host: x", "Forwarded: ", "Transfer"]
+        {
+            assert!(!out.contains(gone), "{gone} in {out}");
+        }
+        let out = onward(asked, Trust::Proxy).unwrap();
+        assert!(out.contains("X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7\r\n"), "{out}");
+        assert!(out.contains("X-Forwarded-Proto: https\r\n") && out.contains("X-Forwarded-Host: x\r\n"));
+        assert!(
+            !out.contains("Proto: http\r\n")
+                && !out.contains("4.4.4.4")
+                && out.contains("X-Real-IP: 1.1.1.1")
+        );
+    }
+
+    #[test]
+    fn targets_and_hosts() {
+        for (asked, line, host) in [
+            (
+                "GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
+                "GET /x?y HTTP/1.1\r\n",
+                "\r\nHost: b:81\r\n",
+            ),
+            ("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n", "\r\nHost: b\r\n"),
+            ("GET http://b?q HTTP/1.0\r\n\r\n", "GET /?q HTTP/1.1\r\n", "\r\nHost: b\r\n"),
+            ("OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\n", "\r\nHost: b\r\n"),
+            ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\n", "\r\nHost: 127.0.0.1:80\r\n"),
+        ] {
+            let out = stranger(asked);
+            assert!(out.starts_with(line) && out.contains(host), "{out}");
+            assert_eq!(out.matches("\r\nHost:").count(), 1);
+        }
+    }
+
+    #[test]
+    fn framing_upgrades_and_expectations() {
+        let chunked = stranger(
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nExpect: 100-continue\r\n\r\n",
+        );
+        assert!(
+            chunked.contains("Transfer-Encoding: chunked\r\n") && chunked.contains("Expect: 100-continue")
+        );
+        let empty =
+            stranger("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 00\r\nExpect: 100-continue\r\n\r\n");
+        assert!(empty.contains("Content-Length: 0\r\n") && !empty.contains("Expect"));
+        let socket = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: WebSocket, h2c\r\n\r\n";
+        assert!(stranger(socket).contains("Connection: upgrade\r\nUpgrade: WebSocket\r\n"));
+        for ignored in [socket.replace("WebSocket, ", ""), socket.replace("HTTP/1.1", "HTTP/1.0")] {
+            assert!(!stranger(&ignored).contains("pgrade"));
+        }
+        let trailers = stranger("GET / HTTP/1.1\r\nHost: h\r\nTE: gzip, Trailers\r\nConnection: TE\r\n\r\n");
+        assert!(trailers.contains("TE: trailers\r\nConnection: TE\r\n"));
+    }
+
+    #[test]
+    fn max_forwards_counts_down_for_the_methods_it_is_about() {
+        let with = |method, left| {
+            stranger(&format!("{method} / HTTP/1.1\r\nHost: h\r\nmax-forwards: {left}\r\n\r\n"))
+        };
+        assert!(with("OPTIONS", "10").contains("max-forwards: 9\r\n"));
+        assert!(with("TRACE", "1").contains("max-forwards: 0\r\n"));
+        assert!(with("GET", "7").contains("max-forwards: 7\r\n"));
+        assert!(with("TRACE", "many").contains("max-forwards: many\r\n"));
+    }
+
+    #[test]
+    fn loops_are_recognised_by_name() {
+        for (via, is_same) in [
+            ("1.1 ronde-00c0ffee", true),
+            ("1.0 fred, 1.1  ronde-00c0ffee (x)", true),
+            ("1.1 ronde-00c0ffed", false),
+            ("1.1 not-ronde-00c0ffee", false),
+        ] {
+            let lines = [httparse::Header { name: "VIA", value: via.as_bytes() }];
+            assert_eq!(is_loop(Fields::new(&lines, &mut [Name::Other]), "ronde-00c0ffee"), is_same, "{via}");
+        }
+    }
+
+    #[test]
+    fn responses() {
+        let onward = |bytes: &str, version, asked, persistence| {
+            let mut lines = head::Lines::new();
+            let head = head::response(bytes.as_bytes(), &mut lines).unwrap();
+            let framed = framing::of_response(asked, head.status, head.version, head.fields).unwrap();
+            let delivery = Delivery::of(version, asked, head.status, framed);
+            let mut out = vec![];
+            response(&mut out, &head, version, delivery, persistence).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        use Persistence::{Close, Persist};
+        use Version::{Http10, Http11};
+        use head::Method::{Get, Head};
+        assert_eq!(
+            onward(
+                "HTTP/1.0 200 Fine\r\nDate: d\r\nA: b\r\nConnection: c\r\nC: d\r\nContent-Length: 05\r\n\r\n",
+                Http11,
+                Get,
+                Persist
+            ),
+            "HTTP/1.1 200 Fine\r\nDate: d\r\nA: b\r\nContent-Length: 5\r\n\r\n"
+        );
+        assert_eq!(
+            onward("HTTP/1.1 200\r\nDate: d\r\nTransfer-Encoding: chunked\r\n\r\n", Http11, Get, Close),
+            "HTTP/1.1 200 \r\nDate: d\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(
+            onward("HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 7\r\n\r\n", Http10, Head, Persist),
+            "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 7\r\nConnection: keep-alive\r\n\r\n"
+        );
+        assert_eq!(
+            onward("HTTP/1.1 204 None\r\nDate: d\r\nContent-Length: 0\r\n\r\n", Http11, Get, Persist),
+            "HTTP/1.1 204 None\r\nDate: d\r\n\r\n"
+        );
+        assert!(
+            onward("HTTP/1.1 200 OK\r\n\r\n", Http10, Get, Close).contains(" GMT\r\nConnection: close\r\n")
+        );
+    }
+
+    #[test]
+    fn trailers_lose_what_would_change_the_message() {
+        let mut out = vec![];
+        trailers(&mut out, b"Checksum: 1\r\nContent-Length: 9\r\nHost: x\r\nTransfer_Encoding: y\r\nX-Forwarded-For: z\r\n\r\n");
+        assert_eq!(out, b"Checksum: 1\r\n\r\n");
+    }
+}

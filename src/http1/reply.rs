@@ -1,0 +1,120 @@
+//! ronde's own answers.
+//!
+//! The problem: when there is nothing to relay, the client is still owed a complete response: a status, a date, a
+//! length, a sentence a person understands, and the cause in the form a machine reads (`Proxy-Status`, RFC 9209).
+//!
+//! Not here: which answer fits. That stands beside each failure in `failure`.
+
+use crate::http1::forward::Persistence;
+use crate::http1::head::Method;
+use crate::observe::date::Date;
+use crate::observe::failure::Failure;
+use std::io::Write;
+
+/// Seconds after which a client may try again. One second is what an overload lasts at most: `--queue-timeout`.
+const RETRY_AFTER: u32 = 1;
+
+/// Writes the answer to a request that failed; returns the length of its body.
+///
+/// `asked` is the method where it is known: HEAD gets no body (RFC 9110 §9.3.2). `backend` names the backend in
+/// `Proxy-Status`, only where the admin wants it named (`--reveal-backends`).
+pub fn failed(
+    out: &mut Vec<u8>,
+    failure: Failure,
+    asked: Option<Method>,
+    persistence: Persistence,
+    backend: Option<&str>,
+) -> u64 {
+    let status = failure.status();
+    let body = format!("{status} {}: {failure}\n", reason(status));
+    out.clear();
+    begin(out, status, body.len());
+    let _ = write!(out, "Content-Type: text/plain\r\nProxy-Status: ronde; error={}", failure.token());
+    if let Some(backend) = backend {
+        let _ = write!(out, "; next-hop=\"{backend}\"");
+    }
+    out.extend_from_slice(b"\r\n");
+    if status == 503 {
+        let _ = write!(out, "Retry-After: {RETRY_AFTER}\r\n");
+    }
+    if persistence == Persistence::Close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    if asked == Some(Method::Head) {
+        return 0;
+    }
+    out.extend_from_slice(body.as_bytes());
+    body.len() as u64
+}
+
+/// Writes the answer to `OPTIONS` with `Max-Forwards: 0`, which asks ronde itself (RFC 9110 §7.6.2).
+pub fn options(out: &mut Vec<u8>, persistence: Persistence) {
+    out.clear();
+    begin(out, 200, 0);
+    if persistence == Persistence::Close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn begin(out: &mut Vec<u8>, status: u16, length: usize) {
+    let reason = reason(status);
+    let date = Date::now().imf();
+    let _ = write!(out, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nContent-Length: {length}\r\n");
+}
+
+/// The reason phrases of the statuses in `failure` (RFC 9110 §15, RFC 6585 §5, RFC 5842 §7.2).
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        508 => "Loop Detected",
+        _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::framing::{self, Framing};
+    use crate::http1::head;
+
+    #[test]
+    fn every_failure_has_a_complete_answer() {
+        for &failure in Failure::ALL {
+            assert_ne!(reason(failure.status()), "Error", "{failure:?}");
+            let mut out = vec![];
+            failed(&mut out, failure, None, Persistence::Close, Some("app1:8000"));
+            let head::Scan::Complete { start: 0, end } = head::scan(&out) else { panic!("{failure:?}") };
+            let mut lines = head::Lines::new();
+            let head = head::response(&out[..end], &mut lines).unwrap();
+            let framed = framing::of_response(Method::Get, head.status, head.version, head.fields).unwrap();
+            assert_eq!(framed.framing, Framing::Length((out.len() - end) as u64));
+            let has = |wanted: &str| head.fields.iter().any(|(_, name, _)| name == wanted);
+            for name in ["Date", "Content-Type", "Proxy-Status", "Connection"] {
+                assert!(has(name), "{failure:?} {name}");
+            }
+            assert_eq!(has("Retry-After"), head.status == 503);
+        }
+    }
+
+    #[test]
+    fn head_gets_the_length_but_not_the_body() {
+        let mut out = vec![];
+        failed(&mut out, Failure::Refused, Some(Method::Head), Persistence::Persist, None);
+        assert!(out.ends_with(b"\r\n\r\n"));
+        assert!(!String::from_utf8(out).unwrap().contains("Content-Length: 0\r\n"));
+    }
+}
