@@ -187,7 +187,7 @@ settings! {
             => queue: usize = One(count);
 
         /// how long one may wait; then 503 with Retry-After
-        /// Past a second people reload, and a queue longer than their stall serves only those who left.
+        /// Past a second people reload, and a queue longer than their patience serves only those who left.
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
