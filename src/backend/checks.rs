@@ -1,22 +1,24 @@
-//! The thread that looks after the backends while nobody asks them anything.
+//! What is done about the backends while no request is: checks, connects that look for a return, old connections.
 //!
-//! The problem: a backend that is out gets no requests, so requests cannot find out that it is back; idle connections
-//! grow old without anybody looking; and a check that is asked for (`--health-path`) must happen whether there is
-//! traffic or not. One thread does all three, one backend after the other, each within a bounded time; only the first
-//! checks of all are made at once, because the start waits for them.
+//! The problem: a backend that is out gets no requests, so requests cannot find out that it is back; idle connections grow
+//! old without anything looking at them; and a check that is asked for (`--health-path`) must happen whether there is
+//! traffic or not. And a backend that hangs must not delay the check of another. So a check is a value like any other
+//! exchange: it is parked while it waits, all of them side by side.
 //!
 //! Not here: what the findings mean (`health`).
 
-use super::{Backend, Backends};
+use super::{Backend, Backends, connect_failure};
 use crate::config::waits;
 use crate::http1::head::{self, Lines, Scan};
-use crate::net::buffer::Buffer;
-use crate::net::conn::{Arrived, Conn};
+use crate::net::conn::{Block, Conn, Connected, Received, Sent};
 use crate::observe::failure::Failure;
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use std::io::IoSlice;
-use std::thread;
+use crate::pool::waiter::{Class, Park, Wait, Waiter, Want};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The longest response head that a check reads.
+const MAX_HEAD: usize = 16 * 1024;
 
 /// What an active check is.
 #[derive(Clone, Debug)]
@@ -26,106 +28,243 @@ pub struct Check {
     pub interval: Duration,
 }
 
-/// Watches until the other end of `ended` is gone.
-pub fn run(backends: &Backends, check: Option<&Check>, ended: &Receiver<()>) {
-    let mut next_check = check.map(|check| Instant::now() + check.interval);
-    loop {
-        let pause = next_check.map_or(waits::BACKEND_WATCH, |next| {
-            next.saturating_duration_since(Instant::now()).min(waits::BACKEND_WATCH)
-        });
-        match ended.recv_timeout(pause) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+impl Check {
+    fn deadline(&self) -> Instant {
+        Instant::now() + waits::HEALTH_CHECK.min(self.interval)
+    }
+}
+
+/// One look at one backend, under way.
+#[derive(Debug)]
+pub struct Probe {
+    backend: Arc<Backend>,
+    purpose: Purpose,
+    conn: Option<Conn>,
+    deadline: Instant,
+    question: Question,
+}
+
+/// What is asked once the connect has succeeded.
+#[derive(Debug)]
+enum Question {
+    /// Nothing: the connect is the answer.
+    None,
+    /// Not sent yet, or only in part.
+    Request(Vec<u8>),
+    /// What has come of the response.
+    Response(Vec<u8>),
+}
+
+/// What a probe is to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Whether the backend is well before it was ever asked anything.
+    FirstCheck,
+    Check,
+    /// Whether a backend that refused connections accepts them again.
+    Return,
+    /// Whether the process that failed to answer is gone: then the one that comes after it is innocent.
+    Restart,
+}
+
+/// How far a probe came.
+enum Progress {
+    Passed,
+    Failed(Failure),
+    /// It was answered with this status, which is not good.
+    Unwell(u16),
+    Waits(Want),
+}
+
+impl Park for Probe {
+    fn client(&self) -> Option<&Conn> {
+        None
+    }
+
+    fn backend(&self) -> Option<&Conn> {
+        self.conn.as_ref()
+    }
+
+    fn weight(&self) -> usize {
+        let bytes = match &self.question {
+            Question::None => 0,
+            Question::Request(bytes) | Question::Response(bytes) => bytes.capacity(),
+        };
+        size_of::<Self>() + bytes
+    }
+}
+
+impl Backends {
+    /// Checks every backend once, side by side, and returns when the last of these checks has ended: no request is served
+    /// before.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub(super) fn check_first(&self, check: &Check) -> io::Result<()> {
+        let waiter = Waiter::new(1, usize::MAX)?;
+        let mut going = 0;
+        let mut begin = |probe: Box<Probe>| {
+            let parked = self.go_on(probe).is_some_and(|(probe, wait)| waiter.park(probe, wait).is_ok());
+            going += usize::from(parked);
+        };
+        for backend in self.all() {
+            begin(Probe::check(backend, Purpose::FirstCheck, check));
         }
-        // It may take long, if many are silent; the end does not wait for it.
-        let is_over = || ended.try_recv() == Err(TryRecvError::Disconnected);
-        let all = backends.all();
-        for backend in all.iter().take_while(|_| !is_over()) {
+        let mut batch = Vec::new();
+        while going > 0 && waiter.next(&mut batch) {
+            for (probe, _) in batch.drain(..) {
+                let parked = self.go_on(probe).is_some_and(|(probe, wait)| waiter.park(probe, wait).is_ok());
+                going -= usize::from(!parked);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is due: to be called every [`waits::BACKEND_WATCH`]. Probes that have to wait are handed to `park`.
+    pub fn look_after(&self, is_check_due: bool, park: impl Fn(Box<Probe>, Wait)) {
+        let begin = |probe| {
+            if let Some((probe, wait)) = self.go_on(probe) {
+                park(probe, wait);
+            }
+        };
+        for backend in self.all() {
             backend.kept.sweep();
-            if backend.waits_for_connect() && connect(backend, waits::RETURN_CONNECT).is_ok() {
-                backends.note_connected(backend);
+            let deadline = Instant::now() + waits::RETURN_CONNECT;
+            if backend.waits_for_connect() {
+                begin(Probe::new(Arc::clone(&backend), Purpose::Return, deadline));
             }
-            // Not when it is silent: that is no sign of a restart.
-            if backend.waits_for_trial()
-                && connect(backend, waits::RETURN_CONNECT).err() == Some(Failure::Refused)
-            {
-                Backends::note_vanished(backend);
+            if backend.waits_for_trial() {
+                begin(Probe::new(Arc::clone(&backend), Purpose::Restart, deadline));
             }
-            if let Some(check) = check.filter(|_| backend.awaits_check()) {
-                backends.note_first_check(backend, passes(backend, check));
+            match &self.check {
+                Some(check) if backend.awaits_check() => {
+                    begin(Probe::check(backend, Purpose::FirstCheck, check));
+                }
+                Some(check) if is_check_due => begin(Probe::check(backend, Purpose::Check, check)),
+                Some(_) | None => {}
             }
-        }
-        if let (Some(check), Some(next)) = (check, next_check)
-            && next <= Instant::now()
-        {
-            for backend in all.iter().take_while(|_| !is_over()) {
-                backends.note_check(backend, passes(backend, check));
-            }
-            next_check = Some(Instant::now() + check.interval);
         }
     }
-}
 
-/// The checks before the first request is served: all at once, as nobody is served before the last of them has ended.
-pub fn check_first(backends: &Backends, check: &Check) {
-    let check_one = |backend: &Backend| backends.note_first_check(backend, passes(backend, check));
-    let all = backends.all();
-    thread::scope(|scope| {
-        for backend in &all {
-            let named = thread::Builder::new().name("check".into());
-            // Where the system has no thread for it, it costs its time here.
-            if named.spawn_scoped(scope, || check_one(backend)).is_err() {
-                check_one(backend);
-            }
-        }
-    });
-}
-
-fn connect(backend: &Backend, within: Duration) -> Result<Conn, Failure> {
-    Conn::connect(backend.address, Instant::now() + within, || false)
-        .map_err(|error| super::connect_failure(&error))
-}
-
-/// Whether a backend passes the check; if not, why.
-fn passes(backend: &Backend, check: &Check) -> Result<(), String> {
-    let deadline = Instant::now() + waits::HEALTH_CHECK.min(check.interval);
-    let conn =
-        connect(backend, waits::HEALTH_CHECK.min(check.interval)).map_err(|failure| failure.to_string())?;
-    match &check.path {
-        None => Ok(()),
-        Some(path) => ask(conn, backend, path, deadline),
+    /// Between two active checks, if there are any.
+    pub fn check_interval(&self) -> Option<Duration> {
+        self.check.as_ref().map(|check| check.interval)
     }
-}
 
-fn ask(mut conn: Conn, backend: &Backend, path: &str, deadline: Instant) -> Result<(), String> {
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ronde-health\r\nConnection: close\r\n\r\n",
-        backend.name
-    );
-    conn.send(&[IoSlice::new(request.as_bytes())], waits::HEALTH_CHECK).map_err(|error| error.to_string())?;
-    let mut buffer = Buffer::new(16 * 1024);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Failure::ResponseTimeout.to_string());
-        }
-        match conn.receive(buffer.room(), left).map_err(|error| error.to_string())? {
-            Arrived::Bytes(count) => buffer.grew(count),
-            Arrived::Nothing => {}
-            Arrived::End => return Err(Failure::BackendClosed.to_string()),
-        }
-        match head::scan(buffer.filled()) {
-            Scan::Complete { start, end } => {
-                let mut lines = Lines::new();
-                let response = head::response(&buffer.filled()[start..end], &mut lines);
-                return match response.map_err(|failure| failure.to_string())?.status {
-                    200..=399 => Ok(()),
-                    status => Err(format!("{path} is answered with {status}")),
+    /// Goes on with a probe as far as that is possible without waiting. It comes back with what it waits for.
+    pub fn go_on(&self, mut probe: Box<Probe>) -> Option<(Box<Probe>, Wait)> {
+        match probe.advance() {
+            Progress::Waits(want) if Instant::now() < probe.deadline => {
+                let (client, deadline, class) = (Want::Nothing, probe.deadline, Class::Busy);
+                return Some((probe, Wait { client, backend: want, deadline, class }));
+            }
+            Progress::Waits(_) => {
+                let failure = match probe.question {
+                    Question::None | Question::Request(_) => Failure::ConnectTimeout,
+                    Question::Response(_) => Failure::ResponseTimeout,
                 };
+                self.conclude(&probe, Err(failure.to_string()));
             }
-            Scan::Partial if buffer.is_full() => return Err(Failure::ResponseHeadTooLarge.to_string()),
-            Scan::Partial => {}
-            Scan::Hopeless(_) => return Err(Failure::ResponseMalformed.to_string()),
+            Progress::Passed => self.conclude(&probe, Ok(())),
+            // ronde's own lack of descriptors says nothing about a backend.
+            Progress::Failed(Failure::Descriptors) => {}
+            Progress::Failed(failure) => {
+                // Not when it is silent: that is no sign of a restart.
+                if probe.purpose == Purpose::Restart && failure == Failure::Refused {
+                    Self::note_vanished(&probe.backend);
+                }
+                self.conclude(&probe, Err(failure.to_string()));
+            }
+            Progress::Unwell(status) => {
+                let path = self.check.as_ref().and_then(|check| check.path.as_deref()).unwrap_or_default();
+                self.conclude(&probe, Err(format!("{path} is answered with {status}")));
+            }
         }
+        None
+    }
+
+    fn conclude(&self, probe: &Probe, outcome: Result<(), String>) {
+        match (probe.purpose, outcome) {
+            (Purpose::FirstCheck, outcome) => self.note_first_check(&probe.backend, outcome),
+            (Purpose::Check, outcome) => self.note_check(&probe.backend, outcome),
+            (Purpose::Return, Ok(())) => self.note_connected(&probe.backend),
+            (Purpose::Return, Err(_)) | (Purpose::Restart, _) => {}
+        }
+    }
+}
+
+impl Probe {
+    fn new(backend: Arc<Backend>, purpose: Purpose, deadline: Instant) -> Box<Self> {
+        Box::new(Self { backend, purpose, conn: None, deadline, question: Question::None })
+    }
+
+    fn check(backend: Arc<Backend>, purpose: Purpose, check: &Check) -> Box<Self> {
+        let mut probe = Self::new(backend, purpose, check.deadline());
+        if let Some(path) = &check.path {
+            let host = &probe.backend.name;
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ronde-health\r\nConnection: close\r\n\r\n"
+            );
+            probe.question = Question::Request(request.into_bytes());
+        }
+        probe
+    }
+
+    /// Connects, sends, receives: as far as it comes.
+    fn advance(&mut self) -> Progress {
+        let connected = match &self.conn {
+            None => Conn::connect(self.backend.address, Block::Never).map(|(conn, connected)| {
+                self.conn = Some(conn);
+                connected
+            }),
+            Some(conn) => conn.finish_connect(),
+        };
+        let conn = match (connected, &self.conn) {
+            (Ok(Connected::Yes), Some(conn)) => conn,
+            (Ok(_), _) => return Progress::Waits(Want::Write),
+            (Err(error), _) => return Progress::Failed(connect_failure(&error)),
+        };
+        loop {
+            match &mut self.question {
+                Question::None => return Progress::Passed,
+                Question::Request(request) => match conn.send(&[IoSlice::new(request)], Block::Never) {
+                    Ok(Sent::Bytes(count)) if count == request.len() => {
+                        self.question = Question::Response(Vec::new());
+                    }
+                    Ok(Sent::Bytes(count)) => drop(request.drain(..count)),
+                    Ok(Sent::Nothing) => return Progress::Waits(Want::Write),
+                    Err(_) => return Progress::Failed(Failure::BackendReset),
+                },
+                Question::Response(response) => {
+                    let mut room = [0; 4096];
+                    match conn.receive(&mut room, Block::Never) {
+                        Ok(Received::Bytes(count)) => response.extend_from_slice(&room[..count]),
+                        Ok(Received::Nothing) => return Progress::Waits(Want::Read),
+                        Ok(Received::End) => return Progress::Failed(Failure::BackendClosed),
+                        Err(_) => return Progress::Failed(Failure::BackendReset),
+                    }
+                    if let Some(verdict) = verdict(response) {
+                        return verdict;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a response says, once its head is there.
+fn verdict(bytes: &[u8]) -> Option<Progress> {
+    match head::scan(bytes) {
+        Scan::Complete { start, end } => {
+            let mut lines = Lines::new();
+            Some(match head::response(&bytes[start..end], &mut lines) {
+                Ok(response) if (200..400).contains(&response.status) => Progress::Passed,
+                Ok(response) => Progress::Unwell(response.status),
+                Err(failure) => Progress::Failed(failure),
+            })
+        }
+        Scan::Partial if bytes.len() > MAX_HEAD => Some(Progress::Failed(Failure::ResponseHeadTooLarge)),
+        Scan::Partial => None,
+        Scan::Hopeless(_) => Some(Progress::Failed(Failure::ResponseMalformed)),
     }
 }

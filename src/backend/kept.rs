@@ -6,7 +6,7 @@
 //!
 //! Not here: what happens when one turns out to be stale all the same (`exchange`).
 
-use crate::net::conn::{Arrived, Conn};
+use crate::net::conn::{Received, Conn};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ impl KeptConnections {
         loop {
             let Idle { conn, since } = self.idle().pop()?;
             let is_fresh = now.saturating_duration_since(since) < self.timeout;
-            if is_fresh && matches!(conn.peek(), Ok(Arrived::Nothing)) {
+            if is_fresh && matches!(conn.peek(), Ok(Received::Nothing)) {
                 return Some(conn);
             }
         }

@@ -4,9 +4,8 @@
 //! or others than a minute ago. So every address is a [`Backend`] of its own, made when its name first resolves to
 //! it and forgotten when the name no longer does; requests that are under way to it keep it alive until they end.
 //!
-//! A choice is an iterator: [`Backends::round`] yields the one whose turn it is, then the fallbacks, each at most
-//! once. What is yielded is a [`Turn`]. It is counted while it holds a worker, so that one backend that hangs cannot
-//! hold all of them (a bulkhead); once the backend has answered it is a [`ActiveResponse`].
+//! A choice is an iterator: [`Backends::next`] yields the one whose turn it is, then the fallbacks, each at most once.
+//! What it yields is a [`Turn`], which counts at the backend until its response has ended.
 //!
 //! Not here: what is sent (`exchange`).
 
@@ -23,7 +22,6 @@ mod turn;
 use crate::config::Config;
 use crate::observe::failure::{Blame, Failure};
 use checks::Check;
-use crossbeam_channel::Receiver;
 use health::{Change, Health, Rules, Trouble};
 use kept::KeptConnections;
 use membership::{Members, Membership};
@@ -35,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-pub use turn::{ActiveResponse, Holds, Turn};
+pub use turn::Turn;
 
 /// One address that takes turns.
 #[derive(Debug)]
@@ -47,14 +45,10 @@ pub struct Backend {
     rank: Rank,
     /// Requests that wait for a connection or a response head.
     waiting: AtomicUsize,
-    /// Those of them that were left just now, and will be picked up.
-    left: AtomicUsize,
-    /// Those of them that hold a worker.
-    held: AtomicUsize,
-    /// Whether its last answer took so long that no worker should wait for the next.
+    /// Whether its last response took so long that no worker should wait for the next.
     is_slow: AtomicBool,
-    /// All of them, and the ones whose response is being relayed; and the most there may be.
-    active_responses: AtomicUsize,
+    /// Requests that wait, and those whose response is under way; and the most there may be.
+    active: AtomicUsize,
     most: Option<usize>,
     progress: Progress,
     health: Mutex<Health>,
@@ -91,8 +85,8 @@ impl Backend {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+    fn has_room(&self) -> bool {
+        self.most.is_none_or(|most| self.active.load(Ordering::Relaxed) < most)
     }
 
     fn awaits_check(&self) -> bool {
@@ -122,10 +116,6 @@ pub struct Backends {
     rules: Rules,
     check: Option<Check>,
     retry_budget: RetryBudget,
-    /// Workers that one backend may hold while there are others.
-    most_held: usize,
-    /// How many of them may have been left just now: with two backends and 256 workers, more than the queue's depth.
-    most_left: usize,
     answers: Answers,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
@@ -150,33 +140,16 @@ impl Backends {
             membership: Membership::new(config),
             rules,
             check,
-            retry_budget: RetryBudget::new(config.workers),
-            most_held: config.max_per_backend.unwrap_or((config.workers * 3).div_ceil(4)),
-            most_left: config.max_per_backend.unwrap_or(config.workers).div_ceil(4),
+            retry_budget: RetryBudget::new(RETRIES),
             answers: Answers::default(),
             said_all_out: AtomicBool::new(false),
         });
         let following = Arc::downgrade(&backends);
         backends.membership.follow(move || following.upgrade())?;
         if let Some(check) = &backends.check {
-            checks::check_first(&backends, check);
+            backends.check_first(check)?;
         }
         Ok(backends)
-    }
-
-    /// Looks after the backends until the other end of `ended` is gone: a thread's life.
-    pub fn watch(&self, ended: &Receiver<()>) {
-        checks::run(self, self.check.as_ref(), ended);
-    }
-
-    /// The backends in the order in which this request should try them.
-    pub fn round(&self) -> Round<'_> {
-        Round { backends: self, tried: Vec::new(), current: None }
-    }
-
-    /// The same, behind a turn that was taken.
-    pub fn round_behind(&self, turn: &Turn) -> Round<'_> {
-        Round { current: turn.backend(), ..self.round() }
     }
 
     /// How many addresses there are.
@@ -203,43 +176,30 @@ impl Backends {
         self.membership.all()
     }
 
-    /// The next turn for a request that has tried `tried`.
+    /// The next backend for a request: the one whose turn it is, then the fallbacks, each at most once.
     ///
-    /// A backend that holds its share of the workers gets no more requests, and neither does one that is stuck: what it does
-    /// not answer others can have. Where all of them are stuck, that is no reason to refuse anything, and only the workers
-    /// count.
-    fn next(&self, tried: &[Arc<Backend>]) -> Option<Turn> {
+    /// A backend that is stuck gets no more requests: what it does not answer others can. Where all of them are stuck,
+    /// that is no reason to refuse anything.
+    pub fn next(&self, tried: &mut Tried) -> Option<Turn> {
         let now = Instant::now();
         let mut round = self.membership.round();
-        let is_well = |backend: &Backend| backend.takes_turns(now);
         let waiting: usize = round.iter().map(|backend| backend.waiting()).sum();
+        let is_well = |backend: &Backend| backend.takes_turns(now);
         let is_stuck =
             |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
-        let helps = |backend: &&Arc<Backend>| is_well(backend) && !is_stuck(backend);
-        // From the only one that helps there is nobody to protect.
-        let is_only_help = round.iter().filter(helps).count() == 1;
-        let is_untried = |backend: &Backend| !tried.iter().any(|tried| std::ptr::eq(&**tried, backend));
-        let has_room = |backend: &Backend| {
-            backend.most.is_none_or(|most| backend.active_responses.load(Ordering::Relaxed) < most)
-        };
-        let may_take = |backend: &Backend| is_untried(backend) && has_room(backend) && is_well(backend);
-        let mut chosen = choose(&mut round, |backend| {
-            may_take(backend) && !is_stuck(backend) && (backend.held() < self.most_held || is_only_help)
-        });
-        if chosen.is_none() {
-            let is_alone = round.iter().filter(|backend| is_well(backend)).count() == 1;
-            chosen = choose(&mut round, |backend| {
-                may_take(backend) && (backend.held() < self.most_held || is_alone)
-            });
-        }
-        // Nobody who is well is left to try: asking one that is out is better than refusing. The news may be old.
-        if chosen.is_none() && !round.iter().any(|backend| is_untried(backend) && is_well(backend)) {
-            chosen = round.next(|backend| is_untried(backend) && has_room(backend)).cloned();
-            if chosen.is_some() && tried.is_empty() && !self.said_all_out.swap(true, Ordering::Relaxed) {
+        let is_free = |backend: &Backend| tried.is_free(backend) && backend.has_room();
+        let mut chosen = choose(&mut round, |backend| is_free(backend) && is_well(backend) && !is_stuck(backend))
+            .or_else(|| choose(&mut round, |backend| is_free(backend) && is_well(backend)));
+        // No backend that is well is left to try: asking one that is out is better than refusing. The news may be old.
+        if chosen.is_none() && !round.iter().any(|backend| tried.is_free(backend) && is_well(backend)) {
+            chosen = round.next(|backend| is_free(backend)).cloned();
+            if chosen.is_some() && tried.is_first() && !self.said_all_out.swap(true, Ordering::Relaxed) {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
         }
+        drop(round);
         let backend = chosen?;
+        tried.note(&backend);
         let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
         Some(Turn::new(backend, is_trial, now))
     }
@@ -337,31 +297,37 @@ fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Ar
     })
 }
 
+/// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
+const RETRIES: usize = 256;
+
 /// What `--health-interval` is when only `--health-path` is set.
 const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// One request's way through the backends: an iterator over [`Turn`]s.
-pub struct Round<'a> {
-    backends: &'a Backends,
-    /// Without the current one, so that the first turn allocates nothing.
-    tried: Vec<Arc<Backend>>,
-    current: Option<Arc<Backend>>,
+/// The backends that a request has tried.
+#[derive(Debug, Default)]
+pub struct Tried {
+    last: Option<Arc<Backend>>,
+    /// Those before, so that the first turn allocates nothing.
+    before: Vec<Arc<Backend>>,
 }
 
-impl Iterator for Round<'_> {
-    type Item = Turn;
+impl Tried {
+    fn is_first(&self) -> bool {
+        self.last.is_none()
+    }
 
-    fn next(&mut self) -> Option<Turn> {
-        self.tried.extend(self.current.take());
-        let turn = self.backends.next(&self.tried)?;
-        self.current = turn.backend();
-        Some(turn)
+    fn is_free(&self, backend: &Backend) -> bool {
+        !self.before.iter().chain(&self.last).any(|tried| std::ptr::eq(&**tried, backend))
+    }
+
+    fn note(&mut self, backend: &Arc<Backend>) {
+        self.before.extend(self.last.replace(Arc::clone(backend)));
     }
 }
 
 /// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
 /// backend: no descriptor, no memory, no port of ours is left.
-fn connect_failure(error: &io::Error) -> Failure {
+pub fn connect_failure(error: &io::Error) -> Failure {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {

@@ -11,7 +11,7 @@
 //!
 //! Not here: who is asked instead (`backend`). No lock; the clock is the caller's.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Requests that may wait while the others answer as many, or a quarter of them if they are many. Fewer, and every pause
@@ -22,6 +22,9 @@ const CAUGHT: usize = 8;
 /// Turns that may be left unanswered once one of them has waited for long, when the others answer as many: so that few
 /// visitors find it out, too, who may not wait to the end.
 const IGNORED: usize = 4;
+
+/// How long a request must have waited before the silence of its backend counts although few wait for it.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// How many answers all backends have given.
 #[derive(Debug)]
@@ -42,13 +45,9 @@ pub struct Progress {
     until: AtomicU64,
     /// Turns since then.
     unanswered: AtomicUsize,
-    /// Whether one of those has waited for long.
-    is_silent: AtomicBool,
+    /// Since when the first of those has been waiting; zero if none is, or since it gave its last answer.
+    silent_since: AtomicU64,
 }
-
-/// A backend's last answer when it was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Last(usize);
 
 impl Default for Answers {
     fn default() -> Self {
@@ -57,17 +56,24 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// Milliseconds since the beginning.
+    /// Milliseconds since the beginning; never zero.
     fn moment(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.begun).as_millis() as u64
+        at.saturating_duration_since(self.begun).as_millis() as u64 + 1
     }
 }
 
 impl Progress {
     /// It is asked.
-    pub fn asked(&self) -> Last {
+    pub fn asked(&self) {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
-        Last(self.last.load(Ordering::Relaxed))
+    }
+
+    /// A request was sent whole, and waits for its answer since `now`.
+    pub fn waits(&self, all: &Answers, now: Instant) {
+        // Nearly always one waits already, or none did: then a look is cheaper than an exchange.
+        if self.silent_since.load(Ordering::Relaxed) == 0 {
+            self.silent_since.store(all.moment(now), Ordering::Relaxed);
+        }
     }
 
     /// It has answered `now`, and it took so long.
@@ -80,17 +86,7 @@ impl Progress {
             self.until.store(all.moment(now) + 2 * takes, Ordering::Relaxed);
         }
         self.unanswered.store(0, Ordering::Relaxed);
-        // Nearly always it was not, and a look is cheaper than taking the line from another core.
-        if self.is_silent.load(Ordering::Relaxed) {
-            self.is_silent.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// A request has waited for long. That it is slow says nothing, as long as others are answered.
-    pub fn waited(&self, since: Last) {
-        if Last(self.last.load(Ordering::Relaxed)) == since {
-            self.is_silent.store(true, Ordering::Relaxed);
-        }
+        self.silent_since.store(0, Ordering::Relaxed);
     }
 
     /// Whether it answers nobody for the time being, as far as can be seen `now`. `waiting` requests wait for it, `of` those
@@ -100,12 +96,16 @@ impl Progress {
             all.given.load(Ordering::Relaxed).wrapping_sub(self.last.load(Ordering::Relaxed)) >= answers
         };
         let is_ignoring = || self.unanswered.load(Ordering::Relaxed) >= IGNORED && others_gave(IGNORED);
+        let is_silent = || {
+            let since = self.silent_since.load(Ordering::Relaxed);
+            since > 0 && all.moment(now).saturating_sub(since) >= SILENT.as_millis() as u64
+        };
         let is_overdue = || waiting >= of - of / 4 || all.moment(now) >= self.until.load(Ordering::Relaxed);
         match waiting {
             // Whoever found out that it is stuck is gone: somebody has to try again.
             0 => false,
             CAUGHT.. if others_gave(CAUGHT.max(waiting / 4)) && is_overdue() => true,
-            _ => self.is_silent.load(Ordering::Relaxed) && is_ignoring(),
+            _ => is_silent() && is_ignoring(),
         }
     }
 }
@@ -162,29 +162,31 @@ mod tests {
     #[test]
     fn a_few_visitors_find_it_out_once_one_has_waited_for_long() {
         let (all, hung, other) = (Answers::default(), Progress::default(), Progress::default());
-        let first = hung.asked();
-        ask(&hung, IGNORED - 1);
+        let start = Instant::now();
+        ask(&hung, IGNORED);
+        hung.waits(&all, start);
         answer(&other, &all, IGNORED);
-        assert!(!is_stuck(&hung, &all, 1), "nobody has waited for long");
-        hung.waited(first);
-        assert!(is_stuck(&hung, &all, 1) && !is_stuck(&hung, &all, 0));
+        let is_stuck_after = |wait, waiting| hung.is_stuck(&all, waiting, waiting, start + wait);
+        assert!(!is_stuck_after(SILENT / 2, 1), "none has waited for long");
+        assert!(is_stuck_after(SILENT * 2, 1) && !is_stuck_after(SILENT * 2, 0));
         answer(&hung, &all, 1);
-        assert!(!is_stuck(&hung, &all, 1));
+        assert!(!is_stuck_after(SILENT * 2, 1));
     }
 
     #[test]
     fn one_long_poll_beside_others_that_are_answered_is_no_silence() {
         let (all, polled, other) = (Answers::default(), Progress::default(), Progress::default());
-        let poll = polled.asked();
+        let start = Instant::now();
+        polled.asked();
+        polled.waits(&all, start);
         for _ in 0..20 {
             ask(&polled, 1);
             answer(&polled, &all, 1);
             answer(&other, &all, 1);
         }
-        polled.waited(poll);
         ask(&polled, 10);
         answer(&other, &all, 7);
-        assert!(!is_stuck(&polled, &all, 1));
+        assert!(!polled.is_stuck(&all, 1, 1, start + 2 * SILENT));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The problem: a server made of blocking calls is a set of promises about how long each of them may last. Kept beside
 //! the calls, those numbers cannot be compared, and two of them soon mean the same thing or contradict each other.
 //!
-//! Not here: what an admin may set (the table in `config`), and waits that `pool::seats` schedules by.
+//! Not here: what an admin may set (the table in `config`).
 
 use std::time::Duration;
 
@@ -15,33 +15,14 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-// A worker, in one call.
+// A worker.
 
-/// The longest wait in one call. After it a thread checks that its client is still there and that ronde is not to stop,
-/// so this is also how late it notices either.
-pub const ONE_CALL: Duration = seconds(1);
+/// One blocking call: the timeout of every socket. The kernel counts it in ticks of 1 to 10 ms, so it cannot be shorter;
+/// longer, and an answer that does not come would hold a worker for more than the trip through the waiter is worth.
+pub const ONE_CALL: Duration = milliseconds(10);
 
-/// For a client that has nothing to say yet, while no other needs the worker. Varnish lingers 50 ms, too, before it gives
-/// a session to its waiter.
-pub const NEXT_REQUEST: Duration = milliseconds(50);
-
-/// For a response head. A longer wait is lost to other clients, and a backend that took longer once mostly does again.
-pub const RESPONSE_HEAD: Duration = milliseconds(10);
-
-/// For a response head while others wait for the worker: five hundred that do not come are a tenth of a second in eight
-/// workers.
-pub const RESPONSE_HEAD_WHEN_BUSY: Duration = milliseconds(2);
-
-/// For the rest of a small request body while others wait for the worker: five hundred bodies that do not come cost eight
-/// workers a sixteenth of a second.
-pub const BODY_WHEN_BUSY: Duration = milliseconds(1);
-
-/// For bytes of a transfer while others wait for the worker. Not shorter: when the cores are busy, a backend that is not
-/// slow takes some milliseconds to be scheduled, and stepping aside may cost making a thread.
-pub const TRANSFER_WHEN_BUSY: Duration = milliseconds(10);
-
-/// The kernel counts socket timeouts in ticks of 1 to 10 ms. A shorter wait needs poll(2).
-pub const KERNEL_TICK: Duration = milliseconds(10);
+/// All waits of one batch together, while no other worker is idle. An answer that is on its way is there by then.
+pub const ONE_BATCH: Duration = milliseconds(2);
 
 // A backend.
 
@@ -49,13 +30,19 @@ pub const KERNEL_TICK: Duration = milliseconds(10);
 /// that vanished stays silent. 300 ms reach the other side of the world.
 pub const FIRST_CONNECT: Duration = milliseconds(300);
 
-/// The longest response time after which workers still wait for the next response of the same backend.
-pub const PROMPT_RESPONSE: Duration = milliseconds(10);
+/// The longest response time after which a worker still waits for the next response of the same backend. Just below
+/// [`ONE_CALL`], so that a wait that was in vain is not repeated.
+pub const PROMPT_RESPONSE: Duration = milliseconds(9);
+
+/// All interim responses to one request. Each is a sign of life and restarts the response timeout, and a backend may say
+/// "still working" for long; one that has said nothing else for an hour is not working.
+pub const INTERIM_TOTAL: Duration = seconds(3600);
 
 /// Between two looks at all backends: a backend that came back is in the round again within this.
 pub const BACKEND_WATCH: Duration = seconds(1);
 
-/// For a connect to a backend that is out, so that silent ones do not delay the others' return.
+/// For a connect to a backend that is out of the round: shorter than [`BACKEND_WATCH`], so that there is never more than
+/// one at a time.
 pub const RETURN_CONNECT: Duration = milliseconds(300);
 
 /// For an active health check, or its interval if that is shorter.

@@ -1,7 +1,8 @@
 //! Sockets with waits that end, buffers, wakers: the only place that names socket options.
 //!
-//! Not here: what the bytes mean (`http1`).
+//! Not here: what the bytes mean (`http1`), and where a connection waits (`pool`).
 
 pub mod buffer;
 pub mod conn;
+pub mod descriptors;
 pub mod waker;

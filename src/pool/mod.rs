@@ -1,8 +1,15 @@
-//! A fixed number of threads, the work that waits for them, and the work that waits without one.
+//! A fixed number of threads, and the one place where everything waits that has nothing for them to do.
 //!
-//! Not here: HTTP. What the work is and how it is done is a type parameter.
+//! The rule: a worker serves with plain blocking calls while bytes flow; what waits is parked.
+//!
+//! Reading order: `waiter` (where it waits, and where workers get their batches), `slots` and `deadlines` (what the waiter
+//! is made of), `allowance` (how long a worker may block), `min_rate` (whether a body comes fast enough), `stop`.
+//!
+//! Not here: HTTP. What is parked and how it is served is a type parameter.
 
+pub mod allowance;
+mod deadlines;
 pub mod min_rate;
-pub mod seats;
+mod slots;
 pub mod stop;
 pub mod waiter;

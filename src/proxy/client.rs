@@ -1,8 +1,8 @@
-//! A client's connection, as it moves between the acceptor, the channel, the workers and the waiter.
+//! A client's connection, and how many there may be.
 //!
-//! The problem: it is always in exactly one of these places. It has one owner, and handing it over is the change
-//! of state; there is no table of connections that could be out of date. What it takes along is little: ten
-//! thousand idle ones are ten thousand of these structs and nothing else.
+//! The problem: a connection is always in exactly one place: in the channel, with a worker, in the waiter, or closed.
+//! It has one owner, and handing it over is the change of state; there is no table of connections that could be out of
+//! date. What it takes along is little: ten thousand idle ones are ten thousand of these structs and nothing else.
 //!
 //! Not here: what is said on it (`session`).
 
@@ -10,22 +10,34 @@ use crate::net::conn::Conn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-/// One client's connection and what was read from it and not understood yet.
+/// One client's connection and the bytes of it that no worker has in its buffer.
 #[derive(Debug)]
 pub struct Client {
     pub conn: Conn,
     pub address: SocketAddr,
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
-    _place: Place,
+    pub presence: Presence,
+    _permit: Permit,
+}
+
+/// How much of the connection the client has left open, as far as that was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Open,
+    /// It sends no more, and may still read; this was noticed at this time.
+    HalfClosed(Instant),
+    /// The connection is broken, or closed in both directions.
+    Gone,
 }
 
 impl Client {
-    pub fn new(conn: Conn, address: SocketAddr, place: Place) -> Self {
+    pub fn new(conn: Conn, address: SocketAddr, permit: Permit) -> Self {
         // A v4 client of a dual-stack listener is a v4 client, in logs, fields and networks.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { conn, address, carried: Vec::new(), _place: place }
+        Self { conn, address, carried: Vec::new(), presence: Presence::Open, _permit: permit }
     }
 
     pub fn ip(&self) -> IpAddr {
@@ -40,32 +52,32 @@ pub struct ConnectionLimit {
     most: usize,
 }
 
-/// One connection's share of the bound; given back when it is dropped.
+/// One connection's share of the limit; given back when it is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Permit(Arc<AtomicUsize>);
 
 impl ConnectionLimit {
     pub fn new(most: usize) -> Self {
         Self { count: Arc::default(), most }
     }
 
-    /// A place, unless all are taken. Only the acceptor asks, so there is no race between looking and taking.
-    pub fn enter(&self) -> Option<Place> {
+    /// A permit, unless all are taken. Only the acceptor asks, so there is no race between looking and taking.
+    pub fn enter(&self) -> Option<Permit> {
         if self.count.load(Ordering::Relaxed) >= self.most {
             return None;
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        Some(Place(Arc::clone(&self.count)))
+        Some(Permit(Arc::clone(&self.count)))
     }
 
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.count.load(Ordering::Acquire)
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -74,13 +86,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_free_again_when_it_is_dropped() {
-        let connections = ConnectionLimit::new(2);
-        let first = connections.enter().unwrap();
-        let _second = connections.enter().unwrap();
-        assert!(connections.enter().is_none());
+    fn a_permit_is_free_again_when_it_is_dropped() {
+        let limit = ConnectionLimit::new(2);
+        let first = limit.enter().unwrap();
+        let _second = limit.enter().unwrap();
+        assert!(limit.enter().is_none());
         drop(first);
-        assert!(connections.enter().is_some());
-        assert_eq!(connections.count(), 1);
+        assert!(limit.enter().is_some());
+        assert_eq!(limit.count(), 1);
     }
 }

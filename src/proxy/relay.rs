@@ -1,49 +1,58 @@
 //! Bytes on their way from one connection to another.
 //!
-//! The problem has two halves. One way at a time, as most responses go, it is a loop of a blocking read and a
-//! blocking write, and nothing is faster. Both ways at once, as in a tunnel or an upload that is answered before it
-//! ended, two such loops deadlock as soon as both sides stop reading because both are writing. So there are two
-//! functions over the same [`Direction`]: [`one_way`] blocks, [`pump`] polls both sockets and never blocks on either.
+//! The problem has two halves. One way at a time, as most responses go, it is a loop of a read and a write, and nothing is
+//! faster. Both ways at once, as in a tunnel or an upload that is answered before it ended, two blocking copies deadlock
+//! as soon as both peers stop reading because both are writing. So a [`Pipe`] never decides to wait: it moves what can be
+//! moved, and says what it [wants](Pipe::wants) when it can move nothing.
 //!
-//! Whoever waits long steps aside: [`StallTimer`] counts the silence, gives up the seat when it has lasted a moment,
-//! and ends it at its limit.
+//! What lasts is the [`Direction`]: how far the body came. The bytes stand in a worker's buffer while they flow, and with
+//! the parked exchange while they do not.
 //!
-//! Not here: which bytes (`reframer`), and what a failure means to the client (`exchange`).
+//! Not here: which bytes (`http1::reframer`), and what a failure means to the client (`exchange`).
 
-use crate::config::waits;
 use crate::http1::chunked::Malformed;
-use crate::http1::reframer::{Parts, Reframer};
+use crate::http1::reframer::Reframer;
 use crate::net::buffer::Buffer;
-use crate::net::conn::{Arrived, Conn, Departed};
-use crate::observe::failure::Failure;
-use crate::pool::seats::Transfer;
-use crate::proxy::in_flight::Work;
-use crate::proxy::shared::Shared;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::net::conn::{Block, Conn, Received, Sent};
+use crate::pool::waiter::Want;
 use std::io;
-use std::time::{Duration, Instant};
 
-/// Moves that a small message needs, however it comes: nobody looks at the clock for it.
-const FEW: u32 = 4;
+/// What one read takes from the source of a sink that does not keep up: it is what a slow client keeps in memory.
+const SMALL_READ: usize = 16 * 1024;
 
-/// One direction: where the bytes stand and what becomes of them.
-pub struct Direction<'a> {
-    reframer: &'a mut Reframer,
-    buffer: &'a mut Buffer,
-    /// The head that goes out before the body, in the same write.
-    lead: &'a [u8],
+/// How many of these, taken whole, make a sink fast again.
+const FAST_AGAIN: u32 = 128;
+
+/// What one exchange may move before the others in the epoll have their turn. A millisecond's work.
+pub const GIVE_WAY: usize = 1024 * 1024;
+
+/// One direction: how far its body came, and whether its two ends are open.
+#[derive(Debug)]
+pub struct Direction {
+    reframer: Reframer,
     source: End,
     sink: End,
+    reads: Reads,
 }
 
 /// Whether a connection still takes part in a direction.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Open,
     Closed,
 }
 
-/// What stopped a way.
+/// How much is read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    Whole,
+    /// The sink was waited for: what it does not take next time is to be little. So many in a row, taken whole, and it is
+    /// fast again. They are more than a third of the largest send buffer (tcp_wmem, 4 MB), which is what the kernel
+    /// lets drain before it calls a socket writable.
+    Small { to_go: u32 },
+}
+
+/// What stopped a direction.
 #[derive(Debug)]
 pub enum Broken {
     /// The bytes are no body.
@@ -54,27 +63,28 @@ pub enum Broken {
     Sink(io::Error),
 }
 
-impl<'a> Direction<'a> {
-    /// Begins a way, or goes on with one. `buffer` may hold the beginning of the body already.
-    ///
-    /// # Errors
-    /// [`Broken::Malformed`], when that is no body.
-    pub fn new(reframer: &'a mut Reframer, buffer: &'a mut Buffer, lead: &'a [u8]) -> Result<Self, Broken> {
-        let mut way = Self { reframer, buffer, lead, source: End::Open, sink: End::Open };
-        if way.reframer.is_hungry() {
-            way.load()?;
-        }
-        Ok(way)
+/// What a pipe waits for when nothing moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    Source,
+    Sink,
+    /// It has come to its end.
+    Nothing,
+}
+
+impl Direction {
+    pub fn new(reframer: Reframer) -> Self {
+        Self { reframer, source: End::Open, sink: End::Open, reads: Reads::Whole }
     }
 
     /// Whether the body has ended and all of it went out.
-    pub fn is_done(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.reframer.is_over()
     }
 
-    /// Whether the whole body was read, and nothing behind it.
-    pub fn is_read_exactly(&self) -> bool {
-        self.reframer.is_at_end() && self.reframer.consumed() == self.buffer.len()
+    /// Whether the end of the body was read; it may still have to be sent.
+    pub fn is_at_end(&self) -> bool {
+        self.reframer.is_at_end()
     }
 
     /// Bytes of body that were read.
@@ -82,337 +92,162 @@ impl<'a> Direction<'a> {
         self.reframer.moved()
     }
 
-    /// Whether it is the source that is waited for.
-    pub fn wants_input(&self) -> bool {
-        self.reframer.is_hungry() && !self.has_output() && self.source == End::Open
-    }
-
-    fn has_output(&self) -> bool {
-        self.reframer.loaded() > 0
+    /// The sink has to be waited for.
+    pub fn sink_is_slow(&mut self) {
+        self.reads = Reads::Small { to_go: FAST_AGAIN };
     }
 
     /// Tells the sink, once, that the body was all: a half-close, carried over.
     pub fn finish(&mut self, sink: &Conn) {
-        if self.sink == End::Open {
+        if self.is_over() && self.sink == End::Open {
             self.sink = End::Closed;
-            // When this fails the sink is gone, and whoever reads from it will notice.
+            // When this fails the sink is gone, and reading from it will say so.
             let _ = sink.finish();
         }
     }
 
-    /// Takes what one receive brought.
-    fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<Arrived>) -> Result<Arrived, Broken> {
+    /// Whether this side has said its last to the sink.
+    pub fn is_finished(&self) -> bool {
+        self.sink == End::Closed
+    }
+}
+
+/// A direction with its bytes.
+pub struct Pipe<'a> {
+    pub direction: &'a mut Direction,
+    pub buffer: &'a mut Buffer,
+    /// The head that goes out before the body, in the same write.
+    pub lead: &'a [u8],
+}
+
+impl Pipe<'_> {
+    /// Takes the bytes of the body that stand in the buffer already.
+    ///
+    /// # Errors
+    /// [`Broken::Malformed`], when they are no body.
+    pub fn load(&mut self) -> Result<(), Broken> {
+        if self.direction.reframer.is_hungry() {
+            self.direction.reframer.load(self.buffer.filled_mut()).map_err(Broken::Malformed)?;
+            // What was only framing is done with already.
+            self.settle(0);
+        }
+        Ok(())
+    }
+
+    /// Whether the whole body was read, and nothing behind it.
+    pub fn is_read_exactly(&self) -> bool {
+        self.direction.is_at_end() && self.direction.reframer.consumed() == self.buffer.len()
+    }
+
+    pub fn wants(&self) -> Wants {
+        if self.has_output() {
+            Wants::Sink
+        } else if self.direction.reframer.is_hungry() && self.direction.source == End::Open {
+            Wants::Source
+        } else {
+            Wants::Nothing
+        }
+    }
+
+    /// Moves what can be moved by a read and a write, of which the read may wait. Returns how many bytes moved, whether in
+    /// or out; zero says that what it [wants](Self::wants) did not happen.
+    ///
+    /// # Errors
+    /// See [`Broken`].
+    pub fn pump(
+        &mut self,
+        source: &Conn,
+        sink: &Conn,
+        receive: impl FnOnce(&Conn, &mut [u8]) -> io::Result<Received>,
+    ) -> Result<usize, Broken> {
+        let mut moved = 0;
+        if self.wants() == Wants::Source {
+            moved += self.fill(|room| receive(source, room))?;
+        }
+        if self.has_output() {
+            moved += self.empty(|parts| sink.send(parts, Block::Never))?;
+        }
+        Ok(moved)
+    }
+
+    /// The same, without waiting.
+    ///
+    /// # Errors
+    /// See [`Broken`].
+    pub fn pump_now(&mut self, source: &Conn, sink: &Conn) -> Result<usize, Broken> {
+        self.pump(source, sink, |source, room| source.receive(room, Block::Never))
+    }
+
+    fn has_output(&self) -> bool {
+        self.direction.reframer.loaded() > 0
+    }
+
+    /// Takes what one receive brings. An end counts as a byte: something happened.
+    pub fn fill(
+        &mut self,
+        receive: impl FnOnce(&mut [u8]) -> io::Result<Received>,
+    ) -> Result<usize, Broken> {
         let room = self.buffer.one_read();
         if room.is_empty() {
             // The decoder leaves only what it cannot understand in part: a trailer section, and this one is too long.
             return Err(Broken::Malformed(Malformed::Trailer));
         }
-        let arrived = receive(room).map_err(Broken::Source)?;
-        match arrived {
-            Arrived::Bytes(count) => {
+        let most = match self.direction.reads {
+            Reads::Whole => room.len(),
+            Reads::Small { .. } => room.len().min(SMALL_READ),
+        };
+        match receive(&mut room[..most]).map_err(Broken::Source)? {
+            Received::Bytes(count) => {
                 self.buffer.grew(count);
                 self.load()?;
+                Ok(count)
             }
-            Arrived::End => {
-                self.source = End::Closed;
-                self.reframer.closed().map_err(Broken::Malformed)?;
+            Received::End => {
+                self.direction.source = End::Closed;
+                self.direction.reframer.closed().map_err(Broken::Malformed)?;
+                Ok(1)
             }
-            Arrived::Nothing => {}
+            Received::Nothing => Ok(0),
         }
-        Ok(arrived)
     }
 
     /// Gives what one send takes.
-    fn empty(&mut self, send: impl FnOnce(&Parts<'_>) -> io::Result<Departed>) -> Result<Departed, Broken> {
-        let departed = send(&self.reframer.parts(self.lead, self.buffer.filled())).map_err(Broken::Sink)?;
-        if let Departed::Bytes(count) = departed {
-            self.settle(count);
+    pub fn empty(
+        &mut self,
+        send: impl FnOnce(&[io::IoSlice<'_>]) -> io::Result<Sent>,
+    ) -> Result<usize, Broken> {
+        let sent = send(&self.direction.reframer.parts(self.lead, self.buffer.filled())).map_err(Broken::Sink)?;
+        match sent {
+            Sent::Bytes(count) => {
+                self.settle(count);
+                self.direction.reads = match self.direction.reads {
+                    Reads::Small { to_go: 1.. } if self.has_output() => Reads::Small { to_go: FAST_AGAIN },
+                    Reads::Small { to_go: to_go @ 1.. } => Reads::Small { to_go: to_go - 1 },
+                    Reads::Small { to_go: 0 } | Reads::Whole => Reads::Whole,
+                };
+                Ok(count)
+            }
+            Sent::Nothing => Ok(0),
         }
-        Ok(departed)
-    }
-
-    fn load(&mut self) -> Result<(), Broken> {
-        self.reframer.load(self.buffer.filled_mut()).map_err(Broken::Malformed)?;
-        // What was only framing is done with already.
-        self.settle(0);
-        Ok(())
     }
 
     /// Counts bytes as sent, and drops what is done with.
     fn settle(&mut self, count: usize) {
-        if let Some(consumed) = self.reframer.sent(count) {
+        if let Some(consumed) = self.direction.reframer.sent(count) {
             self.buffer.consume(consumed);
         }
     }
 }
 
-/// How long a silence may last, and what a thread does about it meanwhile.
-pub struct StallTimer<'a> {
-    shared: &'a Shared,
-    limit: Duration,
-    silence: Duration,
-    /// How often bytes have moved, and since when it has been often.
-    moves: u32,
-    since: Option<Instant>,
-    transfer: Option<Transfer<'a, Work>>,
-}
-
-impl<'a> StallTimer<'a> {
-    pub fn new(shared: &'a Shared) -> Self {
-        Self { shared, limit: Duration::MAX, silence: Duration::ZERO, moves: 0, since: None, transfer: None }
-    }
-
-    /// From now on, a silence may last so long.
-    pub fn allow(&mut self, limit: Duration) {
-        self.limit = limit;
-        self.silence = Duration::ZERO;
-        self.moves = 0;
-        self.since = None;
-    }
-
-    /// Gives up the seat, for the rest of the exchange.
-    ///
-    /// # Errors
-    /// [`Failure::TransferLimit`]: too many have done so.
-    pub fn step_aside(&mut self) -> Result<(), Failure> {
-        if self.transfer.is_none() {
-            self.transfer = Some(self.shared.seats.transfer().ok_or(Failure::TransferLimit)?);
-        }
-        Ok(())
-    }
-
-    /// The same for a transfer that may last for hours: it may not keep a seat instead.
-    ///
-    /// # Errors
-    /// [`Failure::TransferLimit`].
-    pub fn step_aside_for_good(&mut self) -> Result<(), Failure> {
-        self.transfer = Some(self.shared.seats.step_aside().ok_or(Failure::TransferLimit)?);
-        Ok(())
-    }
-
-    /// Whether the seat was given up.
-    pub fn is_aside(&self) -> bool {
-        self.transfer.is_some()
-    }
-
-    /// Whether others wait for this worker.
-    fn is_hurried(&self) -> bool {
-        !self.is_aside() && self.shared.seats.is_wanted()
-    }
-
-    /// What one call may wait.
-    pub fn slice(&self) -> Duration {
-        match self.is_hurried() {
-            // Five hundred downloads that begin at once would each wait a little in each of eight workers.
-            true if self.shared.seats.is_full() => Duration::ZERO,
-            true => self.at_most(waits::TRANSFER_WHEN_BUSY),
-            false => self.slice_at_ease(),
-        }
-    }
-
-    /// The same for a send. Small responses always fit into a socket at once, so what does not is not waited for with a
-    /// seat while others wait for it.
-    fn slice_to_send(&self) -> Duration {
-        if self.is_hurried() { Duration::ZERO } else { self.slice_at_ease() }
-    }
-
-    fn slice_at_ease(&self) -> Duration {
-        self.at_most(if self.is_aside() { waits::ONE_CALL } else { waits::NEXT_REQUEST })
-    }
-
-    fn at_most(&self, slice: Duration) -> Duration {
-        slice.min(self.limit.saturating_sub(self.silence)).max(Duration::from_millis(1))
-    }
-
-    /// Bytes moved. Whoever never pauses, in whichever direction and however little at a time, is long too: after a
-    /// glance it steps aside as soon as others wait, and at the end of the shutdown it is cut.
-    ///
-    /// # Errors
-    /// [`Failure::Cut`]; [`Failure::TransferLimit`].
-    pub fn progressed(&mut self) -> Result<(), Failure> {
-        self.silence = Duration::ZERO;
-        if self.shared.stop.is_over() {
-            return Err(Failure::Cut);
-        }
-        self.moves += 1;
-        if self.moves > FEW && self.is_hurried() {
-            let since = *self.since.get_or_insert_with(Instant::now);
-            if self.shared.seats.is_full() || since.elapsed() >= waits::NEXT_REQUEST {
-                self.step_aside()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A slice of silence passed.
-    ///
-    /// # Errors
-    /// `spent` at the limit; [`Failure::Cut`] at the end of the shutdown; [`Failure::TransferLimit`].
-    pub fn waited(&mut self, slice: Duration, spent: Failure) -> Result<(), Failure> {
-        self.silence += slice;
-        if self.shared.stop.is_over() {
-            return Err(Failure::Cut);
-        }
-        if self.silence >= self.limit {
-            return Err(spent);
-        }
-        self.step_aside()
-    }
-}
-
-/// Relays one way until the end of the body was read: a read, a write, a read, a write. The last piece is not sent
-/// yet: see [`send_rest`].
-///
-/// # Errors
-/// What `broken` makes of a failure, or what ended the wait: `starved` on the source's side, `stalled` on the sink's.
-pub fn one_way(
-    way: &mut Direction<'_>,
-    source: &mut Conn,
-    sink: &mut Conn,
-    stall: &mut StallTimer<'_>,
-    broken: impl Fn(Broken) -> Failure,
-    [starved, stalled]: [Failure; 2],
-) -> Result<(), Failure> {
-    while !way.reframer.is_at_end() {
-        send_rest(way, sink, stall, &broken, stalled)?;
-        let slice = stall.slice();
-        match way.fill(|room| source.receive(room, slice)).map_err(&broken)? {
-            Arrived::Bytes(_) | Arrived::End => stall.progressed()?,
-            Arrived::Nothing if sink.is_gone() => {
-                return Err(broken(Broken::Sink(io::ErrorKind::ConnectionReset.into())));
-            }
-            Arrived::Nothing => stall.waited(slice, starved)?,
-        }
-    }
-    Ok(())
-}
-
-/// Sends what was read.
-///
-/// # Errors
-/// As [`one_way`].
-pub fn send_rest(
-    way: &mut Direction<'_>,
-    sink: &mut Conn,
-    stall: &mut StallTimer<'_>,
-    broken: impl Fn(Broken) -> Failure,
-    stalled: Failure,
-) -> Result<(), Failure> {
-    while way.has_output() {
-        let slice = stall.slice_to_send();
-        match way.empty(|parts| sink.send(parts, slice)).map_err(&broken)? {
-            Departed::Bytes(_) => {
-                stall.progressed()?;
-                // A send takes less than it was given only when the sink is full: this was a wait, or begins one.
-                if way.has_output() {
-                    stall.step_aside()?;
-                }
-            }
-            Departed::Nothing => stall.waited(slice, stalled)?,
-        }
-    }
-    Ok(())
-}
-
-/// The two sides of an exchange.
-#[derive(Clone, Copy)]
-pub struct Ends<'a> {
-    pub client: &'a Conn,
-    pub backend: &'a Conn,
-}
-
-/// What one turn of [`pump`] came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pumped {
-    /// Bytes moved.
-    Moved,
-    /// The backend has something to say, and no way down takes it.
-    Answer,
-    /// Nothing happened for so long.
-    Silence(Duration),
-}
-
-/// Which way broke, and how.
-#[derive(Debug)]
-pub enum Broke {
-    Up(Broken),
-    Down(Broken),
-}
-
-/// Waits until either side can do something, for one slice at most, and does it, without blocking on either.
-/// Up is from the client to the backend; without a way down, the backend's first byte is [`Pumped::Answer`].
-///
-/// # Errors
-/// See [`Broken`].
-pub fn pump(
-    ends: Ends<'_>,
-    up: &mut Direction<'_>,
-    mut down: Option<&mut Direction<'_>>,
-    slice: Duration,
-) -> Result<Pumped, Broke> {
-    let when = |condition, flags| if condition { flags } else { PollFlags::empty() };
-    let listens = down.as_ref().is_none_or(|down| down.wants_input());
-    let answers = down.as_ref().is_some_and(|down| down.has_output());
-    let client_for = when(up.wants_input(), PollFlags::IN) | when(answers, PollFlags::OUT);
-    let backend_for = when(listens, PollFlags::IN) | when(up.has_output(), PollFlags::OUT);
-    // Errors and hang-ups are reported unasked, again and again. The client's are always wanted, to stop working
-    // for one that is gone; but once we have said our last to it, its own last, which may stand behind bytes that
-    // were not read yet, is a hang-up too.
-    let is_told_all = down.as_ref().is_some_and(|down| down.sink == End::Closed);
-    let first = usize::from(is_told_all && client_for.is_empty());
-    let last = 1 + usize::from(!backend_for.is_empty());
-    let mut fds = [PollFd::new(ends.client, client_for), PollFd::new(ends.backend, backend_for)];
-    let timeout = Timespec::try_from(slice).ok();
-    match poll(&mut fds[first.min(last)..last], timeout.as_ref()) {
-        Ok(0) => return Ok(Pumped::Silence(slice)),
-        Ok(_) => {}
-        // A signal: as if something had moved.
-        Err(rustix::io::Errno::INTR) => return Ok(Pumped::Moved),
-        Err(error) => return Err(Broke::Up(Broken::Source(error.into()))),
-    }
-    let (client, backend) = (fds[0].revents(), fds[1].revents());
-    let gone = PollFlags::ERR | PollFlags::HUP;
-    if client.intersects(gone) && !client.intersects(client_for) {
-        return Err(Broke::Up(Broken::Source(io::ErrorKind::ConnectionReset.into())));
-    }
-    if let Some(down) = &mut down {
-        if down.wants_input() && backend.intersects(PollFlags::IN | gone) {
-            down.fill(|room| ends.backend.receive_now(room)).map_err(Broke::Down)?;
-        }
-        // What has just come is tried at once: a client nearly always has room.
-        if down.has_output() && (client.contains(PollFlags::OUT) || !answers) {
-            down.empty(|parts| ends.client.send_now(parts)).map_err(Broke::Down)?;
-        }
-    }
-    let had_output = up.has_output();
-    if up.wants_input() && client.intersects(PollFlags::IN | gone) {
-        up.fill(|room| ends.client.receive_now(room)).map_err(Broke::Up)?;
-    }
-    if up.has_output() && (backend.contains(PollFlags::OUT) || !had_output) {
-        up.empty(|parts| ends.backend.send_now(parts)).map_err(Broke::Up)?;
-    }
-    match down.is_none() && backend.intersects(PollFlags::IN | gone) {
-        true => Ok(Pumped::Answer),
-        false => Ok(Pumped::Moved),
-    }
-}
-
-/// [`pump`] with stall, which ends when both sides have been silent for longer than it allows.
-///
-/// # Errors
-/// What `snapped` makes of a broken way, or what ended the wait.
-pub fn pump_with_timer(
-    ends: Ends<'_>,
-    up: &mut Direction<'_>,
-    down: Option<&mut Direction<'_>>,
-    stall: &mut StallTimer<'_>,
-    spent: Failure,
-    snapped: impl Fn(Broke) -> Failure,
-) -> Result<Pumped, Failure> {
-    let stirred = pump(ends, up, down, stall.slice()).map_err(snapped)?;
-    match stirred {
-        Pumped::Silence(slice) => stall.waited(slice, spent)?,
-        Pumped::Moved | Pumped::Answer => stall.progressed()?,
-    }
-    Ok(stirred)
+/// What is wanted of the two connections when neither direction moves: `up` is from the client to the backend.
+pub fn wants(up: Wants, down: Wants) -> (Want, Want) {
+    let want = |reads, writes| match (reads, writes) {
+        (true, true) => Want::ReadOrWrite,
+        (true, false) => Want::Read,
+        (false, true) => Want::Write,
+        (false, false) => Want::Break,
+    };
+    let client = want(up == Wants::Source, down == Wants::Sink);
+    let backend = want(down == Wants::Source, up == Wants::Sink);
+    (client, backend)
 }

@@ -1,445 +1,531 @@
-//! One client's connection, from request to request.
+//! One client's requests, one after the other.
 //!
-//! The problem: between two requests, and within a request that comes slowly, there is nothing to do but wait, and
-//! waiting in a worker is what starves a fixed pool. So a worker serves a connection only as long as there is
-//! something to serve. It lingers a moment while it has nothing better to do ([`Seats::is_calm`]), because a
-//! client that is busy sends its next request within it, and that saves a trip through the waiter; then it lets go.
+//! The problem: between two requests, and within a request that comes slowly, there is nothing to do but wait, and waiting
+//! in a worker is what starves a fixed pool. So a worker reads what is there, serves what is complete, and parks the rest.
 //!
-//! Not here: the request's way to a backend and back (`exchange`), and carrying out the [`Outcome`] (`worker`).
-//!
-//! [`Seats::is_calm`]: crate::pool::seats::Seats::is_calm
+//! Not here: the request's way to a backend and back (`exchange`), and who waits where (`pool`).
 
 use crate::config::waits;
-use crate::http1::fields::Name;
-use crate::http1::forward::{self, Origin, Persistence};
-use crate::http1::framing::Framing;
-use crate::http1::head::{self, Lines, Method, Scan, Version};
+use crate::http1::forward::Persistence;
+use crate::http1::head::{self, Method, Version};
 use crate::http1::reply;
-use crate::net::conn::{Arrived, Departed};
-use crate::observe::access::{self, Access, Line, Record, Waits};
+use crate::net::conn::{Block, Received, Sent};
+use crate::observe::access::{self, Line, Record, Timings};
 use crate::observe::failure::{Blame, Failure};
-use crate::pool::waiter::{Until, Woken};
-use crate::proxy::client::Client;
-use crate::proxy::exchange::{self, Fate, Progress};
-use crate::proxy::in_flight::{BodyPlan, InFlight, RequestMeta, line_of};
-use crate::proxy::scratch::{COLLECTED_BODY, Scratch};
-use crate::proxy::shared::Shared;
+use crate::pool::min_rate::MinRate;
+use crate::pool::waiter::{Class, Wait, Want, Woken};
+use crate::proxy::client::{Client, Presence};
+use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
+use crate::proxy::exchange::{Exchange, Fate};
+use crate::proxy::request::{self, Body, Missing, Parsed, Request, RequestMeta, Source};
 use std::io::IoSlice;
 use std::mem::take;
 use std::time::{Duration, Instant};
 
-/// What a client may go on sending after it was told no, so that it can read the answer: closing at once would send
-/// a reset, which destroys what the client has not read yet.
+/// What a client may go on sending after it was told no, so that it can read the answer: closing at once would send a
+/// reset, which destroys what the client has not read yet.
 ///
 /// A client that sends its whole upload before it reads anything must come to its end: 64 MiB are a second of a fast
-/// network, and what is longer is mostly sent by those who ask first (`Expect`).
-pub const FAREWELL: Until = Until::Closed { at_most: 64 * 1024 * 1024 };
+/// network, and clients with longer uploads mostly ask first (`Expect`).
+const MOST_DISCARDED: usize = 64 * 1024 * 1024;
 
 /// Bytes that leave at once on any connection (ten segments, RFC 6928), and so before anything that comes later.
 const FIRST_FLIGHT: u64 = 14_600;
 
-/// What the worker is to do with the connection.
+/// Pipelined requests of one client that are served in a row before the others in the epoll have their turn.
+const MOST_IN_A_ROW: u32 = 8;
+
+/// A client that has not sent a whole request yet.
+#[derive(Debug)]
+pub struct Reading {
+    missing: Missing,
+    /// When the first byte was read.
+    begun: Option<Instant>,
+    /// Since when nothing has come.
+    since: Instant,
+    rate: MinRate,
+    /// How long the connection waited for a worker.
+    queued: Duration,
+}
+
+impl Reading {
+    /// A new connection.
+    pub fn first() -> Self {
+        Self::next(MinRate::new(0))
+    }
+
+    fn next(rate: MinRate) -> Self {
+        let since = Instant::now();
+        Self { missing: Missing::Everything, begun: None, since, rate, queued: Duration::ZERO }
+    }
+}
+
+/// A client that was told everything.
+#[derive(Debug)]
+pub struct Lingering {
+    since: Instant,
+    until: Instant,
+    discarded: usize,
+}
+
+/// What a worker is to do with a conversation that it has served.
 pub enum Outcome {
-    /// Close it.
-    Close(Box<Client>),
-    /// Close it so that the client cannot take what it has for complete.
-    Reset(Box<Client>),
-    /// It has nothing to do for now.
-    Park(Box<Client>, Until),
-    /// It has something to do, but others have waited longer.
-    Requeue(Box<Client>),
-    /// It was told no: it is closed once it has read that.
-    Linger(Box<Client>),
-    /// Its request is with a backend, and this worker has something better to do than to wait for the answer.
-    Leave(Box<Client>, Box<InFlight>),
+    Park(Box<Conversation>, Wait),
+    /// To be collected.
+    SentAhead(Box<Conversation>),
+    /// It is closed.
+    Over,
 }
 
-/// Serves a connection as long as it has something to do.
-///
-/// `queued` is how long it waited for this worker.
-pub fn serve(
-    mut client: Box<Client>,
-    woken: Woken,
-    queued: Duration,
-    scratch: &mut Scratch,
-    shared: &Shared,
-) -> Outcome {
-    scratch.from_client.refill(&take(&mut client.carried));
-    let mut session = Session { client, scratch, shared, queued };
-    let step = match woken {
-        Woken::Ready => session.serve_requests(),
-        Woken::Expired if session.has_head() => session.refuse(Failure::BodyTimeout, Instant::now()),
-        Woken::Expired => session.refuse(Failure::HeadTimeout, Instant::now()),
-        Woken::Slow => session.refuse(Failure::BodyTooSlow, Instant::now()),
-        Woken::Crowded => session.refuse(Failure::Crowded, Instant::now()),
-    };
-    session.end(step)
-}
-
-/// Goes on where a request was left with its backend.
-pub fn pick_up(
-    mut client: Box<Client>,
-    in_flight: Box<InFlight>,
-    scratch: &mut Scratch,
-    shared: &Shared,
-) -> Outcome {
-    scratch.from_client.refill(&take(&mut client.carried));
-    let mut session = Session { client, scratch, shared, queued: Duration::ZERO };
-    let step = session.run(in_flight).unwrap_or_else(|| session.serve_requests());
-    session.end(step)
-}
-
-/// Refuses a connection that waited too long for a worker, without reading what it asks.
-pub fn turn_away(
-    client: &mut Client,
-    failure: Failure,
-    queued: Duration,
-    scratch: &mut Scratch,
-    shared: &Shared,
-) {
-    let bytes = reply::failed(&mut scratch.response, failure, None, Persistence::Close, None);
-    say(client, &scratch.response, shared);
-    shared.counters.count(Some(failure));
-    if shared.logger.wants_access() {
-        let waits = Waits { queued, ..Waits::default() };
-        let status = Some(failure.status());
-        let record = Record { status, bytes, waits, failure: Some(failure), ..Record::default() };
-        shared.logger.access(Access { client: client.ip(), line: Line::default(), record });
-    }
-}
-
-struct Session<'a> {
-    client: Box<Client>,
-    scratch: &'a mut Scratch,
-    shared: &'a Shared,
-    /// For the first request; the others did not wait.
-    queued: Duration,
-}
-
-/// How serving ended: an [`Outcome`] without the connection.
-enum Step {
+/// How serving stops.
+enum End {
+    Halt(Halt),
+    /// Close the connection.
     Close,
+    /// Close it so that the client cannot take what it has for complete.
     Reset,
-    Park(Until),
-    /// Persists, but this worker is needed elsewhere.
-    GiveWay,
+    /// Close it once the client has read what it was told.
     Linger,
-    Leave(Box<InFlight>),
 }
 
-impl Session<'_> {
-    fn serve_requests(&mut self) -> Step {
-        loop {
-            let mut in_flight = self.scratch.in_flight();
-            if let Err(step) = self.next_request(&mut in_flight) {
-                self.scratch.keep(in_flight);
-                return step;
+impl From<Halt> for End {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
+    }
+}
+
+/// Serves a conversation as long as there is something to do, from where it stopped.
+pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Context<'_>) -> Outcome {
+    let Conversation { client, stage } = &mut *conversation;
+    match woken {
+        Woken::New(_) => context.allowance.begins(),
+        _ => context.allowance.goes_on(),
+    }
+    match woken {
+        Woken::ClientClosed if client.presence == Presence::Open => {
+            client.presence = Presence::HalfClosed(Instant::now());
+        }
+        Woken::ClientGone => client.presence = Presence::Gone,
+        _ => {}
+    }
+    let mut session = Session { client, context, served: 0 };
+    let end = match (stage, woken) {
+        (Stage::Reading(reading), Woken::New(since)) if !session.was_in_time(reading, since) => {
+            session.load();
+            session.refuse(Failure::Overloaded, Instant::now())
+        }
+        (Stage::Reading(_), Woken::OverBudget) => {
+            session.load();
+            session.refuse(Failure::OverBudget, Instant::now())
+        }
+        (Stage::Exchanging(exchange), Woken::OverBudget) => {
+            let fate = exchange.give_up(Failure::OverBudget);
+            session.load();
+            session.settle(exchange, fate).err().unwrap_or(End::Close)
+        }
+        (stage, _) => match session.collect(stage) {
+            Collected::Enough => session.run(stage),
+            Collected::Wait(wait) => return Outcome::Park(conversation, wait),
+        },
+    };
+    conversation.end(end, context)
+}
+
+/// Goes on with a conversation whose request was sent ahead.
+pub fn collect(mut conversation: Box<Conversation>, context: &mut Context<'_>) -> Outcome {
+    context.allowance.begins();
+    let Conversation { client, stage } = &mut *conversation;
+    let mut session = Session { client, context, served: 0 };
+    session.load();
+    let end = session.run(stage);
+    conversation.end(end, context)
+}
+
+impl Conversation {
+    /// Carries out what serving came to.
+    fn end(mut self: Box<Self>, end: End, context: &mut Context<'_>) -> Outcome {
+        match end {
+            End::Halt(halt) => {
+                self.client.carried.extend_from_slice(context.scratch.from_client.filled());
+                match halt {
+                    Halt::Wait(wait) => Outcome::Park(self, wait),
+                    Halt::SentAhead => Outcome::SentAhead(self),
+                }
             }
-            if let Some(step) = self.run(in_flight) {
-                return step;
+            End::Close => Outcome::Over,
+            End::Reset => {
+                self.client.conn.reset();
+                Outcome::Over
             }
+            // When the half-close fails the client is gone, and nothing is left to be read.
+            End::Linger if self.client.conn.finish().is_ok() => {
+                let now = Instant::now();
+                let lingering =
+                    Lingering { since: now, until: now + waits::LINGERING_CLOSE_TOTAL, discarded: 0 };
+                let wait = lingering.wait(Want::Read);
+                self.stage = Stage::Lingering(lingering);
+                Outcome::Park(self, wait)
+            }
+            End::Linger => Outcome::Over,
         }
     }
+}
 
-    /// Has a request exchanged for its response; it may be sent already. `None`: the connection persists, and nobody else
-    /// needs this worker.
-    fn run(&mut self, mut in_flight: Box<InFlight>) -> Option<Step> {
-        let step = match exchange::run(&mut self.client, self.scratch, self.shared, &mut in_flight) {
-            Progress::Left => {
-                self.scratch.from_client.consume(in_flight.asked.done_with());
-                in_flight.asked.body = in_flight.asked.body_to_keep();
-                return Some(Step::Leave(in_flight));
-            }
-            Progress::Over(fate) => self.settle(&mut in_flight, fate),
+impl Lingering {
+    fn wait(&self, client: Want) -> Wait {
+        let deadline = self.until.min(self.since + waits::LINGERING_CLOSE);
+        Wait { client, backend: Want::Nothing, deadline, class: Class::Lingering }
+    }
+}
+
+/// What a look at a message that comes slowly found.
+enum Collected {
+    /// There is something for a worker to do.
+    Enough,
+    Wait(Wait),
+}
+
+struct Session<'a, 'c> {
+    client: &'a mut Client,
+    context: &'a mut Context<'c>,
+    /// Requests in a row.
+    served: u32,
+}
+
+impl Session<'_, '_> {
+    /// Takes the client's bytes into the worker's buffer.
+    fn load(&mut self) {
+        self.context.scratch.from_client.refill(&take(&mut self.client.carried));
+    }
+
+    /// Notes how long a new connection has waited for a worker; returns whether that was not too long.
+    fn was_in_time(&self, reading: &mut Reading, since: Instant) -> bool {
+        reading.queued = since.elapsed();
+        reading.queued <= self.context.shared.config.queue_timeout
+    }
+
+    /// Loads the client's bytes. Those of a message that comes byte by byte are not loaded, nor looked at from the
+    /// beginning, each time that one comes: a head of 60 KB would cost gigabytes of copies.
+    fn collect(&mut self, stage: &mut Stage) -> Collected {
+        let Stage::Reading(reading) = stage else {
+            self.load();
+            return Collected::Enough;
         };
-        self.scratch.keep(in_flight);
-        step
+        let carried = &mut self.client.carried;
+        let (limit, before) = match reading.missing {
+            Missing::Everything => (0, 0),
+            Missing::Head => (self.context.shared.config.max_head, carried.len()),
+            Missing::Body(length) => (length, carried.len()),
+        };
+        if before < limit {
+            let from_client = &mut self.context.scratch.from_client;
+            from_client.clear();
+            let room = from_client.one_read();
+            let most = room.len().min(limit - before);
+            if let Ok(Received::Bytes(count)) = self.client.conn.receive(&mut room[..most], Block::Never) {
+                carried.extend_from_slice(&room[..count]);
+                let is_enough = match reading.missing {
+                    Missing::Head => carried.len() >= limit || head::is_worth_a_look(carried, before),
+                    Missing::Everything | Missing::Body(_) => carried.len() >= limit,
+                };
+                let have = carried.len();
+                if !is_enough && let Ok(wait) = self.wait_for_more(reading, have, count) {
+                    return Collected::Wait(wait);
+                }
+            }
+        }
+        self.load();
+        Collected::Enough
     }
 
-    /// How the connection leaves this worker.
-    fn end(self, step: Step) -> Outcome {
-        let Self { mut client, scratch, .. } = self;
-        match step {
-            Step::Close => Outcome::Close(client),
-            Step::Reset => Outcome::Reset(client),
-            Step::Linger => Outcome::Linger(client),
-            Step::Leave(in_flight) => {
-                client.carried.extend_from_slice(scratch.from_client.filled());
-                Outcome::Leave(client, in_flight)
+    fn run(&mut self, stage: &mut Stage) -> End {
+        loop {
+            let next = match stage {
+                Stage::Reading(reading) => self.read_request(reading).map(|request| {
+                    let timings = Timings { queued: take(&mut reading.queued), ..Timings::default() };
+                    let record = Record { timings, ..Record::default() };
+                    let exchange = Exchange::new(request, record, &self.context.shared.config);
+                    Stage::Exchanging(Box::new(exchange))
+                }),
+                Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
+                    Ok(fate) => self.settle(exchange, fate).map(|()| {
+                        Stage::Reading(Reading::next(MinRate::new(self.context.shared.config.min_rate)))
+                    }),
+                    Err(halt) => Err(halt.into()),
+                },
+                Stage::Lingering(lingering) => Err(self.discard(lingering)),
+            };
+            match next {
+                Ok(next) => *stage = next,
+                Err(end) => return end,
             }
-            Step::Park(until) => {
-                client.carried.extend_from_slice(scratch.from_client.filled());
-                Outcome::Park(client, until)
-            }
-            Step::GiveWay if scratch.from_client.is_empty() => Outcome::Park(client, Until::Readable),
-            Step::GiveWay => {
-                client.carried.extend_from_slice(scratch.from_client.filled());
-                Outcome::Requeue(client)
-            }
+            self.context.allowance.begins();
         }
     }
 
-    /// Reads until a request is there that can be sent on: with its body, if that is to be collected.
-    fn next_request(&mut self, in_flight: &mut InFlight) -> Result<(), Step> {
-        let mut begun = None;
+    /// Reads until a request is there that can be sent on: with its body, if that is collected.
+    fn read_request(&mut self, reading: &mut Reading) -> Result<Request, End> {
         loop {
-            if !self.scratch.from_client.is_empty() {
-                let begun = *begun.get_or_insert_with(Instant::now);
-                match self.understand(in_flight) {
-                    Ok(Understood::Request) => {
-                        in_flight.begun = begun;
-                        let waits = Waits { queued: take(&mut self.queued), ..Waits::default() };
-                        in_flight.record = Record { waits, ..Record::default() };
-                        return Ok(());
+            if !self.context.scratch.from_client.is_empty() {
+                let begun = *reading.begun.get_or_insert_with(Instant::now);
+                match self.parse() {
+                    Ok(Parsed::Request(request, end)) => {
+                        self.context.scratch.from_client.consume(end);
+                        return Ok(Request { begun, ..request });
                     }
-                    Ok(Understood::Options) => self.answer_options(in_flight, begun)?,
-                    // Bytes that keep coming must not keep the worker: its moment is for the whole message.
-                    Ok(Understood::Partial(until)) if begun.elapsed() >= moment(until, self.shared) => {
-                        return Err(Step::Park(until));
+                    Ok(Parsed::Options(request, end)) => {
+                        self.context.scratch.from_client.consume(end);
+                        self.answer_options(Request { begun, ..request })?;
+                        *reading = Reading::next(reading.rate);
+                        continue;
                     }
-                    Ok(Understood::Partial(until)) => self.read_more(until)?,
+                    Ok(Parsed::Partial(missing)) => reading.missing = missing,
                     Err(failure) => return Err(self.refuse(failure, begun)),
                 }
-            } else {
-                self.read_more(Until::Readable)?;
             }
+            self.read_more(reading)?;
         }
     }
 
-    /// Waits a moment for more bytes if nobody else needs this worker, and lets the waiter do it otherwise.
-    fn read_more(&mut self, until: Until) -> Result<(), Step> {
-        let is_idle = matches!(until, Until::Readable);
-        if is_idle && !self.shared.stop.is_running() {
-            return Err(Step::Close);
-        }
-        let slice = moment(until, self.shared);
-        match self.client.conn.receive(self.scratch.from_client.room(), slice) {
-            Ok(Arrived::Bytes(count)) => self.scratch.from_client.grew(count),
-            Ok(Arrived::Nothing) => return Err(Step::Park(until)),
-            Ok(Arrived::End) if is_idle => return Err(Step::Close),
-            Ok(Arrived::End) if self.has_head() => {
-                return Err(self.refuse(Failure::BodyIncomplete, Instant::now()));
-            }
-            Ok(Arrived::End) => return Err(self.refuse(Failure::HeadIncomplete, Instant::now())),
-            Err(_) => return Err(Step::Close),
-        }
-        Ok(())
+    fn parse(&mut self) -> Result<Parsed, Failure> {
+        let Context { shared, scratch, .. } = &mut *self.context;
+        let (ip, conn) = (self.client.ip(), &self.client.conn);
+        let source =
+            Source { client: ip, trust: shared.trust(ip), local: &|| conn.local(), via: &shared.via };
+        let bytes = scratch.from_client.filled_mut();
+        request::parse(bytes, &mut scratch.request, &source, &shared.config, &shared.logger)
     }
 
-    fn has_head(&self) -> bool {
-        matches!(head::scan(self.scratch.from_client.filled()), Scan::Complete { .. })
+    /// Reads what is there, or comes soon.
+    fn read_more(&mut self, reading: &mut Reading) -> Result<(), End> {
+        let is_idle = reading.missing == Missing::Everything;
+        if is_idle && !self.context.shared.is_running() {
+            return Err(End::Close);
+        }
+        let Context { shared, scratch, allowance, .. } = &mut *self.context;
+        let conn = &self.client.conn;
+        let (received, _) = allowance
+            .spend(&shared.waiter, |block| conn.receive(scratch.from_client.room(), block));
+        match received {
+            Ok(Received::Bytes(count)) => {
+                scratch.from_client.grew(count);
+                // A few bytes at a time could go on for ever: whatever comes after this read is not waited for.
+                allowance.goes_on();
+                Ok(())
+            }
+            Ok(Received::Nothing) => {
+                let have = scratch.from_client.len();
+                let wait = self.wait_for_more(reading, have, 0);
+                Err(wait.map_or_else(
+                    |failure| match failure {
+                        Some(failure) => self.refuse(failure, reading.begun.unwrap_or(reading.since)),
+                        None => End::Close,
+                    },
+                    |wait| Halt::Wait(wait).into(),
+                ))
+            }
+            Ok(Received::End) if is_idle => Err(End::Close),
+            Ok(Received::End) => {
+                let failure = match reading.missing {
+                    Missing::Body(_) => Failure::BodyIncomplete,
+                    Missing::Everything | Missing::Head => Failure::HeadIncomplete,
+                };
+                Err(self.refuse(failure, Instant::now()))
+            }
+            Err(_) => Err(End::Close),
+        }
     }
 
-    /// Understands what was read: a request with everything that is to be collected of it, which becomes this in_flight, or
-    /// a part of one.
-    // Room for the lines of a head is two pages of stack, which are given back here, and are used again for the response.
-    #[inline(never)]
-    fn understand(&mut self, in_flight: &mut InFlight) -> Result<Understood, Failure> {
-        let from_client = &mut self.scratch.from_client;
-        let max_head = self.shared.config.max_head;
-        head::settle_version(from_client.filled_mut());
-        let bytes = from_client.filled();
-        let (start, end) = match head::scan(bytes) {
-            Scan::Complete { start, end } if end - start <= max_head => (start, end),
-            Scan::Hopeless(failure) => return Err(failure),
-            // Some clients send an empty line behind a body. It begins no request, whose head could be late.
-            Scan::Partial if head::is_blank(bytes) => return Ok(Understood::Partial(Until::Readable)),
-            Scan::Partial if bytes.len() < max_head => {
-                let until = Until::Enough { enough: head::is_worth_a_look, at_most: max_head };
-                return Ok(Understood::Partial(until));
+    /// What a client is waited for that has sent `have` bytes of a message, `fresh` of them just now.
+    ///
+    /// # Errors
+    /// Why it is not waited for any longer; without a word if it has not begun to say anything.
+    fn wait_for_more(
+        &self,
+        reading: &mut Reading,
+        have: usize,
+        fresh: usize,
+    ) -> Result<Wait, Option<Failure>> {
+        let (now, config) = (Instant::now(), &self.context.shared.config);
+        let begun = reading.begun.unwrap_or(now);
+        let (since, limit, class, failure) = match reading.missing {
+            Missing::Everything => (reading.since, config.keep_alive_timeout, Class::Idle, None),
+            // Its time is one for the whole: dripping does not prolong it.
+            Missing::Head => (begun, config.head_timeout, Class::Slow, Some(Failure::HeadTimeout)),
+            Missing::Body(_) => {
+                let waited = now.saturating_duration_since(reading.since.max(begun));
+                if fresh > 0 {
+                    reading.since = now;
+                    if !reading.rate.is_kept(have as u64, waited) {
+                        return Err(Some(Failure::BodyTooSlow));
+                    }
+                }
+                (reading.since.max(begun), config.body_timeout, Class::Slow, Some(Failure::BodyTimeout))
             }
-            Scan::Complete { .. } | Scan::Partial => return Err(head::too_large(bytes, max_head)),
         };
-        let mut lines = Lines::new();
-        let head = head::request(&bytes[start..end], &mut lines)?;
-        let mut asked = RequestMeta::of(&head, &self.shared.via)?;
-        let body = bytes.len() - end;
-        if let Framing::Length(length) = asked.framing {
-            if self.shared.config.max_body.is_some_and(|most| length > most) {
-                return Err(Failure::BodyTooLarge);
-            }
-            let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains(Name::Expect);
-            let length = length as usize;
-            match asked.body {
-                _ if !is_small => {}
-                _ if body < length => return Ok(Understood::Partial(Until::Length(end + length))),
-                _ => asked.body = BodyPlan::InHand(length),
-            }
+        let deadline = since + limit;
+        if deadline <= now {
+            return Err(failure);
         }
-        in_flight.line = line_of(&head, &self.shared.logger);
-        if forward::ends_here(&head) {
-            if head.method == Method::Trace || asked.framing != Framing::Length(0) {
-                return Err(Failure::LastStop);
-            }
-            from_client.consume(end);
-            asked.body = BodyPlan::InHand(0);
-            in_flight.asked = asked;
-            return Ok(Understood::Options);
-        }
-        let origin = Origin {
-            client: self.client.ip(),
-            trust: self.shared.trust(self.client.ip()),
-            framing: asked.framing,
-            upgrade: asked.upgrade,
-            // Two system calls less for everybody who says which host is asked.
-            local: if head.fields.contains(Name::Host) { None } else { self.client.conn.local() },
-            via: &self.shared.via,
-        };
-        forward::request(&mut in_flight.head, &head, &origin)?;
-        in_flight.asked = asked;
-        from_client.consume(end);
-        Ok(Understood::Request)
+        Ok(Wait { client: Want::Read, backend: Want::Nothing, deadline, class })
     }
 
-    /// What comes after an exchange. `None`: the connection persists, and nobody else needs this worker.
-    fn settle(&mut self, in_flight: &mut InFlight, fate: Fate) -> Option<Step> {
-        if let BodyPlan::InHand(length) = in_flight.asked.body {
-            self.scratch.from_client.consume(length);
-        }
+    /// What comes after an exchange: the connection persists, or that is how it ends.
+    fn settle(&mut self, exchange: &mut Exchange, fate: Fate) -> Result<(), End> {
+        let Exchange { request, record, .. } = exchange;
+        self.context.scratch.from_client.consume(request.meta.in_hand());
         let fate = match fate {
-            Fate::Answer(failure) => self.answer(failure, &in_flight.asked, &mut in_flight.record),
+            Fate::Answer(failure) => self.answer(failure, &request.meta, record),
             fate => fate,
         };
-        let bytes = in_flight.record.bytes;
-        self.note(in_flight.record.failure, in_flight.begun, || {
-            (take(&mut in_flight.line), take(&mut in_flight.record))
-        });
+        let bytes = record.bytes;
+        record.timings.total = request.begun.elapsed();
+        self.context.shared.note(self.client.ip(), record.failure, || (take(&mut request.line), take(record)));
+        // The next request's head goes where this one's was.
+        self.context.scratch.request = take(&mut request.head);
         match fate {
-            Fate::Persist if self.shared.seats.is_wanted() => Some(Step::GiveWay),
-            Fate::Persist => None,
-            Fate::Close => Some(Step::Close),
-            Fate::Part | Fate::Answer(_) => Some(self.part(&in_flight.asked, bytes)),
-            Fate::Reset => Some(Step::Reset),
+            Fate::Persist => self.persist(),
+            Fate::Close => Err(End::Close),
+            Fate::Part | Fate::Answer(_) => Err(self.part(&request.meta, bytes)),
+            Fate::Reset => Err(End::Reset),
         }
+    }
+
+    /// The connection persists. A client that is busy sends its next request soon; waiting for it saves the trip through
+    /// the waiter, which pays only while there is no other client.
+    fn persist(&mut self) -> Result<(), End> {
+        let Context { shared, scratch, .. } = &*self.context;
+        self.served += 1;
+        let now = Instant::now();
+        let (deadline, class) = (now + shared.config.keep_alive_timeout, Class::Idle);
+        let is_piped = !scratch.from_client.is_empty();
+        if is_piped && self.served >= MOST_IN_A_ROW {
+            // What is in hand is served when the others had their turn: a client can nearly always be written to.
+            return Err(Halt::Wait(Wait { client: Want::Write, backend: Want::Nothing, deadline, class }).into());
+        }
+        if is_piped || shared.waiter.is_only_one_busy(shared.config.workers) {
+            return Ok(());
+        }
+        if !shared.is_running() {
+            return Err(End::Close);
+        }
+        Err(Halt::Wait(Wait { client: Want::Read, backend: Want::Nothing, deadline, class }).into())
     }
 
     /// How a connection ends on which everything was said, `bytes` of body among it. A close over bytes that were not
     /// read, or before bytes that are still to come, is a reset, which takes back what the client has not read yet; so
     /// it is closed in stages (RFC 9112 §9.6). That costs a trip through the waiter, which is saved where the client
     /// has nothing more to say and what it was told has left already.
-    fn part(&self, asked: &RequestMeta, bytes: u64) -> Step {
-        let is_clients_last = asked.persistence == Persistence::Close
-            && asked.body != BodyPlan::Streams
-            && self.scratch.from_client.is_empty();
+    fn part(&self, meta: &RequestMeta, bytes: u64) -> End {
+        let is_clients_last = meta.persistence == Persistence::Close
+            && meta.body != Body::Streams
+            && self.context.scratch.from_client.is_empty();
         match self.client.conn.peek() {
-            Ok(Arrived::End) | Err(_) => Step::Close,
-            Ok(Arrived::Nothing) if is_clients_last && bytes < FIRST_FLIGHT => Step::Close,
-            Ok(Arrived::Nothing | Arrived::Bytes(_)) => Step::Linger,
+            Ok(Received::End) | Err(_) => End::Close,
+            Ok(Received::Nothing) if is_clients_last && bytes < FIRST_FLIGHT => End::Close,
+            Ok(Received::Nothing | Received::Bytes(_)) => End::Linger,
         }
     }
 
     /// Answers a request of which no response was begun. The connection persists if the request was read to its end.
-    fn answer(&mut self, failure: Failure, asked: &RequestMeta, record: &mut Record) -> Fate {
+    fn answer(&mut self, failure: Failure, meta: &RequestMeta, record: &mut Record) -> Fate {
         record.failure = Some(failure);
         if failure == Failure::ClientGone {
             return Fate::Close;
         }
-        let is_read = asked.body != BodyPlan::Streams && failure.blame() != Blame::Client;
+        let is_read = meta.body != Body::Streams && failure.blame() != Blame::Client;
         // An HTTP/1.0 client would have to be told that it persists, and has had an error: it may come again.
         let persists = is_read
-            && asked.persistence == Persistence::Persist
-            && asked.version == Version::Http11
-            && self.shared.stop.is_running();
+            && meta.persistence == Persistence::Persist
+            && meta.version == Version::Http11
+            && self.context.shared.is_running();
         let persistence = if persists { Persistence::Persist } else { Persistence::Close };
-        let named =
-            record.tried.last().filter(|_| self.shared.config.reveal_backends).map(ToString::to_string);
-        record.bytes = reply::failed(
-            &mut self.scratch.response,
-            failure,
-            Some(asked.method),
-            persistence,
-            named.as_deref(),
-        );
+        let reveals = self.context.shared.config.reveal_backends;
+        let named = record.tried.last().filter(|_| reveals).map(ToString::to_string);
+        let out = &mut self.context.scratch.response;
+        record.bytes = reply::failed(out, failure, Some(meta.method), persistence, named.as_deref());
         record.status = Some(failure.status());
-        match say(&mut self.client, &self.scratch.response, self.shared) {
+        match self.say() {
             true if persists => Fate::Persist,
             true => Fate::Part,
             false => Fate::Close,
         }
     }
 
-    /// Answers what was never a request that could be sent on, and ends the connection: where the next request
-    /// begins, nobody knows.
-    fn refuse(&mut self, failure: Failure, begun: Instant) -> Step {
-        let received = self.scratch.from_client.filled();
+    /// Answers what was never a request that could be sent on, and ends the connection: where the next request begins is
+    /// not known.
+    fn refuse(&mut self, failure: Failure, begun: Instant) -> End {
+        let received = self.context.scratch.from_client.filled();
         let asked = head::asks_for_head(received).then_some(Method::Head);
-        let sent = reply::failed(&mut self.scratch.response, failure, asked, Persistence::Close, None);
-        let said = say(&mut self.client, &self.scratch.response, self.shared);
+        let line = access::quote(&[head::first_line(received)]);
+        let out = &mut self.context.scratch.response;
+        let sent = reply::failed(out, failure, asked, Persistence::Close, None);
+        let said = self.say();
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
-        self.note(Some(failure), begun, || {
-            let request = access::quote(&[head::first_line(self.scratch.from_client.filled())]);
-            let record = Record { status, bytes, failure: Some(failure), ..Record::default() };
-            (Line { request, ..Line::default() }, record)
+        self.context.shared.note(self.client.ip(), Some(failure), || {
+            let timings = Timings { total: begun.elapsed(), ..Timings::default() };
+            let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
+            (Line { request: line, ..Line::default() }, record)
         });
-        if said { Step::Linger } else { Step::Close }
+        if said { End::Linger } else { End::Close }
     }
 
     /// `OPTIONS` with `Max-Forwards: 0` asks ronde itself, and takes no turn in the round (RFC 9110 §7.6.2).
-    fn answer_options(&mut self, in_flight: &mut InFlight, begun: Instant) -> Result<(), Step> {
-        let asked = &in_flight.asked;
-        let persistence = match asked.version {
+    fn answer_options(&mut self, request: Request) -> Result<(), End> {
+        let persistence = match request.meta.version {
             // It would have to be told that it persists.
             Version::Http10 => Persistence::Close,
-            Version::Http11 => asked.persistence,
+            Version::Http11 => request.meta.persistence,
         };
-        let failure = (self.shared.backends.count() == 0).then_some(Failure::NoBackend);
+        let failure = (self.context.shared.backends.count() == 0).then_some(Failure::NoBackend);
+        let out = &mut self.context.scratch.response;
         match failure {
             Some(failure) => {
-                reply::failed(&mut self.scratch.response, failure, Some(Method::Options), persistence, None);
+                reply::failed(out, failure, Some(Method::Options), persistence, None);
             }
-            None => reply::options(&mut self.scratch.response, persistence),
+            None => reply::options(out, persistence),
         }
-        let said = say(&mut self.client, &self.scratch.response, self.shared);
+        let said = self.say();
         let status = Some(failure.map_or(200, Failure::status));
-        let record = Record { status, failure, ..Record::default() };
-        self.note(failure, begun, || (take(&mut in_flight.line), record));
+        let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
+        self.context.shared.note(self.client.ip(), failure, || {
+            (request.line, Record { status, failure, timings, ..Record::default() })
+        });
         match persistence {
-            Persistence::Persist if said && self.shared.seats.is_wanted() => Err(Step::GiveWay),
-            Persistence::Persist if said => Ok(()),
-            Persistence::Close if said => Err(self.part(asked, 0)),
-            _ => Err(Step::Close),
+            Persistence::Persist if said => self.persist(),
+            Persistence::Close if said => Err(self.part(&request.meta, 0)),
+            _ => Err(End::Close),
         }
     }
 
-    /// Counts what became of a request, and has it written down.
-    fn note(&self, failure: Option<Failure>, begun: Instant, what: impl FnOnce() -> (Line, Record)) {
-        self.shared.counters.count(failure);
-        if self.shared.logger.wants_access() {
-            let (line, mut record) = what();
-            record.waits.total = begun.elapsed();
-            self.shared.logger.access(Access { client: self.client.ip(), line, record });
+    /// Sends ronde's own words, which nearly always fit into the socket at once. A client that leaves its answers unread
+    /// is not waited for.
+    fn say(&mut self) -> bool {
+        let words = &self.context.scratch.response;
+        let sent = self.client.conn.send(&[IoSlice::new(words)], Block::Never);
+        matches!(sent, Ok(Sent::Bytes(count)) if count == words.len())
+    }
+
+    /// Throws away what the client sends after it was told everything, until it closes.
+    fn discard(&mut self, lingering: &mut Lingering) -> End {
+        let room = self.context.scratch.from_client.one_read();
+        for _ in 0..MOST_IN_A_ROW {
+            match self.client.conn.receive(room, Block::Never) {
+                Ok(Received::Bytes(count)) => {
+                    lingering.discarded += count;
+                    lingering.since = Instant::now();
+                }
+                Ok(Received::Nothing) => break,
+                Ok(Received::End) | Err(_) => return End::Close,
+            }
         }
-    }
-}
-
-/// How long a worker may wait for its client. A body that has begun is mostly a few packets away, and the way through the
-/// waiter copies what is there twice; all else must not keep a worker that others need.
-fn moment(until: Until, shared: &Shared) -> Duration {
-    match until {
-        Until::Length(_) => leisure(shared).max(waits::BODY_WHEN_BUSY),
-        _ => leisure(shared),
-    }
-}
-
-/// How long a worker may wait for anything, as far as the others are concerned that wait for it.
-fn leisure(shared: &Shared) -> Duration {
-    if shared.seats.is_calm() { waits::NEXT_REQUEST } else { Duration::ZERO }
-}
-
-enum Understood {
-    Request,
-    Options,
-    Partial(Until),
-}
-
-/// Sends ronde's own words, which nearly always fit into the socket at once. They are waited for only while nobody
-/// else needs this worker: a client that leaves its answers unread must not be able to hold one.
-fn say(client: &mut Client, mut words: &[u8], shared: &Shared) -> bool {
-    while !words.is_empty() {
-        match client.conn.send(&[IoSlice::new(words)], leisure(shared)) {
-            Ok(Departed::Bytes(count)) => words = &words[count..],
-            Ok(Departed::Nothing) | Err(_) => return false,
+        // Past the bound nothing more is read: closing now would take back what the client was told, so it stays for its
+        // time, and cannot send.
+        let want = if lingering.discarded < MOST_DISCARDED { Want::Read } else { Want::Break };
+        let wait = lingering.wait(want);
+        if self.context.shared.is_over() || wait.deadline <= Instant::now() {
+            return End::Close;
         }
+        Halt::Wait(wait).into()
     }
-    true
 }

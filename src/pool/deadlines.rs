@@ -1,0 +1,80 @@
+//! Which of the parked values is due first.
+//!
+//! The problem: ten thousand deadlines, most of which never come, and of which a dripping client sets the same one again
+//! at every byte. An ordered set costs a logarithm for each, some hundred nanoseconds among ten thousand; a list in order
+//! of arrival is cheaper, but a deadline that is set again would have to be walked to its place.
+//!
+//! There is a set for each class, because the first of a class is also the one that gives way when something runs out.
+//!
+//! Not here: clocks. The instants are the caller's.
+
+use crate::pool::slots::Key;
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// What a value waits for, as far as others are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A client that has nothing to say: it gives way when connections run out, and a shutdown does not wait for it.
+    Idle,
+    /// A client that sends or takes bytes slowly: the next to expire gives way when memory runs out.
+    Slow,
+    /// A backend: it never gives way, as its client has done all it can.
+    Busy,
+    /// A client that was told all, and only has to close: the first to give way.
+    Lingering,
+}
+
+impl Class {
+    const ALL: [Self; 4] = [Self::Idle, Self::Slow, Self::Busy, Self::Lingering];
+}
+
+/// The deadlines of each class, in order.
+#[derive(Debug, Default)]
+pub struct Deadlines([BTreeSet<(Instant, Key)>; Class::ALL.len()]);
+
+impl Deadlines {
+    pub fn insert(&mut self, class: Class, deadline: Instant, key: Key) {
+        self.0[class as usize].insert((deadline, key));
+    }
+
+    pub fn remove(&mut self, class: Class, deadline: Instant, key: Key) {
+        self.0[class as usize].remove(&(deadline, key));
+    }
+
+    /// The next to expire of a class.
+    pub fn first_of(&self, class: Class) -> Option<Key> {
+        self.0[class as usize].first().map(|(_, key)| *key)
+    }
+
+    /// The next to expire of all.
+    pub fn first(&self) -> Option<(Instant, Key)> {
+        self.0.iter().filter_map(|class| class.first()).min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::slots::Slots;
+    use std::time::Duration;
+
+    #[test]
+    fn the_earliest_is_first_whatever_came_first() {
+        let (start, mut slots, mut deadlines) = (Instant::now(), Slots::new(), Deadlines::default());
+        let keys: Vec<_> = (0..4).map(|number| slots.insert(number)).collect();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        deadlines.insert(Class::Idle, at(60), keys[0]);
+        deadlines.insert(Class::Slow, at(30), keys[1]);
+        deadlines.insert(Class::Slow, at(20), keys[2]);
+        // Two at the same instant are two.
+        deadlines.insert(Class::Slow, at(20), keys[3]);
+        assert_eq!(deadlines.first(), Some((at(20), keys[2])));
+        assert_eq!(deadlines.first_of(Class::Idle), Some(keys[0]));
+        assert_eq!(deadlines.first_of(Class::Busy), None);
+        deadlines.remove(Class::Slow, at(20), keys[2]);
+        assert_eq!(deadlines.first_of(Class::Slow), Some(keys[3]));
+        deadlines.remove(Class::Slow, at(20), keys[3]);
+        assert_eq!(deadlines.first(), Some((at(30), keys[1])));
+    }
+}

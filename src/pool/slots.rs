@@ -1,0 +1,117 @@
+//! A slab whose keys outlive their values.
+//!
+//! The problem: the kernel hands a key back some time after it was given one, and by then the value may be gone and its
+//! slot may hold another. So a key names a slot and a generation of it; a key of an earlier generation finds nothing.
+//!
+//! Not here: what a key is attached to (`waiter`).
+
+/// A slot and its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    slot: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// Generations are counted in 31 bits, so that whoever carries a key as 64 bits has one bit left.
+    const GENERATIONS: u32 = 1 << 31;
+
+    /// The key in the upper 63 bits, and one bit more.
+    pub fn with_bit(self, bit: bool) -> u64 {
+        u64::from(self.slot) << 32 | u64::from(self.generation) << 1 | u64::from(bit)
+    }
+
+    pub fn from_bits(bits: u64) -> (Self, bool) {
+        (Self { slot: (bits >> 32) as u32, generation: bits as u32 >> 1 }, bits & 1 == 1)
+    }
+}
+
+/// Values by key.
+#[derive(Debug)]
+pub struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    vacant: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+impl<T> Slots<T> {
+    pub fn new() -> Self {
+        Self { slots: Vec::new(), vacant: Vec::new() }
+    }
+
+    pub fn insert(&mut self, value: T) -> Key {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, value: None });
+            // Each value holds a descriptor, of which there are at most 2^31.
+            (self.slots.len() - 1) as u32
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.value = Some(value);
+        Key { slot, generation: entry.generation }
+    }
+
+    pub fn get(&self, key: Key) -> Option<&T> {
+        let entry = self.slots.get(key.slot as usize)?;
+        if entry.generation == key.generation { entry.value.as_ref() } else { None }
+    }
+
+    pub fn remove(&mut self, key: Key) -> Option<T> {
+        self.get(key)?;
+        let entry = &mut self.slots[key.slot as usize];
+        entry.generation = (entry.generation + 1) % Key::GENERATIONS;
+        self.vacant.push(key.slot);
+        entry.value.take()
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The model is a plain list of keys and values.
+        #[test]
+        fn behaves_like_a_list(steps in prop::collection::vec(any::<Option<prop::sample::Index>>(), 0..300)) {
+            let mut slots = Slots::new();
+            let mut model: Vec<(Key, usize)> = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Some(index) if !model.is_empty() => {
+                        let (key, value) = model.remove(index.index(model.len()));
+                        prop_assert_eq!(slots.remove(key), Some(value));
+                        prop_assert_eq!(slots.remove(key), None);
+                        prop_assert_eq!(slots.get(key), None);
+                    }
+                    _ => model.push((slots.insert(number), number)),
+                }
+                prop_assert_eq!(slots.len(), model.len());
+                for (key, value) in &model {
+                    prop_assert_eq!(slots.get(*key), Some(value));
+                    for bit in [false, true] {
+                        prop_assert_eq!(Key::from_bits(key.with_bit(bit)), (*key, bit));
+                    }
+                }
+            }
+        }
+    }
+}

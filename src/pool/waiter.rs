@@ -1,0 +1,380 @@
+//! Where everything waits that has nothing for a worker to do: one epoll, in which the workers themselves wait.
+//!
+//! The problem: a fixed pool of blocking workers dies of connections that hold a worker without using it. An idle client,
+//! a head that comes byte by byte, a backend that takes its time, a client that does not read: none of these needs a
+//! thread. Each is one value that owns its sockets; parked here it costs two descriptors and the bytes in hand.
+//!
+//! What is parked says what it waits for ([`Wait`]): what is wanted of each of its two sockets, and a deadline. A worker
+//! that has nothing to do calls [`Waiter::next`], which returns a batch of those for which something happened. So the
+//! waiter is a place and not a thread. New connections come through a channel, which the acceptor fills; an eventfd in the
+//! same epoll says that there are some, and a timerfd says that a deadline has come.
+//!
+//! One-shot events: an event comes out once, to one worker, and then the socket is silent until it is armed again. What is
+//! out belongs to that worker alone. An event of a socket whose value is out carries an old key and finds nothing.
+//!
+//! Not here: HTTP, and what a worker does with what it takes.
+
+use crate::net::conn::{Conn, Registration};
+use crate::net::waker::Waker;
+use crate::pool::deadlines::Deadlines;
+pub use crate::pool::deadlines::Class;
+use crate::pool::slots::{Key, Slots};
+use crate::pool::stop::{Phase, Stop};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
+use rustix::time::{timerfd_create, timerfd_settime};
+use rustix::io::Errno;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a worker takes at once. Batches of 8 and 32 are as good; with 64 the first answer waits for the last request.
+pub const BATCH: usize = 16;
+
+/// What can be parked.
+pub trait Park {
+    /// The connection to the client, if there is one.
+    fn client(&self) -> Option<&Conn>;
+
+    /// The connection to the backend, if there is one.
+    fn backend(&self) -> Option<&Conn>;
+
+    /// Bytes of memory that it keeps, itself included.
+    fn weight(&self) -> usize;
+}
+
+/// What is wanted of a socket. Whatever is wanted, an error or a hang-up of both directions is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Not even that: both directions have ended, and epoll would report it for ever.
+    Nothing,
+    /// Only that the connection breaks.
+    Break,
+    /// That the peer sends no more, without looking at what it has sent.
+    HalfClose,
+    Read,
+    Write,
+    ReadOrWrite,
+}
+
+impl Want {
+    fn flags(self) -> Option<EventFlags> {
+        match self {
+            Self::Nothing => None,
+            Self::Break => Some(EventFlags::empty()),
+            Self::HalfClose => Some(EventFlags::RDHUP),
+            Self::Read => Some(EventFlags::IN | EventFlags::RDHUP),
+            Self::Write => Some(EventFlags::OUT),
+            Self::ReadOrWrite => Some(EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT),
+        }
+    }
+}
+
+/// What a parked value waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub client: Want,
+    pub backend: Want,
+    pub deadline: Instant,
+    pub class: Class,
+}
+
+/// Why a value comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// It was just accepted, at this time.
+    New(Instant),
+    /// Something happened on a socket.
+    Ready,
+    /// The client sends no more; it may still read.
+    ClientClosed,
+    /// The client's connection is broken, or closed in both directions.
+    ClientGone,
+    /// Its deadline has come.
+    Expired,
+    /// The memory for what is parked is used up, and of those that wait for a slow client it is the next to expire.
+    OverBudget,
+    /// Nothing is waited for any more: the grace of the shutdown is over.
+    Stopped,
+}
+
+/// See the module.
+pub struct Waiter<T> {
+    epoll: OwnedFd,
+    arrival: Waker,
+    timer: OwnedFd,
+    /// Stays awake once it was woken, so that every worker sees it.
+    end: Waker,
+    newcomers: (Sender<(T, Instant)>, Receiver<(T, Instant)>),
+    room: Mutex<Room<T>>,
+    idle: AtomicUsize,
+    stop: Stop,
+}
+
+struct Room<T> {
+    parked: Slots<Parked<T>>,
+    deadlines: Deadlines,
+    /// When the timer rings; an earlier deadline has to set it again.
+    rings_at: Option<Instant>,
+    weight: usize,
+    budget: usize,
+}
+
+struct Parked<T> {
+    value: T,
+    deadline: Instant,
+    class: Class,
+    weight: usize,
+}
+
+const ARRIVAL: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+const END: u64 = u64::MAX - 2;
+
+/// The bit beside a key that says which of the two sockets it is.
+const CLIENT: bool = false;
+const BACKEND: bool = true;
+
+impl<T: Park> Waiter<T> {
+    /// `queue` is how many new connections may wait for a worker, `budget` how many bytes of memory all that is parked may
+    /// keep.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn new(queue: usize, budget: usize) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let (arrival, end) = (Waker::new()?, Waker::new()?);
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        // Edge-triggered: each ring wakes one worker, and nobody has to read it silent.
+        let edge = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &arrival, EventData::new_u64(ARRIVAL), edge)?;
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), edge)?;
+        epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
+        let (parked, deadlines) = (Slots::new(), Deadlines::default());
+        let room = Mutex::new(Room { parked, deadlines, rings_at: None, weight: 0, budget });
+        let (newcomers, idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
+        Ok(Self { epoll, arrival, timer, end, newcomers, room, idle, stop })
+    }
+
+    /// Offers a new connection to the workers; it comes out as [`Woken::New`].
+    ///
+    /// # Errors
+    /// It comes back when too many wait already.
+    pub fn offer(&self, value: T) -> Result<(), T> {
+        let offered = self.newcomers.0.try_send((value, Instant::now()));
+        self.arrival.wake();
+        offered.map_err(|refused| match refused {
+            TrySendError::Full((value, _)) | TrySendError::Disconnected((value, _)) => value,
+        })
+    }
+
+    /// Parks a value until something of what it wants happens.
+    ///
+    /// # Errors
+    /// It comes back when it is not waited for: the shutdown does not wait for its class, or the system refuses.
+    pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
+        let weight = value.weight();
+        let mut room = self.room();
+        let is_welcome = match (self.stop.phase(), wait.class) {
+            (Phase::Running, _) => true,
+            (Phase::Draining, Class::Idle) | (Phase::Over, _) => false,
+            (Phase::Draining, _) => true,
+        };
+        if !is_welcome {
+            return Err(value);
+        }
+        let Wait { deadline, class, .. } = wait;
+        let key = room.parked.insert(Parked { value, deadline, class, weight });
+        room.deadlines.insert(class, deadline, key);
+        room.weight += weight;
+        // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
+        // close its socket and reuse the number before this call names it.
+        if let Err(error) = self.arm(&room, key, wait) {
+            log::error!("a connection cannot be waited for: {error}");
+            return room.take(key).map_or(Ok(()), Err);
+        }
+        if room.weight > room.budget {
+            self.ring_at(&mut room, Instant::now());
+        } else if room.rings_at.is_none_or(|rings_at| deadline < rings_at) {
+            self.ring_at(&mut room, deadline);
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to do, and fills `batch` with it: [`BATCH`] values at most, and fewer while other
+    /// workers have nothing to do. Returns false when the worker may end.
+    pub fn next(&self, batch: &mut Vec<(T, Woken)>) -> bool {
+        let mut room = [const { MaybeUninit::uninit() }; BATCH];
+        while batch.is_empty() {
+            let others_idle = self.idle.fetch_add(1, Ordering::Relaxed);
+            let most = if others_idle > 0 { BATCH / 4 } else { BATCH };
+            let waited = epoll::wait(&self.epoll, &mut room[..most], None);
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+            match waited {
+                Ok((events, _)) if events.iter().any(|event| event.data.u64() == END) => return false,
+                Ok((events, _)) => self.sort(events, batch),
+                Err(Errno::INTR) => {}
+                Err(error) => {
+                    log::error!("a worker cannot wait: {error}");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes out of the room what the events name.
+    fn sort(&self, events: &[Event], batch: &mut Vec<(T, Woken)>) {
+        let (mut has_arrivals, mut is_ringing) = (false, false);
+        let mut room = self.room();
+        for event in events {
+            let (data, flags) = (event.data, event.flags);
+            match data.u64() {
+                ARRIVAL => has_arrivals = true,
+                TIMER => is_ringing = true,
+                data => {
+                    let (key, side) = Key::from_bits(data);
+                    let woken = match side {
+                        CLIENT if flags.intersects(EventFlags::ERR | EventFlags::HUP) => Woken::ClientGone,
+                        CLIENT if flags.contains(EventFlags::RDHUP) => Woken::ClientClosed,
+                        CLIENT | BACKEND => Woken::Ready,
+                    };
+                    batch.extend(room.take(key).map(|value| (value, woken)));
+                }
+            }
+        }
+        if is_ringing {
+            self.expire(&mut room, batch);
+        }
+        drop(room);
+        if has_arrivals {
+            self.admit(batch);
+        }
+    }
+
+    /// Takes new connections, as far as the batch has room for them; another worker is woken for the others.
+    fn admit(&self, batch: &mut Vec<(T, Woken)>) {
+        let left = BATCH.saturating_sub(batch.len());
+        let newcomers = self.newcomers.1.try_iter().take(left);
+        batch.extend(newcomers.map(|(value, since)| (value, Woken::New(since))));
+        if !self.newcomers.1.is_empty() {
+            self.arrival.wake();
+        }
+    }
+
+    /// Takes out what is due, as far as the batch has room for it, and sets the timer for the next.
+    fn expire(&self, room: &mut Room<T>, batch: &mut Vec<(T, Woken)>) {
+        let now = Instant::now();
+        let is_over = self.stop.phase() == Phase::Over;
+        room.rings_at = None;
+        while let Some((deadline, key)) = room.deadlines.first() {
+            let (key, woken) = match room.deadlines.first_of(Class::Slow) {
+                _ if is_over => (key, Woken::Stopped),
+                _ if deadline <= now => (key, Woken::Expired),
+                Some(slow) if room.weight > room.budget => (slow, Woken::OverBudget),
+                _ => return self.ring_at(room, deadline),
+            };
+            if batch.len() >= BATCH {
+                return self.ring_at(room, now);
+            }
+            batch.extend(room.take(key).map(|value| (value, woken)));
+        }
+    }
+
+    /// Takes the connection that can best be done without, if there is one.
+    pub fn evict(&self) -> Option<T> {
+        let mut room = self.room();
+        let key = [Class::Lingering, Class::Idle].into_iter().find_map(|class| room.deadlines.first_of(class));
+        room.take(key?)
+    }
+
+    /// Whether what is parked keeps all the memory that it may.
+    pub fn is_over_budget(&self) -> bool {
+        let room = self.room();
+        room.weight > room.budget
+    }
+
+    /// Whether another worker has nothing to do.
+    pub fn has_idle_workers(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether all other workers, of `workers` altogether, have nothing to do.
+    pub fn is_only_one_busy(&self, workers: usize) -> bool {
+        self.idle.load(Ordering::Relaxed) + 1 >= workers
+    }
+
+    /// How far the shutdown has come.
+    pub fn phase(&self) -> Phase {
+        self.stop.phase()
+    }
+
+    /// Nothing new begins: closes those that are idle, now and from now on.
+    pub fn drain(&self) {
+        self.stop.advance(Phase::Draining);
+        loop {
+            let mut room = self.room();
+            let Some(key) = room.deadlines.first_of(Class::Idle) else { return };
+            let idle = room.take(key);
+            drop(room);
+            // Closing is a system call: not under the lock.
+            drop(idle);
+        }
+    }
+
+    /// The grace is over: everything that is parked comes out, and nothing is parked any more.
+    pub fn cut(&self) {
+        self.stop.advance(Phase::Over);
+        self.ring_at(&mut self.room(), Instant::now());
+    }
+
+    /// Lets the workers go; to be called when nothing is left for them.
+    pub fn release_workers(&self) {
+        self.end.wake();
+    }
+
+    /// A panic in another thread leaves the room as it was: every change to it is complete before anything that could
+    /// panic.
+    fn room(&self) -> MutexGuard<'_, Room<T>> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn arm(&self, room: &Room<T>, key: Key, wait: Wait) -> io::Result<()> {
+        let Some(Parked { value, .. }) = room.parked.get(key) else { return Ok(()) };
+        for (conn, want, side) in [(value.client(), wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)] {
+            let (Some(conn), Some(flags)) = (conn, want.flags()) else { continue };
+            let (data, flags) = (EventData::new_u64(key.with_bit(side)), flags | EventFlags::ONESHOT);
+            match conn.registration.replace(Registration::Known) {
+                Registration::Known => epoll::modify(&self.epoll, conn.as_fd(), data, flags)?,
+                Registration::Unknown => epoll::add(&self.epoll, conn.as_fd(), data, flags)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn ring_at(&self, room: &mut Room<T>, at: Instant) {
+        room.rings_at = Some(at);
+        // Never a moment too early, which would be a turn for nothing; and zero would stop the timer.
+        let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(100);
+        let once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let Ok(left) = Timespec::try_from(left) else { return };
+        let setting = Itimerspec { it_interval: once, it_value: left };
+        if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &setting) {
+            log::error!("the timer cannot be set: {error}");
+        }
+    }
+}
+
+impl<T> Room<T> {
+    fn take(&mut self, key: Key) -> Option<T> {
+        let Parked { value, deadline, class, weight } = self.parked.remove(key)?;
+        self.deadlines.remove(class, deadline, key);
+        self.weight -= weight;
+        Some(value)
+    }
+}

@@ -1,0 +1,105 @@
+//! One client's connection with all that is going on on it: the value that is served and parked.
+//!
+//! The problem: whatever waits must hold no thread, wherever in an exchange it waits. So a conversation is one value that
+//! owns its sockets, its bytes in hand and its deadlines; the worker that takes it out of the waiter goes on where it
+//! stopped. Its stages are no one state machine: each is a loop of reads and writes that reads from top to bottom
+//! (`session`, `exchange`), and only what is between two stages, or in hand when a stage is parked, stands here.
+//!
+//! Not here: what happens in the stages.
+
+use crate::backend::checks::Probe;
+use crate::net::conn::Conn;
+use crate::pool::allowance::Allowance;
+use crate::pool::waiter::{Park, Wait};
+use crate::proxy::client::Client;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::scratch::Scratch;
+use crate::proxy::session::{Lingering, Reading};
+use crate::proxy::shared::Shared;
+
+/// See the module.
+pub struct Conversation {
+    pub client: Client,
+    pub stage: Stage,
+}
+
+/// What is going on.
+pub enum Stage {
+    /// Between two requests, or in the middle of one.
+    Reading(Reading),
+    /// A request was read, and its response has not come to its end.
+    Exchanging(Box<Exchange>),
+    /// All was said, and the client is to read it before the connection is closed.
+    Lingering(Lingering),
+}
+
+/// What workers do, and what waits for them.
+pub enum Task {
+    Client(Box<Conversation>),
+    /// A look at a backend, without a client.
+    Probe(Box<Probe>),
+}
+
+/// Why serving a conversation stops before the conversation ends.
+#[derive(Debug)]
+pub enum Halt {
+    /// It is to be parked.
+    Wait(Wait),
+    /// Its request is with a backend, and its answer is collected after those of the others in the batch.
+    SentAhead,
+}
+
+/// What a worker serves with.
+pub struct Context<'a> {
+    pub shared: &'a Shared,
+    pub scratch: &'a mut Scratch,
+    pub allowance: &'a mut Allowance,
+    pub pass: Pass,
+}
+
+/// A batch is gone through twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Requests are sent ahead, and their answers left for the second pass.
+    Ahead,
+    /// Answers are collected; and where there is one conversation alone, all is done at once.
+    Collect,
+}
+
+impl Conversation {
+    pub fn new(client: Client) -> Box<Self> {
+        Box::new(Self { client, stage: Stage::Reading(Reading::first()) })
+    }
+}
+
+impl Park for Task {
+    fn client(&self) -> Option<&Conn> {
+        match self {
+            Self::Client(conversation) => Some(&conversation.client.conn),
+            Self::Probe(probe) => probe.client(),
+        }
+    }
+
+    fn backend(&self) -> Option<&Conn> {
+        match self {
+            Self::Client(conversation) => match &conversation.stage {
+                Stage::Exchanging(exchange) => exchange.backend(),
+                Stage::Reading(_) | Stage::Lingering(_) => None,
+            },
+            Self::Probe(probe) => probe.backend(),
+        }
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Client(conversation) => {
+                let exchange = match &conversation.stage {
+                    Stage::Exchanging(exchange) => exchange.weight(),
+                    Stage::Reading(_) | Stage::Lingering(_) => 0,
+                };
+                size_of::<Conversation>() + conversation.client.carried.capacity() + exchange
+            }
+            Self::Probe(probe) => probe.weight(),
+        }
+    }
+}

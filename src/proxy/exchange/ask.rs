@@ -1,0 +1,498 @@
+//! The request goes out, the head of the response comes in.
+//!
+//! The problem: neither side waits for the other to finish. A client may still be sending its body when the backend
+//! answers (RFC 9112 §9.5); a backend may say `100 Continue` or `103 Early Hints` first, or close a kept connection without
+//! a word, or say nothing for a minute while the client goes away. So one loop sends what can be sent, looks at what the
+//! backend says, and parks when neither moves. It ends with a final response or with why there is none.
+//!
+//! Not here: which backend, and what to do when it did not answer (`exchange`).
+
+use super::respond::{Relaying, Response, Tunnelling};
+use super::{Awaited, Exchange, Fate, Lap, Stage, Step, Stop, malformed, upload_failure, watch};
+use crate::backend::Turn;
+use crate::config::waits;
+use crate::http1::chunked::Decoder;
+use crate::http1::forward::{self, Delivery, Persistence};
+use crate::http1::framing::{self, Framing};
+use crate::http1::head::{self, Lines, Scan, Version};
+use crate::http1::reframer::Reframer;
+use crate::net::conn::{Block, Conn, Received, Sent};
+use crate::observe::failure::Failure;
+use crate::pool::min_rate::MinRate;
+use crate::pool::waiter::Want;
+use crate::proxy::client::{Client, Presence};
+use crate::proxy::conversation::{Context, Halt, Pass};
+use crate::proxy::relay::{Broken, Direction, GIVE_WAY, Pipe, Wants};
+use crate::proxy::request::{Body, Expectation};
+use crate::proxy::scratch::Scratch;
+use std::io::IoSlice;
+use std::mem::take;
+use std::time::{Duration, Instant};
+
+/// Interim responses within a second. A backend that reports progress sends a few; each is a write to the client that
+/// costs the backend next to nothing.
+const FLOOD: u32 = 1000;
+
+/// A request that is with a backend, or on its way there.
+pub(super) struct Asking {
+    pub(super) conn: Conn,
+    turn: Turn,
+    age: Age,
+    outgoing: Outgoing,
+    /// When the request was there. On a kept connection that is when it was chosen, which saves a look at the clock.
+    sent: Instant,
+    interims: Interims,
+    /// Since when the client is waited for.
+    awaits_client: Option<Instant>,
+    rate: MinRate,
+    /// What has come of the next head; only while this is parked.
+    received: Vec<u8>,
+}
+
+/// Whether a connection served other requests before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    /// It may turn out stale.
+    Kept,
+}
+
+/// How much of the request has gone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outgoing {
+    /// So many bytes of what is in hand; a body that streams keeps its own count.
+    Part(usize),
+    All,
+    /// The backend takes no more. It may have answered before.
+    Refused,
+}
+
+/// The interim responses to one request (RFC 9110 §15.2).
+#[derive(Debug, Default)]
+struct Interims {
+    /// What the client has not taken. Nothing more is read from the backend until it has.
+    undelivered: Vec<u8>,
+    first: Option<Instant>,
+    /// Those since the beginning of a second.
+    second: Option<(Instant, u32)>,
+}
+
+/// Why an attempt brought no response.
+enum Missed {
+    Halt(Halt),
+    /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
+    Unanswered(Failure),
+    /// No other backend may be asked.
+    Final(Failure),
+}
+
+impl From<Failure> for Missed {
+    fn from(failure: Failure) -> Self {
+        Self::Final(failure)
+    }
+}
+
+impl From<Stop> for Missed {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Halt(halt) => Self::Halt(halt),
+            Stop::Failed(failure) => Self::Final(failure),
+        }
+    }
+}
+
+/// What the backend said, written for the client in `scratch.response`.
+enum Head {
+    Interim,
+    Final(Final),
+}
+
+/// What follows the head that ends the asking.
+enum Final {
+    /// A body, of which what came along with the head is loaded.
+    Response(Response, Direction),
+    /// Another protocol.
+    Switch,
+}
+
+impl Asking {
+    pub(super) fn on_kept(conn: Conn, turn: Turn) -> Stage {
+        let chosen = turn.since;
+        Self::on(conn, turn, Age::Kept, chosen)
+    }
+
+    pub(super) fn on_fresh(conn: Conn, turn: Turn) -> Stage {
+        Self::on(conn, turn, Age::Fresh, Instant::now())
+    }
+
+    fn on(conn: Conn, turn: Turn, age: Age, sent: Instant) -> Stage {
+        Stage::Asking(Box::new(Self {
+            conn,
+            turn,
+            age,
+            outgoing: Outgoing::Part(0),
+            sent,
+            interims: Interims::default(),
+            awaits_client: None,
+            rate: MinRate::new(0),
+            received: Vec::new(),
+        }))
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.received.capacity() + self.interims.undelivered.capacity()
+    }
+
+    fn is_sending(&self) -> bool {
+        matches!(self.outgoing, Outgoing::Part(_))
+    }
+}
+
+impl Exchange {
+    pub(super) fn ask(
+        &mut self,
+        mut asking: Box<Asking>,
+        client: &mut Client,
+        context: &mut Context<'_>,
+    ) -> Step {
+        // What another backend's connection left there is no answer.
+        context.scratch.from_backend.refill(&take(&mut asking.received));
+        match self.obtain(&mut asking, client, context) {
+            Ok(last) => {
+                let Asking { conn, turn, sent, outgoing, .. } = *asking;
+                self.was_answered(&turn, sent, context);
+                if outgoing == Outgoing::Refused {
+                    self.upload = None;
+                }
+                Step::To(match last {
+                    Final::Response(response, down) => Relaying::begin(conn, turn, response, down),
+                    Final::Switch => Tunnelling::begin(conn, turn, context.scratch.response.len()),
+                })
+            }
+            Err(Missed::Halt(halt)) => {
+                asking.received.extend_from_slice(context.scratch.from_backend.filled());
+                Step::Halt(Stage::Asking(asking), halt)
+            }
+            Err(Missed::Unanswered(failure)) => self.was_not_answered(*asking, failure, context),
+            Err(Missed::Final(failure)) => {
+                self.record.tried.push(asking.turn.address());
+                asking.turn.failed(&context.shared.backends, failure);
+                self.fail(failure, context)
+            }
+        }
+    }
+
+    /// A final response has begun.
+    fn was_answered(&mut self, turn: &Turn, sent: Instant, context: &Context<'_>) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(sent);
+        turn.answered(&context.shared.backends, now, took);
+        self.record.timings.first_byte = took;
+        self.blame_silent(context);
+        self.record.backend = Some(turn.address());
+        self.timer.restart();
+    }
+
+    /// The connection was closed without an answer.
+    fn was_not_answered(&mut self, asking: Asking, failure: Failure, context: &Context<'_>) -> Step {
+        let Asking { turn, age, .. } = asking;
+        let (backends, may_repeat) = (&context.shared.backends, self.request.meta.may_repeat());
+        match age {
+            // The backend closed it while the request was on its way. That is no failure.
+            Age::Kept if may_repeat && backends.may_send_again() => {
+                Step::To(self.connecting(turn, Lap::First, context))
+            }
+            Age::Fresh if may_repeat => self.ask_another(turn, failure, context),
+            Age::Kept | Age::Fresh => {
+                self.record.tried.push(turn.address());
+                if age == Age::Fresh {
+                    turn.failed(backends, failure);
+                }
+                self.fail(failure, context)
+            }
+        }
+    }
+
+    /// Sends and receives until the final response has begun.
+    fn obtain(
+        &mut self,
+        asking: &mut Asking,
+        client: &mut Client,
+        context: &mut Context<'_>,
+    ) -> Result<Final, Missed> {
+        let mut moved = 0;
+        loop {
+            if client.presence == Presence::Gone {
+                return Err(Failure::ClientGone.into());
+            }
+            if !asking.interims.deliver(client)? {
+                return Err(self.await_client(client, context).into());
+            }
+            match self.take_head(context)? {
+                Some(Head::Final(last)) => return Ok(last),
+                Some(Head::Interim) => {
+                    if self.request.meta.version == Version::Http11 {
+                        asking.interims.note(&context.scratch.response)?;
+                    }
+                    self.timer.restart();
+                    continue;
+                }
+                None => {}
+            }
+            let mut sent = 0;
+            if asking.is_sending() {
+                sent = self.send(asking, client, context.scratch)?;
+                moved += sent;
+                if !asking.is_sending() {
+                    self.was_sent(asking, context)?;
+                }
+            }
+            match self.receive(asking, context)? {
+                0 if sent > 0 && asking.is_sending() && moved < GIVE_WAY => {}
+                0 => return Err(self.await_either(asking, client, context).into()),
+                _ if context.shared.is_over() => return Err(Failure::Cut.into()),
+                // A head that trickles is not waited for, byte by byte.
+                _ => context.allowance.goes_on(),
+            }
+        }
+    }
+
+    /// Sends what is there and what the backend takes; returns how many bytes that was.
+    fn send(
+        &mut self,
+        asking: &mut Asking,
+        client: &Client,
+        scratch: &mut Scratch,
+    ) -> Result<usize, Failure> {
+        let Outgoing::Part(sent) = asking.outgoing else { return Ok(0) };
+        let head = &self.request.head;
+        let Some(upload) = &mut self.upload else {
+            let body = &scratch.from_client.filled()[..self.request.meta.in_hand()];
+            let (head_left, body_left) = (head.get(sent..).unwrap_or_default(), &body[sent.saturating_sub(head.len())..]);
+            let parts = [IoSlice::new(head_left), IoSlice::new(body_left)];
+            let parts = if body_left.is_empty() { &parts[..1] } else { &parts[usize::from(head_left.is_empty())..] };
+            return Ok(match asking.conn.send(parts, Block::Never) {
+                Ok(Sent::Bytes(count)) if sent + count == head.len() + body.len() => {
+                    asking.outgoing = Outgoing::All;
+                    count
+                }
+                Ok(Sent::Bytes(count)) => {
+                    asking.outgoing = Outgoing::Part(sent + count);
+                    self.timer.restart();
+                    count
+                }
+                Ok(Sent::Nothing) => 0,
+                Err(_) => {
+                    asking.outgoing = Outgoing::Refused;
+                    0
+                }
+            });
+        };
+        let mut pipe = Pipe { direction: upload, buffer: &mut scratch.from_client, lead: head };
+        let pumped = pipe.load().and_then(|()| pipe.pump_now(&client.conn, &asking.conn));
+        let count = match pumped {
+            Ok(count) => count,
+            Err(Broken::Sink(_)) => {
+                asking.outgoing = Outgoing::Refused;
+                return Ok(0);
+            }
+            Err(broken) => return Err(upload_failure(broken)),
+        };
+        // Only the time counts in which it was the client that was waited for.
+        let waited = asking.awaits_client.take().map_or(Duration::ZERO, |since| since.elapsed());
+        if !asking.rate.is_kept(upload.moved(), waited) {
+            return Err(Failure::BodyTooSlow);
+        }
+        if count > 0 {
+            self.timer.restart();
+        }
+        if upload.is_over() {
+            asking.outgoing = Outgoing::All;
+        }
+        Ok(count)
+    }
+
+    /// The whole request is with the backend. While others in the batch are to be sent, it is left there; and where the
+    /// backend was late the last time, it is parked at once.
+    fn was_sent(&mut self, asking: &mut Asking, context: &mut Context<'_>) -> Result<(), Missed> {
+        self.timer.restart();
+        if self.upload.is_some() {
+            asking.sent = Instant::now();
+        }
+        asking.turn.was_sent(&context.shared.backends, asking.sent);
+        // A body that will not be sent again is not kept.
+        if !self.request.meta.may_repeat() && self.request.meta.in_hand() > 0 {
+            context.scratch.from_client.consume(self.request.meta.in_hand());
+            self.request.meta.body = Body::Gone;
+        }
+        match context.pass {
+            Pass::Ahead if asking.outgoing == Outgoing::All => Err(Missed::Halt(Halt::SentAhead)),
+            Pass::Ahead | Pass::Collect => Ok(()),
+        }
+    }
+
+    /// Reads what the backend says, if it says something soon; returns how many bytes that was.
+    fn receive(&mut self, asking: &mut Asking, context: &mut Context<'_>) -> Result<usize, Missed> {
+        let Context { shared, scratch, allowance, .. } = context;
+        let has_spoken = asking.interims.first.is_some() || !scratch.from_backend.is_empty();
+        let mut receive = |block| asking.conn.receive(scratch.from_backend.one_read(), block);
+        // A backend that was late is not waited for, nor is one that has not got the whole request.
+        let (received, block) = match asking.is_sending() || asking.turn.is_slow() {
+            true => (receive(Block::Never), Block::Never),
+            false => allowance.spend(&shared.waiter, receive),
+        };
+        match received {
+            Ok(Received::Bytes(count)) => {
+                scratch.from_backend.grew(count);
+                Ok(count)
+            }
+            Ok(Received::Nothing) => {
+                if block == Block::Briefly {
+                    asking.turn.is_late();
+                }
+                Ok(0)
+            }
+            Ok(Received::End) | Err(_) if has_spoken => Err(Failure::ResponseHeadCut.into()),
+            Ok(Received::End) => Err(Missed::Unanswered(Failure::BackendClosed)),
+            Err(_) => Err(Missed::Unanswered(Failure::BackendReset)),
+        }
+    }
+
+    /// Neither side moves.
+    fn await_either(&mut self, asking: &mut Asking, client: &Client, context: &mut Context<'_>) -> Stop {
+        let config = &context.shared.config;
+        if asking.interims.first.is_some_and(|first| first.elapsed() > waits::INTERIM_TOTAL) {
+            return Stop::Failed(Failure::ResponseTimeout);
+        }
+        let wants = match (&mut self.upload, asking.outgoing) {
+            (Some(direction), Outgoing::Part(_)) => {
+                Pipe { direction, buffer: &mut context.scratch.from_client, lead: &self.request.head }.wants()
+            }
+            (None, Outgoing::Part(_)) => Wants::Sink,
+            (_, Outgoing::All | Outgoing::Refused) => Wants::Nothing,
+        };
+        // A client that waits for the backend's word before it sends its body is not slow.
+        let waits_for_word = self.request.meta.expectation == Expectation::Continue
+            && asking.interims.first.is_none()
+            && self.upload.as_ref().is_some_and(|upload| upload.moved() == 0);
+        let (client_want, backend, failure, limit) = match wants {
+            Wants::Source if waits_for_word => {
+                (Want::Read, Want::Read, Failure::ResponseTimeout, config.response_timeout)
+            }
+            Wants::Source => {
+                asking.awaits_client.get_or_insert_with(Instant::now);
+                (Want::Read, Want::Read, Failure::BodyTimeout, config.body_timeout)
+            }
+            Wants::Sink => (watch(client), Want::ReadOrWrite, Failure::SendTimeout, config.response_timeout),
+            Wants::Nothing => (watch(client), Want::Read, Failure::ResponseTimeout, config.response_timeout),
+        };
+        match client_want {
+            Want::Read => asking.turn.awaits_client(),
+            _ => asking.turn.awaits_backend(),
+        }
+        self.wait(Awaited { client: client_want, backend, failure, limit }, client, context)
+    }
+
+    /// The client does not take an interim response.
+    fn await_client(&mut self, client: &Client, context: &Context<'_>) -> Stop {
+        let (failure, limit) = (Failure::ClientStalled, context.shared.config.idle_timeout);
+        self.wait(Awaited { client: Want::Write, backend: Want::Nothing, failure, limit }, client, context)
+    }
+
+    /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
+    fn take_head(&mut self, context: &mut Context<'_>) -> Result<Option<Head>, Failure> {
+        let is_uploading = self.is_uploading();
+        let Scratch { from_backend, response: out, .. } = &mut *context.scratch;
+        let bytes = from_backend.filled();
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let max_head = context.shared.config.max_head;
+        let end = match head::scan(bytes) {
+            Scan::Complete { start: 0, end } if end <= max_head => end,
+            Scan::Complete { start: 0, .. } => return Err(Failure::ResponseHeadTooLarge),
+            Scan::Partial if !head::may_be_response(bytes) => return Err(Failure::ResponseMalformed),
+            Scan::Partial if bytes.len() > max_head || from_backend.is_full() => {
+                return Err(Failure::ResponseHeadTooLarge);
+            }
+            Scan::Partial => return Ok(None),
+            Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
+        };
+        let mut lines = Lines::new();
+        let head = head::response(&bytes[..end], &mut lines)?;
+        let meta = &self.request.meta;
+        let framed = framing::of_response(meta.method, head.status, head.version, head.fields)?;
+        let mut last = match head.status {
+            101 if !forward::is_asked_for(&head, &self.request.head) => return Err(Failure::UpgradeUnasked),
+            101 => {
+                forward::switch(out, &head)?;
+                Final::Switch
+            }
+            100..=199 => {
+                forward::interim(out, &head)?;
+                from_backend.consume(end);
+                return Ok(Some(Head::Interim));
+            }
+            status => {
+                let delivery = Delivery::of(meta.version, meta.method, status, framed);
+                // Decided once, from both halves of the exchange.
+                let persists = meta.persistence == Persistence::Persist
+                    && delivery != Delivery::UntilClose
+                    && !is_uploading
+                    && context.shared.is_running();
+                let (persistence, fate) = match persists {
+                    true => (Persistence::Persist, Fate::Persist),
+                    false => (Persistence::Close, Fate::Part),
+                };
+                forward::response(out, &head, meta.version, delivery, persistence)?;
+                let backend_persists = framing::persists(head.version, head.fields)
+                    && framed.framing != Framing::UntilClose
+                    && !is_uploading;
+                let reframer =
+                    Reframer::new(Decoder::new(framed.framing), delivery.coding(head.fields), out.len());
+                Final::Response(Response { delivery, backend_persists, fate }, Direction::new(reframer))
+            }
+        };
+        self.record.status = Some(head.status);
+        from_backend.consume(end);
+        if let Final::Response(_, down) = &mut last {
+            // What came along is looked at as long as its faults can still be answered with a status.
+            let loaded = Pipe { direction: down, buffer: from_backend, lead: out }.load();
+            loaded.map_err(|broken| match broken {
+                Broken::Malformed(fault) => malformed(fault),
+                Broken::Source(_) | Broken::Sink(_) => Failure::Internal,
+            })?;
+        }
+        Ok(Some(Head::Final(last)))
+    }
+}
+
+impl Interims {
+    /// Takes a response that is to be delivered.
+    fn note(&mut self, response: &[u8]) -> Result<(), Failure> {
+        let now = Instant::now();
+        self.first.get_or_insert(now);
+        let (since, count) = match self.second {
+            Some((since, count)) if now.duration_since(since) < Duration::from_secs(1) => (since, count + 1),
+            _ => (now, 1),
+        };
+        if count > FLOOD {
+            return Err(Failure::InterimFlood);
+        }
+        self.second = Some((since, count));
+        self.undelivered.extend_from_slice(response);
+        Ok(())
+    }
+
+    /// Sends what is not delivered; returns whether the client took all of it.
+    fn deliver(&mut self, client: &Client) -> Result<bool, Failure> {
+        while !self.undelivered.is_empty() {
+            match client.conn.send(&[IoSlice::new(&self.undelivered)], Block::Never) {
+                Ok(Sent::Bytes(count)) => drop(self.undelivered.drain(..count)),
+                Ok(Sent::Nothing) => return Ok(false),
+                Err(_) => return Err(Failure::ClientGone),
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,325 @@
+//! The response goes to the client: with its body, or as a tunnel after a 101.
+//!
+//! The problem: nothing can be taken back any more, so every failure here ends the connection, and the client must be able
+//! to tell. And from here on either side may be slow for hours: a download, an event stream, a WebSocket. What cannot be
+//! moved is parked with the bytes in hand, and nothing else.
+//!
+//! A tunnel is no HTTP, and nobody knows who speaks next, so both sides are listened to at once. A side that finishes may
+//! still be spoken to: a half-close is carried over and the other direction goes on. A tunnel that is silent for long is
+//! not broken: its timeout is its own, `--tunnel-timeout`, and the kernel's keep-alive finds peers that vanished.
+//!
+//! Not here: which response (`ask`), how bytes are moved (`relay`).
+
+use super::{Awaited, Exchange, Fate, Stage, Step, Stop, response_failure, watch};
+use crate::backend::Turn;
+use crate::http1::chunked::Decoder;
+use crate::http1::forward::Delivery;
+use crate::http1::framing::{Coding, Framing};
+use crate::http1::reframer::Reframer;
+use crate::net::conn::{Block, Conn};
+use crate::observe::failure::Failure;
+use crate::pool::waiter::Want;
+use crate::proxy::client::{Client, Presence};
+use crate::proxy::conversation::Context;
+use crate::proxy::relay::{self, Broken, Direction, GIVE_WAY, Pipe, Wants};
+use crate::proxy::scratch::Scratch;
+use std::mem::take;
+use std::time::Instant;
+
+/// A final response whose head is understood.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Response {
+    pub delivery: Delivery,
+    /// Whether the backend's connection can serve another request afterwards.
+    pub backend_persists: bool,
+    /// What becomes of the client's connection when all goes well.
+    pub fate: Fate,
+}
+
+/// A response whose head is out, or as good as out.
+pub(super) struct Relaying {
+    /// Gone when the response was read to its end, and another request may have the connection already.
+    backend: Option<(Conn, Turn)>,
+    down: Direction,
+    response: Response,
+    parked: Option<InHand>,
+}
+
+/// A connection that has become something other than HTTP.
+pub(super) struct Tunnelling {
+    pub(super) conn: Conn,
+    _turn: Turn,
+    up: Direction,
+    down: Direction,
+    parked: Option<InHand>,
+}
+
+/// Bytes from the backend that the client has not taken, and the head that goes before them.
+#[derive(Debug, Default)]
+struct InHand {
+    lead: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl InHand {
+    /// Takes them out of a worker's buffers. A head that is out already stays.
+    fn take(scratch: &mut Scratch) -> Self {
+        Self { lead: take(&mut scratch.response), bytes: scratch.from_backend.filled().to_vec() }
+    }
+
+    fn give_back(self, scratch: &mut Scratch) {
+        scratch.response = self.lead;
+        scratch.from_backend.refill(&self.bytes);
+    }
+
+    fn weight(&self) -> usize {
+        self.lead.capacity() + self.bytes.capacity()
+    }
+}
+
+impl Relaying {
+    /// The head of the response is in `scratch.response`, and what came with it in `scratch.from_backend`.
+    pub(super) fn begin(conn: Conn, turn: Turn, response: Response, down: Direction) -> Stage {
+        Stage::Relaying(Box::new(Self { backend: Some((conn, turn)), down, response, parked: None }))
+    }
+
+    pub(super) fn conn(&self) -> Option<&Conn> {
+        self.backend.as_ref().map(|(conn, _)| conn)
+    }
+
+    pub(super) fn moved(&self) -> u64 {
+        self.down.moved()
+    }
+
+    /// Whether only the end of the connection is the end of the body.
+    pub(super) fn is_open_ended(&self) -> bool {
+        self.response.delivery == Delivery::UntilClose
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.parked.as_ref().map_or(0, InHand::weight)
+    }
+}
+
+impl Tunnelling {
+    /// The 101, of `lead` bytes, is in `scratch.response`, and what came with it in `scratch.from_backend`.
+    pub(super) fn begin(conn: Conn, turn: Turn, lead: usize) -> Stage {
+        let plain =
+            |lead| Direction::new(Reframer::new(Decoder::new(Framing::UntilClose), Coding::Plain, lead));
+        // A peer that refuses this is gone already, and reading from it says so.
+        let _ = conn.keep_alive();
+        Stage::Tunnelling(Box::new(Self { conn, _turn: turn, up: plain(0), down: plain(lead), parked: None }))
+    }
+
+    pub(super) fn moved(&self) -> u64 {
+        self.down.moved()
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.parked.as_ref().map_or(0, InHand::weight)
+    }
+}
+
+impl Exchange {
+    pub(super) fn relay(
+        &mut self,
+        mut relaying: Box<Relaying>,
+        client: &mut Client,
+        context: &mut Context<'_>,
+    ) -> Step {
+        if let Some(in_hand) = relaying.parked.take() {
+            in_hand.give_back(context.scratch);
+        }
+        match self.relay_body(&mut relaying, client, context) {
+            Ok(()) => {
+                self.record.bytes = relaying.moved();
+                Step::Over(relaying.response.fate)
+            }
+            Err(Stop::Halt(halt)) => {
+                // The request is not sent again: its head has done its part.
+                self.request.head = Vec::new();
+                relaying.parked = Some(InHand::take(context.scratch));
+                Step::Halt(Stage::Relaying(relaying), halt)
+            }
+            Err(Stop::Failed(failure)) => {
+                Step::Over(self.abort(failure, relaying.moved(), relaying.is_open_ended()))
+            }
+        }
+    }
+
+    /// Moves what can be moved until the client has all of the response. An upload goes on meanwhile; if it breaks, the
+    /// response still counts: the client may have stopped sending because of it.
+    fn relay_body(
+        &mut self,
+        relaying: &mut Relaying,
+        client: &mut Client,
+        context: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let mut moved = 0;
+        loop {
+            if client.presence == Presence::Gone {
+                return Err(Failure::ClientGone.into());
+            }
+            let Context { shared, scratch, allowance, .. } = &mut *context;
+            let Relaying { backend, down, response, .. } = relaying;
+            let mut pipe =
+                Pipe { direction: down, buffer: &mut scratch.from_backend, lead: &scratch.response };
+            // The backend is done before its client is: another request may have the connection already. Bytes behind the
+            // response are nobody's, and then it is not used again.
+            let is_reusable = response.backend_persists && pipe.is_read_exactly();
+            if let Some((conn, turn)) = backend.take_if(|(conn, _)| is_reusable && !conn.is_narrow()) {
+                turn.keep(conn, Instant::now());
+            }
+            if pipe.direction.is_over() {
+                return Ok(());
+            }
+            let mut now = match (&*backend, &self.upload) {
+                (None, _) => pipe.empty(|parts| client.conn.send(parts, Block::Never)),
+                (Some((conn, _)), None) => pipe.pump(conn, &client.conn, |conn, room| {
+                    allowance.spend(&shared.waiter, |block| conn.receive(room, block)).0
+                }),
+                (Some((conn, _)), Some(_)) => pipe.pump_now(conn, &client.conn),
+            }
+            .map_err(response_failure)?;
+            let down_wants = pipe.wants();
+            let up_wants = match (&*backend, &mut self.upload) {
+                (Some((conn, _)), Some(upload)) if !upload.is_over() => {
+                    let lead = &self.request.head;
+                    let mut pipe =
+                        Pipe { direction: upload, buffer: &mut scratch.from_client, lead };
+                    match pipe.pump_now(&client.conn, conn) {
+                        Ok(count) => {
+                            now += count;
+                            pipe.wants()
+                        }
+                        Err(_) => {
+                            self.upload = None;
+                            Wants::Nothing
+                        }
+                    }
+                }
+                _ => Wants::Nothing,
+            };
+            moved += now;
+            if now > 0 {
+                self.timer.restart();
+            }
+            if now == 0 || moved >= GIVE_WAY {
+                if relaying.down.is_over() {
+                    continue;
+                }
+                return Err(self.await_relay(relaying, up_wants, down_wants, client, context));
+            }
+        }
+    }
+
+    fn await_relay(
+        &mut self,
+        relaying: &mut Relaying,
+        up: Wants,
+        down: Wants,
+        client: &Client,
+        context: &Context<'_>,
+    ) -> Stop {
+        let limit = context.shared.config.idle_timeout;
+        let (mut client_want, backend) = relay::wants(up, down);
+        if client_want == Want::Break {
+            client_want = watch(client);
+        }
+        let failure = match down {
+            Wants::Sink => Failure::ClientStalled,
+            Wants::Source | Wants::Nothing => Failure::ResponseStalled,
+        };
+        if down == Wants::Sink {
+            relaying.down.sink_is_slow();
+            if let Some(conn) = relaying.conn() {
+                conn.narrow();
+            }
+        }
+        self.wait(Awaited { client: client_want, backend, failure, limit }, client, context)
+    }
+
+    pub(super) fn tunnel(
+        &mut self,
+        mut tunnelling: Box<Tunnelling>,
+        client: &mut Client,
+        context: &mut Context<'_>,
+    ) -> Step {
+        if let Some(in_hand) = tunnelling.parked.take() {
+            in_hand.give_back(context.scratch);
+        }
+        let stop = match self.relay_both(&mut tunnelling, client, context) {
+            Ok(()) => {
+                self.record.bytes = tunnelling.moved();
+                return Step::Over(Fate::Close);
+            }
+            Err(stop) => stop,
+        };
+        match stop {
+            Stop::Halt(halt) => {
+                self.request.head = Vec::new();
+                tunnelling.parked = Some(InHand::take(context.scratch));
+                Step::Halt(Stage::Tunnelling(tunnelling), halt)
+            }
+            Stop::Failed(failure) => Step::Over(self.abort(failure, tunnelling.moved(), true)),
+        }
+    }
+
+    /// Moves what can be moved until both directions have ended.
+    fn relay_both(
+        &mut self,
+        tunnelling: &mut Tunnelling,
+        client: &mut Client,
+        context: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let Tunnelling { conn, up, down, .. } = tunnelling;
+        let mut moved = 0;
+        loop {
+            let Scratch { from_client, from_backend, response: lead, .. } = &mut *context.scratch;
+            let (mut up, mut down) = (
+                Pipe { direction: &mut *up, buffer: from_client, lead: &[] },
+                Pipe { direction: &mut *down, buffer: from_backend, lead },
+            );
+            let now = {
+                let pumped = up.load().and_then(|()| up.pump_now(&client.conn, conn)).map_err(up_failure)?;
+                let answered =
+                    down.load().and_then(|()| down.pump_now(conn, &client.conn)).map_err(response_failure)?;
+                pumped + answered
+            };
+            up.direction.finish(conn);
+            down.direction.finish(&client.conn);
+            if up.direction.is_over() && down.direction.is_over() {
+                return Ok(());
+            }
+            // Once ronde has said its last to the client, the client's own last is a hang-up, too.
+            if client.presence == Presence::Gone && !down.direction.is_finished() {
+                return Err(Failure::ClientGone.into());
+            }
+            moved += now;
+            if now > 0 {
+                self.timer.restart();
+            }
+            if now == 0 || moved >= GIVE_WAY {
+                let (up_wants, down_wants) = (up.wants(), down.wants());
+                let ends = (up.direction.is_finished(), down.direction.is_finished());
+                let (mut client_want, mut backend) = relay::wants(up_wants, down_wants);
+                // A connection of which both directions have ended would be reported for ever.
+                if client_want == Want::Break && ends.1 {
+                    client_want = Want::Nothing;
+                }
+                if backend == Want::Break && ends.0 {
+                    backend = Want::Nothing;
+                }
+                let (failure, limit) = (Failure::TunnelSilent, context.shared.config.tunnel_timeout);
+                return Err(self.wait(Awaited { client: client_want, backend, failure, limit }, client, context));
+            }
+        }
+    }
+}
+
+fn up_failure(broken: Broken) -> Failure {
+    match broken {
+        Broken::Sink(_) => Failure::ResponseIncomplete,
+        Broken::Source(_) | Broken::Malformed(_) => Failure::ClientGone,
+    }
+}

@@ -1,0 +1,216 @@
+//! A request, from the bytes a client sent to what a backend is sent.
+//!
+//! The problem: what is decided about a request (its framing, whether its client persists, whether it may be sent twice)
+//! is needed long after its bytes are gone, perhaps by another worker. So all of it is decided once, when the head is
+//! there, and kept as a small value; the head for the backend is written at the same time.
+//!
+//! Not here: reading (`session`), sending (`exchange`). No socket.
+
+use crate::config::Config;
+use crate::http1::fields::Name;
+use crate::http1::forward::{self, Origin, Persistence, Trust, Upgrade};
+use crate::http1::framing::{self, Coding, Framing};
+use crate::http1::head::{self, Lines, Method, Scan, Version};
+use crate::observe::access::{self, Line};
+use crate::observe::failure::Failure;
+use crate::observe::logger::Logger;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+/// A request body up to this is read whole before a backend is chosen: the round then follows complete requests, and a slow
+/// small upload holds no backend. 64 KiB is nearly every form and API call.
+pub const COLLECTED_BODY: usize = 64 * 1024;
+
+/// A request that can be sent on.
+#[derive(Debug)]
+pub struct Request {
+    /// The head for the backend; kept until there is a response, since it may have to be sent again.
+    pub head: Vec<u8>,
+    pub meta: RequestMeta,
+    pub line: Line,
+    /// When its first byte was read.
+    pub begun: Instant,
+}
+
+/// What is known about a request when its head has been read.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestMeta {
+    pub method: Method,
+    pub version: Version,
+    pub framing: Framing,
+    pub coding: Coding,
+    pub persistence: Persistence,
+    pub upgrade: Upgrade,
+    pub expectation: Expectation,
+    pub body: Body,
+}
+
+/// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    None,
+    /// For `100 Continue`; but it need not wait for ever.
+    Continue,
+}
+
+/// Where the request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// All of it, this many bytes, was read: it can be sent again.
+    InHand(usize),
+    /// On its way; it passes through and is gone.
+    Streams,
+    /// All of it went out, and nothing was kept.
+    Gone,
+}
+
+/// What the bytes so far are.
+#[derive(Debug)]
+pub enum Parsed {
+    /// A request that can be sent on. Its head takes so many bytes from the front.
+    Request(Request, usize),
+    /// The same for `OPTIONS` with `Max-Forwards: 0`, which asks ronde itself (RFC 9110 §7.6.2).
+    Options(Request, usize),
+    /// A part of one.
+    Partial(Missing),
+}
+
+/// What has to come before the next look is worth while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Anything: no request has begun.
+    Everything,
+    /// The rest of the head.
+    Head,
+    /// The rest of a small body, up to so many bytes with its head.
+    Body(usize),
+}
+
+/// What is known of the connection a request came on.
+pub struct Source<'a> {
+    pub client: IpAddr,
+    pub trust: Trust,
+    /// The address that the client connected to; asked for only when the request names no host.
+    pub local: &'a dyn Fn() -> Option<SocketAddr>,
+    /// ronde's own name in `Via`.
+    pub via: &'a str,
+}
+
+/// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one. `head`
+/// is an empty or used buffer for the head that goes on.
+///
+/// # Errors
+/// Why the request is refused. Where the next one would begin is unknown then.
+// Room for the lines of a head is two pages of stack, which are given back here and used again for the response.
+#[inline(never)]
+pub fn parse(
+    bytes: &mut [u8],
+    head_out: &mut Vec<u8>,
+    source: &Source<'_>,
+    config: &Config,
+    logger: &Logger,
+) -> Result<Parsed, Failure> {
+    head::settle_version(bytes);
+    let bytes = &*bytes;
+    let max_head = config.max_head;
+    let (start, end) = match head::scan(bytes) {
+        Scan::Complete { start, end } if end - start <= max_head => (start, end),
+        Scan::Hopeless(failure) => return Err(failure),
+        // Some clients send an empty line behind a body. It begins no request, whose head could be late.
+        Scan::Partial if head::is_blank(bytes) => return Ok(Parsed::Partial(Missing::Everything)),
+        Scan::Partial if bytes.len() < max_head => return Ok(Parsed::Partial(Missing::Head)),
+        Scan::Complete { .. } | Scan::Partial => return Err(head::too_large(bytes, max_head)),
+    };
+    let mut lines = Lines::new();
+    let head = head::request(&bytes[start..end], &mut lines)?;
+    let mut meta = RequestMeta::of(&head, source.via)?;
+    if let Framing::Length(length) = meta.framing {
+        if config.max_body.is_some_and(|most| length > most) {
+            return Err(Failure::BodyTooLarge);
+        }
+        let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains(Name::Expect);
+        let length = length as usize;
+        if is_small && bytes.len() - end < length {
+            return Ok(Parsed::Partial(Missing::Body(end + length)));
+        }
+        if is_small {
+            meta.body = Body::InHand(length);
+        }
+    }
+    let line = line_of(&head, logger);
+    let is_last = forward::ends_here(&head);
+    if is_last {
+        if head.method == Method::Trace || meta.framing != Framing::Length(0) {
+            return Err(Failure::LastStop);
+        }
+        meta.body = Body::InHand(0);
+    } else {
+        let origin = Origin {
+            client: source.client,
+            trust: source.trust,
+            framing: meta.framing,
+            upgrade: meta.upgrade,
+            // Two system calls less for every client that says which host it asks.
+            local: if head.fields.contains(Name::Host) { None } else { (source.local)() },
+            via: source.via,
+        };
+        forward::request(head_out, &head, &origin)?;
+    }
+    let request = Request { head: std::mem::take(head_out), meta, line, begun: Instant::now() };
+    Ok(if is_last { Parsed::Options(request, end) } else { Parsed::Request(request, end) })
+}
+
+impl RequestMeta {
+    /// What the head says; its body is still to come.
+    fn of(head: &head::Request<'_>, via: &str) -> Result<Self, Failure> {
+        let framing = framing::of_request(head.version, head.fields)?;
+        if forward::is_loop(head.fields, via) {
+            return Err(Failure::Loop);
+        }
+        // An expectation in HTTP/1.0 is ignored, and so is one without a body (RFC 9110 §10.1.1).
+        let is_known = |expectation: &[u8]| expectation.eq_ignore_ascii_case(b"100-continue");
+        if head.version == Version::Http11 && !head.fields.members(Name::Expect).all(is_known) {
+            return Err(Failure::Expectation);
+        }
+        let persists = framing::persists(head.version, head.fields);
+        let waits = head.version == Version::Http11 && head.fields.contains(Name::Expect);
+        Ok(Self {
+            method: head.method,
+            version: head.version,
+            framing,
+            coding: forward::coding(head.fields, framing),
+            persistence: if persists { Persistence::Persist } else { Persistence::Close },
+            upgrade: forward::upgrade(head, framing),
+            expectation: if waits { Expectation::Continue } else { Expectation::None },
+            body: Body::Streams,
+        })
+    }
+
+    /// Whether the request may be sent though it was sent before: it is idempotent, and its body is still in hand.
+    pub fn may_repeat(&self) -> bool {
+        self.method.is_idempotent() && matches!(self.body, Body::InHand(_))
+    }
+
+    /// Bytes of body that are in hand.
+    pub fn in_hand(&self) -> usize {
+        match self.body {
+            Body::InHand(length) => length,
+            Body::Streams | Body::Gone => 0,
+        }
+    }
+}
+
+/// What an access line says about the request itself, as much of it as the log quotes.
+fn line_of(head: &head::Request<'_>, logger: &Logger) -> Line {
+    if !logger.wants_access() {
+        return Line::default();
+    }
+    let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+    let parts = [head.token, " ", head.raw_target, " ", version].map(str::as_bytes);
+    let request = access::quote(&parts);
+    if !logger.wants_agents() {
+        return Line { request, ..Line::default() };
+    }
+    let first = |name| access::quote(&[head.fields.lines(name).next().unwrap_or_default()]);
+    Line { request, referer: first(Name::Referer), user_agent: first(Name::UserAgent) }
+}
