@@ -1,32 +1,30 @@
-//! Addresses as people write them: where to listen, what to proxy to, whom to trust.
+//! Addresses as users write them: of listeners, of backends, of trusted proxies.
 //!
-//! Three texts that look alike and mean three things. A listener is an address of this machine, so a name
-//! there is refused: what it stands for may change under a socket that does not. A backend is an address or
-//! a name, looked up again and again while ronde runs. A trusted proxy is a range, and compares without any
-//! look-up.
+//! The problem: the three look alike and mean different things. A listener is an address of this machine; a name is
+//! refused there, because its address may change while the socket does not. A backend is an address or a name, which is
+//! looked up again and again while ronde runs. A trusted proxy is a range, which compares without a look-up.
 //!
-//! What it is not: a resolver. Nothing here asks the network.
+//! An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as the IPv4 address everywhere. On a dual-stack listener
+//! every IPv4 client looks like that, and a range that missed them would trust or distrust clients by accident.
 //!
-//! An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as the IPv4 address everywhere: on a
-//! dual-stack listener every IPv4 client looks like that, and a range that missed them would be a hole or a
-//! wall by accident.
+//! Not here: look-ups. Nothing in this module asks the network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use super::error::shown;
-use super::{Given, Setting};
+use super::{RawValue, Setting};
 
-/// The readers of the table's rows.
-pub(super) fn listen(given: &Given, _: &Setting) -> Result<Listen, String> {
-    given.text.parse()
+/// The reader of `--listen`.
+pub(super) fn listen(raw: &RawValue, _: &Setting) -> Result<Listen, String> {
+    raw.text.parse()
 }
 
-/// An address from any source, and what only a `[[backend]]` table adds to it.
-pub(super) fn backend(given: &Given, _: &Setting) -> Result<Backend, String> {
-    let (host, port) = host_and_port(&given.text)?;
-    let options = given.options;
+/// The reader of `--backend`: an address from any source, with the options that only a `[[backend]]` table can set.
+pub(super) fn backend(raw: &RawValue, _: &Setting) -> Result<Backend, String> {
+    let (host, port) = host_and_port(&raw.text)?;
+    let options = raw.options;
     Ok(Backend {
         host,
         port,
@@ -36,8 +34,9 @@ pub(super) fn backend(given: &Given, _: &Setting) -> Result<Backend, String> {
     })
 }
 
-pub(super) fn cidr(given: &Given, _: &Setting) -> Result<Cidr, String> {
-    given.text.parse()
+/// The reader of `--trust-proxy`.
+pub(super) fn cidr(raw: &RawValue, _: &Setting) -> Result<Cidr, String> {
+    raw.text.parse()
 }
 
 /// Where to accept connections. Port 0 lets the system pick one.
@@ -73,7 +72,7 @@ impl FromStr for Listen {
         let every = matches!(host, "" | "*");
         if !every && host != "localhost" {
             return Err(format!(
-                "{text_shown} is a name, or no address; give one such as 127.0.0.1:8080 or :8080"
+                "{text_shown} has a host that is not an IP address; give 127.0.0.1:8080 or :8080"
             ));
         }
         match port_number(port) {
@@ -101,16 +100,16 @@ pub struct Backend {
     pub host: String,
     /// Never 0.
     pub port: u16,
-    /// Its share of the turns next to the others', 1 to 256; default 1.
+    /// Its turns per round, relative to the weights of the other backends: 1 to 256; default 1.
     pub weight: u32,
-    /// Whether it is asked only while no other backend is in the round; default false.
+    /// Whether it gets requests only while no other backend is in the round; default false.
     pub backup: bool,
-    /// The most connections to it at once, at least 1; default: no limit of its own.
+    /// The most connections to it at once, 1 to 1048576; default: no limit of its own.
     pub max_connections: Option<usize>,
 }
 
 impl Backend {
-    /// A backend that needs no name, with the defaults of one that has.
+    /// A backend with an address instead of a name, and the default options.
     pub fn at(address: SocketAddr) -> Self {
         let host = address.ip().to_canonical().to_string();
         Self { host, port: address.port(), weight: 1, backup: false, max_connections: None }
@@ -128,7 +127,9 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
     let text_shown = shown(text);
     if let Some((scheme, rest)) = text.split_once("://") {
         if !scheme.eq_ignore_ascii_case("http") {
-            return Err(format!("{text_shown} is a URL; write HOST:PORT, and ronde speaks plain HTTP to it"));
+            return Err(format!(
+                "{text_shown} is a URL; write HOST:PORT; ronde speaks plain HTTP to backends"
+            ));
         }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let port = if authority.contains(':') { "" } else { ":80" };
@@ -157,10 +158,9 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
     }
 }
 
-/// Whether a resolver may be asked for it: labels of letters, digits, `-` and `_` (Compose allows it in a
-/// service's name).
+/// Whether it is a name to look up: labels of letters, digits, `-` and `_` (Compose allows `_` in a service's name).
 ///
-/// A name that ends in a number is refused: `10.0.0.256` is a slip, and `10.1` would quietly resolve to
+/// A name whose last label is a number is refused: `10.0.0.256` is a mistake, and `10.1` would silently resolve to
 /// 10.0.0.1.
 fn is_name(host: &str) -> bool {
     let label = |label: &str| {
@@ -173,12 +173,12 @@ fn is_name(host: &str) -> bool {
     host.len() <= 253 && relative.split('.').all(label) && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Digits only: `parse` alone would take `+80`.
+/// Digits only: `parse` alone would accept `+80`.
 fn port_number(text: &str) -> Option<u16> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// A range of addresses: `10.0.0.0/8`; an address alone is a range of one.
+/// A range of addresses, such as `10.0.0.0/8`; an address alone is a range of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     network: IpAddr,
@@ -190,7 +190,7 @@ impl Cidr {
     pub fn contains(&self, address: IpAddr) -> bool {
         let (network, width) = bits(self.network);
         let (address, address_width) = bits(address.to_canonical());
-        width == address_width && (network ^ address) & !beyond(width - self.prefix) == 0
+        width == address_width && (network ^ address) & !low_bits(width - self.prefix) == 0
     }
 }
 
@@ -202,8 +202,8 @@ fn bits(address: IpAddr) -> (u128, u32) {
     }
 }
 
-/// The last `count` bits set. All 128 is what `::/0` asks for and what `<<` alone would panic on.
-fn beyond(count: u32) -> u128 {
+/// The lowest `count` bits set. `::/0` needs all 128, on which `<<` alone would panic.
+fn low_bits(count: u32) -> u128 {
     1u128.checked_shl(count).map_or(u128::MAX, |bit| bit - 1)
 }
 
@@ -211,26 +211,26 @@ impl FromStr for Cidr {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Cidr, String> {
-        let complaint =
+        let not_a_range =
             || format!("{} is not a range of addresses; give 10.0.0.0/8 or 10.1.2.3", shown(text));
         let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(port_number(prefix).ok_or_else(complaint)?)),
+            Some((address, prefix)) => (address, Some(port_number(prefix).ok_or_else(not_a_range)?)),
             None => (text, None),
         };
-        let written: IpAddr = address.parse().map_err(|_| complaint())?;
+        let written: IpAddr = address.parse().map_err(|_| not_a_range())?;
         let (_, width) = bits(written);
         let prefix = prefix.map_or(width, u32::from);
         if prefix > width {
             return Err(format!("{} has too long a prefix; give /0 to /{width}", shown(text)));
         }
-        // `::ffff:10.0.0.0/104` is `10.0.0.0/8`; what is wider than all of IPv4 stays as written.
+        // `::ffff:10.0.0.0/104` is `10.0.0.0/8`; a range wider than all of IPv4 stays as written.
         let (network, prefix) = match written.to_canonical() {
             mapped if mapped != written && prefix >= 96 => (mapped, prefix - 96),
             _ => (written, prefix),
         };
         let (number, width) = bits(network);
-        // Which of the two was meant, the host or its network, decides who is believed: so nobody guesses.
-        if number & beyond(width - prefix) != 0 {
+        // Either the host or its network was meant. A wrong guess would trust the wrong clients, so there is none.
+        if number & low_bits(width - prefix) != 0 {
             return Err(format!(
                 "{} has bits beyond its prefix; give the range's first address",
                 shown(text)

@@ -1,14 +1,13 @@
-//! The command line and the environment, and what they come to together with the file.
+//! Reads the command line and the environment, and combines them with the file.
 //!
-//! Flags win over the environment, the environment over the file, the file over the defaults. A list from a
-//! stronger source replaces the weaker one: whoever writes `--backend` wants these backends, not these as
-//! well.
+//! Flags win over the environment, the environment over the file, the file over the defaults. A list from a stronger
+//! source replaces the weaker one: `--backend` means these backends, not these in addition.
 //!
-//! pico-args takes flags by name, wherever they stand. That leaves two holes, which `one_word_each` closes
-//! before it looks. In `--workers --listen :80` it would take `--listen` for the number of workers. And of
-//! `--backend=b --backend a` it would find `a` first, when their order is the order of the round.
+//! The problem: pico-args finds flags by name, wherever they are. That leaves two holes, which `one_word_each` closes
+//! first. In `--workers --listen :80` it would take `--listen` for the number of workers. And in
+//! `--backend=b --backend a` it would find `a` first, though their order is the order of the round.
 //!
-//! What it is not: a reader of values. It knows which words belong to which flag, not what they mean.
+//! Not here: parsing of values. This module knows which words belong to which flag, not what they mean.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,16 +16,16 @@ use std::ffi::OsString;
 use pico_args::Arguments;
 
 use super::error::{Error, did_you_mean, shown};
-use super::{Config, Given, Source, TABLE, file, help, row};
+use super::{Config, RawValue, Source, TABLE, file, help, row};
 
-/// What ronde was asked to do.
+/// What ronde is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Proxy.
     Serve(Config),
-    /// Proxy to two small backends of its own.
+    /// Proxy to two small built-in backends.
     Demo(Config),
-    /// Try everything once, print it, serve nothing.
+    /// Try every backend once, print the results, serve nothing.
     Check(Config),
     /// Ask the running ronde whether it is well.
     Health(Config),
@@ -36,25 +35,28 @@ pub enum Command {
     Version,
 }
 
-/// A command, and what to say about it once there is a logger to say it.
+/// A command, and the warnings to log once there is a logger.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     pub command: Command,
-    /// A warning each.
+    /// One warning each.
     pub notes: Vec<String>,
 }
 
-/// The file of settings is the one setting that cannot stand in it, so it is not a row of the table.
+/// The path of the configuration file is the one setting that cannot be in that file, so it is not a row of the table.
 const CONFIG_FLAG: &str = "--config";
 const CONFIG_VARIABLE: &str = "RONDE_CONFIG";
 
-/// Makes a command of the arguments, without the program's name, and the environment.
+/// Reads the arguments, without the program's name, the environment, and the file that they name.
+///
+/// # Errors
+/// The first mistake found in any of them, in one line for the user.
 pub fn load(
     args: Vec<OsString>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Error> {
     let mut line = Arguments::from_vec(args);
-    // Before anything can be wrong: who asks for help has often just got something wrong.
+    // First, because a user who asks for help has often made a mistake elsewhere on the line.
     if line.contains(["-h", "--help"]) {
         return Ok(Loaded { command: Command::Help(help::text()), notes: Vec::new() });
     }
@@ -70,7 +72,7 @@ pub fn load(
         Some(path) => file::read(&path)?,
         None => Source::new(),
     };
-    let config = Config::settle(&[file, variables.settings, flags.settings])?;
+    let config = Config::from_sources(&[file, variables.settings, flags.settings])?;
 
     let command = command(config);
     match &command {
@@ -97,37 +99,37 @@ fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
     command
 }
 
-/// What the flags, or the variables, say.
+/// The values of the flags, or of the variables.
 #[derive(Default)]
-struct Said {
+struct Parsed {
     settings: Source,
     config: Option<String>,
 }
 
-fn flags(words: Vec<OsString>) -> Result<Said, Error> {
+fn flags(words: Vec<OsString>) -> Result<Parsed, Error> {
     let mut line = Arguments::from_vec(one_word_each(words)?);
-    let mut said = Said::default();
+    let mut parsed = Parsed::default();
     for row in TABLE {
         let texts = values(&mut line, row.flag)?;
         if !texts.is_empty() {
-            let given = texts.into_iter().map(|text| Given::new(text, row.flag)).collect();
-            said.settings.insert(row.flag, given);
+            let values = texts.into_iter().map(|text| RawValue::new(text, row.flag)).collect();
+            parsed.settings.insert(row.flag, values);
         }
     }
     let mut paths = values(&mut line, CONFIG_FLAG)?.into_iter();
-    said.config = paths.next();
+    parsed.config = paths.next();
     if paths.next().is_some() {
         return Err(Error::at(CONFIG_FLAG, "given twice; it takes one value"));
     }
-    Ok(said)
+    Ok(parsed)
 }
 
 fn values(line: &mut Arguments, flag: &'static str) -> Result<Vec<String>, Error> {
     line.values_from_fn(flag, |text| Ok::<_, Infallible>(text.to_string())).map_err(|_| needs_a_value(flag))
 }
 
-/// Joins each flag and its value to one word `--flag=value`, so that neither can be taken for something
-/// else. A word on its own is a backend.
+/// Joins each flag and its value to one word, `--flag=value`, so that neither can be taken for anything else. A word
+/// without a flag is a backend.
 fn one_word_each(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     let mut words = words.into_iter().map(|word| {
         word.into_string()
@@ -166,12 +168,11 @@ fn needs_a_value(flag: &str) -> Error {
     Error::new(format!("{flag} needs a value: {flag} {form}"))
 }
 
-/// What the variables say, and a note for each `RONDE_` that is none of them.
+/// The values of the variables, and a note for each `RONDE_` variable that is unknown.
 ///
-/// A note and no error, because ronde is not the only one who writes there: a container called `ronde`
-/// makes Docker's links and Kubernetes put `RONDE_PORT=tcp://10.0.0.1:8080` and the like into everybody's
-/// environment.
-fn variables(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(Said, Vec<String>), Error> {
+/// A note and not an error, because other programs write such variables: for a container called `ronde`, Docker's links
+/// and Kubernetes put `RONDE_PORT=tcp://10.0.0.1:8080` and the like into the environment of every container.
+fn variables(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(Parsed, Vec<String>), Error> {
     let mut ours: BTreeMap<String, OsString> = env
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -184,15 +185,15 @@ fn variables(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(Sai
         Some(Err(_)) => Err(Error::at(name, "the value is not UTF-8")),
     };
 
-    let mut said = Said { config: take(CONFIG_VARIABLE)?, ..Said::default() };
+    let mut parsed = Parsed { config: take(CONFIG_VARIABLE)?, ..Parsed::default() };
     for row in TABLE {
         let name = row.variable();
         if let Some(text) = take(&name)? {
-            // Where no list is taken, a comma is part of the value.
+            // If the setting takes no list, a comma is part of the value.
             let texts: Vec<&str> =
                 if row.repeats { text.split(',').map(str::trim).collect() } else { vec![&text] };
-            let given = texts.into_iter().map(|text| Given::new(text, name.as_str())).collect();
-            said.settings.insert(row.flag, given);
+            let values = texts.into_iter().map(|text| RawValue::new(text, name.as_str())).collect();
+            parsed.settings.insert(row.flag, values);
         }
     }
 
@@ -202,5 +203,5 @@ fn variables(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(Sai
         let guess = did_you_mean(name, known.iter().map(String::as_str));
         format!("unknown variable {} is ignored{guess}", shown(name))
     });
-    Ok((said, notes.collect()))
+    Ok((parsed, notes.collect()))
 }

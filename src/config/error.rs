@@ -1,11 +1,11 @@
-//! The one line a user reads when a setting is wrong.
+//! The one line that a user reads when a setting is wrong.
 //!
 //! It says where (flag, variable, or file:line:column and key), what was given, and what to write instead.
-//! A value comes from outside and may hold anything, so it is quoted and cut: the line stays one line, and
-//! cannot repaint the terminal it is printed on.
 //!
-//! What it is not: an enum of causes. Nobody tells one mistake in a setting from another by code; people
-//! read it.
+//! The problem: a value comes from outside and may contain anything. So it is quoted and cut: the line stays one line,
+//! and cannot control the terminal.
+//!
+//! Not here: an enum of causes. No code tells one mistake in a setting from another; people read the line.
 
 use std::fmt;
 
@@ -19,8 +19,8 @@ impl Error {
     }
 
     /// `place` is a flag, a variable, or a position in the file and a key.
-    pub(super) fn at(place: impl fmt::Display, complaint: impl fmt::Display) -> Error {
-        Error(format!("{place}: {complaint}"))
+    pub(super) fn at(place: impl fmt::Display, fault: impl fmt::Display) -> Error {
+        Error(format!("{place}: {fault}"))
     }
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A user's text, fit to stand in a message: quoted, escaped, and at most 60 characters of it.
+/// A user's text for a message: quoted, escaped, and at most 60 characters of it.
 pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -40,20 +40,19 @@ pub(super) fn shown(text: &str) -> String {
     }
 }
 
-/// `; did you mean --workers?` when one of `names` is near enough to `word` to be what was meant, and
-/// nothing else.
+/// `; did you mean --workers?` if one of `names` is near enough to `word`; otherwise an empty text.
 pub(super) fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let nearest = names.into_iter().map(|name| (distance(word, name), name)).min();
     match nearest {
-        // A third of the letters wrong is a slip; more is another word, and a wrong guess is worse than
+        // Up to a third of the letters wrong is a typing error. More is another word, and a wrong guess is worse than
         // none.
         Some((distance, name)) if distance <= name.len() / 3 => format!("; did you mean {name}?"),
         _ => String::new(),
     }
 }
 
-/// Levenshtein's edit distance in one row. Long words are cut: they are no slip, and the work is length
-/// times length.
+/// Levenshtein's edit distance, in one row. A word is cut at 64 bytes: a longer one is no typing error, and the cost is
+/// length times length.
 fn distance(word: &str, name: &str) -> usize {
     let mut row: Vec<usize> = (0..=name.len()).collect();
     for (i, a) in word.bytes().take(64).enumerate() {
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guess_is_near_or_silent() {
+    fn only_a_near_name_is_suggested() {
         let names = ["--workers", "--queue", "--queue-timeout"];
         assert_eq!(did_you_mean("--worker", names), "; did you mean --workers?");
         assert_eq!(did_you_mean("--queue_timeout", names), "; did you mean --queue-timeout?");
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_one_short_line() {
+    fn a_shown_text_is_one_short_line() {
         assert_eq!(shown("a\n\x1b[2J\"b\""), r#""a\n\u{1b}[2J\"b\"""#);
         assert_eq!(shown(&"ü".repeat(61)), format!("\"{}\"…", "ü".repeat(60)));
     }

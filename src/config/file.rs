@@ -9,13 +9,13 @@
 //! weight = 2
 //! ```
 //!
-//! A file is written once and wondered about for years, so it is read strictly: a key nobody knows is an
-//! error with a position, not a wish that is silently not granted. Every value keeps the position it was
-//! read at, because the bounds are looked at long after TOML is done.
+//! The problem: a file is written once and puzzled over for years. So it is read strictly: an unknown key is an error
+//! with a position, and is not silently ignored. Every value keeps its position, because its bounds are checked long
+//! after TOML has been parsed.
 //!
-//! What it is not: a second set of types and bounds. Serde gives the keys; a value becomes the text a flag
-//! would have had (`workers = 64` and `workers = "64"` are `--workers 64`) and is read by the same reader.
-//! So `idle-timeout = 30` is told what `--idle-timeout 30` is told: write a unit.
+//! Not here: a second set of types and bounds. Serde gives the keys; a value becomes the text that a flag would have
+//! had (`workers = 64` and `workers = "64"` are `--workers 64`), and the same reader parses it. So `idle-timeout = 30`
+//! gets the same error as `--idle-timeout 30`: it has no unit.
 
 use std::fmt;
 use std::fs::File;
@@ -28,31 +28,31 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::error::{Error, did_you_mean, shown};
-use super::{Document, Given, Setting, Source, row};
+use super::{Document, RawValue, Setting, Source, row};
 
-/// No file of settings is as large; `--config /dev/zero` and a disk image given by mistake are larger.
+/// No configuration file is this large, but `--config /dev/zero` is, and a disk image given by mistake.
 const MAX_BYTES: usize = 1 << 20;
 
-/// What a `[[backend]]` table says beside its address; flags and variables have no place for it.
+/// The options in a `[[backend]]` table. Flags and variables cannot set them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Options {
+pub(super) struct BackendOptions {
     pub weight: u32,
     pub backup: bool,
     pub max_connections: Option<usize>,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options { weight: 1, backup: false, max_connections: None }
+impl Default for BackendOptions {
+    fn default() -> BackendOptions {
+        BackendOptions { weight: 1, backup: false, max_connections: None }
     }
 }
 
 /// Reads the file at `path`.
 pub(super) fn read(path: &str) -> Result<Source, Error> {
     let text = contents(path)?;
-    let file = Positions { path, text: &text };
-    let document: Document = toml::from_str(&text).map_err(|error| file.complaint(error))?;
-    document.entries().map(|(row, entry)| Ok((row.flag, file.given(row, entry)?))).collect()
+    let file = ConfigFile { path, text: &text };
+    let document: Document = toml::from_str(&text).map_err(|error| file.error(error))?;
+    document.entries().map(|(row, entry)| Ok((row.flag, file.raw_values(row, entry)?))).collect()
 }
 
 fn contents(path: &str) -> Result<String, Error> {
@@ -64,7 +64,7 @@ fn contents(path: &str) -> Result<String, Error> {
         Err(error) => Err(Error::at(format_args!("cannot read {name}"), error)),
         Ok(length) if length > MAX_BYTES => Err(Error::at(
             format_args!("cannot read {name}"),
-            "it is larger than 1 MiB, and no configuration file is",
+            "it is larger than 1 MiB, the limit for a configuration file",
         )),
         Ok(_) => String::from_utf8(bytes).map_err(|error| {
             let (line, column) = position(error.as_bytes(), error.utf8_error().valid_up_to());
@@ -73,7 +73,7 @@ fn contents(path: &str) -> Result<String, Error> {
     }
 }
 
-/// Line and column of a byte, both from 1; a column is a character.
+/// Line and column of a byte, both counted from 1; a column is a character.
 fn position(text: &[u8], offset: usize) -> (usize, usize) {
     let before = &text[..offset.min(text.len())];
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
@@ -82,23 +82,23 @@ fn position(text: &[u8], offset: usize) -> (usize, usize) {
     (line + 1, before[line_start..].iter().filter(is_char_start).count() + 1)
 }
 
-/// The file, to say where in it something stands.
-struct Positions<'a> {
+/// The file's path and text, which together give the position of an error.
+struct ConfigFile<'a> {
     path: &'a str,
     text: &'a str,
 }
 
-impl Positions<'_> {
+impl ConfigFile<'_> {
     fn at(&self, offset: usize) -> String {
         let (line, column) = position(self.text.as_bytes(), offset);
         format!("{}:{line}:{column}", self.path.escape_debug())
     }
 
-    /// The texts that one key gives, each with its own place.
-    fn given(&self, row: &Setting, entry: Spanned<Entry>) -> Result<Vec<Given>, Error> {
+    /// The values of one key, each with its own place.
+    fn raw_values(&self, row: &Setting, entry: Spanned<Entry>) -> Result<Vec<RawValue>, Error> {
         let place = format!("{}: {}", self.at(entry.span().start), row.key());
         match entry.into_inner() {
-            Entry::Text(text) => Ok(vec![Given::new(text, place)]),
+            Entry::Text(text) => Ok(vec![RawValue::new(text, place)]),
             Entry::Table(table) if row.flag == row::backend.flag => Ok(vec![self.backend(table)?]),
             Entry::Table(_) => Err(Error::at(place, "takes a value, not a table")),
             Entry::List(_) if !row.repeats => Err(Error::at(place, "takes one value, not a list")),
@@ -106,20 +106,20 @@ impl Positions<'_> {
                 Err(Error::at(place, "the list is empty; leave the key out instead"))
             }
             Entry::List(entries) => {
-                let given: Result<Vec<_>, _> =
-                    entries.into_iter().map(|entry| self.given(row, entry)).collect();
-                Ok(given?.into_iter().flatten().collect())
+                let values: Result<Vec<_>, _> =
+                    entries.into_iter().map(|entry| self.raw_values(row, entry)).collect();
+                Ok(values?.into_iter().flatten().collect())
             }
         }
     }
 
-    fn backend(&self, table: BackendTable) -> Result<Given, Error> {
+    fn backend(&self, table: BackendTable) -> Result<RawValue, Error> {
         let BackendTable { address, weight, backup, max_connections } = table;
         let out_of_bounds = |value: Spanned<u64>, key: &str, allowed: &str| {
             let place = format!("{}: backend.{key}", self.at(value.span().start));
             Error::at(place, format_args!("{} is out of bounds; give {allowed}", value.get_ref()))
         };
-        let mut options = Options { backup, ..Options::default() };
+        let mut options = BackendOptions { backup, ..BackendOptions::default() };
         if let Some(weight) = weight {
             options.weight = match u32::try_from(*weight.get_ref()) {
                 Ok(number @ 1..=256) => number,
@@ -133,14 +133,14 @@ impl Positions<'_> {
             };
         }
         let place = format!("{}: backend.address", self.at(address.span().start));
-        Ok(Given { text: address.into_inner(), place, options })
+        Ok(RawValue { text: address.into_inner(), place, options })
     }
 
-    /// What TOML or serde has to say, in one line of ours.
-    fn complaint(&self, mut error: toml::de::Error) -> Error {
+    /// An error of TOML or serde, as one line in ronde's words.
+    fn error(&self, mut error: toml::de::Error) -> Error {
         let span = error.span().unwrap_or_default();
         let place = self.at(span.start);
-        // Without its input the error prints as its message and, below it, the key it happened in.
+        // Without its input the error prints its message and, below it, the key.
         error.set_input(None);
         let printed = error.to_string();
         let message = error.message();
@@ -149,19 +149,19 @@ impl Positions<'_> {
             key => format!(" {key}"),
         };
 
-        // What `deny_unknown_fields` says is: unknown field `a`, expected one of `b`, `c`.
+        // The message of `deny_unknown_fields`: unknown field `a`, expected one of `b`, `c`.
         if message.starts_with("unknown field `") {
             let mut names = message.split('`').skip(1).step_by(2);
             let key = names.next().unwrap_or_default();
-            // The toml crate hands a date over as a table with one key of its own.
+            // The toml crate represents a date as a table with one private key.
             if key.starts_with("$__toml_private") {
-                return Error::at(place, format!("a date is no value{within}"));
+                return Error::at(place, format!("a date is not allowed{within}"));
             }
             let guess = did_you_mean(key, names);
             return Error::at(place, format!("unknown key {}{within}{guess}", shown(key)));
         }
         let message: String = message.replace(char::is_control, " ").chars().take(200).collect();
-        // Serde names Rust's types, and nobody writes those into a file.
+        // Serde names Rust's types, which do not occur in a TOML file.
         let message = message.replace("expected u64", "expected a whole number");
         match self.text.get(span) {
             Some(culprit) if within.is_empty() && !culprit.trim().is_empty() => {
@@ -172,7 +172,7 @@ impl Positions<'_> {
     }
 }
 
-/// What stands behind a key: any single value as its text, a list, or a `[[backend]]` table.
+/// The value of a key: any single value as its text, a list, or a `[[backend]]` table.
 pub(super) enum Entry {
     Text(String),
     List(Vec<Spanned<Entry>>),
@@ -189,7 +189,7 @@ pub(super) struct BackendTable {
     max_connections: Option<Spanned<u64>>,
 }
 
-// By hand, because serde's `untagged` reads into a buffer that has forgotten the positions.
+// By hand, because serde's `untagged` reads into a buffer, which loses the positions.
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entry, D::Error> {
         deserializer.deserialize_any(EntryVisitor)

@@ -1,11 +1,11 @@
-//! The help and the README's list of settings, both from the table.
+//! The help and the README's list of settings, both made from the table.
 //!
-//! A help text written by hand is right on the day it is written. This one cannot name a default the
-//! program does not have, and says of each setting what decides between two values: what it bounds, its
-//! default, and how far it goes.
+//! The problem: a help text written by hand is right on the day it is written. This one cannot name a default that the
+//! program does not have. It gives what a user needs to choose a value: what the setting is, its default, and its
+//! bounds.
 //!
-//! What it is not: the reasons. There is a line for each setting and no more; why a default is what it is
-//! stands in the table, and in the README.
+//! Not here: the reasons for the defaults. The help has one line per setting; the reasons are in the table and in the
+//! README.
 
 use super::{Setting, TABLE};
 
@@ -13,12 +13,12 @@ use super::{Setting, TABLE};
 pub const VERSION: &str = concat!("ronde ", env!("CARGO_PKG_VERSION"));
 
 const INTRODUCTION: &str = "\
-ronde passes HTTP/1.1 requests to backends, each in its turn.
+ronde forwards HTTP/1.1 requests to backends in round-robin order.
 
   ronde [FLAGS] HOST:PORT ...    proxy to these backends
-  ronde demo [FLAGS]             proxy to two small backends of its own
-  ronde check [FLAGS] ...        try everything once, print it, serve nothing
-  ronde health [FLAGS]           ask the running ronde whether it is well
+  ronde demo [FLAGS]             proxy to two small built-in backends
+  ronde check [FLAGS] ...        try every backend once, print the results, serve nothing
+  ronde health [FLAGS]           ask the running ronde whether it is healthy
   ronde --help | --version
 
 Each flag is also a variable (RONDE_QUEUE_TIMEOUT=2s, lists with commas) and a key of the file that
@@ -42,7 +42,7 @@ pub(super) fn text() -> String {
     text
 }
 
-/// ` [256; 1..16384]`, as much of it as there is.
+/// ` [256; 1..16384]`, without the parts that the row does not have.
 fn range(row: &Setting) -> String {
     match (row.default, row.bounds) {
         ("", _) => String::new(),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_markdown_table_has_a_row_a_setting() {
+    fn the_markdown_table_has_a_row_per_setting() {
         let table = markdown_table();
         assert!(table.contains("| `--queue-timeout TIME` | 1s | 10ms to 1h | how long"));
         assert!(table.lines().all(|line| line.matches('|').count() == 5));

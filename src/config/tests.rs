@@ -1,4 +1,4 @@
-//! The settings from the outside: what is typed, what comes of it, and every complaint to the letter.
+//! The settings from the outside: what a user types, the values that result, and the exact text of every error.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -28,7 +28,7 @@ fn config(words: &str, env: &[&str]) -> Config {
     }
 }
 
-fn complaint(words: &str, env: &[&str]) -> String {
+fn error_of(words: &str, env: &[&str]) -> String {
     match try_load(words, env) {
         Err(error) => error.to_string(),
         Ok(loaded) => panic!("{words}: {loaded:?}"),
@@ -58,10 +58,10 @@ impl Drop for Toml {
     }
 }
 
-/// What is said of a file, without the path.
-fn file_complaint(content: impl AsRef<[u8]>) -> String {
+/// The error for a file with this content, with `FILE` for its path.
+fn file_error(content: impl AsRef<[u8]>) -> String {
     let file = Toml::new(content);
-    complaint(&file.flag(), &[]).replace(&*file.0.to_string_lossy(), "FILE")
+    error_of(&file.flag(), &[]).replace(&*file.0.to_string_lossy(), "FILE")
 }
 
 fn shown(values: &[impl ToString]) -> Vec<String> {
@@ -79,7 +79,7 @@ fn the_defaults_of_the_table_are_valid() {
 }
 
 #[test]
-fn a_row_has_one_name_and_its_bounds_can_be_given() {
+fn every_bound_and_every_default_can_be_given() {
     for row in TABLE {
         for bound in row.bounds.iter().flat_map(|(least, most)| [least, most]) {
             config(&format!("health {} {bound}", row.flag), &[]);
@@ -88,7 +88,7 @@ fn a_row_has_one_name_and_its_bounds_can_be_given() {
             config(&format!("health {}", file.flag()), &[]);
         }
         assert!(!row.why.is_empty() && !row.what.ends_with('.'), "{}", row.flag);
-        // A word as default, and no bounds to keep: it can be given, too.
+        // A default can be given as well, even one that is a word.
         if !row.default.is_empty() {
             assert_eq!(
                 config("health", &[&format!("{}={}", row.variable(), row.default)]),
@@ -142,7 +142,7 @@ fn the_stronger_source_wins() {
 
     let path = format!("RONDE_CONFIG={}", file.0.display());
     assert_eq!(config("", &[&path]), only_file);
-    assert_eq!(complaint("--config /nowhere", &[&path]).split(':').next(), Some("cannot read /nowhere"));
+    assert_eq!(error_of("--config /nowhere", &[&path]).split(':').next(), Some("cannot read /nowhere"));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn unknown_variables_are_noted() {
 }
 
 #[test]
-fn complaints_about_the_command_line() {
+fn errors_in_the_command_line() {
     for (words, line) in [
         (
             "",
@@ -228,7 +228,10 @@ fn complaints_about_the_command_line() {
             "--health-path x a:1",
             r#"--health-path: "x" is not a path; give one that begins with /, as in /health"#,
         ),
-        ("--health-path /ä a:1", r#"--health-path: "/ä" holds what no path holds; write it percent-encoded"#),
+        (
+            "--health-path /ä a:1",
+            r#"--health-path: "/ä" has a character that no path may have; percent-encode it"#,
+        ),
         (
             "--trust-proxy lan a:1",
             r#"--trust-proxy: "lan" is not a range of addresses; give 10.0.0.0/8 or 10.1.2.3"#,
@@ -246,7 +249,7 @@ fn complaints_about_the_command_line() {
         ),
         (
             "--listen app:80 a:1",
-            r#"--listen: "app:80" is a name, or no address; give one such as 127.0.0.1:8080 or :8080"#,
+            r#"--listen: "app:80" has a host that is not an IP address; give 127.0.0.1:8080 or :8080"#,
         ),
         ("--listen :x a:1", r#"--listen: ":x" has no valid port; give 0 to 65535"#),
         ("--listen :1 --listen *:1 a:1", "--listen: *:1 is given twice"),
@@ -263,16 +266,16 @@ fn complaints_about_the_command_line() {
         ("http://app1", r#"--backend: "http://app1" is a URL; write app1:80"#),
         (
             "https://app1",
-            r#"--backend: "https://app1" is a URL; write HOST:PORT, and ronde speaks plain HTTP to it"#,
+            r#"--backend: "https://app1" is a URL; write HOST:PORT; ronde speaks plain HTTP to backends"#,
         ),
         ("--config /", "cannot read /: Is a directory (os error 21)"),
         ("--config /nowhere", "cannot read /nowhere: No such file or directory (os error 2)"),
         (
             "--config /dev/zero",
-            "cannot read /dev/zero: it is larger than 1 MiB, and no configuration file is",
+            "cannot read /dev/zero: it is larger than 1 MiB, the limit for a configuration file",
         ),
     ] {
-        assert_eq!(complaint(words, &[]), line, "{words}");
+        assert_eq!(error_of(words, &[]), line, "{words}");
     }
     let empty = load(vec!["--workers".into(), "".into()], []);
     assert_eq!(empty.unwrap_err().to_string(), "--workers needs a value: --workers N");
@@ -281,7 +284,7 @@ fn complaints_about_the_command_line() {
 }
 
 #[test]
-fn complaints_about_the_environment() {
+fn errors_in_the_environment() {
     for (variable, line) in [
         ("RONDE_WORKERS=0", r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384"#),
         ("RONDE_QUEUE=", "RONDE_QUEUE: the value is empty; unset it instead"),
@@ -290,11 +293,11 @@ fn complaints_about_the_environment() {
         ("RONDE_BACKEND=a:1,b", r#"RONDE_BACKEND: "b" has no port; give HOST:PORT"#),
         ("RONDE_REVEAL_BACKENDS=yes", r#"RONDE_REVEAL_BACKENDS: "yes" is unknown; give true or false"#),
     ] {
-        assert_eq!(complaint("check", &[variable]), line);
+        assert_eq!(error_of("check", &[variable]), line);
     }
     // A stronger source does not hide a mistake in a weaker one.
     assert_eq!(
-        complaint("--workers 1 a:1", &["RONDE_WORKERS=0"]),
+        error_of("--workers 1 a:1", &["RONDE_WORKERS=0"]),
         r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384"#
     );
     let not_utf8 = load(vec![], [("RONDE_QUEUE".into(), OsString::from_vec(vec![0xff]))]);
@@ -302,7 +305,7 @@ fn complaints_about_the_environment() {
 }
 
 #[test]
-fn complaints_about_the_file() {
+fn errors_in_the_file() {
     for (content, line) in [
         ("\nworkers = 0", r#"FILE:2:11: workers: "0" is out of bounds; give 1 to 16384"#),
         ("# ä\nworkers = true", r#"FILE:2:11: workers: "true" is not a whole number; give 1 to 16384"#),
@@ -311,7 +314,7 @@ fn complaints_about_the_file() {
         ("workers = ''", "FILE:1:11: workers: the value is empty"),
         ("workers = [1, 2]", "FILE:1:11: workers: takes one value, not a list"),
         ("workers = { address = 'a:1' }", "FILE:1:11: workers: takes a value, not a table"),
-        ("workers = 1979-05-27", "FILE:1:11: a date is no value in `workers`"),
+        ("workers = 1979-05-27", "FILE:1:11: a date is not allowed in `workers`"),
         (
             "idle-timeout = 30",
             r#"FILE:1:16: idle-timeout: "30" has no unit, as in 30s or 30ms; give 10ms to 24h"#,
@@ -362,13 +365,13 @@ fn complaints_about_the_file() {
         ),
         ("[[backend]]\nweight = 1", "FILE:1:1: missing field `address` in `backend`"),
     ] {
-        assert_eq!(file_complaint(content), line, "{content}");
+        assert_eq!(file_error(content), line, "{content}");
     }
-    assert_eq!(file_complaint(b"queue = 1\n# \xff"), "FILE:2:3: not UTF-8; save the file as UTF-8");
+    assert_eq!(file_error(b"queue = 1\n# \xff"), "FILE:2:3: not UTF-8; save the file as UTF-8");
 }
 
 proptest! {
-    /// Whatever is typed, the answer is a command or one line.
+    /// Whatever a user types, the result is a command or a message of one line.
     #[test]
     fn no_word_panics(words in proptest::collection::vec(any::<String>(), 0..4), value in any::<String>()) {
         for row in TABLE {

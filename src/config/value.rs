@@ -1,10 +1,10 @@
-//! From a text to a value: counts, sizes, times, words, and one, maybe one or a list of them.
+//! Parses texts into values: counts, sizes, times, words; one, maybe one, or a list of them.
 //!
-//! The problem: `--idle-timeout 30` is 30 milliseconds to one reader and 30 seconds to another. A time here
-//! has a unit, always; a size is bytes unless a letter follows. Numbers are whole: who needs `1.5s` writes
-//! `1500ms`, and no float ever decides a limit.
+//! The problem: `--idle-timeout 30` is 30 milliseconds to one reader and 30 seconds to another. So a time always has a
+//! unit, and a size is in bytes unless a letter follows. Numbers are whole: `1.5s` is written `1500ms`, and no limit
+//! ever depends on a float.
 //!
-//! What it is not: the table of which setting takes which of these. Addresses are in `address`.
+//! Not here: which setting takes which of these (the table in `config`), and addresses (`address`).
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -13,35 +13,34 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::error::{Error, shown};
-use super::{Given, Setting, Source};
+use super::{RawValue, Setting, Source};
 
-/// Makes a value of one given text, or says what is wrong with it.
-pub(super) type Reader<T> = fn(&Given, &Setting) -> Result<T, String>;
+/// Parses one raw value, or says what is wrong with it.
+pub(super) type Reader<T> = fn(&RawValue, &Setting) -> Result<T, String>;
 
-/// Settles one setting: its default, replaced by each source that gives it, the weakest source first.
+/// Reads one setting: its default, overridden by each source that sets it, the weakest source first.
 ///
-/// Every source is read, also one that a stronger one overrides: a mistake in the file is a mistake on the
-/// day the flag that hides it is taken away, and that day is a bad one to find it.
-pub(super) fn settle<T, V>(
+/// Every source is read, even one that a stronger source overrides: otherwise a mistake in the file would show only on
+/// the day when the flag that hides it is removed, and that is a bad day to find it.
+pub(super) fn from_sources<T, V>(
     row: &Setting,
     sources: &[Source],
-    read: impl Fn(&[Given], &Setting, Reader<T>) -> Result<V, Error>,
+    read: impl Fn(&[RawValue], &Setting, Reader<T>) -> Result<V, Error>,
     reader: Reader<T>,
 ) -> Result<V, Error> {
-    let default: Vec<Given> =
-        row.default.split_terminator(',').map(|text| Given::new(text, "default")).collect();
-    let mut settled = read(&default, row, reader)?;
-    for given in sources.iter().filter_map(|source| source.get(row.flag)) {
-        settled = read(given, row, reader)?;
+    let default: Vec<RawValue> =
+        row.default.split_terminator(',').map(|text| RawValue::new(text, "default")).collect();
+    let mut value = read(&default, row, reader)?;
+    for raw in sources.iter().filter_map(|source| source.get(row.flag)) {
+        value = read(raw, row, reader)?;
     }
-    Ok(settled)
+    Ok(value)
 }
 
 /// A setting that takes exactly one value.
 pub(super) struct One;
-/// A setting that takes one value or the word that is its default, which stands for `None`: `unlimited`,
-/// `off`, `auto`. The word can be given like any value, so that a stronger source can take back what a
-/// weaker one set.
+/// A setting that takes one value, or the word that is its default and means `None`: `unlimited`, `off`, `auto`. The
+/// word can be given like any value, so that a stronger source can undo the value of a weaker one.
 pub(super) struct Maybe;
 /// A setting that takes a list.
 pub(super) struct Each;
@@ -49,8 +48,8 @@ pub(super) struct Each;
 impl One {
     pub(super) const REPEATS: bool = false;
 
-    pub(super) fn read<T>(given: &[Given], row: &Setting, reader: Reader<T>) -> Result<T, Error> {
-        match given {
+    pub(super) fn read<T>(raw: &[RawValue], row: &Setting, reader: Reader<T>) -> Result<T, Error> {
+        match raw {
             [only] => read(only, row, reader),
             [_, second, ..] => Err(Error::at(&second.place, "given twice; it takes one value")),
             [] => Err(Error::at(row.flag, "needs a value")),
@@ -61,10 +60,10 @@ impl One {
 impl Maybe {
     pub(super) const REPEATS: bool = false;
 
-    pub(super) fn read<T>(given: &[Given], row: &Setting, reader: Reader<T>) -> Result<Option<T>, Error> {
-        match given {
+    pub(super) fn read<T>(raw: &[RawValue], row: &Setting, reader: Reader<T>) -> Result<Option<T>, Error> {
+        match raw {
             [only] if only.text == row.default => Ok(None),
-            _ => One::read(given, row, reader).map(Some),
+            _ => One::read(raw, row, reader).map(Some),
         }
     }
 }
@@ -72,20 +71,20 @@ impl Maybe {
 impl Each {
     pub(super) const REPEATS: bool = true;
 
-    /// The same value twice is an error: it is always a slip, and a backend given twice would get two turns
-    /// in silence.
+    /// The same value twice is an error: it is always a mistake, and a backend given twice would silently get two
+    /// turns.
     pub(super) fn read<T: Display>(
-        given: &[Given],
+        raw: &[RawValue],
         row: &Setting,
         reader: Reader<T>,
     ) -> Result<Vec<T>, Error> {
         let mut values: Vec<T> = Vec::new();
         let mut names = Vec::new();
-        for given in given {
-            let value = read(given, row, reader)?;
+        for raw in raw {
+            let value = read(raw, row, reader)?;
             let name = value.to_string();
             if names.contains(&name) {
-                return Err(Error::at(&given.place, format_args!("{name} is given twice")));
+                return Err(Error::at(&raw.place, format_args!("{name} is given twice")));
             }
             names.push(name);
             values.push(value);
@@ -94,65 +93,65 @@ impl Each {
     }
 }
 
-fn read<T>(given: &Given, row: &Setting, reader: Reader<T>) -> Result<T, Error> {
-    if given.text.is_empty() {
-        return Err(Error::at(&given.place, "the value is empty"));
+fn read<T>(raw: &RawValue, row: &Setting, reader: Reader<T>) -> Result<T, Error> {
+    if raw.text.is_empty() {
+        return Err(Error::at(&raw.place, "the value is empty"));
     }
-    reader(given, row).map_err(|complaint| Error::at(&given.place, complaint))
+    reader(raw, row).map_err(|fault| Error::at(&raw.place, fault))
 }
 
 /// A whole number.
-pub(super) fn count<N: TryFrom<u64>>(given: &Given, row: &Setting) -> Result<N, String> {
-    bounded(&given.text, row, whole)
+pub(super) fn count<N: TryFrom<u64>>(raw: &RawValue, row: &Setting) -> Result<N, String> {
+    bounded(&raw.text, row, whole)
 }
 
-/// Bytes, or units of 1024: `500`, `64k`, `1m`, `2g`, `1t`.
-pub(super) fn size<N: TryFrom<u64>>(given: &Given, row: &Setting) -> Result<N, String> {
-    bounded(&given.text, row, bytes)
+/// A size in bytes, or in a power of 1024: `500`, `64k`, `1m`, `2g`, `1t`.
+pub(super) fn size<N: TryFrom<u64>>(raw: &RawValue, row: &Setting) -> Result<N, String> {
+    bounded(&raw.text, row, bytes)
 }
 
 /// `500ms`, `2s`, `1m`, `1h`.
-pub(super) fn time(given: &Given, row: &Setting) -> Result<Duration, String> {
-    bounded(&given.text, row, millis).map(Duration::from_millis)
+pub(super) fn time(raw: &RawValue, row: &Setting) -> Result<Duration, String> {
+    bounded(&raw.text, row, millis).map(Duration::from_millis)
 }
 
 /// `true` or `false`; the bare flag is `true`.
-pub(super) fn switch(given: &Given, _: &Setting) -> Result<bool, String> {
-    word(&given.text, "true or false")
+pub(super) fn switch(raw: &RawValue, _: &Setting) -> Result<bool, String> {
+    word(&raw.text, "true or false")
 }
 
 /// One of the words of [`AccessLog`].
-pub(super) fn access_log(given: &Given, _: &Setting) -> Result<AccessLog, String> {
-    word(&given.text, "off, plain, combined or json")
+pub(super) fn access_log(raw: &RawValue, _: &Setting) -> Result<AccessLog, String> {
+    word(&raw.text, "off, plain, combined or json")
 }
 
-/// How much the diagnostics say.
-pub(super) fn level(given: &Given, _: &Setting) -> Result<LevelFilter, String> {
-    word(&given.text, "off, error, warn, info, debug or trace")
+/// The level of the diagnostics.
+pub(super) fn level(raw: &RawValue, _: &Setting) -> Result<LevelFilter, String> {
+    word(&raw.text, "off, error, warn, info, debug or trace")
 }
 
-/// The path of a health check. What would break the request line it is written into stops here.
-pub(super) fn path(given: &Given, _: &Setting) -> Result<String, String> {
-    let text = &given.text;
+/// The path of a health check. A byte that would break the request line is refused.
+pub(super) fn path(raw: &RawValue, _: &Setting) -> Result<String, String> {
+    let text = &raw.text;
     if !text.starts_with('/') {
         return Err(format!("{} is not a path; give one that begins with /, as in /health", shown(text)));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err(format!("{} holds what no path holds; write it percent-encoded", shown(text)));
+        return Err(format!("{} has a character that no path may have; percent-encode it", shown(text)));
     }
     Ok(text.clone())
 }
 
-/// What a request leaves on stdout.
+/// The format of the access log, on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
-    /// Nothing.
+    /// No access log.
     Off,
-    /// A line to read: who asked what, what came of it, and where the time went.
+    /// A line for a person: the request, its outcome, and where the time went.
     Plain,
     /// The combined format of Apache and nginx, for the tools that read it.
     Combined,
-    /// A JSON object a line.
+    /// A JSON object per line.
     Json,
 }
 
@@ -174,27 +173,27 @@ fn word<T: FromStr>(text: &str, words: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{} is unknown; give {words}", shown(text)))
 }
 
-/// Reads a number in some form, and its bounds in the same form.
+/// Parses a number with `read`, and its bounds with the same function.
 fn bounded<N: TryFrom<u64>>(
     text: &str,
     row: &Setting,
     read: fn(&str) -> Result<u64, String>,
 ) -> Result<N, String> {
     let Some((least, most)) = row.bounds else {
-        return Err("the table gives it no bounds".into());
+        return Err("its row in the table has no bounds".into());
     };
-    // A default outside the form is the word of a `Maybe`.
+    // A default that is not a number is the word of a `Maybe`.
     let or = if read(row.default).is_ok() { String::new() } else { format!(", or {}", row.default) };
     let allowed = format!("give {least} to {most}{or}");
-    let number = read(text).map_err(|complaint| format!("{} {complaint}; {allowed}", shown(text)))?;
+    let number = read(text).map_err(|fault| format!("{} {fault}; {allowed}", shown(text)))?;
     if number < read(least)? || number > read(most)? {
         return Err(format!("{} is out of bounds; {allowed}", shown(text)));
     }
-    N::try_from(number).map_err(|_| format!("{} is more than this machine can count", shown(text)))
+    N::try_from(number).map_err(|_| format!("{} is too large for this machine", shown(text)))
 }
 
 fn whole(text: &str) -> Result<u64, String> {
-    // `parse` would take a plus sign.
+    // `parse` alone would accept a plus sign.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("is not a whole number".into());
     }
@@ -217,20 +216,20 @@ fn millis(text: &str) -> Result<u64, String> {
     }
 }
 
-fn scaled(text: &str, units: &[(&str, u64)], complaint: &str) -> Result<u64, String> {
+fn scaled(text: &str, units: &[(&str, u64)], fault: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or(complaint)?;
-    let number = whole(number).map_err(|_| complaint)?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or(fault)?;
+    let number = whole(number).map_err(|_| fault)?;
     number.checked_mul(*factor).ok_or_else(|| "is far too large".into())
 }
 
-/// A time as a user would write it, to the millisecond: `90s`, `500ms`, `1h`.
+/// A time as a user would write it, in whole milliseconds: `90s`, `500ms`, `1h`.
 pub fn time_text(time: Duration) -> String {
     unscaled(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), &TIMES)
 }
 
-/// A size as a user would write it, exactly: `64k`, `1m`, `1000`.
+/// A size as a user would write it, exact: `64k`, `1m`, `1000`.
 pub fn size_text(size: u64) -> String {
     unscaled(size, &SIZES)
 }

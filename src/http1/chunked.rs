@@ -1,37 +1,37 @@
-//! Taking the framing off a message body, in place.
+//! Takes the framing off a message body, in place.
 //!
-//! The problem: a body arrives in pieces that know nothing of its framing. A chunk's size line may be cut in two
-//! by a read, one read may hold a hundred chunks, and the bytes behind the end belong to the next message. The
-//! [`Decoder`] is fed whatever was read, says which bytes are data and how many it is done with, and never copies
-//! a piece that stands in one run already.
+//! The problem: reads do not respect framing. A read may end in the middle of a chunk's size line or hold a hundred
+//! chunks, and the bytes after the body belong to the next message. The [`Decoder`] takes the bytes of each read,
+//! reports which of them are data and how many it has consumed, and never copies data that is contiguous already.
 //!
-//! Not here: putting framing on again. That is `reframer`. No socket, no allocation.
+//! Not here: putting new framing on. That is `reframer`. No socket, no allocation.
 
 use crate::http1::fields;
 use crate::http1::framing::Framing;
 use crate::http1::head::{self, Scan};
 use std::ops::Range;
 
-/// Bytes between a chunk's size and its line end, which ronde drops. AWS signs chunks with 84 of them.
+/// Bytes of a chunk extension, and separately of the white space before it. ronde drops both. AWS signs each chunk in
+/// an extension of 81 bytes.
 const MAX_EXTENSION: u32 = 1024;
 
 /// Finds the end of one message body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoder {
-    /// So many bytes are still to come.
+    /// Bytes still to come.
     Length(u64),
     Chunked(Chunk),
     UntilClose,
 }
 
-/// Where in the chunked coding (RFC 9112 §7.1) the next byte stands.
+/// The part of the chunked coding (RFC 9112 §7.1) that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunk {
     Size {
         size: u64,
         digits: u8,
     },
-    /// White space behind the size: only in front of an extension.
+    /// White space after the size: valid only before an extension.
     Blank {
         size: u64,
         seen: u32,
@@ -52,27 +52,27 @@ pub enum Chunk {
     Over,
 }
 
-/// What a step found in the bytes it was given.
+/// The result of one call of [`Decoder::decode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Where the data stands now, in one run.
+    /// Where the data is now, contiguous.
     pub data: Range<usize>,
-    /// The bytes from the front that are done with. What follows is not understood yet, or not part of the body.
+    /// Bytes consumed from the front. The rest is incomplete framing, or not part of the body.
     pub consumed: usize,
-    /// Where the trailer section stands, with its final empty line; empty when there is none.
+    /// The trailer section with its final empty line; empty when there is none.
     pub trailers: Range<usize>,
-    /// Whether the body ended.
+    /// Whether the body has ended.
     pub ended: bool,
 }
 
-/// The bytes are not a body with this framing.
+/// Why the bytes are not a body with this framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     Chunk,
     Trailer,
     /// The connection ended before the body.
     Incomplete,
-    /// It is longer than it may be.
+    /// The body exceeds its limit.
     TooLong,
 }
 
@@ -85,15 +85,15 @@ impl Decoder {
         }
     }
 
-    /// Whether the body is at its end, so that the next byte belongs to another message.
+    /// Whether the body has ended, so that the next byte belongs to another message.
     pub fn is_over(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunk::Over))
     }
 
-    /// Takes a step through `bytes`, which begin where the last step stopped consuming.
+    /// Decodes `bytes`, which begin where the last call stopped consuming.
     ///
     /// # Errors
-    /// [`Malformed::Chunk`] or [`Malformed::Trailer`]; the decoder must not be used again.
+    /// [`Malformed::Chunk`] or [`Malformed::Trailer`]; after either, the decoder must not be used again.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Result<Decoded, Malformed> {
         let plain =
             |length: usize, ended| Decoded { data: 0..length, consumed: length, trailers: 0..0, ended };
@@ -108,7 +108,7 @@ impl Decoder {
         }
     }
 
-    /// The connection ended behind everything that was decoded.
+    /// The connection has ended, after bytes that were all passed to [`Decoder::decode`].
     ///
     /// # Errors
     /// [`Malformed::Incomplete`], unless the body ends with its connection or had ended before.
@@ -124,8 +124,8 @@ impl Decoder {
     }
 }
 
-/// The first run of data stays where it is; the runs behind it move down to it, over the framing between them.
-/// A read that lies within one chunk, as most do, moves nothing.
+/// The first run of data stays in place; later runs move down to it, over the framing between them. Most reads lie
+/// within one chunk, and move nothing.
 fn decode_chunks(state: &mut Chunk, bytes: &mut [u8]) -> Result<Decoded, Malformed> {
     let mut data = 0..0;
     let mut at = 0;
@@ -164,12 +164,12 @@ fn decode_chunks(state: &mut Chunk, bytes: &mut [u8]) -> Result<Decoded, Malform
 }
 
 impl Chunk {
-    /// The state after one byte of framing. Exact, with no mercy for a bare LF: an end of line that only one of
-    /// two implementations sees is a smuggled chunk.
+    /// The state after one byte of framing. A bare LF is refused: a line end that only one of two implementations sees
+    /// smuggles a chunk.
     fn after(self, byte: u8) -> Result<Self, Malformed> {
         match (self, byte) {
             (Self::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
-                // Fifteen digits are an exabyte, and cannot overflow.
+                // Fifteen digits are up to 2^60, which cannot overflow.
                 let digit = (byte as char).to_digit(16).map_or(0, u64::from);
                 if digits == 15 {
                     return Err(Malformed::Chunk);
@@ -198,7 +198,7 @@ impl Chunk {
     }
 }
 
-/// The length of the trailer section with its final empty line, once all of it is there.
+/// The length of the trailer section with its final empty line; `None` until all of it has been received.
 fn trailer_section(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     match bytes {
         [] | [b'\r'] => return Ok(None),
@@ -217,10 +217,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Data, trailers, and what was left over.
+    /// Data, trailers, and the bytes left over.
     type Found = (Vec<u8>, Vec<u8>, Vec<u8>);
 
-    /// Feeds the pieces as a socket would.
+    /// Decodes the pieces as separate reads would bring them.
     fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Found, Malformed> {
         let mut decoder = Decoder::new(framing);
         let (mut buffer, mut data, mut trailers) = (vec![], vec![], vec![]);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_body() {
+    fn malformed_bodies() {
         for bytes in [
             &b"\r\n"[..],
             b"g\r\n",

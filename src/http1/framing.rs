@@ -1,10 +1,10 @@
-//! How long a message body is, and whether the connection lives on behind it.
+//! How long a message body is, and whether the connection persists after it.
 //!
-//! The problem: whoever finds another end of a message than its neighbour takes the rest for the next message.
-//! So the decision is made in one place, rule by rule in the order of RFC 9112 §6.3, and what two implementations
-//! could decide differently is refused rather than repaired.
+//! The problem: an implementation that finds another end of a message than its peer takes the rest for the next
+//! message. So the decision is made in one place, rule by rule in the order of RFC 9112 §6.3. A message that two
+//! implementations could read differently is refused, not repaired.
 //!
-//! Not here: taking the framing off the bytes. That is `body`.
+//! Not here: taking the framing off the bytes. That is `chunked`.
 
 use crate::http1::fields::{self, Fields, Name};
 use crate::http1::head::{Method, Version};
@@ -13,7 +13,7 @@ use crate::observe::failure::Failure;
 /// How the end of a message body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// After so many bytes; zero is "no body".
+    /// After this many bytes; zero is "no body".
     Length(u64),
     /// At the last chunk (RFC 9112 §7.1).
     Chunked,
@@ -21,17 +21,17 @@ pub enum Framing {
     UntilClose,
 }
 
-/// How the next hop is told where the body ends.
+/// How the next hop finds the end of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// By its length, or by the end of the connection: the bytes as they are.
+    /// By its length, or by the end of the connection: the bytes go unchanged.
     Plain,
     Chunked,
-    /// The same, and what trailers the body has end here.
+    /// Chunked, but the trailers of the received body are dropped.
     ChunkedAlone,
 }
 
-/// Why the framing fields are not to be trusted.
+/// Why the framing fields cannot be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     LengthAndCoding,
@@ -45,7 +45,7 @@ enum Fault {
 /// The framing of a request.
 ///
 /// # Errors
-/// 400, or 501 for an unknown coding; the connection must be closed, since the next request cannot be found.
+/// 400, or 501 for an unknown coding. The connection must then be closed, since the next request cannot be found.
 pub fn of_request(version: Version, fields: Fields<'_>) -> Result<Framing, Failure> {
     // Rules 1 and 2 are about responses.
     let declared = declared(version, fields).map_err(|fault| match fault {
@@ -60,7 +60,7 @@ pub fn of_request(version: Version, fields: Fields<'_>) -> Result<Framing, Failu
     Ok(declared.unwrap_or(Framing::Length(0)))
 }
 
-/// The framing of a response, and the length it declares, which for HEAD and 304 is not the length it has.
+/// The framing of a response, and the length it declares, which for HEAD and 304 is not the length of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OfResponse {
     pub framing: Framing,
@@ -70,7 +70,7 @@ pub struct OfResponse {
 /// The framing of a final or interim response to a request with this method.
 ///
 /// # Errors
-/// 502: the backend's connection must be closed, and nothing of it be used again.
+/// 502. The connection to the backend must then be closed, and no more of its bytes be used.
 pub fn of_response(
     asked: Method,
     status: u16,
@@ -86,7 +86,7 @@ pub fn of_response(
         _ => None,
     };
     let framing = match status {
-        // Rule 1: whatever the fields say, these end at the empty line.
+        // Rule 1: these responses end at the empty line, whatever their fields say.
         _ if asked == Method::Head => Framing::Length(0),
         100..=199 | 204 | 304 => Framing::Length(0),
         // Rule 2 is about CONNECT, which is refused. Rules 3 to 6 have been applied, and rule 7 is about requests.
@@ -100,13 +100,13 @@ pub fn of_response(
 fn declared(version: Version, fields: Fields<'_>) -> Result<Option<Framing>, Fault> {
     let has_coding = fields.contains(Name::TransferEncoding);
     let length = fields.sole(Name::ContentLength).map_err(|_| Fault::LengthRepeated)?;
-    // Rule 3: both. It lets a server take the coding and drop the length; it also calls that a probable attack,
-    // and says that the message "ought to be handled as an error".
+    // Rule 3: both fields. A server may use the coding and drop the length, but the rule also suspects an attack, and
+    // says that the message "ought to be handled as an error".
     if has_coding && length.is_some() {
         return Err(Fault::LengthAndCoding);
     }
-    // Rule 4: the final coding must be chunked; it is the only one here. RFC 9112 §6.1: in HTTP/1.0 the framing is
-    // to be treated as faulty.
+    // Rule 4: the final coding must be chunked; here it must also be the only one. In HTTP/1.0 the framing is to be
+    // treated as faulty (RFC 9112 §6.1).
     if has_coding {
         if version == Version::Http10 {
             return Err(Fault::CodingInHttp10);
@@ -117,10 +117,10 @@ fn declared(version: Version, fields: Fields<'_>) -> Result<Option<Framing>, Fau
     length.map(|value| parse_length(value).map(Framing::Length).ok_or(Fault::LengthInvalid)).transpose()
 }
 
-/// `chunked`, once, and nothing else. Rule 4: where it is not the last, nobody knows where the body ends, which is a
-/// 400. Where it is, another coding under it is one that is not implemented (RFC 9112 §6.1: 501).
+/// `chunked`, once, and nothing else. If it is not the last coding, the end of the body is unknown: 400 (rule 4). If it
+/// is, a coding before it is one that ronde does not implement: 501 (RFC 9112 §6.1).
 fn only_chunked(fields: Fields<'_>) -> Result<(), Fault> {
-    // A line without a member says nothing here, and "no coding" to whoever reads the last line only.
+    // A line without a member adds nothing for ronde, but means "no coding" to a parser that reads only the last line.
     if fields.lines(Name::TransferEncoding).any(|line| fields::members_of(line).next().is_none()) {
         return Err(Fault::CodingInvalid);
     }
@@ -135,8 +135,8 @@ fn only_chunked(fields: Fields<'_>) -> Result<(), Fault> {
     }
 }
 
-/// `1*DIGIT` (RFC 9110 §8.6): no sign, no space, no list, no overflow; nor beyond 63 bits, where a signed number
-/// somewhere behind ronde would begin to mean something else.
+/// `1*DIGIT` (RFC 9110 §8.6): no sign, no space, no list, no overflow. Not more than 63 bits either, because a backend
+/// that uses a signed number would read another length.
 fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
@@ -147,7 +147,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether the sender of this message wants the connection to live on (RFC 9112 §9.3, in its order).
+/// Whether the sender of this message wants the connection to persist (RFC 9112 §9.3, in its order).
 pub fn persists(version: Version, fields: Fields<'_>) -> bool {
     if fields.has_member(Name::Connection, "close") {
         return false;

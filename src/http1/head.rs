@@ -1,13 +1,12 @@
-//! Request and response heads: where they end, whether they are HTTP, what stands in them.
+//! Request and response heads: where they end, whether they are HTTP, what they contain.
 //!
-//! The problem: httparse is lenient where a proxy must not be. It takes a bare LF for a line end and `#` for part
-//! of a target, and two implementations that are lenient in different ways read two different messages from the
-//! same bytes: request smuggling. So a head is refused here before and after httparse sees it, and what is
-//! forwarded is written afresh from what was understood. Where httparse is strict already, a test sees to it that it
-//! stays so.
+//! The problem: httparse is lenient where a proxy must be strict. It accepts a bare LF as a line end and `#` in a
+//! request target. Two implementations that are lenient in different ways read two different messages from the same
+//! bytes: request smuggling. So this module makes checks of its own before and after httparse, and `forward` writes a
+//! new head from the parsed values. Where httparse is strict already, a test makes sure that it stays so.
 //!
-//! Not here: how long the body is (`framing`), what is passed on (`forward`). No socket, no allocation: a parsed
-//! head borrows from the bytes it was read from.
+//! Not here: how long the body is (`framing`), which fields are forwarded (`forward`). No socket, no allocation: a
+//! parsed head borrows from the bytes it was read from.
 
 use crate::http1::fields::{self, Fields, Name};
 use crate::observe::failure::Failure;
@@ -15,8 +14,8 @@ use memchr::memmem::Finder;
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
-/// Field lines in one head. Browsers send about 15, gateways in a chain about 40; nginx has no limit but bytes,
-/// HAProxy has 101.
+/// Field lines in one head. Browsers send about 15, gateways in a chain about 40. nginx limits only the bytes;
+/// HAProxy's limit is 101.
 pub const MAX_FIELDS: usize = 256;
 
 /// Field lines in a trailer section.
@@ -25,20 +24,20 @@ pub const MAX_TRAILERS: usize = 64;
 /// Empty lines skipped before a request line (RFC 9112 §2.2 asks for "at least one").
 const MAX_EMPTY_LINES: usize = 8;
 
-/// The most that such lines add to a head.
+/// The most bytes that empty lines add to a head.
 pub const EMPTY_LINES: usize = 2 * MAX_EMPTY_LINES;
 
 /// Longest request target. RFC 9112 §3 recommends that at least 8000 bytes be supported.
 const MAX_TARGET: usize = 16 * 1024;
 
-/// The versions that are spoken here.
+/// The versions of HTTP that ronde speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     Http10,
     Http11,
 }
 
-/// A request method, as far as a proxy has to know it (RFC 9110 §9). An unknown one is passed on like POST.
+/// A request method, if a proxy has to know it (RFC 9110 §9). An unknown one is forwarded like POST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Get,
@@ -66,7 +65,7 @@ impl Method {
         }
     }
 
-    /// Whether doing it twice is the same as doing it once (RFC 9110 §9.2.2).
+    /// Whether sending the request twice has the same effect as sending it once (RFC 9110 §9.2.2).
     pub fn is_idempotent(self) -> bool {
         !matches!(self, Self::Connect | Self::Other)
     }
@@ -83,30 +82,31 @@ pub enum Target<'a> {
     Asterisk,
 }
 
-/// A request head that is HTTP.
+/// A valid request head.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
+    /// The method as it was received.
     pub token: &'a str,
     pub method: Method,
     pub target: Target<'a>,
-    /// The target as it was written, for the access line.
+    /// The target as it was received, for the access line.
     pub raw_target: &'a str,
     pub version: Version,
     pub fields: Fields<'a>,
 }
 
-/// A response head that is HTTP.
+/// A valid response head.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'a> {
     pub status: u16,
-    /// What stands behind the status code; may be empty.
+    /// The reason phrase after the status code; may be empty.
     pub reason: &'a [u8],
     pub version: Version,
     pub fields: Fields<'a>,
 }
 
 /// Room for the field lines of one head. It lives in the stack frame that parses the head, and the lines are never
-/// cleared: initialising 256 of them would cost more than parsing a usual head.
+/// cleared: initialising 256 of them would cost more than parsing a typical head.
 pub struct Lines<'b> {
     headers: [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS],
     names: [Name; MAX_FIELDS],
@@ -124,21 +124,21 @@ impl Default for Lines<'_> {
     }
 }
 
-/// What the bytes so far are.
+/// What the bytes received so far are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scan {
-    /// A head that stands in these bytes, between the empty lines before it and its end.
+    /// A whole head, from `start`, after any empty lines, to `end`.
     Complete { start: usize, end: usize },
     /// The beginning of a head, or nothing yet.
     Partial,
-    /// Never a head, whatever follows.
+    /// Not a head, whatever follows.
     Hopeless(Failure),
 }
 
-/// Looks for the end of a head, and for line ends that are none.
+/// Looks for the end of a head, and for bare line feeds.
 ///
-/// Every LF must have its CR: a bare LF that one implementation reads as a line end and another as part of a
-/// value is the oldest way to smuggle a field.
+/// Every LF must follow a CR: a bare LF that one implementation reads as a line end and another as part of a value is
+/// the oldest way to smuggle a field.
 pub fn scan(bytes: &[u8]) -> Scan {
     let mut start = 0;
     while bytes[start..].starts_with(b"\r\n") {
@@ -147,39 +147,40 @@ pub fn scan(bytes: &[u8]) -> Scan {
             return Scan::Hopeless(Failure::EmptyLines);
         }
     }
-    let end = EMPTY_LINE.find(&bytes[start..]).map(|at| start + at + 4);
+    let end = HEAD_END.find(&bytes[start..]).map(|at| start + at + 4);
     if has_bare_feed(&bytes[start..end.unwrap_or(bytes.len())]) {
         return Scan::Hopeless(Failure::BareLineFeed);
     }
     end.map_or(Scan::Partial, |end| Scan::Complete { start, end })
 }
 
-/// The end of a line, and an empty line.
-static EMPTY_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+/// The end of the last line, and the empty line.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
-/// Looks at every byte whatever it finds, because that is what the compiler makes sixteen at a time of: a search that
-/// stops at each line takes three times as long.
+/// Looks at every byte, even after a hit: then the compiler can vectorise the loop, sixteen bytes at a time. A search
+/// that stops at each line takes three times as long.
 fn has_bare_feed(bytes: &[u8]) -> bool {
     let behind = bytes.iter().zip(bytes.iter().skip(1));
     bytes.starts_with(b"\n")
         | behind.fold(false, |is_bare, (before, byte)| is_bare | (*byte == b'\n') & (*before != b'\r'))
 }
 
-/// Whether a worker could do something with these bytes: a head is complete, or will never be one. `from` bytes
-/// were looked at before and were not enough, so a head that comes byte by byte is not read from its start each time.
+/// Whether the bytes are worth a worker's time: they hold a whole head, or can never become one. The first `from` bytes
+/// were examined before and were not enough, so a head that comes byte by byte is not scanned from its start each time.
 pub fn is_worth_a_look(bytes: &[u8], from: usize) -> bool {
     let fresh = &bytes[from.saturating_sub(3)..];
     fresh.windows(4).any(|window| window == b"\r\n\r\n")
         || fresh.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
         || bytes.first() == Some(&b'\n')
-        // Too many empty lines are seen as they begin to be too many; looking again at each byte would be quadratic.
+        // Too many empty lines show within `EMPTY_LINES + 2` bytes. To scan again at every later byte would be
+        // quadratic.
         || (from <= EMPTY_LINES + 1 && !matches!(scan(bytes), Scan::Partial))
 }
 
 /// Parses a request head: exactly the bytes that [`scan`] found.
 ///
 /// # Errors
-/// A 4xx, 501 or 505: the connection cannot be used any further, since nobody knows where the next request begins.
+/// A 4xx, 501 or 505. The connection must then be closed, since the next request cannot be found.
 pub fn request<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Request<'a>, Failure> {
     check_request_line(start_line(bytes))?;
     let mut parsed = httparse::Request::new(&mut []);
@@ -213,7 +214,7 @@ pub fn request<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Request<
 pub fn response<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Response<'a>, Failure> {
     let malformed = Failure::ResponseMalformed;
     let line = start_line(bytes);
-    // `HTTP/1.1 200 reason`. The space behind the code may be missing with the reason: senders leave it out.
+    // `HTTP/1.1 200 reason`. Some senders without a reason also omit the space before it.
     let (version, rest) = match line.split_at_checked(9).ok_or(malformed)? {
         (b"HTTP/1.1 ", rest) => (Version::Http11, rest),
         (b"HTTP/1.0 ", rest) => (Version::Http10, rest),
@@ -241,7 +242,7 @@ pub fn response<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Respons
     Ok(Response { status, reason, version, fields })
 }
 
-/// What is too large about a request head that is longer than `max_head`: its first line alone, or the whole.
+/// Which part of a request head that is longer than `max_head` is too large: its first line alone, or the whole.
 pub fn too_large(bytes: &[u8], max_head: usize) -> Failure {
     match first_line(bytes).len() {
         length if length > MAX_TARGET.min(max_head.saturating_sub(4)) => Failure::TargetTooLong,
@@ -249,8 +250,8 @@ pub fn too_large(bytes: &[u8], max_head: usize) -> Failure {
     }
 }
 
-/// Reads a later minor version, of whoever speaks it, as the highest that is spoken here (RFC 9110 §2.5): it says what
-/// else the sender can do, and not what this message means.
+/// Rewrites a later minor version as HTTP/1.1, the highest that ronde speaks (RFC 9110 §2.5): it tells what else the
+/// sender supports, not what this message means.
 pub fn settle_version(bytes: &mut [u8]) {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     let Some(end) = memchr::memchr(b'\r', &bytes[start..]) else { return };
@@ -261,31 +262,31 @@ pub fn settle_version(bytes: &mut [u8]) {
     }
 }
 
-/// Whether nothing but empty lines has come: no request has begun.
+/// Whether only empty lines have been received: no request has begun.
 pub fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
-/// Whether the request that begins here, whatever else it is, is a HEAD: its answer has no body.
+/// Whether the request is a HEAD, even if it is otherwise invalid: its response must have no body.
 pub fn asks_for_head(bytes: &[u8]) -> bool {
     first_line(bytes).starts_with(b"HEAD ")
 }
 
-/// The request line, as far as it came, without its end.
+/// The request line, as much of it as was received, without its end.
 pub fn first_line(bytes: &[u8]) -> &[u8] {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     bytes[start..].split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
 }
 
-/// Whether these bytes may be the beginning of a response head, so that waiting for the rest makes sense.
+/// Whether these bytes can be the beginning of a response head, so that waiting for the rest makes sense.
 pub fn may_be_response(bytes: &[u8]) -> bool {
     let start = b"HTTP/1.";
     let length = bytes.len().min(start.len());
     bytes[..length] == start[..length]
 }
 
-/// Parses a trailer section with its final empty line: field lines like any others (RFC 9112 §7.1.2). `None` when
-/// they are malformed or too many.
+/// Parses a trailer section with its final empty line: field lines like any others (RFC 9112 §7.1.2). `None` when they
+/// are malformed, or more than [`MAX_TRAILERS`].
 pub fn trailers<T>(bytes: &[u8], read: impl FnOnce(Fields<'_>) -> T) -> Option<T> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(bytes, &mut lines) {
@@ -301,8 +302,8 @@ fn start_line(head: &[u8]) -> &[u8] {
     &head[..head.iter().position(|&byte| byte == b'\r').unwrap_or(head.len())]
 }
 
-/// The method, one space, the target, one space, the version, and nothing else (RFC 9112 §3); what httparse would
-/// let pass or would call by the wrong name.
+/// The method, one space, the target, one space, the version, and nothing else (RFC 9112 §3). httparse would accept
+/// some violations, and report others as the wrong error.
 fn check_request_line(line: &[u8]) -> Result<(), Failure> {
     let mut parts = line.split(|&byte| byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
@@ -325,9 +326,9 @@ fn check_request_line(line: &[u8]) -> Result<(), Failure> {
 
 /// Decides the form of a request target (RFC 9112 §3.2).
 ///
-/// Refused beyond the grammar's separators: a fragment, controls and bytes that are not ASCII, and `"<>`, which
-/// every browser encodes (WHATWG URL, the query percent-encode set). The others that RFC 3986 forbids (`|`, `{`,
-/// `^`, ...) pass: browsers send them as they are, and no parser ends a target at one.
+/// Refuses a fragment, controls, bytes that are not ASCII, and `"<>`, which every browser encodes (WHATWG URL, the
+/// query percent-encode set). The other characters that RFC 3986 forbids (`|`, `{`, `^`, ...) pass: browsers send them
+/// unencoded, and no parser ends a target at one.
 fn target(method: Method, raw: &str) -> Result<Target<'_>, Failure> {
     if !raw.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'"' | b'<' | b'>')) {
         return Err(Failure::Target);
@@ -353,7 +354,7 @@ fn target(method: Method, raw: &str) -> Result<Target<'_>, Failure> {
     }
 }
 
-/// One valid Host in HTTP/1.1; at most one in HTTP/1.0, which may do without (RFC 9112 §3.2).
+/// HTTP/1.1 needs exactly one valid Host, HTTP/1.0 at most one (RFC 9112 §3.2).
 fn check_host(version: Version, fields: Fields<'_>) -> Result<(), Failure> {
     match fields.sole(Name::Host).map_err(|_| Failure::HostRepeated)? {
         Some(host) if is_authority(host) => Ok(()),
@@ -363,7 +364,7 @@ fn check_host(version: Version, fields: Fields<'_>) -> Result<(), Failure> {
     }
 }
 
-/// `uri-host [":" port]` of RFC 3986 §3.2, not empty, without user information (RFC 9110 §4.2.4 has an `@` in an
+/// `uri-host [":" port]` of RFC 3986 §3.2, not empty, without user information (RFC 9110 §4.2.4 wants an `@` in an
 /// authority treated as an error).
 fn is_authority(value: &[u8]) -> bool {
     let (host, port) = match value.iter().rposition(|&byte| byte == b':') {
@@ -380,7 +381,7 @@ fn is_authority(value: &[u8]) -> bool {
     is_host && is_port(port)
 }
 
-/// `reg-name` of RFC 3986 §3.2.2: unreserved, sub-delims, and whole percent escapes.
+/// `reg-name` of RFC 3986 §3.2.2: unreserved, sub-delims, and complete percent escapes.
 fn is_name(bytes: &[u8]) -> bool {
     let mut parts = bytes.split(|&byte| byte == b'%');
     let is_plain = |part: &[u8]| {
@@ -480,36 +481,36 @@ mod tests {
         }
     }
 
-    /// What `request`, `response` and `trailers` rely on.
+    /// `request`, `response` and `trailers` rely on this.
     #[test]
-    fn httparse_takes_no_other_byte_in_a_field_line_than_the_grammar_has() {
-        let takes = |name: &[u8], value: &[u8]| {
+    fn httparse_accepts_exactly_the_bytes_of_the_grammar_in_a_field_line() {
+        let accepts = |name: &[u8], value: &[u8]| {
             let line = [name, b": ", value, b"\r\n\r\n"].concat();
             let heads =
                 [[b"GET / HTTP/1.1\r\n", &line[..]].concat(), [b"HTTP/1.1 200 OK\r\n", &line[..]].concat()];
-            let (mut ones, mut others) = (Lines::new(), Lines::new());
+            let (mut for_request, mut for_response) = (Lines::new(), Lines::new());
             let is_whole = |length: usize, whole: &[u8]| length == whole.len();
-            let mut asked = httparse::Request::new(&mut []);
-            let mut answered = httparse::Response::new(&mut []);
+            let mut as_request = httparse::Request::new(&mut []);
+            let mut as_response = httparse::Response::new(&mut []);
             let verdicts = [
-                matches!(asked.parse_with_uninit_headers(&heads[0], &mut ones.headers),
+                matches!(as_request.parse_with_uninit_headers(&heads[0], &mut for_request.headers),
                     Ok(httparse::Status::Complete(length)) if is_whole(length, &heads[0])),
                 matches!(httparse::ParserConfig::default()
-                    .parse_response_with_uninit_headers(&mut answered, &heads[1], &mut others.headers),
+                    .parse_response_with_uninit_headers(&mut as_response, &heads[1], &mut for_response.headers),
                     Ok(httparse::Status::Complete(length)) if is_whole(length, &heads[1])),
                 trailers(&line, |_| ()).is_some(),
             ];
             assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]), "{line:?}");
             verdicts[0]
         };
-        assert!(takes(b"a", b"") && !takes(b"", b"a") && !takes(b"a ", b"b"));
+        assert!(accepts(b"a", b"") && !accepts(b"", b"a") && !accepts(b"a ", b"b"));
         for byte in 0..=u8::MAX {
             // `a:: b` has a colon in its value.
             let is_name = byte == b':' || fields::is_token_byte(byte);
-            assert_eq!(takes(&[b'a', byte], b"b"), is_name, "{byte:#x} in a name");
-            assert_eq!(takes(&[byte], b"b"), fields::is_token_byte(byte), "{byte:#x} as a name");
+            assert_eq!(accepts(&[b'a', byte], b"b"), is_name, "{byte:#x} in a name");
+            assert_eq!(accepts(&[byte], b"b"), fields::is_token_byte(byte), "{byte:#x} as a name");
             for value in [vec![b'a', byte, b'c'], [&[b'a'; 40], &[byte][..]].concat()] {
-                assert_eq!(takes(b"a", &value), fields::is_value_byte(byte), "{byte:#x} in a value");
+                assert_eq!(accepts(b"a", &value), fields::is_value_byte(byte), "{byte:#x} in a value");
             }
         }
     }
@@ -569,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_in_pieces_is_noticed_when_its_last_byte_comes() {
+    fn a_head_in_pieces_is_complete_with_its_last_byte() {
         let whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         for cut in 0..whole.len() {
             assert_eq!(scan(&whole[..cut]), Scan::Partial);

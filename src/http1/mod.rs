@@ -1,12 +1,13 @@
 //! HTTP/1.1 messages (RFC 9110, RFC 9112) as pure functions over bytes.
 //!
-//! The problem: a proxy that misreads a message by one byte hands one client's answer to another. So everything that
-//! decides what a message is stands here, where it can be tested, fuzzed and read without a socket.
+//! The problem: a proxy that misreads a message by one byte hands one client's response to another client. So all code
+//! that interprets a message is in this folder, where it can be tested, fuzzed and read without a socket.
 //!
-//! Reading order: `head` (is it HTTP), `fields` (what stands in it), `framing` (how long is the body), `chunked` (framing
-//! off), `reframer` (framing on again), `forward` (the head that goes on), `reply` (ronde's own answers).
+//! Reading order: `head` (is it HTTP?), `fields` (its field lines), `framing` (how long is the body?), `chunked` (takes
+//! the framing off), `reframer` (puts new framing on), `forward` (the head for the next hop), `reply` (ronde's own
+//! responses).
 //!
-//! Not here: sockets, threads, clocks of its own.
+//! Not here: sockets, threads, deadlines.
 
 pub mod chunked;
 pub mod fields;

@@ -1,8 +1,9 @@
-//! A body on its way: framing off on one side, framing on again on the other.
+//! Re-frames a body: takes the received framing off and puts new framing on.
 //!
-//! The problem: what goes on must be framed afresh, must leave in one write where it can, and may leave in parts
-//! when the peer is slow. A [`Reframer`] holds what was decoded and not yet sent as a list of parts (a head that
-//! goes with it, a chunk's size line, the data in the reader's buffer, the ending), and knows how far they went.
+//! The problem: a body must be framed afresh for the next hop, should leave in one write, and may leave in several when
+//! the peer is slow. A [`Reframer`] keeps the bytes that are decoded but not yet sent as a list of parts (the head
+//! before the body, a chunk's size line, the data in the reader's buffer, the ending, the trailers), and counts how
+//! many of these bytes have been sent.
 //!
 //! Not here: sockets. `relay` reads into the buffer and writes the parts, blocking or not.
 
@@ -12,7 +13,7 @@ use crate::http1::framing::{Coding, Framing};
 use std::io::IoSlice;
 use std::ops::Range;
 
-/// One direction of one message, from the first byte of its body to its end.
+/// One direction of one message, from the first byte of its body to the last.
 #[derive(Debug)]
 pub struct Reframer {
     decoder: Decoder,
@@ -22,29 +23,30 @@ pub struct Reframer {
     consumed: usize,
     ending: &'static [u8],
     trailers: Vec<u8>,
-    /// Length of the lead, as long as it has not gone out.
+    /// Length of the lead; zero once it has been sent.
     lead: usize,
-    /// Of all parts together, the lead included.
+    /// Bytes sent of all parts together, the lead included.
     sent: usize,
     state: State,
     moved: u64,
-    most: u64,
+    /// The most that `moved` may become.
+    max_length: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing is loaded but, perhaps, the lead.
-    Hungry,
+    /// Nothing is loaded, except perhaps the lead.
+    Empty,
     Loaded,
-    /// The ending is loaded, or was sent.
-    Last,
+    /// The ending is loaded, or has been sent.
+    Ended,
 }
 
 /// The parts of one write: the lead, the size line, the data, the ending, the trailers.
 pub type Parts<'a> = [IoSlice<'a>; 5];
 
 impl Reframer {
-    /// A body, and a head of `lead` bytes that goes before it in the same write.
+    /// A body, and the lead: a head of `lead` bytes that is sent before it, in the same write.
     pub fn new(decoder: Decoder, coding: Coding, lead: usize) -> Self {
         let mut reframer = Self {
             decoder,
@@ -56,9 +58,9 @@ impl Reframer {
             trailers: Vec::new(),
             lead,
             sent: 0,
-            state: State::Hungry,
+            state: State::Empty,
             moved: 0,
-            most: u64::MAX,
+            max_length: u64::MAX,
         };
         if reframer.decoder.is_over() {
             reframer.end();
@@ -66,28 +68,28 @@ impl Reframer {
         reframer
     }
 
-    /// Of a body that is none.
+    /// A message with neither body nor lead.
     pub fn nothing() -> Self {
         Self::new(Decoder::new(Framing::Length(0)), Coding::Plain, 0)
     }
 
-    /// The same, for a body that may not be longer than this.
-    pub fn at_most(self, most: Option<u64>) -> Self {
-        Self { most: most.unwrap_or(u64::MAX), ..self }
+    /// Limits the body to so many bytes; `None` is no limit.
+    pub fn at_most(self, limit: Option<u64>) -> Self {
+        Self { max_length: limit.unwrap_or(u64::MAX), ..self }
     }
 
-    /// Takes what was read, all of `bytes`; [`Reframer::sent`] says later how many of them are done with.
+    /// Decodes `bytes`, all bytes in the reader's buffer. [`Reframer::sent`] returns later how many of them to drop.
     ///
     /// # Errors
-    /// See [`Decoder::decode`]; [`Malformed::TooLong`] before a byte too many is passed on.
+    /// See [`Decoder::decode`]. [`Malformed::TooLong`] if the body exceeds its limit; no byte beyond it is sent.
     pub fn load(&mut self, bytes: &mut [u8]) -> Result<(), Malformed> {
         debug_assert!(self.state != State::Loaded);
-        if self.state == State::Last || bytes.is_empty() {
+        if self.state == State::Ended || bytes.is_empty() {
             return Ok(());
         }
         let decoded = self.decoder.decode(bytes)?;
         self.moved += decoded.data.len() as u64;
-        if self.moved > self.most {
+        if self.moved > self.max_length {
             return Err(Malformed::TooLong);
         }
         self.consumed = decoded.consumed;
@@ -105,20 +107,20 @@ impl Reframer {
         Ok(())
     }
 
-    /// The source ended: what was not loaded yet never comes.
+    /// The source has closed: no more bytes will come.
     ///
     /// # Errors
-    /// [`Malformed::Incomplete`] when the body does not end with its connection.
+    /// [`Malformed::Incomplete`], unless the body is complete or ends with its connection.
     pub fn closed(&mut self) -> Result<(), Malformed> {
         self.decoder.closed()?;
-        if self.state == State::Hungry {
+        if self.state == State::Empty {
             self.end();
         }
         Ok(())
     }
 
     fn end(&mut self) {
-        self.state = State::Last;
+        self.state = State::Ended;
         if self.coding == Coding::Plain {
             return;
         }
@@ -134,7 +136,7 @@ impl Reframer {
         };
     }
 
-    /// What is still to be sent: `lead`, if it has not gone out, and what was loaded from `bytes`.
+    /// The bytes still to be sent: of `lead`, and of the parts loaded from `bytes`.
     pub fn parts<'a>(&'a self, lead: &'a [u8], bytes: &'a [u8]) -> Parts<'a> {
         let data = &bytes[self.data.clone()];
         let mut parts = [&lead[..self.lead], self.size_line.bytes(), data, self.ending, &self.trailers];
@@ -147,7 +149,7 @@ impl Reframer {
         parts.map(IoSlice::new)
     }
 
-    /// Counts bytes as sent. When everything is out, returns how many bytes of the buffer are done with.
+    /// Counts bytes as sent. Once all parts are sent, returns how many bytes to drop from the front of the buffer.
     pub fn sent(&mut self, count: usize) -> Option<usize> {
         self.sent += count;
         if self.sent < self.loaded() {
@@ -160,37 +162,37 @@ impl Reframer {
         self.ending = b"";
         self.trailers.clear();
         if self.state == State::Loaded {
-            self.state = State::Hungry;
+            self.state = State::Empty;
         }
         Some(std::mem::take(&mut self.consumed))
     }
 
-    /// Bytes for the wire that are not all out yet.
+    /// Length of the current parts, including the bytes of them that were sent; zero when there is nothing to send.
     pub fn loaded(&self) -> usize {
         self.lead + self.size_line.bytes().len() + self.data.len() + self.ending.len() + self.trailers.len()
     }
 
-    /// Bytes of what was loaded that belong to the body.
+    /// Bytes of the buffer that are loaded: of the body, with its framing.
     pub fn consumed(&self) -> usize {
         self.consumed
     }
 
-    /// Whether the source has to be read for anything more.
+    /// Whether the decoder needs more bytes from the source.
     pub fn is_hungry(&self) -> bool {
-        self.state == State::Hungry
+        self.state == State::Empty
     }
 
     /// Whether the end of the body has been decoded; it may still have to be sent.
     pub fn is_at_end(&self) -> bool {
-        self.state == State::Last
+        self.state == State::Ended
     }
 
-    /// Whether the body has ended and all of it went out.
+    /// Whether the body has ended and all of it has been sent.
     pub fn is_over(&self) -> bool {
         self.is_at_end() && self.loaded() == 0
     }
 
-    /// Bytes of body that were decoded, without any framing.
+    /// Bytes of the body decoded so far, without its framing.
     pub fn moved(&self) -> u64 {
         self.moved
     }
@@ -226,7 +228,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Passes `input` through, reading `read` bytes at a time and writing `write` bytes at a time.
+    /// Passes `input` through a re-framer, reading `read` bytes at a time and writing `write` bytes at a time.
     fn pass(
         framing: Framing,
         coding: Coding,
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn framing_is_made_afresh() {
+    fn bodies_are_framed_afresh() {
         for (framing, coding, input, output) in [
             (Framing::Length(0), Coding::Plain, &b""[..], &b"HEAD\r\n\r\n"[..]),
             (Framing::Length(3), Coding::Plain, b"abc", b"HEAD\r\n\r\nabc"),

@@ -1,9 +1,9 @@
-//! ronde's own answers.
+//! ronde's own responses.
 //!
-//! The problem: when there is nothing to relay, the client is still owed a complete response: a status, a date, a
-//! length, a sentence a person understands, and the cause in the form a machine reads (`Proxy-Status`, RFC 9209).
+//! The problem: when there is no response to relay, the client is still owed a complete one: a status, a date, a
+//! length, a sentence for a person, and the cause in machine-readable form (`Proxy-Status`, RFC 9209).
 //!
-//! Not here: which answer fits. That stands beside each failure in `failure`.
+//! Not here: which status fits. That is in each failure's row in `failure`.
 
 use crate::http1::forward::Persistence;
 use crate::http1::head::Method;
@@ -11,13 +11,14 @@ use crate::observe::date::Date;
 use crate::observe::failure::Failure;
 use std::io::Write;
 
-/// Seconds after which a client may try again. One second is what an overload lasts at most: `--queue-timeout`.
+/// Seconds after which a client may retry. One second is the default of `--queue-timeout`, the longest wait for a
+/// worker.
 const RETRY_AFTER: u32 = 1;
 
-/// Writes the answer to a request that failed; returns the length of its body.
+/// Writes the response to a failed request; returns the length of its body.
 ///
-/// `asked` is the method where it is known: HEAD gets no body (RFC 9110 §9.3.2). `backend` names the backend in
-/// `Proxy-Status`, only where the admin wants it named (`--reveal-backends`).
+/// `asked` is the method, if it is known: HEAD gets no body (RFC 9110 §9.3.2). `backend` goes into `Proxy-Status`, and
+/// is `None` unless the admin wants it there (`--reveal-backends`).
 pub fn failed(
     out: &mut Vec<u8>,
     failure: Failure,
@@ -48,7 +49,7 @@ pub fn failed(
     body.len() as u64
 }
 
-/// Writes the answer to `OPTIONS` with `Max-Forwards: 0`, which asks ronde itself (RFC 9110 §7.6.2).
+/// Writes the response to `OPTIONS` with `Max-Forwards: 0`, which is a question to ronde itself (RFC 9110 §7.6.2).
 pub fn options(out: &mut Vec<u8>, persistence: Persistence) {
     out.clear();
     begin(out, 200, 0);
@@ -92,7 +93,7 @@ mod tests {
     use crate::http1::head;
 
     #[test]
-    fn every_failure_has_a_complete_answer() {
+    fn every_failure_has_a_complete_response() {
         for &failure in Failure::ALL {
             assert_ne!(reason(failure.status()), "Error", "{failure:?}");
             let mut out = vec![];

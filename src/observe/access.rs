@@ -1,10 +1,10 @@
-//! What an access line says about a request, and how it is written.
+//! The contents of an access line, and its formats.
 //!
-//! The problem: the first question after an incident is who asked what, who answered, and where the time went. A line
-//! answers it in words for a person, in Apache's format for tools, or as JSON; and since a client writes into it, nothing
-//! that it sends may end the line, close a quote or reach a terminal.
+//! The problem: the first questions after an incident are which client sent which request, which backend answered, and
+//! where the time went. A line answers them as text for a person, in Apache's format for tools, or as JSON. It contains
+//! bytes that a client chose, so none of them may end the line, close a quote or control a terminal.
 //!
-//! Not here: when and by which thread it is written (`logger`).
+//! Not here: when a line is written, and by which thread (`logger`).
 
 use crate::config::AccessLog;
 use crate::observe::date::Date;
@@ -13,11 +13,11 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// What a line quotes of any one text of a client's. Nobody reads further, and whole field lines of a few clients who
-/// mean it would make the backlog half a gigabyte.
+/// The most bytes that a line quotes of one text from a client. More is of no use to a reader, and a few hostile
+/// clients with long field lines could grow the backlog to half a gigabyte.
 pub(super) const QUOTED: usize = 1024;
 
-/// Copies some text of a client's, as far as a line quotes it.
+/// Copies a text from a client, given in parts: its first 1024 bytes.
 pub fn quote(parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut quoted = Vec::with_capacity(length.min(QUOTED));
@@ -27,7 +27,7 @@ pub fn quote(parts: &[&[u8]]) -> Vec<u8> {
     quoted
 }
 
-/// What is known about a request when it is over.
+/// A finished request, for its access line.
 #[derive(Debug)]
 pub struct Access {
     pub client: IpAddr,
@@ -35,25 +35,25 @@ pub struct Access {
     pub record: Record,
 }
 
-/// What the request said, in [quotes](quote).
+/// Texts from the request, each copied with [`quote`].
 #[derive(Debug, Default)]
 pub struct Line {
-    /// The request line as it came, as far as it came.
+    /// The request line as it was received, or as much of it as was received.
     pub request: Vec<u8>,
     pub referer: Vec<u8>,
     pub user_agent: Vec<u8>,
 }
 
-/// What became of it.
+/// The outcome of a request.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// The status sent to the client, if any was.
+    /// The status sent to the client; `None` if no response was sent.
     pub status: Option<u16>,
     /// Bytes of body sent to the client.
     pub bytes: u64,
-    /// Who answered.
+    /// The backend that answered.
     pub backend: Option<SocketAddr>,
-    /// Who was tried before, in order.
+    /// The backends that were tried before it, in order.
     pub tried: Vec<SocketAddr>,
     pub waits: Waits,
     pub failure: Option<Failure>,
@@ -62,23 +62,24 @@ pub struct Record {
 /// Where the time went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waits {
-    /// From the moment the connection had something to do until a worker took it.
+    /// From when the connection had work for a worker until a worker took it.
     pub queued: Duration,
-    /// For a connection to a backend, all attempts together.
+    /// To connect to a backend, all attempts together.
     pub connect: Duration,
-    /// From the request's dispatch to the first byte of the response.
+    /// From the dispatch of the request to the first byte of the response.
     pub first_byte: Duration,
-    /// From the moment a worker began to read the request to the last byte of the response.
+    /// From when a worker began to read the request to the last byte of the response.
     pub total: Duration,
 }
 
-/// The most memory that a waiting line takes: three quotes, and what else is known about a request.
+/// The most memory that a queued line takes, in bytes: three quotes, and the rest of [`Access`]. A long list of tried
+/// backends is not counted.
 pub(super) const LINE: usize = 4 * QUOTED;
 
-/// Writes one line in the form that the admin chose.
-pub(super) fn write_access(out: &mut Vec<u8>, access: &Access, form: AccessLog) {
+/// Writes one line in the configured format.
+pub(super) fn write_access(out: &mut Vec<u8>, access: &Access, format: AccessLog) {
     // Writing to a `Vec` cannot fail.
-    let _ = match form {
+    let _ = match format {
         AccessLog::Off => Ok(()),
         AccessLog::Plain => write_plain(out, access),
         AccessLog::Combined => write_combined(out, access),
@@ -86,7 +87,7 @@ pub(super) fn write_access(out: &mut Vec<u8>, access: &Access, form: AccessLog) 
     };
 }
 
-/// Made to be read by a person: who, what, how it went, who answered, where the time went, and why it failed.
+/// For a person: the client, the request, its status, the backend, where the time went, and why it failed.
 fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     write!(out, "{} {} \"", Date::now().iso(), access.client)?;
     write_escaped(out, &access.line.request)?;
@@ -114,7 +115,7 @@ fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
 fn write_combined(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     write!(out, "{} - - [{}] \"", access.client, Date::now().apache())?;
     write_escaped(out, &access.line.request)?;
-    // Nothing was sent: nginx's 499, which every reader of such logs knows.
+    // Without a status, no response was sent: nginx writes 499, which the readers of such logs know.
     write!(out, "\" {} {} \"", access.record.status.unwrap_or(499), access.record.bytes)?;
     write_escaped(out, or_dash(&access.line.referer))?;
     write!(out, "\" \"")?;
@@ -122,7 +123,7 @@ fn write_combined(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     writeln!(out, "\"")
 }
 
-/// One object a line.
+/// One object per line.
 fn write_json(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     write!(out, "{{\"time\":\"{}\",\"client\":\"{}\",\"request\":", Date::now().iso(), access.client)?;
     write_json_string(out, &access.line.request)?;
@@ -162,7 +163,7 @@ fn or_dash(value: &[u8]) -> &[u8] {
     if value.is_empty() { b"-" } else { value }
 }
 
-/// A client writes into this log: it gets no quote, no line end and no escape sequence of a terminal.
+/// The bytes are from a client: no quote, line end or escape sequence of a terminal may remain.
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
     for &byte in bytes {
         match byte {
@@ -209,14 +210,14 @@ mod tests {
         Access { client: IpAddr::V4(Ipv4Addr::LOCALHOST), line, record }
     }
 
-    fn written(form: AccessLog, access: &Access) -> String {
+    fn written(format: AccessLog, access: &Access) -> String {
         let mut out = vec![];
-        write_access(&mut out, access, form);
+        write_access(&mut out, access, format);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn plain_says_everything_and_is_one_line() {
+    fn a_plain_line_has_everything_and_is_one_line() {
         let line = written(AccessLog::Plain, &access());
         assert!(
             line.ends_with(
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_ends_where_nobody_reads_further() {
+    fn a_quote_is_bounded() {
         assert_eq!(quote(&[b"GET", b" ", b"/"]), b"GET /");
         let quoted = quote(&[b"GET ", &[b'x'; 2 * QUOTED], b" HTTP/1.1"]);
         assert_eq!((quoted.len(), quoted.capacity()), (QUOTED, QUOTED));

@@ -1,11 +1,11 @@
-//! How often what happened since the start.
+//! Counts of requests and failures since the start.
 //!
-//! Not here: what happened to one request (`access`).
+//! Not here: the outcome of one request (`access`).
 
 use crate::observe::failure::Failure;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often what happened, since the start.
+/// Counts of requests, and of each failure, since the start. All threads share it.
 #[derive(Debug)]
 pub struct Counters {
     requests: AtomicU64,
@@ -17,6 +17,7 @@ impl Counters {
         Self { requests: AtomicU64::new(0), failures: [const { AtomicU64::new(0) }; Failure::ALL.len()] }
     }
 
+    /// Counts a request, and its failure if it failed.
     pub fn count(&self, failure: Option<Failure>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         if let Some(failure) = failure {
@@ -24,7 +25,7 @@ impl Counters {
         }
     }
 
-    /// `12 requests, 3 of them failed: the client is gone (2), the backend refused the connection (1)`
+    /// `12 requests, 3 failed: the client is gone (2), the backend refused the connection (1)`
     pub fn summary(&self) -> String {
         let requests = self.requests.load(Ordering::Relaxed);
         let failed: Vec<_> = Failure::ALL

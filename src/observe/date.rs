@@ -1,10 +1,10 @@
-//! Dates as HTTP and logs write them.
+//! Dates in the formats of HTTP and of logs.
 //!
-//! The problem: a gateway adds `Date` to a response that lacks it (RFC 9110 §6.6.1), and access lines carry a time;
-//! std has no calendar. The civil-from-days algorithm (Howard Hinnant, "chrono-compatible low-level date
-//! algorithms") is ten lines, which is less than a dependency costs.
+//! The problem: a gateway adds `Date` to a response without one (RFC 9110 §6.6.1), and access lines carry a time, but
+//! std has no calendar. The civil-from-days algorithm (Howard Hinnant, "chrono-compatible low-level date algorithms")
+//! is ten lines, which is less than a dependency costs.
 //!
-//! Not here: deadlines. These are `Instant`s, and never go backwards.
+//! Not here: deadlines. Those are `Instant`s, which never go backwards.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // 19
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// A moment of UTC, to the millisecond, split up for writing.
+/// A time in UTC, to the millisecond, as calendar fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date {
     year: u64,
@@ -28,13 +28,13 @@ pub struct Date {
 
 impl Date {
     pub fn now() -> Self {
-        // A clock set before 1970 shows 1970: better a wrong date than a proxy that stops.
+        // A clock set before 1970 gives 1970: a wrong date is better than a proxy that stops.
         Self::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
     fn from_unix(since: Duration) -> Self {
         let (days, second_of_day) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-        // The year is taken to begin in March, so that the leap day is its last.
+        // The year is counted from March, so that the leap day is its last day.
         let shifted = days + 719_468;
         let era = shifted / 146_097;
         let day_of_era = shifted % 146_097;
@@ -55,12 +55,12 @@ impl Date {
         }
     }
 
-    /// `Sun, 06 Nov 1994 08:49:37 GMT`: the IMF-fixdate of RFC 9110 §5.6.7, for fields.
+    /// `Sun, 06 Nov 1994 08:49:37 GMT`: the IMF-fixdate of RFC 9110 §5.6.7, for field values.
     pub fn imf(self) -> Imf {
         Imf(self)
     }
 
-    /// `06/Nov/1994:08:49:37 +0000`: what Apache's combined log format has between brackets.
+    /// `06/Nov/1994:08:49:37 +0000`: Apache's combined log format, between its brackets.
     pub fn apache(self) -> Apache {
         Apache(self)
     }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_moments() {
+    fn known_dates() {
         for (seconds, imf) in [
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"), // the example of RFC 9110

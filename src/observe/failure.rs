@@ -1,15 +1,14 @@
-//! Who failed, at what, and what may still be said.
+//! Every failure, with its status, its cause and its blame.
 //!
-//! The problem: a proxy stands between two parties, and every failure has to be told three times: to the client
-//! (a status and a sentence), to the admin (a cause in the access line) and to the health of a backend (whose
-//! fault it was). If each place decides on its own, they contradict each other. So there is one closed table,
-//! and everybody reads it.
+//! The problem: a failure is reported three times: to the client (a status and a sentence), to the admin (a cause in
+//! the access line) and to the health of a backend (whether it is to blame). If each place decided on its own, they
+//! would contradict each other. So there is one closed table, and all three read it.
 //!
-//! Not here: what to do about a failure. `exchange` decides about retries, `backend` about health.
+//! Not here: how to react to a failure. `exchange` decides about retries, `backend` about health.
 
 use std::fmt;
 
-/// Whose fault a failure was. Only [`Blame::Backend`] ever counts against a backend's health.
+/// Which side is to blame for a failure. Only [`Blame::Backend`] counts against a backend's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
     Client,
@@ -19,7 +18,7 @@ pub enum Blame {
 
 macro_rules! failures {
     ($($(#[$doc:meta])* $name:ident $status:literal $token:literal $blame:ident $text:literal;)+) => {
-        /// Everything that can go wrong with a request, once it is known to be one.
+        /// Everything that can go wrong with a request, or with a client's connection.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Failure { $($(#[$doc])* $name,)+ }
 
@@ -27,7 +26,7 @@ macro_rules! failures {
             /// Every failure there is, in the order of the table.
             pub const ALL: &'static [Failure] = &[$(Failure::$name),+];
 
-            /// The status code that tells the client, as long as nothing of a response has been sent.
+            /// The status sent to the client, if no byte of a response has been sent yet.
             pub fn status(self) -> u16 {
                 match self { $(Failure::$name => $status,)+ }
             }
@@ -37,6 +36,7 @@ macro_rules! failures {
                 match self { $(Failure::$name => $token,)+ }
             }
 
+            /// The side that is to blame.
             pub fn blame(self) -> Blame {
                 match self { $(Failure::$name => Blame::$blame,)+ }
             }
@@ -55,38 +55,38 @@ failures! {
     MalformedRequestLine 400 "http_request_error" Client "the request line is malformed";
     MalformedField       400 "http_request_error" Client "a field line of the request is malformed";
     EmptyLines           400 "http_request_error" Client "too many empty lines before the request line";
-    UnknownVersion       505 "http_request_error" Client "only HTTP/1.0 and HTTP/1.1 are spoken here";
+    UnknownVersion       505 "http_request_error" Client "only HTTP/1.0 and HTTP/1.1 are supported";
     Target               400 "http_request_error" Client "the request target is not valid";
-    AsteriskTarget       400 "http_request_error" Client "the request target `*` goes with OPTIONS only";
+    AsteriskTarget       400 "http_request_error" Client "the request target `*` is for OPTIONS only";
     HostMissing          400 "http_request_error" Client "an HTTP/1.1 request needs a Host field";
-    HostRepeated         400 "http_request_error" Client "the Host field stands more than once";
+    HostRepeated         400 "http_request_error" Client "there is more than one Host field";
     HostInvalid          400 "http_request_error" Client "the Host field is not a host and an optional port";
     ConnectMethod        501 "http_request_denied" Client "CONNECT is not supported: this is a gateway, not a forward proxy";
-    LastStop             501 "http_request_denied" Client "the request may go no further, and only a bare OPTIONS is answered here";
-    Expectation          417 "http_request_error" Client "the only expectation known here is 100-continue";
+    LastStop             501 "http_request_denied" Client "Max-Forwards is 0, and this proxy answers only a bodiless OPTIONS";
+    Expectation          417 "http_request_error" Client "the only supported expectation is 100-continue";
     TargetTooLong        414 "http_request_error" Client "the request target is too long";
     HeadTooLarge         431 "http_request_error" Client "the request head is too large";
     TooManyFields        431 "http_request_error" Client "the request has too many field lines";
     TooManyOptions       400 "http_request_error" Client "the Connection field has too many members";
-    HeadIncomplete       400 "http_request_error" Client "the connection ended within a request head";
+    HeadIncomplete       400 "http_request_error" Client "the connection ended in the middle of a request head";
     HeadTimeout          408 "http_request_error" Client "the request head did not arrive in time";
-    Crowded              408 "connection_limit_reached" Ronde "too many requests arrive slowly at once, and this one was the oldest";
+    Crowded              408 "connection_limit_reached" Ronde "too many requests are arriving slowly, and this one was the oldest";
 
     // The request body (RFC 9112 §6 and §7).
-    LengthAndCoding      400 "http_request_error" Client "Content-Length and Transfer-Encoding exclude each other";
-    LengthRepeated       400 "http_request_error" Client "Content-Length stands more than once";
+    LengthAndCoding      400 "http_request_error" Client "Content-Length and Transfer-Encoding must not be combined";
+    LengthRepeated       400 "http_request_error" Client "there is more than one Content-Length field";
     LengthInvalid        400 "http_request_error" Client "Content-Length is not a decimal number";
     CodingInHttp10       400 "http_request_error" Client "HTTP/1.0 has no Transfer-Encoding";
     CodingInvalid        400 "http_request_error" Client "Transfer-Encoding must end with `chunked`, once";
-    CodingUnknown        501 "http_request_error" Client "the only transfer coding known here is `chunked`";
+    CodingUnknown        501 "http_request_error" Client "the only supported transfer coding is `chunked`";
     BodyTooLarge         413 "http_request_error" Client "the request body is too large";
-    ChunkInvalid         400 "http_request_error" Client "the request body is not validly chunked";
+    ChunkInvalid         400 "http_request_error" Client "the chunked coding of the request body is malformed";
     TrailerInvalid       400 "http_request_error" Client "the trailer section of the request is malformed";
     BodyIncomplete       400 "http_request_error" Client "the request ended before its body was complete";
     BodyTimeout          408 "http_request_error" Client "the request body did not arrive in time";
     BodyTooSlow          408 "http_request_error" Client "the request body arrived too slowly";
 
-    // The client as a connection. Nothing can be said to it any more.
+    // The client's connection. No response can be sent any more.
     ClientGone           400 "connection_terminated" Client "the client is gone";
     ClientStalled        408 "connection_write_timeout" Client "the client does not read its response";
 
@@ -99,9 +99,9 @@ failures! {
     Descriptors          503 "proxy_internal_error" Ronde "the proxy has run out of file descriptors";
     Internal             500 "proxy_internal_error" Ronde "the proxy failed";
 
-    // Getting to a backend.
+    // Reaching a backend.
     NoBackend            503 "destination_unavailable" Ronde "no backend address is known yet";
-    BackendsBusy         503 "connection_limit_reached" Ronde "every backend has as many requests waiting as it may";
+    BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
     Refused              502 "connection_refused" Backend "the backend refused the connection";
     Unreachable          502 "destination_ip_unroutable" Backend "the backend cannot be reached";
     ConnectTimeout       504 "connection_timeout" Backend "the backend did not accept the connection in time";
@@ -109,22 +109,22 @@ failures! {
     // The response head.
     BackendClosed        502 "connection_terminated" Backend "the backend closed the connection without a response";
     BackendReset         502 "connection_terminated" Backend "the backend reset the connection before a response";
-    ResponseHeadCut      502 "http_response_incomplete" Backend "the backend closed the connection within its response head";
+    ResponseHeadCut      502 "http_response_incomplete" Backend "the backend closed the connection in the middle of its response head";
     SendTimeout          504 "connection_write_timeout" Backend "the backend does not read the request";
     ResponseTimeout      504 "http_response_timeout" Backend "the backend did not answer in time";
     ResponseMalformed    502 "http_protocol_error" Backend "the backend's response head is malformed";
     ResponseOptions      502 "http_protocol_error" Backend "the Connection field of the backend's response has too many members";
     ResponseHeadTooLarge 502 "http_response_header_section_size" Backend "the backend's response head is too large";
-    ResponseFraming      502 "http_protocol_error" Backend "the backend's response does not say how long it is";
+    ResponseFraming      502 "http_protocol_error" Backend "the framing of the backend's response is invalid";
     ResponseCoding       502 "http_response_transfer_coding" Backend "the backend's response has an unknown transfer coding";
-    UpgradeUnasked       502 "http_upgrade_failed" Backend "the backend switched protocols unasked";
+    UpgradeUnasked       502 "http_upgrade_failed" Backend "the backend switched to a protocol that was not asked for";
     InterimFlood         502 "http_protocol_error" Backend "the backend sent too many interim responses";
 
-    // The response body. The head is out: the connection is cut so that the client can tell.
+    // The response body. The head has been sent, so only a cut connection tells the client about the failure.
     ResponseIncomplete   502 "http_response_incomplete" Backend "the backend's response ended early";
-    ResponseChunk        502 "http_protocol_error" Backend "the backend's response is not validly chunked";
+    ResponseChunk        502 "http_protocol_error" Backend "the chunked coding of the backend's response is malformed";
     ResponseTrailer      502 "http_protocol_error" Backend "the trailer section of the backend's response is malformed";
-    ResponseStalled      504 "connection_read_timeout" Backend "the backend fell silent within its response";
+    ResponseStalled      504 "connection_read_timeout" Backend "the backend fell silent in the middle of its response";
     TunnelSilent         504 "connection_read_timeout" Ronde "both sides of the tunnel fell silent";
     Cut                  503 "proxy_internal_error" Ronde "the transfer was cut at the end of the shutdown grace";
 }
@@ -143,13 +143,13 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_failure_can_be_told_apart_in_a_log() {
+    fn every_failure_has_a_text_of_its_own() {
         let texts: HashSet<_> = Failure::ALL.iter().map(|failure| failure.text()).collect();
         assert_eq!(texts.len(), Failure::ALL.len());
     }
 
     #[test]
-    fn what_a_client_did_is_a_4xx_or_a_refusal_and_what_a_backend_did_is_a_gateway_error() {
+    fn the_status_fits_the_blame() {
         for failure in Failure::ALL {
             let status = failure.status();
             match failure.blame() {

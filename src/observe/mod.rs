@@ -1,6 +1,6 @@
-//! What ronde says about itself: failures, access lines, counters, dates.
+//! How ronde reports what it does: failures, access lines, diagnostics, counters, dates.
 //!
-//! Not here: when something is worth saying. Each floor above decides that for itself.
+//! Not here: when something is worth a report. Each folder above decides that for itself.
 
 pub mod access;
 pub mod counters;

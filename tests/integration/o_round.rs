@@ -185,7 +185,7 @@ fn max_connections_of_one_backend_is_respected() {
     arrivals.recv_timeout(Duration::from_secs(10)).expect("its turn");
     let refused = alone.get("/");
     assert_eq!(refused.status(), 503);
-    assert!(refused.text().contains("as many requests waiting as it may"), "{refused}");
+    assert!(refused.text().contains("limit of requests in flight"), "{refused}");
     open.send(()).unwrap();
     assert_eq!(held.response().text(), "narrow");
 }

@@ -1,33 +1,33 @@
 //! Field lines as lists.
 //!
-//! The problem: a field may stand on several lines, and a line may hold several comma-separated members
-//! (RFC 9110 §5.3). A getter that returns "the value" returns the first line and forgets the rest, and the proxy
-//! and the backend then disagree about what the message says. So there is no such getter here: a caller says
-//! whether it wants every line, every member, or the one line that may stand alone.
+//! The problem: a field may have several lines, and a line may hold several comma-separated members (RFC 9110 §5.3). A
+//! getter that returns "the value" returns the first line and ignores the rest, and the proxy and the backend then
+//! disagree about what the message says. So there is no such getter: a caller asks for every line, every member, or the
+//! only line.
 //!
-//! Not here: what any field means. That is `head`, `framing` and `forward`.
+//! Not here: what a field means. That is in `head`, `framing` and `forward`.
 
 mod name;
 
 use httparse::Header;
 pub use name::Name;
 
-/// The field lines of one message, in the order in which they came.
+/// The field lines of one message, in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     lines: &'a [Header<'a>],
-    /// What the name of each line is.
+    /// The name of each line, recognised.
     names: &'a [Name],
-    /// A bit for each [`Name`] that stands here: most of what is asked for does not.
+    /// A bit for each [`Name`] among the lines, because most look-ups are for an absent field.
     present: u32,
 }
 
-/// A field that may stand once stood on two lines.
+/// A field that may have only one line has several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeated;
 
 impl<'a> Fields<'a> {
-    /// Recognises the names, for which `names` has room.
+    /// Recognises the name of each line. `names` must be at least as long as `lines`.
     pub fn new(lines: &'a [Header<'a>], names: &'a mut [Name]) -> Self {
         let mut present = 0;
         for (line, name) in lines.iter().zip(&mut *names) {
@@ -37,7 +37,7 @@ impl<'a> Fields<'a> {
         Self { lines, names, present }
     }
 
-    /// Every field line, in order: what its name means here, the name as it was written, and the value.
+    /// Every field line, in order: its name recognised, its name as received, and its value.
     pub fn iter(&self) -> impl Iterator<Item = (Name, &'a str, &'a [u8])> + use<'a> {
         self.names.iter().zip(self.lines).map(|(name, line)| (*name, line.name, line.value))
     }
@@ -45,8 +45,8 @@ impl<'a> Fields<'a> {
     /// The value of every line with this name.
     pub fn lines(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let names = if self.contains(name) { self.names } else { &[] };
-        let is_meant = move |(other, _): &(&Name, _)| **other == name;
-        names.iter().zip(self.lines).filter(is_meant).map(|(_, line)| line.value)
+        let has_name = move |(other, _): &(&Name, _)| **other == name;
+        names.iter().zip(self.lines).filter(has_name).map(|(_, line)| line.value)
     }
 
     /// The members of every line with this name, read as one comma-separated list (RFC 9110 §5.6.1).
@@ -55,10 +55,10 @@ impl<'a> Fields<'a> {
         self.lines(name).flat_map(members_of)
     }
 
-    /// The value of the only line with this name.
+    /// The value of the only line with this name, if there is one.
     ///
     /// # Errors
-    /// [`Repeated`] when there are two or more, whatever they say.
+    /// [`Repeated`] when there are two or more, even with equal values.
     pub fn sole(&self, name: Name) -> Result<Option<&'a [u8]>, Repeated> {
         let mut lines = self.lines(name);
         match (lines.next(), lines.next()) {
@@ -71,7 +71,7 @@ impl<'a> Fields<'a> {
         self.present & bit(name) != 0
     }
 
-    /// Whether the list in `name` has this token among its members; tokens compare without case.
+    /// Whether `token` is a member of the list in `name`; tokens compare without case.
     pub fn has_member(&self, name: Name, token: &str) -> bool {
         self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
@@ -81,13 +81,13 @@ fn bit(name: Name) -> u32 {
     1 << name as u32
 }
 
-/// The members of one comma-separated value, without the white space around them.
+/// The non-empty members of one comma-separated value, without the white space around them.
 pub fn members_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
-/// Without optional white space on either side: SP and HTAB only (RFC 9110 §5.6.3), never what Unicode or ASCII
-/// call space beyond these, because a vertical tab before `chunked` is how smuggling begins.
+/// Removes optional white space from both ends: only SP and HTAB (RFC 9110 §5.6.3), not the other white space of ASCII
+/// or Unicode, because a vertical tab before `chunked` is a smuggling attack.
 pub fn trim(value: &[u8]) -> &[u8] {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
@@ -95,18 +95,18 @@ pub fn trim(value: &[u8]) -> &[u8] {
     &value[start..end]
 }
 
-/// `tchar` of RFC 9110 §5.6.2: what a method or a field name is made of.
+/// `tchar` of RFC 9110 §5.6.2: the bytes of methods and field names.
 pub fn is_token_byte(byte: u8) -> bool {
     matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
         || byte.is_ascii_alphanumeric()
 }
 
-/// A whole token.
+/// Whether these bytes are a token: a method or a field name.
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
 }
 
-/// A byte that may stand in a field value: visible, SP, HTAB or obs-text (RFC 9110 §5.5).
+/// A byte that is allowed in a field value: visible, SP, HTAB or obs-text (RFC 9110 §5.5).
 pub fn is_value_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }

@@ -1,12 +1,12 @@
-//! The field names that mean something to a proxy.
+//! The field names that a proxy has to recognise.
 //!
-//! The problem: a head is asked twenty times whether it has a certain field, and each time every name in it was
-//! compared, without case, with a text. So a name is recognised once, by its length and two words of its bytes, and is a
-//! number from then on; and nobody can misspell one.
+//! The problem: a request takes about twenty look-ups of a field, and each would compare every name in the head as
+//! text, without case. So a name is recognised once, by its length and two words of its bytes, and is an enum value
+//! from then on. The compiler also catches a misspelled one.
 //!
-//! Not here: what becomes of a field (`forward`).
+//! Not here: which fields are forwarded (`forward`).
 
-/// A field name, as far as ronde has to know it. Names compare without case (RFC 9110 §5.1).
+/// A field name, if ronde has to know it. Names compare without case (RFC 9110 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     Accept,
@@ -30,19 +30,19 @@ pub enum Name {
     XForwardedHost,
     XForwardedProto,
     XRealIp,
-    /// Any other that begins with `X-Forwarded-`.
+    /// Any other name that begins with `X-Forwarded-`.
     XForwarded,
-    /// One that becomes a field of the connection, of the framing, of the route or of the client's identity where `_`
-    /// is read as `-`: CGI and WSGI merge the two, and `X_Forwarded_For` would be believed there.
+    /// A name that means something to a proxy if its `_` is read as `-`: it would concern the connection, the framing,
+    /// the route or the client's identity. CGI and WSGI do not tell the two apart, and would believe `X_Forwarded_For`.
     Disguised,
-    /// Any other. It is for somebody else, and passes.
+    /// Any other name. It means nothing to ronde, and is forwarded.
     Other,
 }
 
-/// How those begin that say who the client is.
+/// The prefix of most fields that describe the client.
 const X_FORWARDED: &[u8] = b"x-forwarded-";
 
-/// The longest of the names above.
+/// Length of the longest name above.
 const LONGEST: usize = b"transfer-encoding".len();
 
 impl Name {
@@ -62,7 +62,7 @@ impl Name {
             PROXY_CONNECTION => Self::ProxyConnection,
             REFERER => Self::Referer,
             TE => Self::Te,
-            // Of seventeen bytes, the one in the middle is at neither end.
+            // The middle one of seventeen bytes is in neither word of the key.
             TRANSFER_ENCODING if text[8] == b'-' => Self::TransferEncoding,
             UPGRADE => Self::Upgrade,
             USER_AGENT => Self::UserAgent,
@@ -78,7 +78,7 @@ impl Name {
     }
 
     fn of_underscored(text: &[u8]) -> Self {
-        // Whatever is longer than the longest name can only begin like one of ours.
+        // A longer name can only match `X-Forwarded-`, which is a prefix.
         let mut plain = [0; LONGEST + 1];
         for (plain, &byte) in plain.iter_mut().zip(text) {
             *plain = if byte == b'_' { b'-' } else { byte };
@@ -90,10 +90,10 @@ impl Name {
         if is_ours { Self::Disguised } else { Self::Other }
     }
 
-    /// Whether it is about one connection, whether `Connection` nominates it or not (RFC 9110 §7.6.1).
+    /// Whether it is hop-by-hop, even if `Connection` does not nominate it (RFC 9110 §7.6.1).
     ///
-    /// `Proxy-Authenticate` and `Proxy-Authorization` are not among them: since RFC 9110 §11.7 they are for the proxy
-    /// that asked, which may stand on either side, and ronde never asks.
+    /// `Proxy-Authenticate` and `Proxy-Authorization` are not: since RFC 9110 §11.7 they belong to the proxy that
+    /// demands authentication, which may be on either side of ronde. ronde never demands it.
     pub fn is_of_connection(self) -> bool {
         matches!(
             self,
@@ -106,7 +106,7 @@ impl Name {
         )
     }
 
-    /// Whether proxies say in it who the client is. From a stranger it is hearsay.
+    /// Whether proxies use it to describe their client. From a client that is not a trusted proxy it proves nothing.
     pub fn is_forwarding(self) -> bool {
         matches!(
             self,
@@ -120,7 +120,7 @@ impl Name {
     }
 }
 
-/// The length of a name, its first and its last bytes.
+/// The length of a name, and two words: its first and its last bytes.
 type Key = (usize, u64, u64);
 
 const ACCEPT: Key = key(b"accept");
@@ -146,9 +146,10 @@ const X_FORWARDED_PROTO: Key = key(b"x-forwarded-proto");
 const X_REAL_IP: Key = key(b"x-real-ip");
 const X_FORWAR: u64 = key(X_FORWARDED).1;
 
-/// The bytes are the first eight and the last eight of a name, or four or one if there are no more, in the case that most
-/// senders use. Up to sixteen bytes that is all of it. A name is a token, and setting a bit turns no other of its bytes
-/// into a letter or a hyphen.
+/// The words hold the first eight and the last eight bytes of a name; of a name shorter than eight, four each; of one
+/// shorter than four, all its bytes. Up to sixteen bytes they cover the whole name. Bit 0x20 is set in every byte,
+/// which makes letters lower case. A name is a token, and in a token that bit turns no other byte into a letter or a
+/// hyphen.
 const fn key(text: &[u8]) -> Key {
     let (first, last) = if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
@@ -165,19 +166,21 @@ const fn key(text: &[u8]) -> Key {
     (text.len(), first | LOWER, last | LOWER)
 }
 
-/// Eight bytes of one, and of the bit that makes a letter lower case.
+/// One, in each of eight bytes.
 const EACH: u64 = u64::from_ne_bytes([1; 8]);
+/// The bit that makes a letter lower case, in each of eight bytes.
 const LOWER: u64 = EACH * 0x20;
 
-/// Whether one of its bytes is `_`, which the bit that is set turns into what no token contains.
+/// Whether one of the bytes is `_`. In a key it is 0x7f, which cannot come from any other byte of a token.
 fn has_underscore(text: &[u8], (length, first, last): Key) -> bool {
     const UNDERSCORE: u64 = (b'_' | 0x20) as u64;
     let has = |word: u64| {
         let zero = word ^ (EACH * UNDERSCORE);
+        // The usual test of a word for a zero byte.
         zero.wrapping_sub(EACH) & !zero & (EACH << 7) != 0
     };
     match length {
-        // Too few to be worth it.
+        // Too few for words to be faster.
         ..4 => text.contains(&b'_'),
         4..=16 => has(first) || has(last),
         _ => has(first) || has(last) || text[8..length - 8].contains(&b'_'),

@@ -1,12 +1,12 @@
-//! What goes on: the head that ronde writes for the next hop.
+//! The head that ronde writes for the next hop.
 //!
-//! The problem: some fields belong to one connection only, some to ronde (who the client is, which way the message
-//! came), and some are a client's attempt to speak in ronde's name. Everything else must arrive as it was sent:
-//! order, case, duplicates, empty values and bytes beyond ASCII. So a head is written afresh, line by line, each
-//! line kept or dropped for a reason that stands here.
+//! The problem: some fields belong to one connection only, some are ronde's to write (the client's address, the hops
+//! the message passed), and some are a client's attempt to forge those. Everything else must arrive as it was sent:
+//! order, case, duplicates, empty values and bytes beyond ASCII. So ronde writes a new head, line by line, and this
+//! module gives the reason why each line is kept or dropped.
 //!
-//! Not here: framing decisions (`framing`), ronde's own answers (`reply`). No socket; the only allocation is the
-//! growth of the worker's output buffer, which stays grown.
+//! Not here: framing decisions (`framing`), ronde's own responses (`reply`). No socket; the only allocation is the
+//! growth of the worker's output buffer, which is kept for the next message.
 
 mod response;
 
@@ -18,41 +18,41 @@ pub use response::{Delivery, Persistence, interim, response, switch};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// Members of all `Connection` lines of one message together. Each costs a comparison for every field line, so
-/// they are bounded: 64 KiB of them would cost 8 million.
+/// Members of all `Connection` lines of one message together. Each is compared with every field line: 64 KiB of them
+/// would cost 8 million comparisons.
 const MAX_OPTIONS: usize = 32;
 
-/// What ronde knows about a request beyond its head.
+/// What ronde knows about a request besides its head.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     pub client: IpAddr,
     pub trust: Trust,
     pub framing: Framing,
     pub upgrade: Upgrade,
-    /// The address that the client connected to: the authority of a request that names none (RFC 9112 §3.3).
+    /// The address that the client connected to. It becomes the authority of a request without one (RFC 9112 §3.3).
     pub local: Option<SocketAddr>,
-    /// ronde's own name in `Via`.
+    /// ronde's name in `Via`.
     pub via: &'a str,
 }
 
-/// Whether the client is a proxy whose word about its own client counts (`--trust-proxy`).
+/// Whether the client is a proxy whose forwarding fields are believed (`--trust-proxy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     Stranger,
     Proxy,
 }
 
-/// Whether the connection may become something other than HTTP after this exchange.
+/// Whether the connection may switch to another protocol after this exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
     NotAsked,
     Asked,
 }
 
-/// Whether the client wants another protocol (RFC 9110 §7.8), and ronde could pass that on.
+/// Whether the client asks for another protocol (RFC 9110 §7.8), and for one that ronde can tunnel.
 ///
-/// Not in HTTP/1.0, which must ignore it. Not with a body: the protocol would change in the middle of it. Not to
-/// `h2c`: behind an upgraded connection nobody would check what is asked.
+/// Not in HTTP/1.0, where `Upgrade` must be ignored. Not with a body: the protocol would change in the middle of it.
+/// Not to `h2c`: ronde could not check the requests in the tunnel.
 pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
     let asked = head.version == Version::Http11
         && framing == Framing::Length(0)
@@ -61,17 +61,17 @@ pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
     if asked { Upgrade::Asked } else { Upgrade::NotAsked }
 }
 
-/// `protocol-name ["/" protocol-version]`, both of them tokens.
+/// `protocol-name ["/" protocol-version]`, both of them tokens, and not HTTP/2.
 fn is_tunnelled(protocol: &[u8]) -> bool {
     let mut parts = protocol.splitn(2, |&byte| byte == b'/');
     let is_http2 = |name: &[u8]| name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2");
     parts.next().is_some_and(|name| fields::is_token(name) && !is_http2(name)) && parts.all(fields::is_token)
 }
 
-/// Whether a 101 switches to what `asked`, the request head as it went on, asks for: nothing else may be switched to
-/// (RFC 9110 §7.8).
+/// Whether a 101 switches to protocols that `asked`, the forwarded request head, asks for. A server must not switch to
+/// any other (RFC 9110 §7.8).
 pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
-    // The one line that `write_upgrade` wrote: none of the client's goes on.
+    // The only such line is from `write_upgrade`: the client's own are not forwarded.
     let mut lines = asked.split(|&byte| byte == b'\n');
     let Some(asked) = lines.find_map(|line| line.strip_prefix(UPGRADE)) else { return false };
     let mut protocols = switch.fields.members(Name::Upgrade).peekable();
@@ -81,8 +81,9 @@ pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
         })
 }
 
-/// How a message with these fields and this framing goes on. Where `Connection` nominates fields, these may be among
-/// the trailers (RFC 9110 §7.6.1), which come when nobody knows the nominations any more: so none is passed on.
+/// How a message with these fields and this framing is framed for the next hop. If `Connection` nominates fields, they
+/// may come as trailers (RFC 9110 §7.6.1). By then the head is gone, and with it the nominations: so all trailers are
+/// dropped.
 pub fn coding(fields: Fields<'_>, framing: Framing) -> Coding {
     match framing {
         Framing::Length(_) => Coding::Plain,
@@ -93,7 +94,7 @@ pub fn coding(fields: Fields<'_>, framing: Framing) -> Coding {
     }
 }
 
-/// Whether a `Via` line says that this very ronde has seen the message before.
+/// Whether a `Via` line names this very ronde, which means that the message has passed through it before.
 pub fn is_loop(fields: Fields<'_>, via: &str) -> bool {
     fields.members(Name::Via).any(|member| {
         member.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).nth(1) == Some(via.as_bytes())
@@ -103,9 +104,9 @@ pub fn is_loop(fields: Fields<'_>, via: &str) -> bool {
 /// Writes the head of a request for a backend.
 ///
 /// # Errors
-/// [`Failure::TooManyOptions`].
+/// [`Failure::TooManyOptions`] for more than 32 members in `Connection`.
 pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Result<(), Failure> {
-    let options = Options::of(head.fields)?;
+    let options = ConnectionOptions::of(head.fields)?;
     out.clear();
     write_request_line(out, head);
     // In absolute-form the target's authority replaces Host (RFC 9112 §3.2.2).
@@ -115,7 +116,7 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
     };
     let host = authority.or_else(|| head.fields.lines(Name::Host).next());
     if !head.fields.contains(Name::Host) {
-        // HTTP/1.0 may come without, HTTP/1.1 must not go without.
+        // An HTTP/1.0 request may lack Host; the HTTP/1.1 request that ronde sends must not.
         match (host, origin.local) {
             (Some(host), _) => line(out, "Host", host),
             (None, Some(local)) => put(out, format_args!("Host: {local}\r\n")),
@@ -127,7 +128,7 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
             line(out, text, host.unwrap_or(value));
         } else if let Some(left) = forwards_left(head.method, name, value) {
             put(out, format_args!("{text}: {}\r\n", left.saturating_sub(1)));
-        } else if is_passed_on(name, head.version, origin) && !options.nominate(name, text) {
+        } else if is_passed_on(name, head.version, origin) && !options.is_nominated(name, text) {
             line(out, text, value);
         }
     }
@@ -141,8 +142,8 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
     Ok(())
 }
 
-/// In origin-form, whatever form it came in (RFC 9112 §3.2.1); `*` stays, also when an OPTIONS came in
-/// absolute-form without a path (§3.2.4).
+/// The target goes in origin-form, whatever form was received (RFC 9112 §3.2.1). `*` stays, and is also the target of
+/// an OPTIONS that was received in absolute-form without a path (§3.2.4).
 fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
     let (slash, path) = match head.target {
         Target::Origin(path) => ("", path),
@@ -156,33 +157,34 @@ fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
     }
 }
 
-/// How many proxies an OPTIONS or TRACE may still pass, where `Max-Forwards` says so (RFC 9110 §7.6.2). With other
-/// methods it means nothing, and goes on as it is.
+/// How many more hops `Max-Forwards` allows an OPTIONS or TRACE (RFC 9110 §7.6.2). With other methods it means nothing,
+/// and is forwarded unchanged.
 fn forwards_left(method: head::Method, name: Name, value: &[u8]) -> Option<u64> {
     let counts = matches!(method, head::Method::Options | head::Method::Trace);
     if !counts || name != Name::MaxForwards {
         return None;
     }
-    // `1*DIGIT`, where `parse` would take a sign as well.
+    // `1*DIGIT`: `parse` alone would accept a sign.
     let digits =
         std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok()
 }
 
-/// Whether a request may go no further than here.
+/// Whether `Max-Forwards` forbids to forward this request.
 pub fn ends_here(head: &Request<'_>) -> bool {
     head.fields
         .lines(Name::MaxForwards)
         .any(|left| forwards_left(head.method, Name::MaxForwards, left) == Some(0))
 }
 
-/// Whether a client's field line goes on, unless its `Connection` field nominates it.
+/// Whether a client's field line is forwarded, unless its `Connection` field nominates it.
 fn is_passed_on(name: Name, version: Version, origin: &Origin<'_>) -> bool {
     match name {
         Name::ContentLength | Name::Disguised => false,
-        // There is nothing to continue with, or it is to be ignored, as it is in HTTP/1.0 (RFC 9110 §10.1.1).
+        // Without a body there is nothing to continue with; in HTTP/1.0 it must be ignored (RFC 9110 §10.1.1).
         Name::Expect => origin.framing != Framing::Length(0) && version == Version::Http11,
-        // From a proxy, the chain is written again with its own address at its end; the rest is the proxy's word.
+        // `write_forwarded` writes it, after a trusted proxy's own list. The other forwarding fields are kept as the
+        // trusted proxy sent them.
         Name::XForwardedFor => false,
         name if name.is_forwarding() => origin.trust == Trust::Proxy,
         name => !name.is_of_connection(),
@@ -191,7 +193,7 @@ fn is_passed_on(name: Name, version: Version, origin: &Origin<'_>) -> bool {
 
 fn write_framing(out: &mut Vec<u8>, head: &Request<'_>, framing: Framing) {
     match framing {
-        // `Content-Length: 0` means something with POST (RFC 9110 §8.6), so it stays if it was there.
+        // `Content-Length: 0` has a meaning with POST (RFC 9110 §8.6), so it stays if the client sent it.
         Framing::Length(0) if !head.fields.contains(Name::ContentLength) => {}
         Framing::Length(length) => write_length(out, length),
         Framing::Chunked | Framing::UntilClose => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -202,7 +204,7 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
     line(out, "Content-Length", itoa::Buffer::new().format(length).as_bytes());
 }
 
-/// Who the client is, by what it asked for `Host`, and how it came.
+/// The client's address, the scheme and the Host that it asked for.
 fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, origin: &Origin<'_>) {
     let is_proxy = origin.trust == Trust::Proxy;
     out.extend_from_slice(b"X-Forwarded-For: ");
@@ -234,7 +236,7 @@ fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// What ronde itself says about the connection to the backend: nothing, or an upgrade, or that trailers are welcome.
+/// ronde's own `Connection` field for the backend: none, an upgrade, or a `TE` that accepts trailers.
 fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
     let wants_trailers = fields.has_member(Name::Te, "trailers");
     match (upgrade, wants_trailers) {
@@ -246,7 +248,7 @@ fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
 
 const UPGRADE: &[u8] = b"Upgrade: ";
 
-/// The protocols that may be switched to, if there are any.
+/// The protocols in `Upgrade` that ronde can tunnel, if there are any.
 fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
     let mut protocols = fields.members(Name::Upgrade).filter(|protocol| is_tunnelled(protocol));
     let Some(first) = protocols.next() else { return };
@@ -260,10 +262,10 @@ fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes a trailer section without the fields that would change what the message is or where it goes
-/// (RFC 9110 §6.5.1), and the empty line that ends the body.
+/// Writes a trailer section, and the empty line that ends the body. Drops the fields that would change what the message
+/// is or where it goes (RFC 9110 §6.5.1).
 pub fn trailers(out: &mut Vec<u8>, section: &[u8]) {
-    // The decoder has parsed this section before: it parses again.
+    // The decoder has parsed this section, so this cannot fail.
     head::trailers(section, |fields| {
         for (_, text, value) in fields.iter().filter(|(name, text, _)| may_trail(*name, text)) {
             line(out, text, value);
@@ -291,20 +293,20 @@ fn may_trail(name: Name, text: &str) -> bool {
     }
 }
 
-/// The members of a message's `Connection` lines: names of fields that end here.
-struct Options<'a> {
+/// The members of a message's `Connection` lines, which nominate fields that are not forwarded.
+struct ConnectionOptions<'a> {
     fields: Fields<'a>,
     nominates: Nominates,
 }
 
-/// Whether there is anything among them that does not end here anyway.
+/// Whether they nominate any field that is not hop-by-hop anyway.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nominates {
     Nothing,
     Others,
 }
 
-impl<'a> Options<'a> {
+impl<'a> ConnectionOptions<'a> {
     fn of(fields: Fields<'a>) -> Result<Self, Failure> {
         let (mut count, mut nominates) = (0, Nominates::Nothing);
         for member in fields.members(Name::Connection) {
@@ -316,8 +318,8 @@ impl<'a> Options<'a> {
         if count > MAX_OPTIONS { Err(Failure::TooManyOptions) } else { Ok(Self { fields, nominates }) }
     }
 
-    /// A sender cannot nominate what the message or ronde needs.
-    fn nominate(&self, name: Name, text: &str) -> bool {
+    /// Whether they nominate this field. A sender cannot nominate a field that the message or ronde needs.
+    fn is_nominated(&self, name: Name, text: &str) -> bool {
         self.nominates == Nominates::Others
             && self.fields.has_member(Name::Connection, text)
             && !name.is_forwarding()
@@ -325,7 +327,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// `close`, or the name of a field that is of one connection whether it is nominated or not.
+/// `close`, or a field that is hop-by-hop even if it is not nominated.
 fn is_plain_option(member: &[u8]) -> bool {
     member.eq_ignore_ascii_case(b"close") || Name::of(member).is_of_connection()
 }
@@ -383,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_of_one_connection_end_here() {
+    fn hop_by_hop_fields_are_dropped() {
         let out = stranger(
             "GET / HTTP/1.1\r\nHost: h\r\nConnection: x-one, keep-alive\r\nX-One: 1\r\nconnection: X-Two\r\n\
              X-Two: 2\r\nX-Three: 3\r\nKeep-Alive: 5\r\nProxy-Connection: close\r\nTE: gzip\r\nUpgrade: websocket\r\n\r\n",
@@ -395,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_cannot_strip_what_is_needed() {
+    fn a_client_cannot_strip_needed_fields() {
         let out = stranger(
             "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\
              Connection: host, content-length, x-forwarded-for, via, transfer-encoding\r\n\r\n",
@@ -533,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_lose_what_would_change_the_message() {
+    fn trailers_that_would_change_the_message_are_dropped() {
         let mut out = vec![];
         trailers(&mut out, b"Checksum: 1\r\nContent-Length: 9\r\nHost: x\r\nTransfer_Encoding: y\r\nX-Forwarded-For: z\r\n\r\n");
         assert_eq!(out, b"Checksum: 1\r\n\r\n");

@@ -1,25 +1,25 @@
-//! The head of a response, as it goes on to the client.
+//! The head of a response, as ronde writes it for the client.
 //!
-//! The problem: the backend speaks of its connection and in its version, and the client has to be told about another
-//! connection, in a version of its own: whether it lives on, and how the end of the body is found on it.
+//! The problem: the backend describes its own connection, in its own version. The client's connection is another one,
+//! and may have another version: ronde has to say whether that one persists, and how the body ends on it.
 //!
-//! Not here: requests, and what both have in common (`forward`).
+//! Not here: requests, and the code that both share (`forward`).
 
-use super::{Options, coding, line, put, write_length, write_upgrade};
+use super::{ConnectionOptions, coding, line, put, write_length, write_upgrade};
 use crate::http1::fields::{Fields, Name};
 use crate::http1::framing::{Coding, Framing, OfResponse};
 use crate::http1::head::{Method, Response, Version};
 use crate::observe::date::Date;
 use crate::observe::failure::Failure;
 
-/// How a response's body reaches the client.
+/// How the body of a response reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// No body; the length that HEAD and 304 declare is passed on.
+    /// No body; the length that a response to HEAD or a 304 declares is forwarded.
     Bodiless(Option<u64>),
     Length(u64),
     Chunked,
-    /// An HTTP/1.0 client learns the end of a body of unknown length by the end of the connection.
+    /// A body of unknown length, for an HTTP/1.0 client: it ends with the connection.
     UntilClose,
 }
 
@@ -42,7 +42,7 @@ impl Delivery {
     }
 }
 
-/// What the client is told about its connection. HTTP/1.0 has to be told that it stays, HTTP/1.1 that it does not.
+/// Whether the client's connection persists. HTTP/1.0 has to be told that it does, HTTP/1.1 that it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
     Persist,
@@ -52,7 +52,7 @@ pub enum Persistence {
 /// Writes the head of a final response for a client.
 ///
 /// # Errors
-/// [`Failure::ResponseOptions`], as the response's `Connection` field is bounded like a request's.
+/// [`Failure::ResponseOptions`] for more than 32 members in `Connection`.
 pub fn response(
     out: &mut Vec<u8>,
     head: &Response<'_>,
@@ -77,7 +77,7 @@ pub fn response(
         (Persistence::Persist, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (Persistence::Close, _) => out.extend_from_slice(b"Connection: close\r\n"),
     }
-    // What Upgrade Required requires (RFC 9110 §15.5.22). Elsewhere an offer, which is the backend's and not ronde's.
+    // A 426 must name the protocols (RFC 9110 §15.5.22). Elsewhere `Upgrade` is an offer that ronde does not make.
     if head.status == 426 {
         write_upgrade(out, head.fields);
     }
@@ -96,7 +96,7 @@ pub fn interim(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the 101 that ends HTTP on a connection.
+/// Writes the head of the 101 that ends HTTP on a connection.
 ///
 /// # Errors
 /// As [`response`].
@@ -108,17 +108,17 @@ pub fn switch(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The status line, in ronde's own version whatever the backend's (RFC 9110 §2.5), and the fields that go on.
+/// The status line, in ronde's own version whatever the backend's (RFC 9110 §2.5), and the fields that are forwarded.
 fn write_response_fields(out: &mut Vec<u8>, head: &Response<'_>) -> Result<(), Failure> {
-    let options = Options::of(head.fields).map_err(|_| Failure::ResponseOptions)?;
+    let options = ConnectionOptions::of(head.fields).map_err(|_| Failure::ResponseOptions)?;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.reason);
     out.extend_from_slice(b"\r\n");
     for (name, text, value) in head.fields.iter() {
-        let is_framing = name.is_of_connection() || name == Name::ContentLength;
-        if !is_framing && !options.nominate(name, text) {
+        let is_dropped = name.is_of_connection() || name == Name::ContentLength;
+        if !is_dropped && !options.is_nominated(name, text) {
             line(out, text, value);
         }
     }
