@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""A backend for ronde's demo: a web server that says which one it is.
+"""A backend for the demo of ronde: a web server that answers with its own number.
 
     $ python3 server.py 1            # or: BACKEND_NUMBER=1 python3 server.py
     $ curl http://localhost:8000
     Backend Python 1
 
-Any path answers, so whatever you ask the proxy for, you see whose turn it was. A program gets one
-line of text; a browser, which says `Accept: text/html`, gets a small page that says the same.
+Every path gives the same answer, so any request through the proxy shows whose turn it was. A
+program gets one line of text; a browser, which sends `Accept: text/html`, gets a small page.
 
-It needs Python and nothing else. It is not a framework's "hello world", because a good backend
-behind a proxy keeps a few habits that tutorials leave out, and here each can be seen by itself:
+It needs only Python. It is not the "hello world" of a framework, because a good backend behind a
+proxy has a few habits that tutorials leave out, and here you can see each of them:
 
-- it keeps connections open (HTTP/1.1), so that the proxy need not open a new one per request;
-- it sends its answers without delay (see `disable_nagle_algorithm`);
-- it reads every request to its end, also a body that it has no use for;
-- it ends when it is told to (see `main`);
-- it has a path of its own, `/health`, where others can ask whether it is well.
+- it keeps connections open (HTTP/1.1), so that the proxy need not open a new one for each request;
+- it sends its responses without delay (see `disable_nagle_algorithm`);
+- it reads every request to its end, including a body that it does not use;
+- it ends when it receives SIGTERM (see `main`);
+- it has a path `/health` for health checks.
 """
 
 import argparse
@@ -34,8 +34,8 @@ PAGE = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Backend Python {number}</title>
-<!-- An empty icon of our own. Without this line a browser asks for /favicon.ico after every page,
-     and that request would take the other backend's turn: you would see the same one for ever. -->
+<!-- An empty icon. Without this line a browser requests /favicon.ico after every page. That request
+     would take the turn of the other backend, and you would see the same backend for ever. -->
 <link rel="icon" href="data:,">
 <style>
   body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; color: #fff;
@@ -49,38 +49,38 @@ PAGE = """\
 <main>
   <h1>Backend Python <b>{number}</b></h1>
   <p>Host <code>{host}</code> answered <code>{client}</code>.</p>
-  <p>Reload, and it is the next one's turn.</p>
+  <p>Reload, and it is the next backend's turn.</p>
 </main>
 """
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection: the server makes one of these for each, on a thread of its own."""
+    """One connection. The server creates a handler for each, on a thread of its own."""
 
-    # With HTTP/1.1 a connection stays open after an answer, ready for the next request. Every
-    # answer must then say where it ends (`Content-Length`), or the other side would wait for more.
+    # With HTTP/1.1 a connection stays open after a response, ready for the next request. So every
+    # response must declare its length (`Content-Length`), or the client would wait for more.
     protocol_version = "HTTP/1.1"
 
-    # The system likes to hold a small packet back until the one before it was acknowledged
-    # (Nagle's algorithm), and the other side likes to delay acknowledgements: together that makes
-    # about 40 ms of silence for every request on a kept connection. This sets TCP_NODELAY.
+    # The kernel holds a small packet back until the one before it is acknowledged (Nagle's
+    # algorithm), and the other side delays its acknowledgements. Together this costs about 40 ms
+    # for every request on a kept connection. This sets TCP_NODELAY.
     disable_nagle_algorithm = True
 
-    # Collect what is written and send it as one packet: head and body arrive together, and an
-    # answer is never half sent when the server is told to end.
+    # Buffer the writes and send them as one packet: head and body arrive together, and a response
+    # is never half sent when the server is stopped.
     wbufsize = -1
 
-    # Close a connection that was silent for so many seconds. A backend should wait longer than
-    # the proxy does (ronde: less than 5), or it may close just when the next request is coming.
+    # Close a connection after this many seconds of silence. A backend should wait longer than the
+    # proxy (ronde: 4 seconds), or it may close just when the next request arrives.
     timeout = 60
 
     def answer(self):
-        """Answer any request with this backend's number."""
+        """Answer any request with the number of this backend."""
         try:
             self.discard_body()
         except ValueError:
-            # Where the body ends is unclear, and so is where the next request begins. `send_error`
-            # also closes the connection.
+            # Without a known end of the body, the start of the next request is unknown, too.
+            # `send_error` also closes the connection.
             self.send_error(HTTPStatus.BAD_REQUEST, "cannot tell where the request body ends")
             return
 
@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         elif "text/html" in self.headers.get("Accept", ""):
             kind, text = "text/html", PAGE.format(
                 number=number,
-                hue=(number * 137 + 60) % 360,  # the golden angle: neighbours differ most
+                hue=(number * 137 + 60) % 360,  # golden angle: neighbours differ most
                 host=html.escape(host),
                 client=html.escape(self.client()),
             )
@@ -101,19 +101,19 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")  # a reload must ask again
+        self.send_header("Cache-Control", "no-store")  # a reload must send a request
         self.send_header("Vary", "Accept")
         self.send_header("X-Served-By", host)  # tells three copies of backend 2 apart
         self.end_headers()
         if self.command != "HEAD":  # HEAD: the same head, no body
             self.wfile.write(body)
 
-    # The server looks for a method named after the request's: `do_GET` for GET, and so on.
+    # The server calls the method named after the request method: `do_GET` for GET, and so on.
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
 
     def discard_body(self):
-        """Read the request's body to its end: behind it the next request begins."""
-        # `Expect: 100-continue`: the client waits for our interim answer before it sends a body.
+        """Read the request body to its end, where the next request begins."""
+        # `Expect: 100-continue`: the client waits for our interim response before it sends a body.
         self.wfile.flush()
 
         coding = self.headers.get("Transfer-Encoding")
@@ -122,18 +122,18 @@ class Handler(BaseHTTPRequestHandler):
             return
         if coding.strip().lower() != "chunked":
             raise ValueError(f"unknown transfer coding {coding!r}")
-        # Chunked: every chunk comes after a line with its size in hexadecimal; size 0 is the last.
+        # Chunked: a line with the size in hexadecimal precedes every chunk; size 0 marks the last.
         while size := int(self.rfile.readline(1024).split(b";")[0], 16):
             self.discard(size)
             self.rfile.readline(1024)
-        # After the last chunk there may be more fields, up to an empty line.
+        # Trailer fields may follow the last chunk, up to an empty line.
         while self.rfile.readline(65536).strip():
             pass
 
     def discard(self, length):
-        """Read so many bytes, piece by piece: a large upload never lies in memory whole."""
+        """Read and drop `length` bytes in pieces, so that memory never holds a large upload."""
         if length < 0:
-            raise ValueError("a length below zero")
+            raise ValueError("negative length")
         while length > 0:
             piece = self.rfile.read(min(length, 65536))
             if not piece:
@@ -141,45 +141,45 @@ class Handler(BaseHTTPRequestHandler):
             length -= len(piece)
 
     def client(self):
-        """Who asked. The connection comes from the proxy; it says in this field for whom."""
+        """The address of the client. The connection itself comes from the proxy."""
         return self.headers.get("X-Forwarded-For", self.client_address[0])
 
     def log_request(self, code="-", size="-"):
-        """Write one line for every request, but not for the health checks: they come for ever."""
+        """Log one line for each request, except for health checks, which never stop."""
         if not self.requestline.startswith("GET /health "):
             client = self.client() if hasattr(self, "headers") else self.client_address[0]
             self.log_message('"%s" %s for %s', self.requestline, int(code), client)
 
     def log_message(self, format, *args):
-        """Write a line that names this backend; `ascii` makes control characters harmless."""
+        """Log a line with the name of this backend. `ascii` escapes control characters."""
         line = ascii(format % args)[1:-1]
         print(f"Backend Python {self.server.number}: {line}", flush=True)
 
     def handle(self):
-        """Serve the connection's requests until one side closes it."""
+        """Serve the requests of the connection until one side closes it."""
         try:
             super().handle()
         except ConnectionError:
-            pass  # The other side is gone: nobody is left to answer, and nothing is wrong here.
+            pass  # The client is gone. That is no error of this server.
 
 
 class Backend(ThreadingHTTPServer):
     """The server: accepts connections and starts a thread for each."""
 
-    # Threads that do not keep the program alive: the end need not wait for idle connections.
+    # Daemon threads do not keep the program alive: its end need not wait for idle connections.
     daemon_threads = True
 
-    # Connections that may wait to be accepted. The library's own choice is 5: too few for a rush.
+    # The backlog: connections that may wait to be accepted. The default of 5 is too few for a rush.
     request_queue_size = 1024
 
     def __init__(self, port, number):
         self.number = number
-        self.host = socket.gethostname()  # in a container: the beginning of its id
+        self.host = socket.gethostname()  # in a container: the first part of its id
         super().__init__(("", port), Handler)  # "": every address of this machine
 
 
 def healthy(port):
-    """Ask the server that runs here whether it is well. The container's health check calls this."""
+    """Check the server on this machine. The health check of the container calls this."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/health")
@@ -192,34 +192,34 @@ def healthy(port):
 def stop(signum, frame):
     """End the program at once, whatever its threads are doing.
 
-    Not with `sys.exit`: that first tidies up, and stumbles over threads that are still at work.
-    Nothing here needs tidying, and an answer is one packet: it has left whole, or not at all, and
-    then the proxy asks the next backend.
+    Not with `sys.exit`, which cleans up first and fails while threads are still running. Nothing
+    here needs cleaning up. A response is one packet: it has been sent entirely, or not at all. If
+    not, the proxy sends the request to another backend, provided that it is safe to repeat.
     """
     os._exit(0)
 
 
 def main():
-    parser = argparse.ArgumentParser(description="The backend of ronde's demo.")
+    parser = argparse.ArgumentParser(description="The backend of the ronde demo.")
     parser.add_argument(
         "number", nargs="?", type=int, default=os.environ.get("BACKEND_NUMBER", "1"),
-        help="which backend this is (else from BACKEND_NUMBER, else 1)",
+        help="the number of this backend (default: BACKEND_NUMBER, or 1)",
     )
     parser.add_argument(
         "--port", type=int, default=os.environ.get("PORT", "8000"),
-        help="where to listen (else from PORT, else 8000)",
+        help="the port to listen on (default: PORT, or 8000)",
     )
     parser.add_argument(
-        "--health", action="store_true", help="ask the server that runs on this port, exit 0 or 1"
+        "--health", action="store_true", help="check the server on this port; exit with 0 or 1"
     )
     options = parser.parse_args()
 
     if options.health:
         sys.exit(0 if healthy(options.port) else 1)
 
-    # `docker stop` sends SIGTERM. Most programs end at it without doing anything for that, but the
-    # first process of a container has no such default: without this line Docker would wait for
-    # ten seconds and then kill it. SIGINT is Ctrl-C.
+    # `docker stop` sends SIGTERM. By default it ends a process, but not the first process of a
+    # container: without these lines Docker would wait for ten seconds and then kill it. SIGINT is
+    # Ctrl-C.
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 

@@ -1,8 +1,8 @@
-//! The message modules per call: `cargo bench --bench pure`.
+//! The cost of the pure functions in `http1`, per call: `cargo bench --bench pure`.
 //!
-//! What a system call costs (about a microsecond) is the measure: all of these together should stay below one.
-//! Instructions are steadier than times on a busy machine: `valgrind --tool=callgrind` takes the built bench, with
-//! `--bench` and the name of one of these.
+//! The yardstick is a system call, about a microsecond: all of these together should cost less than one. On a busy
+//! machine, instruction counts are steadier than times: run the built bench under `valgrind --tool=callgrind` with
+//! `--bench` and the name of a function.
 
 use divan::{Bencher, black_box, counter::BytesCount};
 use ronde::http1::chunked::Decoder;
@@ -19,7 +19,7 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sun, 
     Content-Type: text/html; charset=utf-8\r\nContent-Length: 10240\r\nConnection: keep-alive\r\nETag: \"0-2800\"\r\n\
     Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nAccept-Ranges: bytes\r\n\r\n";
 
-/// A head with so many field lines of 40 bytes, Host among them.
+/// A request head with this many field lines, Host included, of about 40 bytes each.
 fn request(fields: usize) -> Vec<u8> {
     let mut bytes = b"GET /a/page?with=a&query=string HTTP/1.1\r\nHost: www.example.org\r\n".to_vec();
     for index in 1..fields {

@@ -1,7 +1,7 @@
-//! The `ronde` program: reads its settings, runs one command, and says how it went by its exit code.
+//! The `ronde` program: loads its settings, runs one command, and reports the outcome by its exit code.
 //!
-//! 0 is success, 1 a failure of what was asked (a port in use, a backend that `check` cannot reach), 2 a command
-//! line, variable or file that makes no sense. This is the only place that ends the process.
+//! 0 is success; 1 means that the command failed (a port in use, a backend that `check` cannot reach); 2 means an
+//! invalid command line, variable or file. No other module ends the process.
 
 #![forbid(unsafe_code)]
 
@@ -19,38 +19,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 fn main() -> ExitCode {
     let loaded = match config::load(std::env::args_os().skip(1).collect(), std::env::vars_os()) {
         Ok(loaded) => loaded,
-        Err(error) => return complain(&error, 2),
+        Err(error) => return fail(&error, 2),
     };
     match loaded.command {
-        Command::Help(text) => say(&text),
-        Command::Version => say(&format!("{}\n", config::VERSION)),
+        Command::Help(text) => print(&text),
+        Command::Version => print(&format!("{}\n", config::VERSION)),
         Command::Serve(config) => serve(config, &loaded.notes, |_| {}),
         Command::Demo(config) => match with_demo_backends(config) {
             Ok(config) => serve(config, &loaded.notes, welcome),
-            Err(error) => complain(&error, 1),
+            Err(error) => fail(&error, 1),
         },
         Command::Check(config) => match check::run(&config, &mut io::stdout()) {
             Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
             Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
         },
         Command::Health(config) => match health::ask(&config) {
-            Ok(address) => say(&format!("ronde at {address} is well\n")),
-            Err(unwell) => complain(&unwell, 1),
+            Ok(address) => print(&format!("ronde at {address} is well\n")),
+            Err(unhealthy) => fail(&unhealthy, 1),
         },
     }
 }
 
 fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
-    let logger = match start_journal(config.access_log, config.log_level) {
+    let logger = match start_logger(config.access_log, config.log_level) {
         Ok(logger) => logger,
-        Err(error) => return complain(&error, 1),
+        Err(error) => return fail(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
     let served = run_server(config, logger.clone(), announce);
     logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&error, 1),
+        Err(error) => fail(&error, 1),
     }
 }
 
@@ -63,8 +63,8 @@ fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(
     Ok(server.run()?)
 }
 
-/// The first SIGINT or SIGTERM stops the server, which then drains; the second ends the process as it is. Both are
-/// handled on a thread, so that this works as PID 1 too, where the kernel's default would ignore them.
+/// The first SIGINT or SIGTERM stops the server, which then drains; the second ends the process at once, with 130. As
+/// PID 1 a process has no default action for these signals, so without a handler a container would ignore them.
 fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
     let asked = AtomicBool::new(false);
     let handler = move || {
@@ -76,9 +76,9 @@ fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
     ctrlc::set_handler(handler).map_err(io::Error::other)
 }
 
-/// From here on, diagnostics go through the logger to standard error. The time is left to systemd where it
-/// reads along.
-fn start_journal(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
+/// From here on, diagnostics go through the logger to standard error. Under systemd (`JOURNAL_STREAM` is set) they
+/// carry no time: the journal adds its own.
+fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
     let logger = Logger::start(form)?;
     let mut style = ConfigBuilder::new();
@@ -99,7 +99,7 @@ fn with_demo_backends(mut config: Config) -> io::Result<Config> {
     Ok(config)
 }
 
-/// What to try, with the address that it is to be tried at.
+/// Prints the commands to try, with the address that ronde listens on.
 fn welcome(server: &Server) {
     let Some(mut address) = server.addresses().first().copied() else { return };
     if address.ip().is_unspecified() {
@@ -109,17 +109,17 @@ fn welcome(server: &Server) {
         io::stdout(),
         "Two small backends are running. Try, in another terminal,\n\n    curl http://{address}\n    \
          curl http://{address}\n\nor open http://{address} in a browser and reload. Every request gets a line \
-         here; Ctrl-C ends it.\n"
+         here; Ctrl-C ends the demo.\n"
     );
 }
 
-fn say(text: &str) -> ExitCode {
-    // A reader that is gone, as in `ronde --help | head -1`, is no failure.
+fn print(text: &str) -> ExitCode {
+    // A reader that has gone, as in `ronde --help | head -1`, is not a failure.
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 
-fn complain(error: &impl fmt::Display, code: u8) -> ExitCode {
+fn fail(error: &impl fmt::Display, code: u8) -> ExitCode {
     let _ = writeln!(io::stderr(), "ronde: {error}");
     ExitCode::from(code)
 }

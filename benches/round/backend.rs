@@ -1,7 +1,8 @@
 //! A backend in a process of its own, so that it can be killed.
 //!
-//! It notes the id of each POST in a file before it answers, and counts the GETs. On SIGTERM it does as good servers
-//! do: accepts no more, closes what is idle, and finishes what it has begun.
+//! It appends the id of each POST to a file before it responds, and counts its requests. On SIGTERM it shuts down
+//! gracefully, as good servers do: it accepts no more connections, closes idle ones, and finishes the requests in
+//! flight.
 
 use crate::{client, scratch};
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The process, as the proof sees it.
+/// The backend process, seen from the bench.
 pub struct Backend {
     pub address: SocketAddr,
     pub ids: PathBuf,
@@ -27,7 +28,8 @@ impl Backend {
     pub fn three() -> [Backend; 3] {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         [(); 3].map(|()| {
-            // Free now, and ours from the first start on: only a listener takes a port that others used lately.
+            // Free now, and ours from the first start on, also between restarts: once connections have used a port,
+            // only a listener can take it.
             let free = TcpListener::bind("127.0.0.1:0").expect("a port");
             let address = free.local_addr().expect("its number");
             drop(free);
@@ -49,7 +51,7 @@ impl Backend {
         }
     }
 
-    /// How long it was from the start until it served somebody.
+    /// Starts the process again. Returns the time until it served its first request, or 20 s.
     pub fn start_and_await_traffic(&mut self) -> Duration {
         let begun = Instant::now();
         self.start();
@@ -66,7 +68,7 @@ impl Backend {
         }
     }
 
-    /// How many requests it has served since its start.
+    /// The number of requests it has served since its start; `None` if it cannot be reached.
     pub fn served(&self) -> Option<usize> {
         let mut conn = client::Conn::to(self.address)?;
         conn.ask(b"GET /served HTTP/1.1\r\nHost: a\r\n\r\n").and_then(|(_, body)| body.parse().ok())
@@ -79,7 +81,7 @@ impl Drop for Backend {
     }
 }
 
-/// What the process does.
+/// The state of the backend process.
 struct Serving {
     served: AtomicUsize,
     ids: File,
@@ -89,7 +91,7 @@ struct Serving {
 #[derive(Default)]
 struct State {
     is_stopping: bool,
-    /// Each connection, and whether it has a request.
+    /// Every connection, and whether a request is in flight on it.
     connections: HashMap<usize, (TcpStream, bool)>,
 }
 
@@ -169,7 +171,7 @@ impl Serving {
             self.served.load(Ordering::Relaxed).to_string()
         } else {
             if head.starts_with("POST ") {
-                // In one write, to the end of the file, before anybody is told: what is noted was executed.
+                // One appending write before the response: an id in the file means that the POST was executed.
                 body.push(b'\n');
                 (&self.ids).write_all(&body).ok()?;
             }

@@ -1,4 +1,4 @@
-//! Clients that know what they asked: each request once, never again by themselves.
+//! Clients that send each request once and never retry, so that every duplicate comes from the proxy.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// A connection that is kept.
+/// A persistent connection.
 pub struct Conn(BufReader<TcpStream>);
 
 impl Conn {
@@ -18,7 +18,8 @@ impl Conn {
         Some(Conn(BufReader::new(stream)))
     }
 
-    /// The status and the body of the answer; none if the connection is of no use any more.
+    /// Sends a request. Returns the status and body of the response; `None` if the connection failed and must not be
+    /// used again.
     pub fn ask(&mut self, request: &[u8]) -> Option<(u16, String)> {
         self.0.get_mut().write_all(request).ok()?;
         let (mut line, mut length) = (String::new(), 0);
@@ -43,7 +44,7 @@ impl Conn {
     }
 }
 
-/// So many GETs by so many clients; returns how many were not answered with 200.
+/// Sends `requests` GETs from `clients` clients. Returns how many were not answered with 200.
 pub fn get(address: SocketAddr, clients: usize, requests: usize) -> usize {
     let (next, errors) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -66,7 +67,7 @@ pub fn get(address: SocketAddr, clients: usize, requests: usize) -> usize {
     errors.into_inner()
 }
 
-/// Clients that send POSTs, each with an id of its own, until they are told to finish.
+/// Clients that send POSTs, each with a unique id, until [`Posts::finish`].
 pub struct Posts {
     over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Vec<(String, u16)>>>,
@@ -82,7 +83,7 @@ impl Posts {
         Posts { clients: (0..clients).map(client).collect(), over }
     }
 
-    /// Every id, and the status that it was answered with; 0 for none.
+    /// Every id and the status of its response; 0 if there was none.
     pub fn finish(self) -> Vec<(String, u16)> {
         self.over.store(true, Ordering::Relaxed);
         self.clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()

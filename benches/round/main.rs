@@ -1,12 +1,12 @@
-//! The proof of the round under load: `cargo bench --bench round`, a few minutes, and wrk.
+//! Tests the round under load: `cargo bench --bench round`. It takes a few minutes and needs wrk.
 //!
-//! Three backends, each a process of its own (this program again), and a ronde before them. Backends are killed and
-//! restarted while 32 clients ask; then the table of who got how many requests with none, one and two of them down.
-//! It ends with an error when a promise is broken:
+//! Three backends, each a process of its own (this program again), run behind a ronde. First, a backend is killed and
+//! restarted while 32 clients send requests. Then a table shows how many requests each backend got with none, one and
+//! two of them down. The bench fails if ronde breaks a promise:
 //!
-//! - GET: no client sees an error, whether a backend is killed (SIGKILL) or stopped (SIGTERM);
-//! - a backend takes traffic again within two seconds of its start;
-//! - POST: none is executed twice, and each that was answered with 200 was executed once.
+//! - GET: no client sees an error, whether a backend is killed (SIGKILL) or stopped (SIGTERM).
+//! - A backend takes traffic again within two seconds of its start.
+//! - POST: no request is executed twice, and each that was answered with 200 was executed once.
 
 mod backend;
 mod client;
@@ -27,20 +27,20 @@ const CLIENTS: usize = 32;
 const RESTARTS: usize = 5;
 const REQUESTS: usize = 30_000;
 
-/// Between a start and the first request that the new process serves.
+/// The most time from the start of a backend to the first request that it serves.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
     match words.get(1).map(String::as_str) {
         Some("backend") => backend::run(&words[2], Path::new(&words[3])),
-        _ if words.iter().any(|word| word == "--bench") => prove(),
-        // `cargo test --all-targets` comes along here, and has no minutes.
+        _ if words.iter().any(|word| word == "--bench") => run(),
+        // `cargo test --all-targets` starts this program, too, and should not take minutes.
         _ => println!("run it with: cargo bench --bench round"),
     }
 }
 
-fn prove() {
+fn run() {
     let mut broken = Vec::new();
     for (signal, name) in [(Signal::KILL, "kill -9"), (Signal::TERM, "SIGTERM")] {
         gets_survive(signal, name, &mut broken);
@@ -51,15 +51,15 @@ fn prove() {
     println!("every promise is kept");
 }
 
-/// A ronde before these backends, and what it says about them.
+/// A ronde in front of the backends, and the lines of its log.
 struct Ronde {
     child: Child,
     address: SocketAddr,
-    said: Arc<Mutex<Vec<String>>>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Ronde {
-    fn before(backends: &[SocketAddr]) -> Ronde {
+    fn start(backends: &[SocketAddr]) -> Ronde {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ronde"))
             .args(["--listen", "127.0.0.1:0", "--access-log", "off"])
             .args(backends.iter().map(SocketAddr::to_string))
@@ -70,14 +70,15 @@ impl Ronde {
         let line = lines.find(|line| line.contains("listening on ")).expect("the line that it listens");
         let (_, listed) = line.split_once("listening on ").expect("its address");
         let address = listed.split([';', ',']).next().and_then(|word| word.parse().ok()).expect("an address");
-        let said = Arc::<Mutex<Vec<String>>>::default();
-        let saying = Arc::clone(&said);
-        thread::spawn(move || lines.for_each(|line| saying.lock().unwrap().push(line)));
-        Ronde { child, address, said }
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let appended = Arc::clone(&log);
+        thread::spawn(move || lines.for_each(|line| appended.lock().unwrap().push(line)));
+        Ronde { child, address, log }
     }
 
-    fn said(&self, part: &str) -> usize {
-        self.said.lock().unwrap().iter().filter(|line| line.contains(part)).count()
+    /// The number of log lines that contain `part`.
+    fn logged(&self, part: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(part)).count()
     }
 }
 
@@ -88,7 +89,7 @@ impl Drop for Ronde {
     }
 }
 
-/// Restarts the first backend again and again; returns how long it took each time to take traffic again.
+/// Restarts a backend [`RESTARTS`] times. Returns the times from start to first request.
 fn restart_repeatedly(backend: &mut Backend, signal: Signal) -> Vec<Duration> {
     let mut returns = Vec::new();
     for _ in 0..RESTARTS {
@@ -103,7 +104,7 @@ fn restart_repeatedly(backend: &mut Backend, signal: Signal) -> Vec<Duration> {
 
 fn gets_survive(signal: Signal, name: &str, broken: &mut Vec<String>) {
     let mut backends = Backend::three();
-    let ronde = Ronde::before(&backends.each_ref().map(|backend| backend.address));
+    let ronde = Ronde::start(&backends.each_ref().map(|backend| backend.address));
     let url = format!("http://{}/", ronde.address);
     let wrk = Command::new("wrk")
         .args(["-t1", &format!("-c{CLIENTS}"), "-d10m", "--timeout", "10s", &url])
@@ -111,7 +112,7 @@ fn gets_survive(signal: Signal, name: &str, broken: &mut Vec<String>) {
         .spawn()
         .expect("wrk, from the package of that name");
     let returns = restart_repeatedly(&mut backends[0], signal);
-    // Interrupted, it reports what it has.
+    // On SIGINT wrk ends and prints its report.
     kill_process(Pid::from_child(&wrk), Signal::INT).expect("a signal sent");
     let report = String::from_utf8(wrk.wait_with_output().expect("its report").stdout).expect("text");
     let total = report.lines().find(|line| line.contains("requests in")).unwrap_or("nothing").trim();
@@ -120,8 +121,8 @@ fn gets_survive(signal: Signal, name: &str, broken: &mut Vec<String>) {
     println!(
         "GET, {RESTARTS} x {name}: {total}; errors: {errors:?}; takes traffic again after {returns:.2?}; \
          the log: out {}, in {}",
-        ronde.said("is out of the round"),
-        ronde.said("is in the round"),
+        ronde.logged("is out of the round"),
+        ronde.logged("is in the round"),
     );
     if !errors.is_empty() || total == "nothing" {
         broken.push(format!("GET, {name}: {errors:?} {total}"));
@@ -133,7 +134,7 @@ fn gets_survive(signal: Signal, name: &str, broken: &mut Vec<String>) {
 
 fn posts_are_executed_once(signal: Signal, name: &str, broken: &mut Vec<String>) {
     let mut backends = Backend::three();
-    let ronde = Ronde::before(&backends.each_ref().map(|backend| backend.address));
+    let ronde = Ronde::start(&backends.each_ref().map(|backend| backend.address));
     let posts = Posts::start(ronde.address, CLIENTS);
     let returns = restart_repeatedly(&mut backends[0], signal);
     let outcomes = posts.finish();
@@ -173,14 +174,15 @@ fn table(broken: &mut Vec<String>) {
     for clients in [1, CLIENTS] {
         for down in 0..3 {
             let mut backends = Backend::three();
-            let ronde = Ronde::before(&backends.each_ref().map(|backend| backend.address));
+            let ronde = Ronde::start(&backends.each_ref().map(|backend| backend.address));
             backends[..down].iter_mut().for_each(|backend| backend.stop(Signal::KILL));
             let errors = client::get(ronde.address, clients, REQUESTS);
             let counts: Vec<_> = backends.iter().map(|backend| backend.served().unwrap_or(0)).collect();
             println!("| {down} | {clients} | {} | {} | {} | {errors} |", counts[0], counts[1], counts[2]);
             let up = &counts[down..];
             let (least, most) = (up.iter().min().unwrap_or(&0), up.iter().max().unwrap_or(&0));
-            // What is in flight at the end, and the requests that found out who is down.
+            // The counts may differ by the requests in flight at the end, and by those that found out which backend is
+            // down.
             if errors > 0 || most - least > clients + 3 * down || up.iter().sum::<usize>() != REQUESTS {
                 broken
                     .push(format!("the table, {down} down, {clients} clients: {counts:?}, {errors} errors"));
@@ -189,7 +191,7 @@ fn table(broken: &mut Vec<String>) {
     }
 }
 
-/// A file below cargo's own for such things.
+/// A file in cargo's directory for temporary files.
 fn scratch(name: &str) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("round-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");

@@ -1,16 +1,17 @@
-//! What processes cost, from `/proc`.
+//! CPU time and memory of processes, from `/proc`.
 //!
-//! A proxy is a process and all that it started: nginx works in children, HAProxy and ronde in threads. The numbers of
-//! a process include all its threads, also those that have ended.
+//! A proxy counts as a process and all its descendants: nginx works in child processes, HAProxy and ronde in threads.
+//! The numbers of a process include all its threads, also those that have ended.
 
 use anyhow::{Context, Result};
 use std::fs;
 use std::time::Duration;
 
-/// `/proc` counts in units of `USER_HZ`, which is 100 on every architecture that Linux still has, but for Alpha.
+/// `/proc` counts time in units of 1/`USER_HZ`, and `USER_HZ` is 100 on every architecture that Linux still supports,
+/// except Alpha.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU time, user and system, of a process and its living descendants.
+/// User and system CPU time of a process and its living descendants.
 ///
 /// # Errors
 /// The process is gone.
@@ -20,11 +21,11 @@ pub fn cpu_time(root: u32) -> Result<Duration> {
     Ok(tree.iter().map(|process| process.cpu).sum())
 }
 
-/// Proportional set size of a process and its living descendants, in bytes: what is shared is divided among those
-/// who share it.
+/// Proportional set size of a process and its living descendants, in bytes: a shared page is divided among the
+/// processes that share it.
 ///
 /// # Errors
-/// The process is gone.
+/// A process has ended in the meantime.
 pub fn memory(root: u32) -> Result<u64> {
     tree(root)
         .iter()
@@ -43,7 +44,7 @@ pub fn family(root: u32) -> Vec<u32> {
     tree(root).iter().map(|process| process.pid).collect()
 }
 
-/// CPU time that this process, its descendants and the children it has waited for have used.
+/// CPU time of this process, its living descendants, and the children it has waited for.
 ///
 /// # Errors
 /// `/proc` cannot be read.
@@ -53,7 +54,7 @@ pub fn own_cpu_time() -> Result<Duration> {
     Ok(cpu_time(me)? + reaped)
 }
 
-/// CPU time that anybody on this machine has used, and what the hypervisor gave to other machines meanwhile.
+/// CPU time used by all processes on this machine, plus the time that the hypervisor gave to other machines (steal).
 ///
 /// # Errors
 /// `/proc` cannot be read.
@@ -75,7 +76,7 @@ struct Process {
 }
 
 impl Process {
-    /// proc_pid_stat(5). The name, in parentheses, may contain anything; the columns are counted from behind it.
+    /// Parses proc_pid_stat(5). The name, in parentheses, may contain anything, so columns are counted from behind it.
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let columns: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
@@ -89,16 +90,16 @@ impl Process {
     }
 }
 
-/// Parents before their children.
+/// A process and its living descendants, parents before their children.
 fn tree(root: u32) -> Vec<Process> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut others: Vec<Process> = pids.filter_map(Process::read).collect();
-    let mut tree: Vec<Process> = others.extract_if(.., |process| process.pid == root).collect();
+    let mut rest: Vec<Process> = pids.filter_map(Process::read).collect();
+    let mut tree: Vec<Process> = rest.extract_if(.., |process| process.pid == root).collect();
     let mut seen = 0;
     while seen < tree.len() {
         let parent = tree[seen].pid;
-        tree.extend(others.extract_if(.., |process| process.parent == parent));
+        tree.extend(rest.extract_if(.., |process| process.parent == parent));
         seen += 1;
     }
     tree

@@ -1,4 +1,4 @@
-//! One nginx that is both backends.
+//! One nginx that serves as both backends.
 
 use crate::stage::process::Process;
 use crate::stage::tools::Tool;
@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
-/// Bodies that are files, by path and length. They are holes: reading them is reading the page cache.
+/// Response bodies that are files, by path and length in bytes. The files are sparse: they are read from the page
+/// cache.
 const FILES: [(&str, u64); 4] = [("upload", 0), ("10k", 10 << 10), ("1m", 1 << 20), ("100m", 100 << 20)];
 
 #[derive(Debug)]
@@ -40,12 +41,12 @@ impl Backends {
     }
 }
 
-/// Starts an nginx that keeps all it has in `directory`.
+/// Starts an nginx that keeps all its files in `directory`.
 ///
 /// # Errors
-/// The directory cannot be written, nginx cannot be started.
+/// The directory cannot be written, or nginx cannot be started.
 pub fn start_nginx(name: &str, nginx: &Tool, directory: &TempDir, settings: &str) -> Result<Process> {
-    // Started by root, it works as another user.
+    // nginx started by root runs its workers as another user.
     fs::set_permissions(directory, Permissions::from_mode(0o755))?;
     let file = directory.path().join("nginx.conf");
     fs::write(&file, settings)?;

@@ -1,4 +1,4 @@
-//! As much of an HTTP client as it takes to see that somebody answers.
+//! The minimum of an HTTP client that can tell whether a server answers.
 
 use anyhow::{Context, Result, ensure};
 use std::io::{Read, Write};
@@ -6,16 +6,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks once and returns the connection, on which more could be asked. The response must be a 200 that comes in one
-/// piece.
+/// Sends a GET and returns the connection, which can be used again. The response must be a 200 that arrives in one
+/// read.
 ///
 /// # Errors
-/// No connection, no answer, another answer.
+/// The connect fails, no response arrives within 10 s, or its status is not 200.
 pub fn ask(address: SocketAddr, path: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n").as_bytes())?;
     let mut response = [0; 4096];
@@ -25,17 +25,17 @@ pub fn ask(address: SocketAddr, path: &str) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Waits until somebody at this address answers.
+/// Waits until a server answers at this address.
 ///
 /// # Errors
-/// Nobody did in time.
+/// No server answered within 10 s.
 pub fn await_answer(address: SocketAddr, path: &str) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match ask(address, path) {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= deadline => {
-                return Err(error).with_context(|| format!("nobody answers at {address}"));
+                return Err(error).with_context(|| format!("no server answers at {address}"));
             }
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }

@@ -1,9 +1,9 @@
-//! The stage on which ronde and its peers appear: other programs, as processes that end with the bench.
+//! The programs that the benches run: proxies and backends, as processes that end with the bench.
 //!
-//! Everything listens on 127.0.0.1, everything is started for one run and ended after it, and every proxy gets the
-//! same means: two threads or processes, a backlog of 4096, kept connections to the backends, no access log.
+//! Every program listens on 127.0.0.1 and runs only as long as it is needed. nginx and HAProxy get two processes or
+//! threads and ronde its defaults; all have a backlog of 4096, kept connections to the backends and no access log.
 //!
-//! Not here: load, and what is measured (`versus`, `hazards`).
+//! Not here: the load and the measurements (`versus`, `hazards`).
 
 pub mod account;
 pub mod backends;
@@ -16,7 +16,7 @@ pub mod tools;
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of descriptors, for this process and all that it starts, as far as the system allows; returns it.
+/// Raises the descriptor limit of this process and its children to the hard limit, and returns it.
 ///
 /// # Errors
 /// The system refuses.

@@ -1,7 +1,7 @@
-//! Ports that stay free until they are used.
+//! Ports that stay free until a server listens on them.
 //!
-//! A port that the system picks comes from the range of outgoing connections, and while a bench runs there are
-//! thousands of these: before a proxy listens there, one of them may have it. So ports are taken from below that range.
+//! A port picked by the system comes from the range of outgoing connections. A bench has thousands of these, and one of
+//! them could take the port before the server listens. So ports are taken from below that range.
 
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 static NEXT: AtomicU16 = AtomicU16::new(20_000);
 const END: u16 = 32_000;
 
-/// An address of the loopback interface where nobody listens.
+/// A loopback address with a free port, different on each call.
 ///
 /// # Errors
-/// There is none left.
+/// No port from 20000 to 31999 is left.
 pub fn free() -> Result<SocketAddr> {
     let ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
     let mut addresses =

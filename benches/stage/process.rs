@@ -1,4 +1,4 @@
-//! A process that ends with its owner.
+//! A child process that ends when its owner drops it.
 
 use crate::stage::account;
 use anyhow::{Context, Result};
@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a process may take to end when it is asked to.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time that a process has to end after SIGTERM.
+const TERM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A process, asked to end when this is dropped, then made to.
+/// A process. Dropping this sends SIGTERM, and SIGKILL after [`TERM_TIMEOUT`] (5 s).
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -22,10 +22,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program whose output goes to a file.
+    /// Starts a program whose output goes to the file `log`.
     ///
-    /// It leads a process group of its own, so that a Ctrl-C at the terminal is for the bench alone, and it is told to
-    /// end when the bench dies without being able to see to it.
+    /// The program leads its own process group, so that Ctrl-C reaches only the bench. If the bench dies without
+    /// dropping this, the kernel sends the program SIGTERM.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -48,13 +48,13 @@ impl Process {
         self.child.id()
     }
 
-    /// What the process has written, for an error message.
+    /// The output so far, for an error message.
     pub fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     fn ends_in_time(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TERM_TIMEOUT;
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return true;
@@ -74,7 +74,7 @@ impl Drop for Process {
         if self.ends_in_time() {
             return;
         }
-        eprintln!("{} did not end within {} s and was killed", self.name, PATIENCE.as_secs());
+        eprintln!("{} did not end within {} s and was killed", self.name, TERM_TIMEOUT.as_secs());
         for pid in family.iter().filter_map(|&pid| Pid::from_raw(pid.try_into().ok()?)) {
             let _ = kill_process(pid, Signal::KILL);
         }

@@ -1,4 +1,4 @@
-//! ronde and its peers, ready to be asked.
+//! ronde, nginx and HAProxy, each started in front of two backends.
 
 use crate::stage::backends::start_nginx;
 use crate::stage::process::Process;
@@ -10,11 +10,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// What ronde is told in every run: as its peers, to wait long for an idle connection, and to write nothing.
+/// Flags for ronde in every run. Like its peers it keeps idle connections for long, and it writes nothing.
 const RONDE: &str = "--access-log off --log-level error --keep-alive-timeout 1h --backend-keep-alive-timeout 1h \
                      --shutdown-grace 0s";
 
-/// A program that can stand between clients and backends.
+/// A proxy program.
 #[derive(Clone, Debug)]
 pub enum Kind {
     Ronde { program: Tool },
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// A proxy that runs.
+/// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
     pub address: SocketAddr,
@@ -39,10 +39,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy before two backends and waits until it answers. `flags` are for ronde alone.
+    /// Starts a proxy in front of two backends and waits until it answers. `flags` are for ronde only.
     ///
     /// # Errors
-    /// It does not start; with what it said.
+    /// The proxy does not start; the error contains its output.
     pub fn start(kind: &Kind, backends: [SocketAddr; 2], flags: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("ronde-bench-proxy-").tempdir()?;
         let address = ports::free()?;

@@ -1,11 +1,11 @@
-//! The programs that a bench needs and cannot build.
+//! Installed programs that a bench needs.
 
 use anyhow::{Result, bail};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A program of this machine.
+/// An installed program.
 #[derive(Clone, Debug)]
 pub struct Tool {
     pub path: PathBuf,
@@ -13,16 +13,16 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// `flag` makes the program say its version.
+    /// `flag` makes the program print its version.
     pub fn at(path: PathBuf, flag: &str) -> Self {
         Self { version: version(&path, flag), path }
     }
 }
 
-/// Finds programs by name; each is also the name of the Debian package that brings it.
+/// Finds programs by name; the name is also that of the Debian package.
 ///
 /// # Errors
-/// Names every missing package at once.
+/// A program is missing; the error names all missing packages at once.
 pub fn find<const N: usize>(names: [&str; N]) -> Result<[Tool; N]> {
     let missing: Vec<_> = names.into_iter().filter(|name| which(name).is_none()).collect();
     if !missing.is_empty() {
@@ -31,15 +31,15 @@ pub fn find<const N: usize>(names: [&str; N]) -> Result<[Tool; N]> {
     Ok(names.map(|name| Tool::at(which(name).unwrap_or_default(), "-v")))
 }
 
-/// Searches PATH, and where Debian keeps servers, which is not in everybody's PATH.
+/// Searches PATH, and also Debian's directories for servers, which are not in every user's PATH.
 fn which(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let directories = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     directories.map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
-/// The first word with a digit in the first line that the program says, wherever it says it and whatever it thinks
-/// of being asked: wrk fails, and says its version.
+/// The first word with a digit in the first line of output. Standard output and standard error both count, and the exit
+/// status does not: wrk prints its version and fails.
 fn version(path: &Path, flag: &str) -> String {
     let Ok(output) = Command::new(path).arg(flag).output() else { return String::new() };
     let text = [output.stdout, output.stderr].concat();

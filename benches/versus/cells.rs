@@ -1,20 +1,20 @@
-//! The cells: who asks what.
+//! The cells of the table: one kind of load each.
 
 /// One kind of load.
 #[derive(Debug)]
 pub struct Cell {
     pub name: &'static str,
     pub about: &'static str,
-    /// Connections that ask as fast as they are answered.
+    /// Connections that send the next request as soon as they have a response.
     pub clients: usize,
     pub path: &'static str,
-    /// Bytes of a POST; none is a GET.
+    /// Body length of a POST, in bytes; `None` means GET.
     pub body: Option<usize>,
-    /// Field lines in the request, with Host.
+    /// Field lines in the request, Host included.
     pub fields: usize,
     pub connections: Connections,
     pub backends: Speed,
-    /// Connections beside the clients that asked once and are silent now.
+    /// Further connections that sent one request and are idle during the run.
     pub idle: usize,
 }
 
@@ -27,7 +27,7 @@ pub enum Connections {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speed {
     Fast,
-    /// Each answer takes [`crate::slow::DELAY`].
+    /// Each response takes [`crate::slow::DELAY`].
     Slow,
 }
 

@@ -1,4 +1,4 @@
-//! Where the numbers come from.
+//! Describes the machine and the programs that the numbers come from.
 
 use crate::run::Contender;
 use crate::stage::tools::Tool;
@@ -28,7 +28,7 @@ pub fn describe(contenders: &[Contender], wrk: &Tool) -> String {
     text
 }
 
-/// The values of the lines `key : value`.
+/// The values of all lines of the form `key : value`.
 fn values<'a>(lines: &'a str, key: &str) -> impl Iterator<Item = &'a str> {
     lines.lines().filter_map(move |line| Some(line.strip_prefix(key)?.trim_start().strip_prefix(':')?.trim()))
 }

@@ -1,12 +1,12 @@
 //! ronde against nginx and HAProxy: `cargo bench --bench versus`, with `-- --help` for its flags.
 //!
-//! The problem: on a machine that does other things too, two runs of the same program differ by more than two programs
-//! do. So the runs of a cell are interleaved: each round has every proxy once, in an order that rotates, each freshly
-//! started; what counts is the ratio to the better peer **of the same round**, and of these the median. How much CPU
-//! others used meanwhile is measured and said, and a run with a single error makes its cell invalid.
+//! The problem: on a machine with other work, two runs of the same program differ more than two programs do. So the
+//! runs of a cell are interleaved: each round runs every proxy once, freshly started, in an order that rotates. The
+//! result is the ratio to the better peer **of the same round**, and the median of these ratios. The bench also
+//! measures and reports the CPU time that other processes used, and a single error in a run makes its cell invalid.
 //!
-//! - [`cells`]: what is asked, by whom; [`idle`] and [`slow`] are clients and backends of the unusual ones
-//! - [`run`]: one proxy in one cell; [`wrk`] asks, [`stage`] has the processes
+//! - [`cells`]: the kinds of load; [`idle`] and [`slow`]: clients and backends for two special cells
+//! - [`run`]: one proxy in one cell; [`wrk`] makes the load, [`stage`] starts the processes
 //! - [`results`], [`report`]: numbers, ratios, tables
 
 mod cells;
@@ -24,7 +24,7 @@ mod wrk;
 use anyhow::{Context, Result};
 use options::Options;
 use results::Results;
-use run::{Contender, Stage};
+use run::{Contender, Setup};
 use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -50,25 +50,27 @@ fn bench() -> Result<()> {
     let contenders = Contender::all(&options, &nginx, &haproxy);
     let machine = machine::describe(&contenders, &wrk);
     println!("{machine}");
-    let stage = Stage::set(&options, &nginx, wrk)?;
-    let mut results =
-        Results::new(options.cells.clone(), contenders.iter().map(|one| one.name.clone()).collect());
+    let setup = Setup::start(&options, &nginx, wrk)?;
+    let mut results = Results::new(
+        options.cells.clone(),
+        contenders.iter().map(|contender| contender.name.clone()).collect(),
+    );
     for round in 0..options.rounds {
         for (row, &cell) in options.cells.iter().enumerate() {
             for turn in 0..contenders.len() {
-                let who = (round + row + turn) % contenders.len();
-                let sample = stage
-                    .run(cell, &contenders[who])
-                    .with_context(|| format!("{} in {}", contenders[who].name, cell.name))?;
+                let proxy = (round + row + turn) % contenders.len();
+                let sample = setup
+                    .run(cell, &contenders[proxy])
+                    .with_context(|| format!("{} in {}", contenders[proxy].name, cell.name))?;
                 anyhow::ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
                 eprintln!(
                     "{}/{} {:9} {:8} {sample}",
                     round + 1,
                     options.rounds,
                     cell.name,
-                    contenders[who].name
+                    contenders[proxy].name
                 );
-                results.add(row, who, sample);
+                results.add(row, proxy, sample);
             }
         }
     }

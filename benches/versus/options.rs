@@ -1,4 +1,4 @@
-//! What to run, from the command line.
+//! The command line of the bench.
 
 use crate::cells::{CELLS, Cell};
 use anyhow::{Result, ensure};
@@ -9,19 +9,20 @@ use std::path::PathBuf;
 const HELP: &str = "\
 cargo bench --bench versus -- [CELL ...] [FLAGS]
 
-  CELL           a cell by its name, or several by a part of it; all without
-  --rounds N     every proxy so often in every cell [3]
-  --seconds S    of load in one run, after one to warm up [5]
+  CELL           a cell by name, or all cells with this part in their names [all]
+  --rounds N     runs of every proxy in every cell [3]
+  --seconds S    length of a run, after one second of warm-up [5]
   --quick        one round of one second
-  --calm         repeat a run, up to five times, in which others used more than 5 % of the machine
-  --list         name the cells, run nothing
+  --calm         if other processes use more than 5 % of the machine during a run, repeat it: up to five
+                 runs, the calmest counts
+  --list         list the cells and exit
   --write        write docs/performance.md
 
 To compare versions and settings of ronde:
   --ronde PROGRAM    another build of ronde instead of the one in this directory
-  --beside PROGRAM   another build of ronde as well; it is no peer to which ratios are taken
-  --flags \"FLAGS\"    flags for ronde, after those of the cell
-  --no-peers         only ronde
+  --beside PROGRAM   a second build of ronde, with ratios of its own; it is not one of the peers
+  --flags \"FLAGS\"    further flags for ronde
+  --no-peers         without nginx and HAProxy
 ";
 
 #[derive(Clone, Debug)]
@@ -38,10 +39,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// `None` when there is nothing to run.
+    /// Parses the arguments. `None` if there is nothing to run.
     ///
     /// # Errors
-    /// Flags that are none, cells that are none.
+    /// An unknown flag or cell, or an invalid value.
     pub fn from_arguments(arguments: Vec<OsString>) -> Result<Option<Self>> {
         let mut arguments = Arguments::from_vec(arguments);
         let is_bench = arguments.contains("--bench");
@@ -54,14 +55,14 @@ impl Options {
             return Ok(None);
         }
         if !is_bench {
-            // `cargo test --all-targets` starts benches to see whether they start.
+            // `cargo test --all-targets` starts the benches, too, without `--bench`.
             println!("nothing is measured without --bench, which `cargo bench` adds");
             return Ok(None);
         }
         let is_quick = arguments.contains("--quick");
         let rounds = arguments.opt_value_from_str("--rounds")?.unwrap_or(if is_quick { 1 } else { 3 });
         let seconds = arguments.opt_value_from_str("--seconds")?.unwrap_or(if is_quick { 1 } else { 5 });
-        ensure!(rounds > 0 && seconds > 0, "--rounds and --seconds begin at 1");
+        ensure!(rounds > 0 && seconds > 0, "--rounds and --seconds must be at least 1");
         let mut options = Self {
             cells: Vec::new(),
             rounds,
@@ -82,18 +83,19 @@ impl Options {
     }
 }
 
-/// The cells of these names, in the order of the table. A name that is one means that one: `get-1` is not `get-16`.
+/// The cells with these names, in the order of the table. An exact name selects only its cell: `get-1` does not select
+/// `get-16`.
 fn select(names: &[String]) -> Result<Vec<&'static Cell>> {
     for name in names {
         ensure!(!name.starts_with('-'), "no such flag: {name}");
         ensure!(CELLS.iter().any(|cell| cell.name.contains(name.as_str())), "no such cell: {name}");
     }
-    let is_meant = |cell: &&Cell| {
+    let is_selected = |cell: &&Cell| {
         names.is_empty()
             || names.iter().any(|name| match CELLS.iter().any(|cell| cell.name == name) {
                 true => cell.name == name,
                 false => cell.name.contains(name.as_str()),
             })
     };
-    Ok(CELLS.iter().filter(is_meant).collect())
+    Ok(CELLS.iter().filter(is_selected).collect())
 }

@@ -1,4 +1,4 @@
-//! Tables, the same on the terminal and in `docs/performance.md`.
+//! Formats the tables for the terminal and for `docs/performance.md`.
 
 use crate::options::Options;
 use crate::results::{METRICS, Metric, Ratio, Results};
@@ -7,27 +7,27 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 
-/// To the better of these all ratios are taken.
+/// Ratios are taken to the better of these.
 const PEERS: [&str; 2] = ["nginx", "haproxy"];
 
-/// Every proxy in every cell, medians over the rounds.
+/// The numbers of every proxy in every cell: medians over the rounds.
 pub fn details(results: &Results) -> String {
     let header =
         ["cell", "proxy"].into_iter().chain(METRICS.iter().map(|metric| metric.name)).chain(["errors"]);
     let mut rows = Vec::new();
     for (row, cell) in results.cells.iter().enumerate() {
-        for (who, name) in results.names.iter().enumerate() {
+        for (proxy, name) in results.names.iter().enumerate() {
             let values =
-                METRICS.iter().map(|metric| grouped(results.median(row, who, metric), metric.decimals));
-            let cell = if who == 0 { cell.about } else { "" };
+                METRICS.iter().map(|metric| grouped(results.median(row, proxy, metric), metric.decimals));
+            let cell = if proxy == 0 { cell.about } else { "" };
             let texts = [cell.to_owned(), name.clone()].into_iter();
-            rows.push(texts.chain(values).chain([results.errors(row, who).to_string()]).collect());
+            rows.push(texts.chain(values).chain([results.errors(row, proxy).to_string()]).collect());
         }
     }
     table(&header.collect::<Vec<_>>(), 2, &rows)
 }
 
-/// Ratios of ronde to the better peer, and what is worst.
+/// The ratios of ronde to the better peer, the worst cell, and the reasons to distrust the numbers.
 pub fn summary(results: &Results) -> String {
     let mut text = ratios(results, &PEERS);
     if results.names.iter().any(|name| name == "beside") {
@@ -70,8 +70,11 @@ fn verdict(results: &Results) -> String {
         None => String::new(),
     };
     for (row, cell) in results.cells.iter().enumerate().filter(|(row, _)| !results.is_valid(*row)) {
-        let errors =
-            results.names.iter().enumerate().map(|(who, name)| (name, results.errors(row, who).to_string()));
+        let errors = results
+            .names
+            .iter()
+            .enumerate()
+            .map(|(proxy, name)| (name, results.errors(row, proxy).to_string()));
         let errors: Vec<_> = errors.filter(|(_, errors)| !errors.is_empty()).collect();
         let errors: Vec<_> = errors.iter().map(|(name, errors)| format!("{name}: {errors}")).collect();
         text += &format!("Invalid cell: {} ({}).\n", cell.about, errors.join("; "));
@@ -86,10 +89,10 @@ fn verdict(results: &Results) -> String {
     text
 }
 
-/// Writes the page.
+/// Writes `docs/performance.md`.
 ///
 /// # Errors
-/// The page cannot be written.
+/// The file cannot be written.
 pub fn write(path: impl AsRef<Path>, machine: &str, options: &Options, results: &Results) -> Result<()> {
     let path = path.as_ref();
     let (rounds, seconds) = (options.rounds, options.seconds);
@@ -97,12 +100,12 @@ pub fn write(path: impl AsRef<Path>, machine: &str, options: &Options, results: 
     let page = format!(
         "# Performance
 
-Written by `cargo bench --bench versus -- --write`; every number can be had again with it.
+Written by `cargo bench --bench versus -- --write`, which measures every number anew.
 
 {machine}
 ## Against the better of nginx and HAProxy
 
-Ratios of ronde to whichever peer is better, for each metric by itself, taken within a round; the median of {rounds}
+Ratios of ronde to whichever peer is better, for each metric on its own, taken within a round; the median of {rounds}
 rounds. More is better for requests; less is better for CPU time, latency and memory. Bold is behind.
 
 {summary}
@@ -113,24 +116,24 @@ Medians of {rounds} rounds of {seconds} s.
 {details}
 ## How it is measured
 
-- wrk, the proxy and an nginx that is both backends share the machine. Everything is on 127.0.0.1.
-- Each run starts the proxy afresh and warms it up for a second. In each round every proxy has its run in a cell before
-  the next cell begins, in an order that rotates.
-- Equal means: 2 worker processes (nginx), `nbthread 2` (HAProxy), ronde with its defaults. No access log, a backlog of 4096,
-  kept connections to the backends. The settings of the peers are in `benches/stage`.
-- CPU time is user and system time of the proxy, all threads and processes. Memory is its proportional set size under
-  load.
-- 1000 clients that begin at once before backends that take 100 ms remain one burst every 100 ms, the narrower, the faster
-  the first of it was served. In that cell wrk without any proxy sees 1.01 of what it sees through the better peer, so a
-  hundredth is all there is between good and bad, and CPU time and memory say more.
-- A cell in which anybody had an error (connect, read, write, a timeout of 10 s, a status of 400 or more) is invalid.
+- wrk, the proxy, and an nginx that serves as both backends share the machine. All traffic is on 127.0.0.1.
+- Each run starts the proxy afresh and warms it up for a second. Within a round, every proxy has its run in a cell
+  before the next cell begins, in an order that rotates.
+- Equal settings: 2 worker processes (nginx), `nbthread 2` (HAProxy), ronde with its defaults. No access log, a backlog
+  of 4096, kept connections to the backends. The settings of the peers are in `benches/stage`.
+- CPU time is the user and system time of all threads and processes of the proxy. Memory is its proportional set size
+  (PSS) under load.
+- 1000 clients that start at once, with backends that take 100 ms, remain one burst every 100 ms; the sooner the first
+  requests of the burst are served, the narrower it is. In that cell, wrk without any proxy reaches 1.01 of its rate
+  through the better peer. So the best possible rate is only a hundredth higher, and CPU time and memory say more.
+- A cell is invalid if any proxy had an error in it (connect, read, write, a timeout of 10 s, a status of 400 or more).
 "
     );
     fs::create_dir_all(path.parent().unwrap_or(path))?;
     fs::write(path, page).with_context(|| path.display().to_string())
 }
 
-/// `12345.6` with its thousands apart.
+/// A number with commas between its thousands.
 fn grouped(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
@@ -144,7 +147,7 @@ fn grouped(value: f64, decimals: usize) -> String {
     grouped + fraction
 }
 
-/// A Markdown table that reads well as text. The first columns are words, the others numbers.
+/// A Markdown table with aligned columns. The first `words` columns are text, the rest numbers.
 fn table(header: &[&str], words: usize, rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());

@@ -1,13 +1,14 @@
-//! Numbers of all runs, and what is compared.
+//! The numbers of all runs, and the ratios between them.
 //!
-//! A ratio is taken within a round, to the better peer of that round, for each metric by itself; of the rounds the
-//! median counts. So what happens to the machine between two rounds does not matter, and no peer is better by luck.
+//! A ratio is taken within a round, to the better peer of that round, for each metric on its own; the result is the
+//! median over the rounds. So a change of the machine's load between two rounds does not matter, and no peer is better
+//! by luck.
 
 use crate::cells::Cell;
 use crate::wrk::Errors;
 use std::fmt;
 
-/// What one run showed.
+/// The numbers of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// Requests per second.
@@ -17,10 +18,10 @@ pub struct Sample {
     /// Latencies, in milliseconds.
     pub p50: f64,
     pub p99: f64,
-    /// Under load, in MiB.
+    /// Proportional set size under load, in MiB.
     pub memory: f64,
     pub errors: Errors,
-    /// Share of the machine that neither the bench nor anything it started used.
+    /// Share of the machine's CPU time, from 0 to 1, that was used by other processes than the bench and its children.
     pub others: f64,
 }
 
@@ -66,7 +67,7 @@ impl Metric {
         }
     }
 
-    /// Whether a ratio says that the first is worse than the second.
+    /// Whether a ratio means that ronde is worse than the peer.
     pub fn is_behind(&self, ratio: f64) -> bool {
         match self.best {
             Best::Most => ratio < 1.0,
@@ -75,7 +76,7 @@ impl Metric {
     }
 }
 
-/// A ratio in each round: the median, and how far the rounds disagree.
+/// The ratios of all rounds: their median and their range.
 #[derive(Clone, Copy, Debug)]
 pub struct Ratio {
     pub median: f64,
@@ -87,7 +88,7 @@ pub struct Ratio {
 pub struct Results {
     pub cells: Vec<&'static Cell>,
     pub names: Vec<String>,
-    /// By cell, by proxy, by round.
+    /// Indexed by cell, proxy and round.
     samples: Vec<Vec<Vec<Sample>>>,
 }
 
@@ -97,15 +98,15 @@ impl Results {
         Self { cells, names, samples }
     }
 
-    pub fn add(&mut self, row: usize, who: usize, sample: Sample) {
-        self.samples[row][who].push(sample);
+    pub fn add(&mut self, row: usize, proxy: usize, sample: Sample) {
+        self.samples[row][proxy].push(sample);
     }
 
-    pub fn median(&self, row: usize, who: usize, metric: &Metric) -> f64 {
-        median(self.samples[row][who].iter().map(metric.of).collect())
+    pub fn median(&self, row: usize, proxy: usize, metric: &Metric) -> f64 {
+        median(self.samples[row][proxy].iter().map(metric.of).collect())
     }
 
-    /// Of ronde to the better of these, round by round; `None` without any of them.
+    /// The ratio of ronde to the better of `peers`, round by round; `None` if none of them took part.
     pub fn ratio(&self, row: usize, peers: &[&str], metric: &Metric) -> Option<Ratio> {
         let of = |name: &str| self.samples[row].get(self.names.iter().position(|known| known == name)?);
         let ronde = of("ronde")?;
@@ -119,16 +120,17 @@ impl Results {
         Some(Ratio { least: *ratios.first()?, most: *ratios.last()?, median: median(ratios) })
     }
 
-    /// Errors of one proxy in all rounds.
-    pub fn errors(&self, row: usize, who: usize) -> Errors {
-        self.samples[row][who].iter().map(|sample| sample.errors).sum()
+    /// The errors of one proxy in all rounds.
+    pub fn errors(&self, row: usize, proxy: usize) -> Errors {
+        self.samples[row][proxy].iter().map(|sample| sample.errors).sum()
     }
 
+    /// Whether no proxy had an error in this cell.
     pub fn is_valid(&self, row: usize) -> bool {
-        (0..self.names.len()).all(|who| self.errors(row, who) == Errors::default())
+        (0..self.names.len()).all(|proxy| self.errors(row, proxy) == Errors::default())
     }
 
-    /// The largest share of the machine that others took in any run.
+    /// The largest share of the machine that other processes used in any run.
     pub fn disturbance(&self) -> f64 {
         self.samples.iter().flatten().flatten().map(|sample| sample.others).fold(0.0, f64::max)
     }

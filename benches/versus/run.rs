@@ -1,4 +1,4 @@
-//! One proxy in one cell.
+//! Runs one proxy in one cell.
 
 use crate::cells::{Cell, Speed};
 use crate::idle;
@@ -17,17 +17,17 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Seconds of load before anything is measured: pools fill, buffers grow, the clock rate rises.
+/// Seconds of load before the measurement, so that pools fill, buffers grow and the clock rate rises.
 const WARM_UP: u64 = 1;
 
-/// Above this share of the machine in the hands of others, a run is not calm. Threads are scheduled as equals,
-/// whosever they are, so a proxy of many threads suffers less from company than one of two: a ratio is skewed.
+/// A run is calm if other processes use at most this share of the machine. The kernel schedules all threads alike, so
+/// other processes slow down a proxy with two threads more than one with many, and skew the ratios.
 pub const CALM: f64 = 0.05;
 
-/// Runs, until the calmest of them is taken.
+/// The most runs with `--calm`; the calmest of them counts.
 const ATTEMPTS: usize = 5;
 
-/// A proxy that takes part.
+/// A proxy in the comparison.
 #[derive(Clone, Debug)]
 pub struct Contender {
     pub name: String,
@@ -35,23 +35,23 @@ pub struct Contender {
 }
 
 impl Contender {
-    /// ronde first, then its peers, then another ronde.
+    /// ronde first, then its peers, then the second ronde.
     pub fn all(options: &Options, nginx: &Tool, haproxy: &Tool) -> Vec<Self> {
         let ronde = |path: &Path| Kind::Ronde { program: Tool::at(path.to_owned(), "--version") };
-        let one = |name: &str, kind| Self { name: name.to_owned(), kind };
-        let mut all = vec![one("ronde", ronde(&options.ronde))];
+        let contender = |name: &str, kind| Self { name: name.to_owned(), kind };
+        let mut all = vec![contender("ronde", ronde(&options.ronde))];
         if options.with_peers {
-            all.push(one("nginx", Kind::Nginx { program: nginx.clone() }));
-            all.push(one("haproxy", Kind::Haproxy { program: haproxy.clone() }));
+            all.push(contender("nginx", Kind::Nginx { program: nginx.clone() }));
+            all.push(contender("haproxy", Kind::Haproxy { program: haproxy.clone() }));
         }
-        all.extend(options.beside.iter().map(|path| one("beside", ronde(path))));
+        all.extend(options.beside.iter().map(|path| contender("beside", ronde(path))));
         all
     }
 }
 
-/// Everything but the proxies.
+/// Everything that a run needs besides the proxy.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Setup {
     fast: Backends,
     slow: [SocketAddr; 2],
     wrk: Tool,
@@ -62,10 +62,12 @@ pub struct Stage {
     descriptors: u64,
 }
 
-impl Stage {
+impl Setup {
+    /// Starts the backends.
+    ///
     /// # Errors
     /// A backend does not start.
-    pub fn set(options: &Options, nginx: &Tool, wrk: Tool) -> Result<Self> {
+    pub fn start(options: &Options, nginx: &Tool, wrk: Tool) -> Result<Self> {
         let descriptors = raise_descriptor_limit()?;
         Ok(Self {
             fast: Backends::start(nginx)?,
@@ -79,8 +81,10 @@ impl Stage {
         })
     }
 
+    /// Runs one proxy in one cell, with `--calm` until a run is calm.
+    ///
     /// # Errors
-    /// The proxy or wrk does not start, or the proxy is gone when it should be measured.
+    /// The proxy or wrk does not start, or the proxy has ended before the measurement.
     pub fn run(&self, cell: &Cell, contender: &Contender) -> Result<Sample> {
         let mut calmest = self.attempt(cell, contender)?;
         for _ in 1..self.attempts {
@@ -105,26 +109,26 @@ impl Stage {
         let idle = idle::open(cell.idle, proxy.address, cell.path, self.descriptors)?;
         self.load(cell, &proxy, WARM_UP)?.finish()?;
 
-        let (machine, ours) = (account::machine_cpu_time()?, account::own_cpu_time()?);
+        let (machine, own) = (account::machine_cpu_time()?, account::own_cpu_time()?);
         let cpu = account::cpu_time(proxy.process.id())?;
         let wrk = self.load(cell, &proxy, self.seconds)?;
         thread::sleep(Duration::from_secs(self.seconds) * 3 / 4);
         let memory = account::memory(proxy.process.id())?;
-        let seen = wrk.finish()?;
+        let outcome = wrk.finish()?;
         let cpu = account::cpu_time(proxy.process.id())? - cpu;
-        let (machine, ours) = (account::machine_cpu_time()? - machine, account::own_cpu_time()? - ours);
+        let (machine, own) = (account::machine_cpu_time()? - machine, account::own_cpu_time()? - own);
         drop(idle);
 
         let cores = thread::available_parallelism()?.get() as f64;
-        let capacity = seen.duration.as_secs_f64() * cores;
+        let capacity = outcome.duration.as_secs_f64() * cores;
         Ok(Sample {
-            rate: seen.requests as f64 / seen.duration.as_secs_f64(),
-            cpu: cpu.as_secs_f64() * 1e6 / seen.requests.max(1) as f64,
-            p50: seen.p50.as_secs_f64() * 1e3,
-            p99: seen.p99.as_secs_f64() * 1e3,
+            rate: outcome.requests as f64 / outcome.duration.as_secs_f64(),
+            cpu: cpu.as_secs_f64() * 1e6 / outcome.requests.max(1) as f64,
+            p50: outcome.p50.as_secs_f64() * 1e3,
+            p99: outcome.p99.as_secs_f64() * 1e3,
             memory: memory as f64 / f64::from(1 << 20),
-            errors: seen.errors,
-            others: machine.saturating_sub(ours).as_secs_f64() / capacity,
+            errors: outcome.errors,
+            others: machine.saturating_sub(own).as_secs_f64() / capacity,
         })
     }
 

@@ -1,7 +1,7 @@
-//! Two backends that take their time: every answer comes after [`DELAY`].
+//! Two slow backends: every response comes after [`DELAY`].
 //!
-//! One thread, one epoll and one queue, because all waits are equally long. It must not be what limits the proxies:
-//! it wakes once for all that is due, and costs two system calls a request.
+//! They share one thread, one epoll and one queue; a queue is enough because all waits are equally long. They must not
+//! be the bottleneck: the thread wakes once for all responses that are due, and a request costs two system calls.
 
 use anyhow::Result;
 use rustix::buffer::spare_capacity;
@@ -19,7 +19,7 @@ pub const DELAY: Duration = Duration::from_millis(100);
 const BODY: &str =
     "A hundred bytes of text, late. ................................................................. end\n";
 
-/// Starts both; they live as long as the bench.
+/// Starts both backends; they run until the bench ends.
 ///
 /// # Errors
 /// The system has no port, no epoll or no thread left.
@@ -46,7 +46,7 @@ struct Server {
 
 struct Connection {
     stream: TcpStream,
-    seen: Vec<u8>,
+    received: Vec<u8>,
 }
 
 impl Server {
@@ -94,21 +94,22 @@ impl Server {
                 && epoll::add(&self.epoll, &stream, EventData::new_u64(key), EventFlags::IN).is_ok();
             if is_ready {
                 self.next += 1;
-                self.connections.insert(key, Connection { stream, seen: Vec::with_capacity(1024) });
+                self.connections.insert(key, Connection { stream, received: Vec::with_capacity(1024) });
             }
         }
     }
 
-    /// A head that ends with what has come is a request; proxies send one at a time.
+    /// Takes an empty line at the end of the received bytes as the end of a request: proxies send one request at a
+    /// time.
     fn read(&mut self, key: u64) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let mut room = [0; 4096];
         match connection.stream.read(&mut room) {
             Ok(0) => drop(self.connections.remove(&key)),
             Ok(count) => {
-                connection.seen.extend_from_slice(&room[..count]);
-                if connection.seen.ends_with(b"\r\n\r\n") {
-                    connection.seen.clear();
+                connection.received.extend_from_slice(&room[..count]);
+                if connection.received.ends_with(b"\r\n\r\n") {
+                    connection.received.clear();
                     self.due.push_back((Instant::now() + DELAY, key));
                 }
             }
@@ -124,7 +125,7 @@ impl Server {
         {
             self.due.pop_front();
             if let Some(connection) = self.connections.get_mut(&key) {
-                // A response of 150 bytes fits into any socket that is still there.
+                // A response of 150 bytes fits into the send buffer, so this fails only if the connection is gone.
                 let _ = connection.stream.write_all(self.response.as_bytes());
             }
         }

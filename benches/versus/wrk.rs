@@ -1,4 +1,4 @@
-//! wrk, told what to ask by a script, and telling what came of it as one line of numbers.
+//! Runs wrk with a Lua script, which sets the requests and prints the results as one line of numbers.
 
 use crate::cells::{Cell, Connections};
 use crate::stage::tools::Tool;
@@ -12,10 +12,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Begins the line of numbers.
+/// The start of the line of numbers.
 const MARK: &str = "ronde-bench";
 
-/// Called by wrk when all is over. Latencies are in microseconds, times, too.
+/// wrk calls this at the end. Latencies and the duration are in microseconds.
 const DONE: &str = r#"
 done = function(summary, latency, requests)
     local e = summary.errors
@@ -25,9 +25,9 @@ done = function(summary, latency, requests)
 end
 "#;
 
-/// What wrk saw.
+/// The numbers that wrk printed.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Outcome {
     pub requests: u64,
     pub duration: Duration,
     pub p50: Duration,
@@ -44,13 +44,15 @@ pub struct Errors {
     pub status: u64,
 }
 
-/// A wrk at work; stopped when it is dropped.
+/// A running wrk; dropping it kills it.
 #[derive(Debug)]
 pub struct Wrk(Child);
 
 impl Wrk {
+    /// Starts wrk with the load of a cell.
+    ///
     /// # Errors
-    /// wrk cannot be started, or the script not be written.
+    /// The script cannot be written, or wrk cannot be started.
     pub fn start(wrk: &Tool, cell: &Cell, address: SocketAddr, seconds: u64, scratch: &Path) -> Result<Self> {
         let file = scratch.join("wrk.lua");
         fs::write(&file, script(cell))?;
@@ -68,14 +70,16 @@ impl Wrk {
         Ok(Self(child))
     }
 
+    /// Waits for wrk to end and parses its results.
+    ///
     /// # Errors
-    /// wrk failed, or says what cannot be understood.
-    pub fn finish(mut self) -> Result<Seen> {
-        let mut said = String::new();
-        self.0.stdout.take().context("wrk's output")?.read_to_string(&mut said)?;
+    /// wrk failed, or its output has no line of numbers.
+    pub fn finish(mut self) -> Result<Outcome> {
+        let mut output = String::new();
+        self.0.stdout.take().context("wrk's output")?.read_to_string(&mut output)?;
         self.0.wait()?;
-        let numbers = said.lines().find_map(|line| line.strip_prefix(MARK));
-        numbers.and_then(Seen::parse).with_context(|| format!("wrk said:\n{said}"))
+        let numbers = output.lines().find_map(|line| line.strip_prefix(MARK));
+        numbers.and_then(Outcome::parse).with_context(|| format!("wrk printed:\n{output}"))
     }
 }
 
@@ -86,7 +90,7 @@ impl Drop for Wrk {
     }
 }
 
-impl Seen {
+impl Outcome {
     fn parse(numbers: &str) -> Option<Self> {
         let numbers: Vec<u64> =
             numbers.split_whitespace().map(|number| number.parse().ok()).collect::<Option<_>>()?;
@@ -105,12 +109,12 @@ impl Seen {
 
 impl Sum for Errors {
     fn sum<I: Iterator<Item = Self>>(errors: I) -> Self {
-        errors.fold(Self::default(), |sum, some| Self {
-            connect: sum.connect + some.connect,
-            read: sum.read + some.read,
-            write: sum.write + some.write,
-            timeout: sum.timeout + some.timeout,
-            status: sum.status + some.status,
+        errors.fold(Self::default(), |sum, next| Self {
+            connect: sum.connect + next.connect,
+            read: sum.read + next.read,
+            write: sum.write + next.write,
+            timeout: sum.timeout + next.timeout,
+            status: sum.status + next.status,
         })
     }
 }
@@ -125,9 +129,9 @@ impl fmt::Display for Errors {
             (timeout, "timeout"),
             (status, "status"),
         ];
-        let seen = kinds.iter().filter(|(count, _)| *count > 0);
-        let seen: Vec<_> = seen.map(|(count, kind)| format!("{count} {kind}")).collect();
-        f.write_str(&seen.join(", "))
+        let occurred = kinds.iter().filter(|(count, _)| *count > 0);
+        let occurred: Vec<_> = occurred.map(|(count, kind)| format!("{count} {kind}")).collect();
+        f.write_str(&occurred.join(", "))
     }
 }
 
@@ -145,7 +149,7 @@ fn script(cell: &Cell) -> String {
     script + DONE
 }
 
-/// What a browser behind a few gateways sends beside Host.
+/// Field lines of a browser behind a few gateways, without Host.
 const FIELDS: [(&str, &str); 29] = [
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
     ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),

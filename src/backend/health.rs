@@ -1,40 +1,44 @@
 //! Whether a backend takes turns.
 //!
-//! The problem: a backend that fails must stop getting requests soon, and get them again soon after it works, without
-//! anybody configuring anything, and without a connections of requests being sacrificed to find out. What may be tried
-//! depends on how it failed. If connects fail, trying costs nothing, and a thread tries every second. If answers
-//! fail, only a request can tell, so *one* is let through after a pause, and the pause doubles each time. A process
-//! that is killed does both: some see it reset, some are refused. It counts as the first kind, because what is started
-//! in its place has nothing to do with it.
+//! The problem: a failing backend must stop getting requests soon and get them again soon after it works, without any
+//! configuration and without sacrificing many requests to find out. How to test it depends on how it failed. If
+//! connects fail, a test costs nothing, so a thread connects every second. If responses fail, only a request can tell.
+//! So *one* request is let through after a pause, and the pause doubles each time. A killed process fails in both ways:
+//! it resets some requests and refuses others. It counts as a connect failure, because the process that replaces it has
+//! failed nothing yet.
 //!
-//! A failure here is always the backend's own (`failure::Blame`): an aborted upload, a kept connection that had gone
-//! stale, a lack of descriptors on our side are not.
+//! Every failure reported here is the backend's own (`failure::Blame`): an aborted upload, a stale kept connection or a
+//! lack of descriptors in ronde is not.
 //!
-//! Not here: what is logged about it and who connects (`watch`). A state machine whose clock is the caller's.
+//! Not here: logging (`backend`), connecting (`backend::checks`). This is a state machine; the caller passes the time.
 
 use crate::observe::failure::Failure;
 use std::time::{Duration, Instant};
 
-/// The longest pause between two trials of a backend whose answers fail.
+/// The longest pause between two trials of a backend whose responses fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// When a backend is out.
+/// When a backend goes out and when it comes back.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Failures within `fail_timeout` that take it out; zero: none ever do.
+    /// `--max-fails`: this many failures within `fail_timeout` take it out; 0: failures never do. A success in between
+    /// does not reset the count.
     pub max_fails: u32,
+    /// `--fail-timeout`: the window of the failures, from the first one on, and the first pause before a trial (at most
+    /// 30 s).
     pub fail_timeout: Duration,
-    /// Active checks in a row that bring it back, and that take it out.
+    /// `--health-rise`: passed checks in a row that bring it back.
     pub rise: u32,
+    /// `--health-fall`: failed checks in a row that take it out.
     pub fall: u32,
 }
 
-/// What a failure was about, which decides how a backend may come back.
+/// The kind of a failure, which decides how a backend may come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// It cannot be connected to.
+    /// The connect failed.
     Connect,
-    /// It can, but does not answer as it should.
+    /// The connect succeeded, but the response failed.
     Answer,
 }
 
@@ -47,7 +51,7 @@ impl Trouble {
     }
 }
 
-/// A change that is worth a line in the log.
+/// A change that the log reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Out,
@@ -59,28 +63,29 @@ pub enum Change {
 pub struct Health {
     state: State,
     checked: Checked,
-    /// Whether it ever answered: an address that never worked is no news when it does not work.
+    /// Whether it ever answered a request or passed a check. The failure of an address that never worked is no warning.
     pub has_worked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// In the round, with so many failures since the first of them, and whether one of them was a connect's.
+    /// In the round. `failures` are counted from `since`, the first of them; `refused` tells whether a connect was
+    /// among them.
     In { failures: u32, since: Option<Instant>, refused: bool },
-    /// Until a connect succeeds.
-    Unconnectable,
-    /// Until a trial request succeeds, of which the next may go at this moment.
-    OnTrial { pause: Duration, next: Instant },
-    /// The trial request is on its way.
-    Tried { pause: Duration },
+    /// Out until a connect succeeds.
+    AwaitsConnect,
+    /// Out until a trial request succeeds; the next trial may start at `next`.
+    AwaitsTrial { pause: Duration, next: Instant },
+    /// Out, and a trial request is in flight.
+    InTrial { pause: Duration },
 }
 
-const HALE: State = State::In { failures: 0, since: None, refused: false };
+const HEALTHY: State = State::In { failures: 0, since: None, refused: false };
 
-/// What active checks say, if there are any.
+/// The result of the active checks. Without active checks it stays `Up`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Checked {
-    /// Nothing yet, and nobody should be sent to a backend that was never seen to work.
+    /// No check has ended yet; a backend that was never seen to work gets no requests.
     Awaited,
     Up {
         failed: u32,
@@ -92,31 +97,31 @@ enum Checked {
 
 impl Health {
     pub fn new() -> Self {
-        Self { state: HALE, checked: Checked::Up { failed: 0 }, has_worked: false }
+        Self { state: HEALTHY, checked: Checked::Up { failed: 0 }, has_worked: false }
     }
 
-    /// Of one that takes no turns before its first check.
+    /// For a backend that takes no turns before its first check.
     pub fn unchecked() -> Self {
         Self { checked: Checked::Awaited, ..Self::new() }
     }
 
-    /// Whether it may have the next turn: it is in, or its trial is due.
+    /// Whether it may take the next turn: it is in, or a trial is due.
     pub fn takes_turns(&self, now: Instant) -> bool {
         let is_up = matches!(self.checked, Checked::Up { .. });
         is_up
             && match self.state {
                 State::In { .. } => true,
-                State::OnTrial { next, .. } => next <= now,
-                State::Unconnectable | State::Tried { .. } => false,
+                State::AwaitsTrial { next, .. } => next <= now,
+                State::AwaitsConnect | State::InTrial { .. } => false,
             }
     }
 
-    /// Whether it is in the round without reserve.
+    /// Whether it is in the round, by its requests and by its checks.
     pub fn is_in(&self) -> bool {
         matches!((self.state, self.checked), (State::In { .. }, Checked::Up { .. }))
     }
 
-    /// Whether a success would be no news.
+    /// Whether a success would change nothing, so that callers can skip the lock.
     pub fn is_sound(&self) -> bool {
         self.is_in() && self.has_worked
     }
@@ -125,62 +130,66 @@ impl Health {
         self.checked == Checked::Awaited
     }
 
-    /// Whether it is out because of its answers.
+    /// Whether it is out because its responses failed.
     pub fn waits_for_trial(&self) -> bool {
-        matches!(self.state, State::OnTrial { .. } | State::Tried { .. })
+        matches!(self.state, State::AwaitsTrial { .. } | State::InTrial { .. })
     }
 
-    /// A connect was refused between two trials: whoever failed there is gone, and who comes next is another.
+    /// A connect was refused while it waited for a trial: the process that failed is gone, and its successor needs no
+    /// trial.
     pub fn vanished(&mut self) {
         if self.waits_for_trial() {
-            self.state = State::Unconnectable;
+            self.state = State::AwaitsConnect;
         }
     }
 
-    /// Whether its trial request is on its way.
+    /// Whether its trial request is in flight.
     pub fn is_tried(&self) -> bool {
-        matches!(self.state, State::Tried { .. })
+        matches!(self.state, State::InTrial { .. })
     }
 
     /// Whether only a connect can bring it back.
     pub fn waits_for_connect(&self) -> bool {
-        self.state == State::Unconnectable
+        self.state == State::AwaitsConnect
     }
 
-    /// It was given a turn. Whether that is its trial: the others do not wait for the outcome.
+    /// It was given a turn. Returns whether this turn is its trial. Other requests do not wait for the outcome; they
+    /// pass it over.
     pub fn was_chosen(&mut self) -> bool {
-        let State::OnTrial { pause, .. } = self.state else { return false };
-        self.state = State::Tried { pause };
+        let State::AwaitsTrial { pause, .. } = self.state else { return false };
+        self.state = State::InTrial { pause };
         true
     }
 
-    /// A trial ended without telling anything, as when the client went away: another may be the trial.
+    /// A trial ended without a result, for example because the client left: the next request may be the trial, at once.
     pub fn learned_nothing(&mut self, now: Instant) {
-        if let State::Tried { pause } = self.state {
-            self.state = State::OnTrial { pause, next: now };
+        if let State::InTrial { pause } = self.state {
+            self.state = State::AwaitsTrial { pause, next: now };
         }
     }
 
+    /// A response succeeded.
     pub fn succeeded(&mut self) -> Option<Change> {
         self.has_worked = true;
         match self.state {
             State::In { .. } => None,
-            State::Unconnectable | State::OnTrial { .. } | State::Tried { .. } => {
-                self.state = HALE;
+            State::AwaitsConnect | State::AwaitsTrial { .. } | State::InTrial { .. } => {
+                self.state = HEALTHY;
                 Some(Change::In)
             }
         }
     }
 
-    /// A connect succeeded, which says nothing about answers.
+    /// A connect succeeded. It brings back a backend whose connects failed; about responses it says nothing.
     pub fn connected(&mut self) -> Option<Change> {
-        if self.state != State::Unconnectable {
+        if self.state != State::AwaitsConnect {
             return None;
         }
-        self.state = HALE;
+        self.state = HEALTHY;
         Some(Change::In)
     }
 
+    /// A request or a connect failed `now`, by the backend's own fault.
     pub fn failed(&mut self, trouble: Trouble, rules: &Rules, now: Instant) -> Option<Change> {
         match (self.state, trouble) {
             (State::In { failures, since, refused }, _) => {
@@ -189,36 +198,37 @@ impl Health {
                         Some(since) => (failures + 1, since, refused),
                         None => (1, now, false),
                     };
-                // A process that is killed resets what it has and then refuses: one refusal tells the two apart.
+                // A killed process resets its connections and then refuses new ones. One refusal is enough to tell it
+                // from a process that runs and answers badly.
                 let refused = refused || trouble == Trouble::Connect;
                 if rules.max_fails == 0 || failures < rules.max_fails {
                     self.state = State::In { failures, since: Some(since), refused };
                     return None;
                 }
                 self.state = if refused {
-                    State::Unconnectable
+                    State::AwaitsConnect
                 } else {
                     let pause = rules.fail_timeout.min(LONGEST_PAUSE);
-                    State::OnTrial { pause, next: now + pause }
+                    State::AwaitsTrial { pause, next: now + pause }
                 };
                 Some(Change::Out)
             }
-            (State::Tried { .. } | State::OnTrial { .. }, Trouble::Connect) => {
+            (State::InTrial { .. } | State::AwaitsTrial { .. }, Trouble::Connect) => {
                 self.vanished();
                 None
             }
-            (State::Tried { pause }, Trouble::Answer) => {
+            (State::InTrial { pause }, Trouble::Answer) => {
                 let pause = (pause * 2).min(LONGEST_PAUSE);
-                self.state = State::OnTrial { pause, next: now + pause };
+                self.state = State::AwaitsTrial { pause, next: now + pause };
                 None
             }
-            // Requests that were on their way when it went out: what they say is known.
-            (State::OnTrial { .. }, Trouble::Answer) | (State::Unconnectable, _) => None,
+            // These requests were in flight when it went out, so they report the failure that is known already.
+            (State::AwaitsTrial { .. }, Trouble::Answer) | (State::AwaitsConnect, _) => None,
         }
     }
 
-    /// An active check passed or failed. `trouble` is what it can tell of: one that only connects says nothing about
-    /// answers.
+    /// An active check passed or failed. `trouble` is the kind of failure it can detect: a check that only connects
+    /// says nothing about responses.
     pub fn checked(&mut self, passed: bool, trouble: Trouble, rules: &Rules) -> Option<Change> {
         let (checked, change) = match (self.checked, passed) {
             (Checked::Awaited, _) => {
@@ -248,7 +258,7 @@ impl Health {
         change
     }
 
-    /// The very first check decides alone.
+    /// The result of the very first check, which counts alone, without `rise` and `fall`.
     pub fn first_checked(&mut self, passed: bool) {
         self.checked = if passed { Checked::Up { failed: 0 } } else { Checked::Down { passed: 0 } };
         self.has_worked |= passed;
@@ -283,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_are_far_apart_take_nobody_out() {
+    fn failures_that_are_far_apart_take_no_backend_out() {
         let mut health = Health::new();
         for second in (0..100).step_by(6) {
             assert_eq!(health.failed(Trouble::Answer, &RULES, after(second)), None, "{second}");
@@ -293,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_brings_back_what_could_not_be_connected_to() {
+    fn a_connect_brings_back_a_backend_whose_connects_failed() {
         let mut health = out(Trouble::Connect);
         assert!(!health.takes_turns(after(1000)), "time alone does not");
         assert!(health.waits_for_connect());
@@ -302,12 +312,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_restarted_needs_no_trial() {
+    fn a_restarted_backend_needs_no_trial() {
         let mut health = Health::new();
         health.failed(Trouble::Connect, &RULES, after(0));
         health.failed(Trouble::Answer, &RULES, after(0));
         assert_eq!(health.failed(Trouble::Answer, &RULES, after(0)), Some(Change::Out));
-        assert!(health.waits_for_connect(), "what was refused and what was reset is one and the same death");
+        assert!(health.waits_for_connect(), "the refusal and the resets come from the same killed process");
         let mut health = out(Trouble::Answer);
         health.vanished();
         assert!(health.waits_for_connect());
@@ -321,22 +331,22 @@ mod tests {
         let mut health = out(Trouble::Answer);
         assert!(!health.takes_turns(after(11)) && health.takes_turns(after(12)));
         health.was_chosen();
-        assert!(!health.takes_turns(after(100)), "the others do not wait for the trial");
+        assert!(!health.takes_turns(after(100)), "other requests do not wait for the trial");
         assert_eq!(health.failed(Trouble::Answer, &RULES, after(100)), None);
         assert!(!health.takes_turns(after(119)) && health.takes_turns(after(120)));
         health.was_chosen();
         health.learned_nothing(after(121));
-        assert!(health.takes_turns(after(121)), "a trial that told nothing is tried again");
+        assert!(health.takes_turns(after(121)), "a trial without a result is repeated");
         health.was_chosen();
         health.failed(Trouble::Answer, &RULES, after(130));
-        assert!(!health.takes_turns(after(159)) && health.takes_turns(after(160)), "30 s at the most");
+        assert!(!health.takes_turns(after(159)) && health.takes_turns(after(160)), "at most 30 s");
         health.was_chosen();
         assert_eq!(health.succeeded(), Some(Change::In));
         assert!(health.is_in());
     }
 
     #[test]
-    fn late_news_from_before_change_nothing() {
+    fn late_failures_of_earlier_requests_change_nothing() {
         let mut health = out(Trouble::Answer);
         assert_eq!(health.failed(Trouble::Answer, &RULES, after(3)), None);
         assert!(health.takes_turns(after(12)));
@@ -351,20 +361,20 @@ mod tests {
         assert!(health.awaits_check() && !health.takes_turns(after(0)));
         health.first_checked(false);
         assert!(!health.takes_turns(after(0)));
-        let told: Vec<_> = [true, true, false, false, true, false, false, false, true, false, true, true]
+        let changes: Vec<_> = [true, true, false, false, true, false, false, false, true, false, true, true]
             .into_iter()
             .map(|passed| health.checked(passed, Trouble::Answer, &RULES))
             .collect();
         let mut expected = vec![None; 12];
         (expected[1], expected[7], expected[11]) = (Some(Change::In), Some(Change::Out), Some(Change::In));
-        assert_eq!(told, expected);
+        assert_eq!(changes, expected);
     }
 
     #[test]
-    fn a_check_vouches_only_for_what_it_saw() {
+    fn a_check_counts_only_for_the_failures_it_can_detect() {
         let mut health = out(Trouble::Answer);
         assert_eq!(health.checked(true, Trouble::Connect, &RULES), None);
-        assert!(!health.takes_turns(after(3)), "it accepts connections, and always did");
+        assert!(!health.takes_turns(after(3)), "it accepted connections all the time");
         assert_eq!(health.checked(true, Trouble::Answer, &RULES), Some(Change::In));
         let mut health = out(Trouble::Connect);
         assert_eq!(health.checked(true, Trouble::Connect, &RULES), Some(Change::In));

@@ -1,17 +1,17 @@
-//! Connections to one backend that are not in use.
+//! Idle connections to one backend, kept for reuse.
 //!
-//! The problem: a connection costs three round trips of packets and five system calls, so it is kept; but a kept
-//! one may be closed by the backend at any moment, or hold bytes nobody asked for, which the next client would get
-//! for an answer. So it is looked at before it is used again, and it is never kept for long.
+//! The problem: a new connection costs a handshake and seven system calls, from socket(2) to close(2), so it is kept.
+//! But the backend may close a kept connection at any time, or send bytes without a request, which the next client
+//! would receive as its response. So a connection is checked before reuse, and it is never kept for long.
 //!
-//! Not here: what happens when one turns out to be stale all the same (`exchange`).
+//! Not here: a connection that turns out to be stale in spite of the check (`proxy::exchange`).
 
 use crate::net::conn::{Received, Conn};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The idle connections of one backend, the last one used on top: its caches are warm, and the rest grow old and
-/// go, so that as many are kept as are needed, and never more than were in use at once.
+/// A stack of idle connections. The connection used last is on top, because its caches are warm; the ones below grow
+/// old and are closed. So only as many are kept as are needed, and never more than were in use at once.
 #[derive(Debug)]
 pub struct KeptConnections {
     idle: Mutex<Vec<Idle>>,
@@ -25,12 +25,14 @@ struct Idle {
 }
 
 impl KeptConnections {
+    /// `timeout` is `--backend-keep-alive-timeout`.
     pub fn new(timeout: Duration) -> Self {
         Self { idle: Mutex::default(), timeout }
     }
 
-    /// A connection that was neither closed nor written to since it was put here. One call of recv(2) a time: it
-    /// costs 1 % of a request, and what it prevents is one client's answer going to another.
+    /// Takes a connection on which the backend has neither closed nor sent anything since it became idle. The check is
+    /// one recv(2) per connection. It costs 1 % of a request, and keeps one client's response from going
+    /// to another.
     pub fn take(&self, now: Instant) -> Option<Conn> {
         loop {
             let Idle { conn, since } = self.idle().pop()?;
@@ -41,11 +43,12 @@ impl KeptConnections {
         }
     }
 
+    /// Keeps a connection that has been idle since `since`.
     pub fn put(&self, conn: Conn, since: Instant) {
         self.idle().push(Idle { conn, since });
     }
 
-    /// Closes those that have been here too long.
+    /// Closes the connections that have been idle for longer than the timeout.
     pub fn sweep(&self) {
         let mut all = self.idle();
         let old = all.iter().take_while(|idle| idle.since.elapsed() >= self.timeout).count();
@@ -54,7 +57,7 @@ impl KeptConnections {
         drop(closed);
     }
 
-    /// Closes all of them: the backend was restarted or is gone, or descriptors are needed elsewhere. Returns how many
+    /// Closes all connections, after the backend was restarted or removed, or to free descriptors. Returns how many
     /// there were.
     pub fn clear(&self) -> usize {
         let closed = std::mem::take(&mut *self.idle());

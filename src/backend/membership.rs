@@ -1,9 +1,9 @@
-//! Who there is: names, the addresses they stand for now, and the round made of them.
+//! The configured names, the addresses they resolve to, and the round made of these.
 //!
-//! The problem: addresses come and go while requests are under way. A backend that stays keeps its connections, its
-//! health and its counts; one that is gone is finished by those who are still with it.
+//! The problem: addresses come and go while requests are in flight. A backend that stays keeps its connections, its
+//! health and its counts. A backend that is removed lives until the last request in flight to it ends.
 //!
-//! Not here: looking names up (`resolve`), whose turn it is (`balance`).
+//! Not here: name look-ups (`resolve`), whose turn it is (`balance`).
 
 use super::health::Health;
 use super::kept::KeptConnections;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 pub(super) type Members = balance::Round<Arc<Backend>>;
 
-/// The configured names, and the round of everybody they stand for.
+/// The configured names, and the round of all addresses they resolve to.
 pub(super) struct Membership {
     names: Vec<Arc<Named>>,
     round: Mutex<Members>,
@@ -30,20 +30,20 @@ pub(super) struct Membership {
     has_checks: bool,
 }
 
-/// A name from the configuration and what it stands for now.
+/// A configured name and the addresses it resolves to at present.
 struct Named {
     spec: config::Backend,
     addresses: Mutex<Vec<Arc<Backend>>>,
-    /// Wishes for a new look-up; none for an address, which is no name.
-    wishes: Option<(Sender<()>, Receiver<()>)>,
+    /// Requests for an early look-up; `None` for an IP address, which needs none.
+    look_ups: Option<(Sender<()>, Receiver<()>)>,
 }
 
 impl Membership {
     pub fn new(config: &Config) -> Self {
         let named = |spec: &config::Backend| {
             let is_name = spec.host.parse::<IpAddr>().is_err();
-            let wishes = is_name.then(|| bounded(1));
-            Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), wishes })
+            let look_ups = is_name.then(|| bounded(1));
+            Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), look_ups })
         };
         Self {
             names: config.backend.iter().map(named).collect(),
@@ -54,35 +54,39 @@ impl Membership {
         }
     }
 
-    /// Addresses are there at once; each name gets a thread, and the first answers are waited for together.
-    /// `backends` leads the threads back here for as long as there is a here.
+    /// Adds IP addresses at once and starts a look-up thread for each name. Returns when every name has its first
+    /// result, or after [`waits::FIRST_ADDRESSES`] (1 s). The threads reach the membership through `backends`; they end
+    /// when it returns `None`.
+    ///
+    /// # Errors
+    /// The system has no thread left.
     pub fn follow(
         &self,
         backends: impl Fn() -> Option<Arc<Backends>> + Clone + Send + 'static,
     ) -> io::Result<()> {
         for named in &self.names {
             if let Ok(ip) = named.spec.host.parse() {
-                self.become_addresses(named, &[SocketAddr::new(ip, named.spec.port)]);
+                self.set_addresses(named, &[SocketAddr::new(ip, named.spec.port)]);
             }
         }
         let (answered, answers) = bounded(self.names.len());
         let mut expected = 0;
         for named in &self.names {
-            let Some((_, wishes)) = &named.wishes else { continue };
-            let (named, wishes, answered) = (Arc::clone(named), wishes.clone(), answered.clone());
+            let Some((_, look_ups)) = &named.look_ups else { continue };
+            let (named, look_ups, answered) = (Arc::clone(named), look_ups.clone(), answered.clone());
             let (backends, interval) = (backends.clone(), self.resolve_interval);
             thread::Builder::new().name(format!("resolve {}", named.spec.host)).spawn(move || {
-                let mut is_lost = false;
-                resolve::follow(&named.spec.host, named.spec.port, interval, &wishes, |answer| {
+                let mut is_failing = false;
+                resolve::follow(&named.spec.host, named.spec.port, interval, &look_ups, |answer| {
                     let Some(backends) = backends() else { return resolve::Next::Stop };
                     match answer {
                         Ok(addresses) => {
-                            is_lost = false;
-                            backends.membership.become_addresses(&named, &addresses);
+                            is_failing = false;
+                            backends.membership.set_addresses(&named, &addresses);
                         }
-                        // The last good answer stays: a name server that is down takes nobody out.
-                        Err(error) if !is_lost => {
-                            is_lost = true;
+                        // The last good result stays: a name server that is down takes no backend out.
+                        Err(error) if !is_failing => {
+                            is_failing = true;
                             log::warn!("{} does not resolve, ronde keeps trying: {error}", named.spec.host);
                         }
                         Err(_) => {}
@@ -100,7 +104,7 @@ impl Membership {
         Ok(())
     }
 
-    /// The round, to take a turn.
+    /// Locks the round, to take a turn.
     pub fn round(&self) -> MutexGuard<'_, Members> {
         lock(&self.round)
     }
@@ -113,34 +117,34 @@ impl Membership {
         lock(&self.round).iter().cloned().collect()
     }
 
-    /// A backend does not answer: perhaps its name stands for another address by now.
+    /// Asks for an early look-up of a backend that refuses connects: its name may resolve to another address by now.
     pub fn look_up_again(&self, backend: &Backend) {
-        let wishes = self
+        let look_ups = self
             .names
             .iter()
             .filter(|named| named.spec.to_string() == backend.name)
-            .filter_map(|named| named.wishes.as_ref());
-        for (wish, _) in wishes {
-            // A wish that waits already is the same.
-            let _ = wish.try_send(());
+            .filter_map(|named| named.look_ups.as_ref());
+        for (look_up, _) in look_ups {
+            // If the channel is full, a look-up is pending already.
+            let _ = look_up.try_send(());
         }
     }
 
-    /// A name stands for these addresses now.
-    fn become_addresses(&self, named: &Named, addresses: &[SocketAddr]) {
+    /// Replaces the addresses of a name, and rebuilds the round if they changed.
+    fn set_addresses(&self, named: &Named, addresses: &[SocketAddr]) {
         let mut current = lock(&named.addresses);
         if current.iter().map(|backend| &backend.address).eq(addresses) {
             return;
         }
         let known = std::mem::take(&mut *current);
-        for gone in known.iter().filter(|backend| !addresses.contains(&backend.address)) {
-            log::info!("{}: - {}", named.spec.host, gone.address.ip());
-            gone.kept.clear();
+        for removed in known.iter().filter(|backend| !addresses.contains(&backend.address)) {
+            log::info!("{}: - {}", named.spec.host, removed.address.ip());
+            removed.kept.clear();
         }
         let member = |address: &SocketAddr| match known.iter().find(|backend| backend.address == *address) {
             Some(backend) => Arc::clone(backend),
             None => {
-                if named.wishes.is_some() {
+                if named.look_ups.is_some() {
                     log::info!("{}: + {}", named.spec.host, address.ip());
                 }
                 Arc::new(self.backend(named, *address))

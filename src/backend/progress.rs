@@ -1,51 +1,54 @@
-//! Whether a backend that keeps requests waiting is only slow, or answers nobody.
+//! Whether a backend that keeps requests waiting is slow or stuck.
 //!
-//! The problem: of sixty-four busy clients all are with a backend that hangs after three milliseconds, and of few
-//! visitors every other one is. A timeout tells after a minute, and nothing that was sent can be asked for elsewhere. But
-//! the others tell: all are asked by turns, so those that are well answer by turns. Who gives no answer while the others
-//! give one after the other makes a pause at least, and somebody else is asked until it is over.
+//! The problem: with 64 busy clients, a hung backend has caught all of them within 3 ms, and with few clients it
+//! catches every other request. The response timeout notices after a minute, and a request that timed out is not sent
+//! elsewhere. But the other backends tell earlier. Requests go to all backends by turns, so healthy backends answer by
+//! turns. A backend that answers nothing while the others answer again and again is at least pausing, and the round
+//! passes it over until it answers.
 //!
-//! Unless pauses are its way: answers that take a tenth of a second to five hundred who ask at once come at once, and then
-//! not for a while. Silence counts when it is longer than what the backend takes; but not even then may it have more than
-//! three of four who wait, or nobody would be left to whom the others could answer.
+//! Some backends pause by nature: if 500 requests arrive at once and each takes 100 ms, all responses come together,
+//! and then none for a while. So silence counts only once it is longer than twice the backend's recent response time.
+//! But even a backend within that time may not hold three quarters of the waiting requests: too few would be left for
+//! the others to answer.
 //!
-//! Not here: who is asked instead (`backend`). No lock; the clock is the caller's.
+//! Not here: which backend is asked instead (`backend`). No lock; the caller passes the time.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Requests that may wait while the others answer as many, or a quarter of them if they are many. Fewer, and every pause
-/// would look like a hang; more, and too few of the clients would be left to keep the others busy. (The shares of two
-/// nginx differ by one request in three hundred then, at most, with 64 clients.)
+/// A backend with at least this many requests waiting is stuck once it is silent for too long and the others have given
+/// this many answers since its last one, or a quarter of its waiting requests if that is more. With a lower
+/// limit every pause would look like a hang; with a higher one too few clients would be left to keep the others busy.
+/// (With this one, and 64 clients, the shares of two nginx backends differ by at most one request in 300.)
 const CAUGHT: usize = 8;
 
-/// Turns that may be left unanswered once one of them has waited for long, when the others answer as many: so that few
-/// visitors find it out, too, who may not wait to the end.
+/// The limit once a request has waited for a second: this many turns unanswered while the others gave as many answers.
+/// A few clients never reach [`CAUGHT`], and they may leave before the timeout.
 const IGNORED: usize = 4;
 
-/// How long a request must have waited before the silence of its backend counts although few wait for it.
+/// How long a request must have waited before the silence of its backend counts although few requests wait for it.
 const SILENT: Duration = Duration::from_secs(1);
 
-/// How many answers all backends have given.
+/// Counts the answers of all backends.
 #[derive(Debug)]
 pub struct Answers {
     given: AtomicUsize,
-    /// From which moments are counted.
+    /// Times are in milliseconds since then.
     begun: Instant,
 }
 
-/// What one backend has answered.
+/// The answers of one backend.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// How many answers all had given when it gave its last.
+    /// The total of [`Answers`] at its last answer.
     last: AtomicUsize,
-    /// How long it took at the most lately, in milliseconds.
-    takes: AtomicU64,
-    /// The moment until which its silence tells nothing.
-    until: AtomicU64,
-    /// Turns since then.
+    /// Its longest recent response time, in milliseconds; it decays by an eighth per answer.
+    slowest: AtomicU64,
+    /// Until this time, in milliseconds, its silence means nothing: its last answer plus twice `slowest`.
+    silence_allowed_until: AtomicU64,
+    /// Turns since its last answer.
     unanswered: AtomicUsize,
-    /// Since when the first of those has been waiting; zero if none is, or since it gave its last answer.
+    /// Since when a request has been waiting, in milliseconds; zero if none has since its last answer.
     silent_since: AtomicU64,
 }
 
@@ -56,53 +59,55 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// Milliseconds since the beginning; never zero.
-    fn moment(&self, at: Instant) -> u64 {
+    /// Milliseconds since the start; never zero.
+    fn milliseconds(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.begun).as_millis() as u64 + 1
     }
 }
 
 impl Progress {
-    /// It is asked.
+    /// A request is given to the backend.
     pub fn asked(&self) {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request was sent whole, and waits for its answer since `now`.
+    /// A whole request was sent, and waits for its answer since `now`.
     pub fn waits(&self, all: &Answers, now: Instant) {
-        // Nearly always one waits already, or none did: then a look is cheaper than an exchange.
         if self.silent_since.load(Ordering::Relaxed) == 0 {
-            self.silent_since.store(all.moment(now), Ordering::Relaxed);
+            self.silent_since.store(all.milliseconds(now), Ordering::Relaxed);
         }
     }
 
-    /// It has answered `now`, and it took so long.
+    /// The backend answered `now`, after `took`.
     pub fn answered(&self, all: &Answers, now: Instant, took: Duration) {
         self.last.store(all.given.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let (took, before) = (took.as_millis() as u64, self.takes.load(Ordering::Relaxed));
+        let (took, before) = (took.as_millis() as u64, self.slowest.load(Ordering::Relaxed));
         if took > 0 || before > 0 {
-            let takes = took.max(before - before.div_ceil(8));
-            self.takes.store(takes, Ordering::Relaxed);
-            self.until.store(all.moment(now) + 2 * takes, Ordering::Relaxed);
+            let slowest = took.max(before - before.div_ceil(8));
+            self.slowest.store(slowest, Ordering::Relaxed);
+            self.silence_allowed_until.store(all.milliseconds(now) + 2 * slowest, Ordering::Relaxed);
         }
         self.unanswered.store(0, Ordering::Relaxed);
         self.silent_since.store(0, Ordering::Relaxed);
     }
 
-    /// Whether it answers nobody for the time being, as far as can be seen `now`. `waiting` requests wait for it, `of` those
-    /// that wait for any.
-    pub fn is_stuck(&self, all: &Answers, waiting: usize, of: usize, now: Instant) -> bool {
+    /// Whether the backend seems to answer no request at present. `waiting` requests wait for it, `total` for any
+    /// backend.
+    pub fn is_stuck(&self, all: &Answers, waiting: usize, total: usize, now: Instant) -> bool {
         let others_gave = |answers| {
             all.given.load(Ordering::Relaxed).wrapping_sub(self.last.load(Ordering::Relaxed)) >= answers
         };
         let is_ignoring = || self.unanswered.load(Ordering::Relaxed) >= IGNORED && others_gave(IGNORED);
         let is_silent = || {
             let since = self.silent_since.load(Ordering::Relaxed);
-            since > 0 && all.moment(now).saturating_sub(since) >= SILENT.as_millis() as u64
+            since > 0 && all.milliseconds(now).saturating_sub(since) >= SILENT.as_millis() as u64
         };
-        let is_overdue = || waiting >= of - of / 4 || all.moment(now) >= self.until.load(Ordering::Relaxed);
+        let is_overdue = || {
+            waiting >= total - total / 4
+                || all.milliseconds(now) >= self.silence_allowed_until.load(Ordering::Relaxed)
+        };
         match waiting {
-            // Whoever found out that it is stuck is gone: somebody has to try again.
+            // No request is left that could notice its recovery, so the next one must try it.
             0 => false,
             CAUGHT.. if others_gave(CAUGHT.max(waiting / 4)) && is_overdue() => true,
             _ => is_silent() && is_ignoring(),
@@ -124,13 +129,13 @@ mod tests {
         (0..times).for_each(|_| progress.answered(all, Instant::now(), Duration::ZERO));
     }
 
-    /// Now, and with nobody waiting elsewhere.
+    /// Now, and with no request waiting for another backend.
     fn is_stuck(progress: &Progress, all: &Answers, waiting: usize) -> bool {
         progress.is_stuck(all, waiting, waiting, Instant::now())
     }
 
     #[test]
-    fn who_answers_by_turns_is_never_stuck_however_many_wait() {
+    fn a_backend_that_answers_by_turns_is_never_stuck() {
         let (all, one, other) = (Answers::default(), Progress::default(), Progress::default());
         for waiting in 0..1000 {
             ask(&one, 1);
@@ -142,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_passed_by_others_with_requests_waiting_is_stuck_until_it_answers() {
+    fn a_backend_that_falls_behind_the_others_is_stuck_until_it_answers() {
         for (waiting, answers) in [(8, 8), (32, 8), (100, 25)] {
             let (all, hung, other) = (Answers::default(), Progress::default(), Progress::default());
             ask(&hung, waiting);
@@ -160,21 +165,21 @@ mod tests {
     }
 
     #[test]
-    fn a_few_visitors_find_it_out_once_one_has_waited_for_long() {
+    fn a_few_requests_are_enough_once_one_has_waited_for_long() {
         let (all, hung, other) = (Answers::default(), Progress::default(), Progress::default());
         let start = Instant::now();
         ask(&hung, IGNORED);
         hung.waits(&all, start);
         answer(&other, &all, IGNORED);
         let is_stuck_after = |wait, waiting| hung.is_stuck(&all, waiting, waiting, start + wait);
-        assert!(!is_stuck_after(SILENT / 2, 1), "none has waited for long");
-        assert!(is_stuck_after(SILENT * 2, 1) && !is_stuck_after(SILENT * 2, 0));
+        assert!(!is_stuck_after(SILENT / 2, 1), "no request has waited for long");
+        assert!(is_stuck_after(2 * SILENT, 1) && !is_stuck_after(2 * SILENT, 0));
         answer(&hung, &all, 1);
-        assert!(!is_stuck_after(SILENT * 2, 1));
+        assert!(!is_stuck_after(2 * SILENT, 1));
     }
 
     #[test]
-    fn one_long_poll_beside_others_that_are_answered_is_no_silence() {
+    fn a_long_poll_beside_answered_requests_is_no_silence() {
         let (all, polled, other) = (Answers::default(), Progress::default(), Progress::default());
         let start = Instant::now();
         polled.asked();
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_its_time_may_pause_for_longer_but_never_with_nearly_all_who_wait() {
+    fn a_slow_backend_may_pause_longer_unless_nearly_all_requests_wait_for_it() {
         let (all, slow, other) = (Answers::default(), Progress::default(), Progress::default());
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
@@ -203,6 +208,6 @@ mod tests {
             slow.answered(&all, after(300), Duration::ZERO);
         }
         answer(&other, &all, 30);
-        assert!(slow.is_stuck(&all, 30, 60, after(302)), "what it took once is forgotten");
+        assert!(slow.is_stuck(&all, 30, 60, after(302)), "the slow answer is forgotten");
     }
 }

@@ -1,13 +1,13 @@
-//! Names to addresses, in the background.
+//! Resolves names in the background.
 //!
-//! The problem: getaddrinfo blocks for as long as a name server is silent, and cannot be interrupted; in a worker it
-//! would stop a client for every look-up. And an address that was right at the start is wrong after the backend's
-//! container was made anew, which nginx notices at its next start. So each name has a thread of its own, which does
-//! nothing but look it up again and again, and a silent name delays no other.
+//! The problem: getaddrinfo(3) blocks for as long as a name server is silent and cannot be interrupted; in a worker,
+//! every look-up would delay a client. And an address that was right at the start is wrong once the backend's container
+//! has been recreated, which nginx notices only when it is restarted. So each name has a thread that does nothing but
+//! look it up again and again, and a slow name delays no other.
 //!
-//! These are the only threads that nobody joins: a look-up cannot be ended from outside, the process's end does it.
+//! These threads are not joined: a look-up cannot be cancelled, so a pending one ends with the process.
 //!
-//! Not here: what becomes of the addresses (`backend`).
+//! Not here: what becomes of the addresses (`backend::membership`).
 
 use crate::config::waits;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -16,15 +16,16 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-/// Whether anybody still wants to know.
+/// Whether the look-ups go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     GoOn,
     Stop,
 }
 
-/// Looks a name up every `interval`, and soon after `wanted` says so. `found` gets every answer, and says whether to
-/// go on.
+/// Looks a name up every `interval`, and [`waits::RESOLVE_PAUSE`] (200 ms) after each message on `wanted`. A failed
+/// look-up is repeated after [`waits::RESOLVE_RETRY`] (1 s), or `interval` if that is shorter. `found` gets every
+/// result and decides whether to go on.
 pub fn follow(
     host: &str,
     port: u16,
@@ -33,9 +34,9 @@ pub fn follow(
     mut found: impl FnMut(io::Result<Vec<SocketAddr>>) -> Next,
 ) {
     loop {
-        let answer = look_up(host, port);
-        let pause = if answer.is_ok() { interval } else { interval.min(waits::RESOLVE_RETRY) };
-        if found(answer) == Next::Stop {
+        let result = look_up(host, port);
+        let pause = if result.is_ok() { interval } else { interval.min(waits::RESOLVE_RETRY) };
+        if found(result) == Next::Stop {
             return;
         }
         match wanted.recv_timeout(pause) {
@@ -46,10 +47,10 @@ pub fn follow(
     }
 }
 
-/// Every address of a name, each once.
+/// All addresses of a name, sorted, without duplicates.
 ///
 /// # Errors
-/// The name does not resolve.
+/// The name does not resolve, or has no address.
 pub fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     addresses.sort_unstable();

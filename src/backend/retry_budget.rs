@@ -1,43 +1,43 @@
 //! How many requests may be sent a second time.
 //!
-//! The problem: sending a request again to another backend hides one backend's failure from the client. When all
-//! backends fail, it hides nothing and doubles the load that kills them. So what is sent again is paid for: every
-//! response earns a fifth of a retry, and there is a purse that starts full, so that a small site with one request a
-//! minute is covered too (Finagle's retry budgets and Envoy's are alike).
+//! The problem: a retry on another backend hides one backend's failure from the client. When all backends fail, it
+//! hides nothing and doubles the load that kills them. So retries are limited to a fifth of the responses: every
+//! response adds a token, and a retry takes five. The budget starts full, so that a small site with one request a
+//! minute can retry, too. (The retry budgets of Finagle and Envoy are alike.)
 //!
-//! Not here: failed connects. Nothing was sent, so trying elsewhere is free.
+//! Not here: failed connects. Nothing was sent, so another backend can be tried without a budget.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The price of a retry, in what one response earns.
-const PRICE: usize = 5;
+/// Tokens that one retry takes. A response adds one.
+const TOKENS_PER_RETRY: usize = 5;
 
-/// See the module.
+/// A bucket of tokens, shared by all workers.
 #[derive(Debug)]
 pub struct RetryBudget {
-    purse: AtomicUsize,
-    full: usize,
+    tokens: AtomicUsize,
+    capacity: usize,
 }
 
 impl RetryBudget {
-    /// Holds this many retries, which should be one for each worker: all of them may be under way to a backend at the
-    /// moment it is restarted.
+    /// Holds at most this many retries, and starts full. It should be one for each worker: all of them may have a
+    /// request at a backend that is being restarted.
     pub fn new(retries: usize) -> Self {
-        let full = retries * PRICE;
-        Self { purse: AtomicUsize::new(full), full }
+        let capacity = retries * TOKENS_PER_RETRY;
+        Self { tokens: AtomicUsize::new(capacity), capacity }
     }
 
-    /// A response came. Looking is cheaper than writing, and the purse is nearly always full.
+    /// A response arrived. The load before the write is cheap, and the bucket is nearly always full.
     pub fn earn(&self) {
-        if self.purse.load(Ordering::Relaxed) < self.full {
-            self.purse.fetch_add(1, Ordering::Relaxed);
+        if self.tokens.load(Ordering::Relaxed) < self.capacity {
+            self.tokens.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Whether a request may be sent again.
+    /// Takes the tokens of one retry, if there are enough. Returns whether the request may be sent again.
     pub fn spend(&self) -> bool {
-        let pay = |purse: usize| purse.checked_sub(PRICE);
-        self.purse.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
+        let take = |tokens: usize| tokens.checked_sub(TOKENS_PER_RETRY);
+        self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
 
@@ -46,11 +46,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_general_failure_is_not_doubled() {
+    fn when_every_request_fails_the_load_is_not_doubled() {
         let budget = RetryBudget::new(8);
         assert_eq!((0..100).filter(|_| budget.spend()).count(), 8);
         (0..50).for_each(|_| budget.earn());
-        assert_eq!((0..100).filter(|_| budget.spend()).count(), 8, "the purse does not grow beyond its size");
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 8, "the bucket does not overflow");
         (0..10).for_each(|_| budget.earn());
         assert_eq!((0..100).filter(|_| budget.spend()).count(), 2);
     }

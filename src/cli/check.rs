@@ -1,9 +1,9 @@
-//! `ronde check`: everything that can be tried without serving, once.
+//! `ronde check`: tries everything that can be tried without serving, once.
 //!
-//! The problem: a wrong name or a closed port shows itself as 502 at the first request of the night. This shows it
-//! when the configuration is written.
+//! The problem: a mistyped name or a closed port only shows up as a 502 on the first request of the night. This command
+//! shows it while the configuration is being written.
 //!
-//! Not here: checking while ronde serves (`backend`).
+//! Not here: checks while ronde serves (`backend::checks`).
 
 use crate::backend::resolve;
 use crate::config::{Backend, Config};
@@ -12,18 +12,19 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-/// What came of it.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Every backend name resolves, and every address accepts connections.
     Sound,
+    /// A name does not resolve, or an address does not accept connections.
     Faulty,
 }
 
-/// Resolves and connects to every backend once, and prints what it found.
+/// Resolves every backend once, connects to each of its addresses within `--connect-timeout`, and prints the results.
 ///
 /// # Errors
-/// `out` cannot be written to.
+/// Writing to `out` failed.
 pub fn run(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
     writeln!(out, "the configuration is valid")?;
     for listen in &config.listen {
@@ -53,7 +54,7 @@ fn check_backend(backend: &Backend, config: &Config, out: &mut impl Write) -> io
                 writeln!(out, "backend  {backend}  {address}  connected in {milliseconds:.1} ms")?
             }
             Err(error) => {
-                writeln!(out, "backend  {backend}  {address}  cannot be connected to: {error}")?;
+                writeln!(out, "backend  {backend}  {address}  cannot connect: {error}")?;
                 verdict = Verdict::Faulty;
             }
         }

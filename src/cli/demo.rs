@@ -1,10 +1,10 @@
-//! The backends of `ronde demo`: enough of an HTTP server to see the round go round.
+//! The backends of `ronde demo`: just enough of an HTTP server to watch the round.
 //!
-//! The problem: who tries a load balancer for the first time has nothing to balance. So the demo brings two
-//! backends in the same process. They speak just enough HTTP/1.1 to be honest backends: connections persist,
-//! request bodies are read, HEAD has no body.
+//! The problem: a first look at a load balancer needs something to balance. So the demo runs two backends in its own
+//! process. They speak the minimum of HTTP/1.1 that makes a correct backend: connections persist, request bodies are
+//! read to the end, HEAD has no body.
 //!
-//! Not here: anything a real backend should copy. A thread for each connection is what ronde is there to protect.
+//! Not here: a model for real backends. One thread per connection is exactly what ronde is there to protect.
 
 use crate::http1::chunked::Decoder;
 use crate::http1::fields::{Fields, Name};
@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-/// Starts a backend on a free port of the loopback address. It lives as long as the process.
+/// Starts a backend on a free port of 127.0.0.1. It runs until the process ends.
 ///
 /// # Errors
 /// The system has no port or no thread left.
@@ -25,7 +25,7 @@ pub fn start_backend(number: usize) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     thread::Builder::new().name(format!("demo {number}")).spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A connection that cannot have a thread is closed, and ronde asks the other backend.
+            // Without a thread the connection is closed, and ronde tries the other backend.
             let _ =
                 thread::Builder::new().name(format!("demo {number}")).spawn(move || serve(stream, number));
         }
@@ -49,8 +49,8 @@ fn serve(mut stream: TcpStream, number: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a request head; returns the response and what remains to be read of the request. ronde sends no others
-/// than valid ones: anything else ends the connection.
+/// Reads a request head. Returns the response, and the decoder for the request body. ronde sends only valid requests,
+/// so anything else closes the connection.
 fn next_request(
     stream: &mut TcpStream,
     buffer: &mut Buffer,
@@ -82,8 +82,8 @@ fn read_more(stream: &mut TcpStream, buffer: &mut Buffer) -> io::Result<bool> {
     Ok(count > 0)
 }
 
-/// A line for curl, a page for a browser. The page's empty icon keeps the browser from asking for `/favicon.ico`,
-/// which would take every second turn.
+/// A line for curl, a page for a browser. The page has an empty icon: a request for `/favicon.ico` after each page
+/// would take every second turn, and the browser would always see the same backend.
 fn respond(number: usize, method: Method, fields: Fields<'_>) -> Vec<u8> {
     let is_browser = fields.members(Name::Accept).any(|kind| kind.starts_with(b"text/html"));
     let (kind, body) = match is_browser {
@@ -106,6 +106,6 @@ fn page(number: usize) -> String {
          <link rel=icon href=data:,><title>Backend {number}</title>\
          <body style=\"margin:0;height:100vh;display:grid;place-content:center;text-align:center;\
          font:1.2rem system-ui;background:{color};color:#fff\">\
-         <h1>Backend {number}</h1><p>Reload: it is the other one's turn.</p></body></html>\n"
+         <h1>Backend {number}</h1><p>Reload: it is the other backend's turn.</p></body></html>\n"
     )
 }

@@ -1,10 +1,10 @@
 //! `ronde health`: asks the running ronde whether it is well.
 //!
-//! The problem: an image made `FROM scratch` has no shell and no curl, and a health check that went through to a
-//! backend would take a turn in the round. So the one program in the image asks for itself: `OPTIONS *` with
-//! `Max-Forwards: 0`, which a proxy must answer itself (RFC 9110 §7.6.2).
+//! The problem: an image made `FROM scratch` has no shell and no curl, and a health check that reached a backend would
+//! take a turn in the round. So the only program in the image sends the request itself: `OPTIONS *` with
+//! `Max-Forwards: 0`, which a proxy must answer and not forward (RFC 9110 §7.6.2).
 //!
-//! Not here: the answer (`session`).
+//! Not here: the response (`proxy::session`).
 
 use crate::config::waits;
 use crate::config::{Config, Listen};
@@ -16,41 +16,44 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
-const QUESTION: &[u8] =
+const REQUEST: &[u8] =
     b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n";
 
-/// Why ronde is not well.
+/// Why ronde is not healthy.
 #[derive(Debug)]
-pub enum Unwell {
+pub enum Unhealthy {
+    /// The connect failed, or the connection broke before a valid response head.
     Unreachable(SocketAddr, io::Error),
-    Silent(SocketAddr),
-    Says(SocketAddr, u16, String),
+    /// No complete response head within [`waits::HEALTH_ANSWER`] (2 s).
+    TimedOut(SocketAddr),
+    /// A response other than 200: its status and the part of its body that came with the head.
+    Status(SocketAddr, u16, String),
 }
 
-impl fmt::Display for Unwell {
+impl fmt::Display for Unhealthy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(address, error) => write!(f, "nobody is well at {address}: {error}"),
-            Self::Silent(address) => {
-                write!(f, "{address} does not answer within {} s", waits::HEALTH_ANSWER.as_secs())
+            Self::Unreachable(address, error) => write!(f, "cannot reach ronde at {address}: {error}"),
+            Self::TimedOut(address) => {
+                write!(f, "ronde at {address} does not answer within {} s", waits::HEALTH_ANSWER.as_secs())
             }
-            Self::Says(address, status, text) => write!(f, "{address} answers {status}: {text}"),
+            Self::Status(address, status, text) => write!(f, "ronde at {address} answers {status}: {text}"),
         }
     }
 }
 
-impl std::error::Error for Unwell {}
+impl std::error::Error for Unhealthy {}
 
-/// Asks the ronde that runs with this configuration, at its first address.
+/// Asks the ronde that runs with this configuration, at its first listening address; returns that address.
 ///
 /// # Errors
-/// See [`Unwell`].
-pub fn ask(config: &Config) -> Result<SocketAddr, Unwell> {
+/// See [`Unhealthy`].
+pub fn ask(config: &Config) -> Result<SocketAddr, Unhealthy> {
     let address = config.listen.first().map_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080), reachable);
     let deadline = Instant::now() + waits::HEALTH_ANSWER;
-    let unreachable = |error| Unwell::Unreachable(address, error);
+    let unreachable = |error| Unhealthy::Unreachable(address, error);
     let mut conn = Conn::connect(address, deadline, || false).map_err(unreachable)?;
-    conn.send(&[IoSlice::new(QUESTION)], waits::ONE_CALL).map_err(unreachable)?;
+    conn.send(&[IoSlice::new(REQUEST)], waits::ONE_CALL).map_err(unreachable)?;
     let mut buffer = Buffer::new(4096);
     while Instant::now() < deadline {
         if let Scan::Complete { end, .. } = head::scan(buffer.filled()) {
@@ -59,7 +62,7 @@ pub fn ask(config: &Config) -> Result<SocketAddr, Unwell> {
             return match head::response(head, &mut lines).map(|response| response.status) {
                 Ok(200) => Ok(address),
                 Ok(status) => {
-                    Err(Unwell::Says(address, status, String::from_utf8_lossy(body).trim().to_owned()))
+                    Err(Unhealthy::Status(address, status, String::from_utf8_lossy(body).trim().to_owned()))
                 }
                 Err(failure) => Err(unreachable(io::Error::other(failure))),
             };
@@ -70,10 +73,10 @@ pub fn ask(config: &Config) -> Result<SocketAddr, Unwell> {
             Arrived::End => return Err(unreachable(io::ErrorKind::UnexpectedEof.into())),
         }
     }
-    Err(Unwell::Silent(address))
+    Err(Unhealthy::TimedOut(address))
 }
 
-/// Where to reach a listener from this machine: every address includes the loopback one.
+/// An address that reaches a listener from this machine: a wildcard address includes loopback.
 fn reachable(listen: &Listen) -> SocketAddr {
     match *listen {
         Listen::Every(port) | Listen::Localhost(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),

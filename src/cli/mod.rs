@@ -1,6 +1,6 @@
-//! The commands beside serving: `ronde demo`, `ronde check`, `ronde health`.
+//! The commands other than serving: `ronde demo`, `ronde check`, `ronde health`.
 //!
-//! Not here: reading the command line (`config`), serving (`server`), exit codes (`main`).
+//! Not here: parsing the command line (`config`), serving (`server`), exit codes (`main`).
 
 pub mod check;
 pub mod demo;

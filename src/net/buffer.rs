@@ -1,14 +1,14 @@
-//! Bytes that were read and are not done with yet.
+//! Bytes that were read and not yet consumed.
 //!
-//! The problem: heads, bodies and the next pipelined request arrive in one stream, cut anywhere. A buffer belongs to
+//! The problem: heads, bodies and the next pipelined request arrive in one stream, split anywhere. A buffer belongs to
 //! a worker, not to a connection: ten thousand idle connections need none.
 //!
-//! Not here: reading. `conn` fills the room.
+//! Not here: reading. `conn` fills the free part.
 
-/// What one read of a body takes at most. Larger reads gain nothing on loopback and lose cache.
+/// The most that one read of a body takes, in bytes. Larger reads gain nothing on loopback and cost cache misses.
 pub const MOUTHFUL: usize = 64 * 1024;
 
-/// A fixed piece of memory, of which the middle is filled.
+/// A fixed allocation; the filled part lies anywhere in it, with free space on both sides.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Box<[u8]>,
@@ -17,7 +17,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// The memory comes zeroed from the system and costs nothing until a page of it is touched.
+    /// The kernel hands out zeroed pages on first touch, so an unused buffer costs no memory.
     pub fn new(capacity: usize) -> Self {
         Self { bytes: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
     }
@@ -42,12 +42,12 @@ impl Buffer {
         self.end - self.start
     }
 
-    /// Room for more, behind what is filled. Empty only when the buffer is full.
+    /// The free space behind the filled part. Empty only when the buffer is full.
     pub fn room(&mut self) -> &mut [u8] {
         if self.is_empty() {
             self.clear();
         } else if self.start > 0 && self.end > self.bytes.len() / 2 {
-            // Few bytes move: what is left behind a consumed message is the beginning of the next one.
+            // Few bytes move: after a consumed message, only the start of the next one is left.
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -55,19 +55,19 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
-    /// The same, as far as one read of a body should fill it.
+    /// The same, limited to [`MOUTHFUL`].
     pub fn one_read(&mut self) -> &mut [u8] {
         let room = self.room();
         let length = room.len().min(MOUTHFUL);
         &mut room[..length]
     }
 
-    /// Counts bytes that were written to the room as filled.
+    /// Marks the first `count` bytes of [`Self::room`] as filled.
     pub fn grew(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
-    /// Drops bytes from the front.
+    /// Drops `count` bytes from the front.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
     }
@@ -77,7 +77,7 @@ impl Buffer {
         self.end = 0;
     }
 
-    /// Fills the buffer with `bytes`, as far as they fit.
+    /// Replaces the contents with as many of `bytes` as fit.
     pub fn refill(&mut self, bytes: &[u8]) {
         self.clear();
         let count = bytes.len().min(self.bytes.len());
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_keep_their_order_while_the_buffer_turns_over() {
+    fn bytes_keep_their_order_while_the_buffer_compacts() {
         let mut buffer = Buffer::new(8);
         let (mut written, mut read) = (0u8, 0u8);
         for step in [3, 5, 8, 1, 7, 2, 6, 4].iter().cycle().take(500) {

@@ -1,35 +1,38 @@
-//! Whether a body comes fast enough.
+//! Whether a body arrives fast enough.
 //!
-//! The problem: an average since the beginning lets whoever was fast once be slow for ever; 50 MB at once would pay for a
-//! day of one byte every half a minute. But one pause is no trickle: a radio link comes back after it. So what is long ago
-//! weighs less and less: whenever ten seconds of waiting have come together, the bytes and the time so far are halved. The
-//! 50 MB are forgotten within four minutes, and whoever was fast a moment ago may pause.
+//! The problem: an average since the start lets a body that was fast once be slow for ever. At 500 bytes a second, 50
+//! MB sent at once would pay for a day of one byte every half a minute. A single pause, on the other hand, is not a
+//! trickle: a radio link recovers after it. So the average forgets: every ten seconds of waiting, the bytes and the
+//! time counted so far are halved. The 50 MB are forgotten within four minutes, and a body that was fast until now may
+//! pause.
 //!
-//! Not here: whose fault a wait was. Only a wait for the client is told, never one for a slow backend.
+//! Not here: whose fault a wait was. The caller reports only waits for the client, never for a slow backend.
 
 use std::time::Duration;
 
-/// Nobody is judged by less than this: the first packets of a bad connection may take seconds.
+/// No verdict before this much waiting: the first packets on a bad connection may take seconds.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// One body's rate.
+/// The minimum rate of one body.
 #[derive(Clone, Copy, Debug)]
 pub struct MinRate {
-    /// Bytes a second; zero for any.
+    /// Bytes a second; zero allows any rate.
     least: u64,
-    /// All that came so far.
+    /// Bytes received since the start.
     total: u64,
+    /// Bytes and waiting time in the decaying average.
     bytes: u64,
     waited: Duration,
 }
 
 impl MinRate {
-    /// `least` is `--min-rate`.
+    /// `least` is `--min-rate`, in bytes a second.
     pub fn new(least: u64) -> Self {
         Self { least, total: 0, bytes: 0, waited: Duration::ZERO }
     }
 
-    /// After another wait, `total` bytes have come. Returns whether that is enough.
+    /// Counts a wait of `waited`, after which `total` bytes have arrived since the start. Returns whether the rate is
+    /// kept.
     pub fn is_kept(&mut self, total: u64, waited: Duration) -> bool {
         self.bytes += total.saturating_sub(self.total);
         self.total = total;
@@ -50,30 +53,30 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Seconds until a body is too slow that begins with so many bytes and goes on with a byte at a time.
-    fn endures(beginning: u64, between: Duration) -> u64 {
+    /// Seconds until a body is judged too slow that starts with `first` bytes at once and then sends single bytes.
+    fn lasts(first: u64, between: Duration) -> u64 {
         let mut rate = MinRate::new(500);
-        assert!(rate.is_kept(beginning, Duration::ZERO));
+        assert!(rate.is_kept(first, Duration::ZERO));
         let mut bytes = 1;
-        while rate.is_kept(beginning + bytes, between) {
+        while rate.is_kept(first + bytes, between) {
             bytes += 1;
         }
         bytes * between.as_secs()
     }
 
     #[test]
-    fn what_was_fast_once_is_soon_forgotten() {
-        assert!((10..=11).contains(&endures(0, SECOND)));
+    fn a_fast_start_is_soon_forgotten() {
+        assert!((10..=11).contains(&lasts(0, SECOND)));
         for between in [SECOND, 29 * SECOND] {
-            let endured = endures(50_000_000, between);
-            assert!((60..240).contains(&endured), "{endured} s");
+            let lasted = lasts(50_000_000, between);
+            assert!((60..240).contains(&lasted), "{lasted} s");
         }
-        let terabyte = endures(1 << 40, 29 * SECOND);
+        let terabyte = lasts(1 << 40, 29 * SECOND);
         assert!(terabyte < 420, "{terabyte} s");
     }
 
     #[test]
-    fn who_was_fast_a_moment_ago_may_pause() {
+    fn a_body_that_was_fast_until_now_may_pause() {
         let mut rate = MinRate::new(500);
         for round in 1..100 {
             assert!(rate.is_kept(round * 100_000, SECOND));
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_always_just_fast_enough_may_go_on_for_ever() {
+    fn a_body_at_just_the_minimum_rate_is_never_too_slow() {
         let mut rate = MinRate::new(500);
         assert!((1..100_000).all(|second| rate.is_kept(second * 501, SECOND)));
         let mut rate = MinRate::new(500);
