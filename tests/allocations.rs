@@ -1,4 +1,4 @@
-//! No message function allocates once the worker's buffers have grown.
+//! Once a worker's buffers have grown, the functions of `http1` allocate nothing.
 
 use ronde::http1::chunked::Decoder;
 use ronde::http1::forward::{self, Delivery, Origin, Persistence, Trust, Upgrade};
@@ -17,7 +17,7 @@ const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html\r\nContent-Length: 10240\r\n\
     Connection: keep-alive\r\nETag: \"0-2800\"\r\n\r\n";
 
-/// Everything that is computed for one request and its response.
+/// Every computation for one request and its response.
 fn exchange(body: &mut [u8], request: &mut Vec<u8>, response: &mut Vec<u8>) {
     assert_eq!(head::scan(REQUEST), Scan::Complete { start: 0, end: REQUEST.len() });
     let mut lines = Lines::new();

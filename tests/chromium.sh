@@ -1,7 +1,7 @@
 #!/bin/sh
-# Plays the tests that need a browser. Not for CI: Chromium is some hundreds of megabytes with what it brings along.
+# Runs the tests that need a browser. Not for CI: Chromium and its dependencies take several hundred megabytes.
 #
-#   tests/chromium.sh                   Chromium (apt-get install chromium) and python3 with websockets are expected
+#   tests/chromium.sh                   needs Chromium (apt-get install chromium) and python3 with websockets
 set -eu
 cd "$(dirname "$0")/.."
 RONDE_REAL_CLIENTS=1 exec cargo test --test integration m_real_clients::chromium -- --ignored

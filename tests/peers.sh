@@ -1,8 +1,8 @@
 #!/bin/sh
-# Plays the integration tests against ronde, nginx and HAProxy and prints who passes what.
-# Not for CI: a peer that fails is a difference to know, not a fault to mend.
+# Runs the integration tests against ronde, nginx and HAProxy and prints which of them passes which test.
+# Not for CI: a test that a peer fails shows a difference, not a bug.
 #
-#   tests/peers.sh [test name ...]      NGINX and HAProxy are expected in /usr/sbin
+#   tests/peers.sh [test name ...]      needs nginx and HAProxy in /usr/sbin
 set -u
 cd "$(dirname "$0")/.." || exit 1
 cargo build --tests --quiet || exit 1
@@ -12,7 +12,7 @@ trap 'rm -rf "$results"' EXIT
 for peer in ronde nginx haproxy; do
     RONDE_PEER=$peer RUST_BACKTRACE=0 cargo test --quiet --test integration -- \
         --format=pretty --show-output "$@" >"$results/$peer" 2>/dev/null
-    # A test that is about ronde alone says so on its output, which stands under its name.
+    # A test of a promise that only ronde makes prints so. The output is listed under the name of the test.
     awk '
         /^test .* \.\.\. / { state[$2] = $NF == "ok" ? "yes" : "NO" }
         /^---- .* stdout ----$/ { name = $2 }
@@ -28,6 +28,6 @@ done
 for peer in ronde nginx haproxy; do
     awk -v peer=$peer '
         { count[$2]++ }
-        END { printf "%s: %d pass, %d do not, %d are about ronde alone\n", peer, count["yes"], count["NO"], count["-"] }
+        END { printf "%s: %d passed, %d failed, %d apply to ronde only\n", peer, count["yes"], count["NO"], count["-"] }
     ' "$results/$peer.table"
 done

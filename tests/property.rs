@@ -1,12 +1,12 @@
-//! Messages that go through ronde arrive as one message, and as the one that was sent: valid ones however they are
-//! cut, and damaged ones as what they are, or not at all.
+//! A message that passes through ronde arrives as one message, and unchanged: a valid one however it is split, a
+//! damaged one as what the second parser reads in it, or not at all.
 //!
-//! What is true of a message stands in `gateway`, where the fuzz targets find it too; here are the messages.
+//! Not here: the checks of a forwarded message (`gateway`, which the fuzz targets share). Here are the messages.
 
 mod gateway;
 mod strict;
 
-use gateway::{Asked, Onward, Rhythm, Sent, judge_request, judge_response};
+use gateway::{IoSizes, Outcome, RequestContext, Sent, check_request, check_response};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -14,7 +14,7 @@ use ronde::http1::head::{Method, Version};
 use std::fmt;
 use strict::{Message, RequestLine};
 
-/// Fields that mean something to a gateway, in forms that are valid on their own.
+/// Fields with a meaning for a gateway, each valid on its own.
 const FIELDS: &[&str] = &[
     "Connection: close, X-A",
     "connection: keep-alive,, Host, content-length",
@@ -39,7 +39,7 @@ const FIELDS: &[&str] = &[
     "x_a:c",
 ];
 
-/// Where two parsers may begin to disagree.
+/// Bytes that parsers may read differently.
 const SNIPPETS: &[&[u8]] = &[
     b"",
     b"\r\n",
@@ -130,7 +130,7 @@ fn new_request() -> impl Strategy<Value = Wire> {
     )
 }
 
-/// HTTP/1.0 has no chunks, and may come without a host.
+/// HTTP/1.0 has no chunked coding and needs no Host.
 fn old_request() -> impl Strategy<Value = Wire> {
     let host = select(&["", "Host: a\r\n"][..]);
     (host, fields(6), plain_body()).prop_map(|(host, fields, body)| {
@@ -146,9 +146,9 @@ fn response() -> impl Strategy<Value = Wire> {
 }
 
 fn damaged(message: impl Strategy<Value = Wire>) -> impl Strategy<Value = Wire> {
-    let wound = (any::<Index>(), 0..4usize, select(SNIPPETS));
-    (message, vec(wound, 1..4)).prop_map(|(Wire(mut bytes), wounds)| {
-        for (at, length, snippet) in wounds {
+    let edit = (any::<Index>(), 0..4usize, select(SNIPPETS));
+    (message, vec(edit, 1..4)).prop_map(|(Wire(mut bytes), edits)| {
+        for (at, length, snippet) in edits {
             let at = at.index(bytes.len() + 1);
             let end = bytes.len().min(at + length);
             bytes.splice(at..end, snippet.iter().copied());
@@ -157,22 +157,23 @@ fn damaged(message: impl Strategy<Value = Wire>) -> impl Strategy<Value = Wire> 
     })
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn request_context() -> impl Strategy<Value = RequestContext> {
     let methods = select(&[Method::Get, Method::Head][..]);
     let versions = select(&[Version::Http10, Version::Http11][..]);
-    (methods, versions).prop_map(|(method, version)| Asked { method, version })
+    (methods, versions).prop_map(|(method, version)| RequestContext { method, version })
 }
 
 /// Reads and writes of a few bytes each.
-fn rhythm() -> impl Strategy<Value = (Vec<usize>, usize)> {
+fn sizes() -> impl Strategy<Value = (Vec<usize>, usize)> {
     (vec(1..50usize, 1..4), 1..50usize)
 }
 
-/// What went on, read again, since the chunks of a body depend on how it came; and how much of the stream it was.
-fn arrived(onward: Onward) -> (Message<RequestLine>, usize) {
-    match onward {
-        Onward::Sent(Sent { bytes, taken, end: Ok(()) }) => {
-            (strict::request(&bytes).expect("judged").0, taken)
+/// The forwarded request, and how many bytes of the stream it was. It is parsed again, because its chunks depend on how
+/// the stream was split.
+fn arrived(outcome: Outcome) -> (Message<RequestLine>, usize) {
+    match outcome {
+        Outcome::Sent(Sent { bytes, taken, end: Ok(()) }) => {
+            (strict::request(&bytes).expect("checked").0, taken)
         }
         other => panic!("{other:?}"),
     }
@@ -186,37 +187,37 @@ proptest! {
     #![proptest_config(cases(512))]
 
     #[test]
-    fn a_valid_request_arrives_in_any_rhythm(
-        message in request(), behind in vec(any::<u8>(), 0..9), (reads, write) in rhythm(),
+    fn a_valid_request_arrives_however_it_is_read_and_written(
+        message in request(), rest in vec(any::<u8>(), 0..9), (reads, write) in sizes(),
     ) {
-        let stream = [&message.0[..], &behind].concat();
-        let at_once = arrived(judge_request(&stream, Rhythm::AT_ONCE));
+        let stream = [&message.0[..], &rest].concat();
+        let at_once = arrived(check_request(&stream, IoSizes::AT_ONCE));
         prop_assert_eq!(at_once.1, message.0.len());
-        prop_assert_eq!(arrived(judge_request(&stream, Rhythm { reads: &reads, write })), at_once);
+        prop_assert_eq!(arrived(check_request(&stream, IoSizes { reads: &reads, write })), at_once);
     }
 
     #[test]
-    fn a_damaged_request_arrives_as_what_it_is_or_not_at_all(
-        stream in damaged(request()), (reads, write) in rhythm(),
+    fn a_damaged_request_arrives_as_one_valid_message_or_not_at_all(
+        stream in damaged(request()), (reads, write) in sizes(),
     ) {
-        judge_request(&stream.0, Rhythm { reads: &reads, write });
+        check_request(&stream.0, IoSizes { reads: &reads, write });
     }
 
     #[test]
-    fn a_valid_response_arrives_in_any_rhythm(
-        message in response(), asked in asked(), (reads, write) in rhythm(),
+    fn a_valid_response_arrives_however_it_is_read_and_written(
+        message in response(), context in request_context(), (reads, write) in sizes(),
     ) {
-        for rhythm in [Rhythm::AT_ONCE, Rhythm { reads: &reads, write }] {
-            let onward = judge_response(&message.0, asked, rhythm);
-            prop_assert!(matches!(onward, Onward::Sent(Sent { end: Ok(()), .. })), "{onward:?}");
+        for sizes in [IoSizes::AT_ONCE, IoSizes { reads: &reads, write }] {
+            let outcome = check_response(&message.0, context, sizes);
+            prop_assert!(matches!(outcome, Outcome::Sent(Sent { end: Ok(()), .. })), "{outcome:?}");
         }
     }
 
     #[test]
-    fn a_damaged_response_arrives_as_what_it_is_or_not_at_all(
-        stream in damaged(response()), asked in asked(), (reads, write) in rhythm(),
+    fn a_damaged_response_arrives_as_one_valid_message_or_not_at_all(
+        stream in damaged(response()), context in request_context(), (reads, write) in sizes(),
     ) {
-        judge_response(&stream.0, asked, Rhythm { reads: &reads, write });
+        check_response(&stream.0, context, IoSizes { reads: &reads, write });
     }
 }
 
@@ -225,58 +226,58 @@ proptest! {
 
     #[test]
     fn a_valid_request_arrives_split_at_any_byte(message in request()) {
-        let whole = arrived(judge_request(&message.0, Rhythm::AT_ONCE));
+        let whole = arrived(check_request(&message.0, IoSizes::AT_ONCE));
         for at in 1..message.0.len() {
-            let halves = Rhythm { reads: &[at, usize::MAX], ..Rhythm::AT_ONCE };
-            prop_assert_eq!(&arrived(judge_request(&message.0, halves)), &whole, "split at {}", at);
+            let halves = IoSizes { reads: &[at, usize::MAX], ..IoSizes::AT_ONCE };
+            prop_assert_eq!(&arrived(check_request(&message.0, halves)), &whole, "split at {}", at);
         }
     }
 }
 
-/// What the fuzz targets found.
-mod found {
+/// Regressions found by the fuzz targets.
+mod found_by_fuzzing {
     use super::*;
 
-    fn judge(stream: &[u8]) {
-        judge_request(stream, Rhythm::AT_ONCE);
+    fn check(stream: &[u8]) {
+        check_request(stream, IoSizes::AT_ONCE);
     }
 
-    /// RFC 9110 §10.1.1: a server must ignore it, and a request in HTTP/1.1 that goes on with it does not.
+    /// RFC 9110 §10.1.1: a server ignores an expectation in HTTP/1.0. ronde forwards as HTTP/1.1, where it would count.
     #[test]
-    fn an_expectation_in_http_1_0_goes_no_further() {
-        judge(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na");
+    fn an_expectation_in_http_1_0_is_not_forwarded() {
+        check(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na");
     }
 
-    /// RFC 9112 §3.2 and RFC 3986 §2.1: an invalid Host is refused, and `%` without two digits is one.
+    /// RFC 9112 §3.2 and RFC 3986 §2.1: an invalid Host is refused, and `%` without two hex digits makes it invalid.
     #[test]
-    fn a_host_has_whole_escapes() {
-        judge(b"GET / HTTP/1.1\r\nHost: a%\r\n\r\n");
-        judge(b"GET http://a%4g/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    fn an_invalid_escape_in_a_host_is_refused() {
+        check(b"GET / HTTP/1.1\r\nHost: a%\r\n\r\n");
+        check(b"GET http://a%4g/ HTTP/1.1\r\nHost: a\r\n\r\n");
     }
 
-    /// RFC 9110 §7.8 and §2.2: what ronde lists in `Upgrade` is made of tokens.
+    /// RFC 9110 §7.8 and §2.2: the protocols that ronde lists in `Upgrade` are tokens.
     #[test]
-    fn only_protocols_are_upgraded_to() {
-        judge(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: \"websocket\r\n\r\n");
+    fn an_upgrade_to_an_invalid_protocol_is_not_forwarded() {
+        check(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: \"websocket\r\n\r\n");
     }
 
     /// RFC 9110 §7.6.2: `Max-Forwards = 1*DIGIT`.
     #[test]
-    fn a_signed_number_is_no_number() {
-        judge(b"TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: +3\r\n\r\n");
+    fn a_signed_max_forwards_is_not_counted() {
+        check(b"TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: +3\r\n\r\n");
     }
 
-    /// RFC 9110 §7.6.1: what `Connection` names is removed, "any header or trailer field".
+    /// RFC 9110 §7.6.1: "any header or trailer field" that `Connection` names is removed.
     #[test]
-    fn a_nominated_trailer_ends_here() {
+    fn a_trailer_named_in_connection_is_not_forwarded() {
         let head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n";
-        judge(&[&head[..], b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"].concat());
+        check(&[&head[..], b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"].concat());
     }
 
-    /// RFC 9112 §7.1.1 asks for a limit to extensions; white space before one counts too.
+    /// RFC 9112 §7.1.1 asks for a limit on chunk extensions. White space before an extension counts too.
     #[test]
-    fn white_space_behind_a_chunk_size_has_an_end() {
+    fn white_space_after_a_chunk_size_is_bounded() {
         let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1";
-        judge(&[&head[..], &b" ".repeat(100_000), b";\r\na\r\n0\r\n\r\n"].concat());
+        check(&[&head[..], &b" ".repeat(100_000), b";\r\na\r\n0\r\n\r\n"].concat());
     }
 }

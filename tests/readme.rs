@@ -1,6 +1,6 @@
-//! The README's table of settings is the program's.
+//! The table of settings in the README is the one that the program generates.
 //!
-//! `UPDATE_README=1 cargo test --test readme` writes it anew.
+//! `UPDATE_README=1 cargo test --test readme` updates it.
 
 use ronde::config::markdown_table;
 use std::fs;
@@ -9,11 +9,11 @@ const BEGIN: &str = "<!-- settings: made from src/config/mod.rs, kept true by te
 const END: &str = "<!-- /settings -->";
 
 #[test]
-fn the_settings_in_the_readme_are_the_settings() {
+fn the_settings_in_the_readme_are_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = fs::read_to_string(path).unwrap();
-    let begin = readme.find(BEGIN).expect("the beginning of the settings") + BEGIN.len();
-    let end = readme.find(END).expect("the end of the settings");
+    let begin = readme.find(BEGIN).expect("the begin marker of the settings") + BEGIN.len();
+    let end = readme.find(END).expect("the end marker of the settings");
     let table = markdown_table();
     if std::env::var_os("UPDATE_README").is_some() {
         fs::write(path, [&readme[..begin], &table, &readme[end..]].concat()).unwrap();

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# The compose demo, tried on a real Docker engine: everything the README promises about it.
+# Tests everything that the README promises about the compose demo, on a real Docker engine.
 #
 #   tests/compose/demo.sh
 #
-# Prints one line for each check, `ok` or `FAIL`, and exits 0 only if all are ok. Needs docker, Compose
-# (v2, or docker-compose 1.27 and later), curl and bash 5. It works in a project of its own beside whatever else
-# runs on the engine, on a free port (or on RONDE_PORT), and leaves nothing behind but cached build layers.
+# Prints one line for each check, `ok` or `FAIL`, and exits 0 only if all are ok. Needs docker, Compose (v2, or
+# docker-compose 1.27 and later), curl and bash 5. It uses a Compose project of its own beside other containers on the
+# engine, on a free port (or on RONDE_PORT), and leaves only cached build layers.
 #
-# Whatever is waited for is asked for again and again until a deadline; nothing sleeps in the hope that
-# a time will do.
+# Every wait polls its condition until a deadline; no check relies on a fixed sleep.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -19,8 +18,8 @@ docker info >/dev/null 2>&1 || { echo "demo.sh: no Docker engine answers" >&2; e
 
 project=ronde-demo-$$
 scratch=$(mktemp -d)
-placeholders=()     # containers of ours that are not Compose's
-foreground='' loop='' # processes of ours
+placeholders=()       # containers that this script starts itself, outside of Compose
+foreground='' loop='' # background processes of this script
 
 free_port() {
     local port
@@ -32,7 +31,7 @@ free_port() {
 export RONDE_PORT=${RONDE_PORT:-$(free_port)}
 url=http://localhost:$RONDE_PORT/
 
-# ---- Small tools -----------------------------------------------------------------------------------
+# ---- Helpers ---------------------------------------------------------------------------------------
 
 compose() { "${compose_command[@]}" -p "$project" "$@"; }
 quietly() { "$@" >>"$scratch/compose.log" 2>&1; }
@@ -40,13 +39,13 @@ milliseconds() { echo $((${EPOCHREALTIME//[!0-9]/} / 1000)); }
 ask() { curl -sS --noproxy '*' --max-time 5 "$@" "$url" 2>&1; }
 facts() { docker inspect -f "$1" "$2"; }
 
-# The containers of a service, by the labels that both Composes give them; with -a also those that ended.
+# The containers of a service, by the labels that both versions of Compose set; with -a also the stopped ones.
 containers() {
     docker ps -q --no-trunc "${@:2}" --filter "label=com.docker.compose.project=$project" \
         --filter "label=com.docker.compose.service=$1"
 }
 
-# within SECONDS COMMAND...: until it succeeds, or fails for good; leaves the time it took in `took`.
+# within SECONDS COMMAND...: repeats the command until it succeeds or the time is over; sets `took` to milliseconds.
 within() {
     local start deadline
     start=$(milliseconds) deadline=$(($(milliseconds) + $1 * 1000))
@@ -59,7 +58,7 @@ within() {
     took=$(($(milliseconds) - start))
 }
 
-# check WHAT COMMAND...: one line; a command says more by setting `detail`.
+# check WHAT COMMAND...: prints one line. The command can add to it by setting `detail`.
 failures=0
 check() {
     local what=$1
@@ -70,26 +69,26 @@ check() {
     else
         echo "FAIL $what${detail:+ ($detail)}"
         failures=$((failures + 1))
-        # What the services said up to the first failure; a later one is often only its consequence.
+        # The services' output up to the first failure only: later failures often follow from it.
         [[ -e $scratch/failed ]] || compose logs --no-color --tail 30 >"$scratch/failed" 2>&1 || true
     fi
 }
 
 clean_up() {
     local status=$? process
-    # Nothing stops this half way: not a second Ctrl-C, not a reader of our lines that went away.
+    # A second Ctrl-C must not interrupt the clean-up, and neither must a closed standard output.
     trap - EXIT
     trap '' INT TERM HUP PIPE
     set +e
     for process in $loop ${foreground:+-$foreground}; do kill -- "$process" 2>/dev/null; done
     ((${#placeholders[@]} == 0)) || quietly docker rm -f "${placeholders[@]}"
-    cp "$scratch/compose.log" "$scratch/compose.said" 2>/dev/null
+    cp "$scratch/compose.log" "$scratch/compose.tail" 2>/dev/null
     quietly compose down --rmi local --volumes --remove-orphans --timeout 2
     if ((failures > 0 || status > 0)); then
-        echo "---- what the services had said at the first failure"
+        echo "---- output of the services up to the first failure"
         cat "$scratch/failed"
-        echo "---- what Compose said last"
-        tail -n 40 "$scratch/compose.said"
+        echo "---- last output of Compose"
+        tail -n 40 "$scratch/compose.tail"
     fi 2>/dev/null
     rm -rf "$scratch"
     exit "$status"
@@ -97,12 +96,12 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP PIPE
 
-# ---- What is asked of the demo ---------------------------------------------------------------------
+# ---- The checks ------------------------------------------------------------------------------------
 
 is_answer() { [[ $1 =~ ^"Backend Python "[12]$ ]]; }
 answers() { detail=$(ask) && is_answer "$detail"; }
 
-# Two answers in a row from two backends: both are in the round.
+# Two responses in a row from two backends: both are in the round.
 both_answer() {
     local one two
     one=$(ask) && two=$(ask) || return 1
@@ -110,7 +109,7 @@ both_answer() {
     is_answer "$one" && is_answer "$two" && [[ $one != "$two" ]]
 }
 
-# strict_turn N [COMMAND...]: N answers, never the same twice in a row; the command runs between them.
+# strict_turn N [COMMAND...]: N responses, never the same twice in a row. The command runs between them.
 strict_turn() {
     local i count=$1 before='' answer
     shift
@@ -124,7 +123,7 @@ strict_turn() {
     detail="$count answers"
 }
 
-# A browser gets a page, in one turn, and is not made to ask for an icon, which would take the next.
+# A browser gets a page in one turn, and the page keeps it from requesting an icon, which would take the next turn.
 browser_page() {
     local before page after
     before=$(ask) && page=$(ask -H 'Accept: text/html,*/*;q=0.8') && after=$(ask) || return 1
@@ -138,16 +137,15 @@ config_is_clean() { detail=$(compose config --quiet 2>&1) && [[ -z $detail ]]; }
 answers_or_never_will() {
     answers || process_ended "$foreground" || [[ -n $(containers proxy -a --filter status=exited) ]]
 }
-first_answer() {
-    # A first build downloads and compiles the dependencies. A failed build is not waited for, and
-    # not a proxy that has ended.
+first_response() {
+    # A first build downloads and compiles the dependencies. A failed build or a stopped proxy ends the wait.
     within "${RONDE_DEMO_BUILD_SECONDS:-900}" answers_or_never_will || return 1
     is_answer "$detail" && detail="$detail, $took ms after the command, build included"
 }
 
 process_ended() { ! kill -0 "$1" 2>/dev/null; }
 
-# all_ended_well: every container of the project ended by itself, with 0, not killed after a wait.
+# all_ended_well: every container of the project exited by itself with 0, and none was killed.
 all_ended_well() {
     local id codes=''
     for id in $(docker ps -aq --filter "label=com.docker.compose.project=$project"); do
@@ -160,15 +158,15 @@ all_ended_well() {
 ctrl_c_ends_all() {
     local id
     id=$(containers proxy)
-    kill -INT -- "-$foreground" # as a terminal does: to the whole process group
-    within 20 process_ended "$foreground" || { detail='still there after 20 s'; return 1; }
-    [[ -n $id ]] || { detail='the proxy had ended before'; return 1; }
+    kill -INT -- "-$foreground" # like a terminal: to the whole process group
+    within 20 process_ended "$foreground" || { detail='still running after 20 s'; return 1; }
+    [[ -n $id ]] || { detail='the proxy had stopped before'; return 1; }
     all_ended_well || { detail="$took ms, but: $detail"; return 1; }
     detail="$took ms, with Compose's own time"
     ((took < 4000))
 }
 
-# Alone, the proxy says 503 and why, and its health check says so, too.
+# Without backends the proxy responds with 503 and the reason, and its health check fails with the reason.
 says_no_backend() {
     local status
     status=$(ask -o "$scratch/body" -w '%{http_code}') || return 1
@@ -184,7 +182,7 @@ unhealthy_with_reason() {
 follows_its_backends() {
     quietly compose up -d backend1 backend2 || return 1
     within 10 both_answer || return 1
-    detail="$took ms after they were there"
+    detail="$took ms after they started"
 }
 
 proxy_is_healthy() { detail=$(docker exec "$(containers proxy)" /ronde health 2>&1); }
@@ -200,7 +198,7 @@ becomes_healthy() { within 30 all_healthy; }
 
 image_holds_one_file() {
     detail=$(docker export "$(containers proxy)" | tar -t | grep -vE '^(\.dockerenv|dev/|etc/|proc/|sys/)' | tr '\n' ' ')
-    # What is filtered out is Docker's: mount points that it makes in every container.
+    # The filtered paths are mount points that Docker creates in every container.
     [[ $detail == 'ronde ' ]] && [[ $(docker image inspect -f '{{len .RootFS.Layers}}' "$image") == 1 ]]
 }
 image_is_small() {
@@ -226,12 +224,12 @@ locked_down() {
         [[ $detail == 'true [ALL] [] false [no-new-privileges:true]' ]] || return 1
     done
 }
-# What the kernel says of the process itself: no root, no capability, and no way to get either.
+# The kernel's view of the process: no root, no capability, and no way to get either.
 kernel_agrees() {
     local status
     [[ -n $(containers proxy) ]] || return 1
     status=/proc/$(facts '{{.State.Pid}}' "$(containers proxy)")/status
-    [[ -r $status ]] || { detail='not seen from here'; return 0; }
+    [[ -r $status ]] || { detail='not visible from here'; return 0; }
     detail=$(awk '/^(Uid|CapEff|CapBnd|NoNewPrivs):/ { printf "%s%s ", $1, $2 }' "$status")
     [[ $detail =~ ^Uid:[1-9][0-9]*\ CapEff:0+\ CapBnd:0+\ NoNewPrivs:1\ $ ]]
 }
@@ -240,12 +238,12 @@ config_mount_is_read_only() {
     [[ $detail == '/etc/ronde/ronde.toml false ' ]]
 }
 
-# A loop of curls in the background, one line for each: status, seconds, error or answer.
+# A loop of curls in the background, one line for each: status, seconds, error or body.
 start_loop() {
     : >"$scratch/loop"
-    rm -f "$scratch/enough"
+    rm -f "$scratch/stop"
     (
-        while [[ ! -e $scratch/enough ]]; do
+        while [[ ! -e $scratch/stop ]]; do
             line=$(curl -sS --noproxy '*' --max-time 5 -w '%{http_code} %{time_total}' -o "$scratch/loop.body" "$url" 2>&1) || line="000 $line"
             echo "$line $(<"$scratch/loop.body")" >>"$scratch/loop"
             : >"$scratch/loop.body"
@@ -253,7 +251,7 @@ start_loop() {
     ) &
     loop=$!
 }
-# loop_saw PATTERN COUNT: the loop's last 12 answers hold so many lines with this.
+# loop_saw PATTERN COUNT: of the last 12 lines of the loop, COUNT match the pattern.
 mark=0
 loop_saw() {
     local lines
@@ -272,7 +270,7 @@ loop_sees() { # SECONDS PATTERN COUNT
 }
 loop_had_no_error() {
     local count bad slowest
-    : >"$scratch/enough"
+    : >"$scratch/stop"
     wait "$loop" || true
     loop=''
     count=$(wc -l <"$scratch/loop")
@@ -283,7 +281,7 @@ loop_had_no_error() {
     ((count >= 20 && bad == 0 && slowest < 2000))
 }
 
-# Twelve answers, and every one of so many containers gave as many of them as the others.
+# even_round SHARES: twelve responses, and the number of them that each container gave.
 even_round() {
     local i
     : >"$scratch/served"
@@ -294,20 +292,20 @@ even_round() {
     [[ $detail == "$1" ]]
 }
 becomes_even() { # SHARES
-    within 10 even_round "$1" && detail="shares of 12: $detail$took ms after they ran"
+    within 10 even_round "$1" && detail="shares of 12: $detail$took ms after the start"
 }
 
 address() { facts '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$1"; }
-# Make backend1 anew, with something else at its old address, so that it must get another.
+# Recreates backend1 while placeholders take its old address, so that it must get a new one.
 follows_new_address() {
     local old new='' network image i
     old=$(address "$(containers backend1)")
     image=$(facts '{{.Image}}' "$(containers backend1)")
-    # shellcheck disable=SC2016 # these are the template's variables
+    # shellcheck disable=SC2016 # the variables belong to the template
     network=$(facts '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' "$(containers backend1)")
     quietly compose rm --stop --force backend1 || return 1
     for ((i = 0; i < 8; i++)); do
-        # Compose v2 labels its images, and a container inherits that: this one shall not be taken for Compose's.
+        # Compose v2 labels its images, and a container inherits the label: without an empty one Compose would adopt it.
         placeholders+=("$(docker run -d --label com.docker.compose.project= --network "$network" --entrypoint sleep "$image" 600)")
         [[ $(address "${placeholders[-1]}") != "$old" ]] || break
     done
@@ -315,13 +313,13 @@ follows_new_address() {
     new=$(address "$(containers backend1)")
     [[ $new != "$old" ]] || { detail="could not get another address than $old"; return 1; }
     within 10 both_answer || return 1
-    detail="$old became $new, $took ms after it ran"
+    detail="$old became $new, $took ms after the start"
 }
 
 stops_at_once() {
     local id start after
     id=$(containers proxy)
-    # One client that stays connected: it asked, got its answer, and has nothing to say for now.
+    # One client stays connected: it has its response and is idle.
     exec 3<>"/dev/tcp/localhost/$RONDE_PORT"
     printf 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n' >&3
     IFS= read -r -t 5 -u 3 detail || return 1
@@ -343,69 +341,69 @@ down_at_once() {
     [[ -z $(docker ps -aq --filter "label=com.docker.compose.project=$project") ]] && ((after < 6000))
 }
 
-# ---- The checks, in the order of a walk through the README ------------------------------------------
+# ---- The run, in the order of a walk through the README ---------------------------------------------
 
 echo "demo.sh: $("${compose_command[@]}" version --short), engine $(docker version -f '{{.Server.Version}}'), $url"
 begin=$(milliseconds)
 
 for file in ronde.toml backend/server.py; do
-    # The containers are other users. A clone under a strict umask hides the files from them.
-    [[ -n $(find "$file" -perm -o=r) ]] || echo "demo.sh: others may not read $file: chmod o+r $file" >&2
+    # The containers run as other users. After a clone with a strict umask they cannot read the files.
+    [[ -n $(find "$file" -perm -o=r) ]] || echo "demo.sh: $file is not readable for other users: chmod o+r $file" >&2
 done
 check "compose.yaml is valid, without a warning" config_is_clean
 
-# In the foreground, as a person does it. `set -m`, or bash would have the command ignore Ctrl-C.
+# Like a command in the foreground of a terminal. Without `set -m` bash makes the command ignore Ctrl-C.
 set -m
 compose up --build >>"$scratch/compose.log" 2>&1 &
 foreground=$!
 set +m
-check "up --build: the first answer" first_answer
-check "both backends answer" within 15 both_answer
-check "they answer in strict turn" strict_turn 20
+check "up --build: the first response" first_response
+check "both backends respond" within 15 both_answer
+check "they take strict turns" strict_turn 20
 check "a browser gets a page, in one turn" browser_page
-check "Ctrl-C ends everything at once, with exit code 0" ctrl_c_ends_all
+check "Ctrl-C stops everything at once, with exit code 0" ctrl_c_ends_all
 foreground=''
 quietly compose down || true
 
 quietly compose up -d --no-deps proxy || true
-check "the proxy alone answers 503 and why" within 5 says_no_backend
+check "without backends the proxy responds with 503 and the reason" within 5 says_no_backend
 check "its health check fails with a reason" unhealthy_with_reason
-check "it works as soon as its backends come" follows_its_backends
+check "the proxy serves as soon as its backends start" follows_its_backends
 
 image=$(facts '{{.Image}}' "$(containers proxy)") || image=none
 check "the image holds one file, in one layer" image_holds_one_file
-check "it is under 3 MB" image_is_small
-check "there is no shell" no_shell
-check "its user is a number, not root" user_is_a_number
+check "the image is smaller than 3 MB" image_is_small
+check "the image has no shell" no_shell
+check "the user of the image is a number, not root" user_is_a_number
 check "read-only, no capability, no new privileges: all three services" locked_down
-check "the kernel agrees" kernel_agrees
+check "the kernel confirms it" kernel_agrees
 check "the settings are mounted read-only" config_mount_is_read_only
 
 check "all three become healthy" becomes_healthy
-check "ronde health says so" proxy_is_healthy
-check "and takes nobody's turn" strict_turn 12 proxy_is_healthy
+check "ronde health confirms it" proxy_is_healthy
+check "a health check takes no backend's turn" strict_turn 12 proxy_is_healthy
 
 start_loop
 check "stop backend1: a loop of curls goes on with backend2" eval 'quietly compose stop backend1 && loop_sees 15 "Python 2" 12'
-check "start backend1: it is back in turn" eval 'quietly compose start backend1 && loop_sees 15 "Python 1" 6'
-check "neither was noticed" loop_had_no_error
+check "start backend1: it takes its turns again" eval 'quietly compose start backend1 && loop_sees 15 "Python 1" 6'
+check "no request failed meanwhile" loop_had_no_error
 
 start_loop
-check "up --scale backend2=3: four in the round" eval 'quietly compose up -d --scale backend2=3 && loop_sees 10 "Python 1" 3'
-check "up --scale backend2=1: two again" eval 'quietly compose up -d --scale backend2=1 && loop_sees 10 "Python 1" 6'
-check "neither was noticed" loop_had_no_error
+check "up --scale backend2=3: four backends in the round" eval 'quietly compose up -d --scale backend2=3 && loop_sees 10 "Python 1" 3'
+check "up --scale backend2=1: two backends again" eval 'quietly compose up -d --scale backend2=1 && loop_sees 10 "Python 1" 6'
+check "no request failed meanwhile" loop_had_no_error
 quietly compose up -d --scale backend2=3 || true
-check "each of the four has the same share" becomes_even '3 3 3 3 '
+check "all four have the same share" becomes_even '3 3 3 3 '
 quietly compose up -d --scale backend2=1 || true
 check "back to two" becomes_even '6 6 '
 
-check "a new backend1 with a new address is followed" follows_new_address
-check "in strict turn" strict_turn 12
+check "the proxy follows backend1 to a new address" follows_new_address
+check "both take strict turns" strict_turn 12
 quietly docker rm -f "${placeholders[@]}" || true
 placeholders=()
 
 check "the proxy stops at once, with an idle client connected" stops_at_once
-check "down ends everything and leaves nothing" down_at_once
+check "down stops everything and leaves no container" down_at_once
 
 if ((failures > 0)); then
     echo "demo.sh: $failures failed, $((($(milliseconds) - begin) / 1000)) s"

@@ -1,11 +1,13 @@
-//! ronde without its sockets: its pure functions joined as `session` and `exchange` join them, and what must be true
-//! of everything that comes out, by the second reading in `strict`.
+//! ronde without its sockets: its pure functions joined as `session` and `exchange` join them, and checks of the
+//! output by the second parser in `strict`.
 //!
-//! The problem: that each function is right does not say that a whole message goes through right. So here a stream
-//! goes in, in pieces as a socket would deliver it, and one message comes out, or the beginning of one that nobody
-//! can take for a whole.
+//! The problem: correct functions do not prove that a whole message is forwarded correctly. So a stream goes in, in
+//! pieces as a socket would deliver it. One message must come out, or a prefix that no parser can take for a whole
+//! message.
 //!
-//! Reading order: [`Onward`], the ways there ([`request`], [`response`], [`pass`]), then the judges.
+//! Reading order: [`Outcome`], the functions that produce it ([`request`], [`response`], [`pump`]), then the checks.
+//!
+//! Not here: the grammar (`strict`) and the messages (`tests/property.rs`, `tests/fuzz`).
 
 use crate::strict::{self, Body, Fault, Field, Message, RequestLine, StatusLine, Target};
 use ronde::http1::chunked::{Decoder, Malformed};
@@ -20,44 +22,44 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const VIA: &str = "ronde-00c0ffee";
 
-/// Bytes between a chunk's size and its line end that ronde may not refuse, and not much more may pass.
-const MOST_EXTENSION: usize = 1024;
+/// Bytes between a chunk's size and its line end. ronde must accept this many, and must refuse twice as many.
+const MAX_EXTENSION: usize = 1024;
 
-/// What became of a stream.
+/// The result of forwarding a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Onward {
-    /// There is no whole head yet.
-    Waiting,
+pub enum Outcome {
+    /// The stream holds no whole head.
+    Incomplete,
     Refused(Failure),
     Sent(Sent),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// What the next hop gets.
+    /// The bytes that the next hop gets.
     pub bytes: Vec<u8>,
-    /// Bytes of the stream that were this message.
+    /// How many bytes of the stream belonged to this message.
     pub taken: usize,
     pub end: Result<(), Malformed>,
 }
 
-/// The client of an exchange, as far as the way of a response depends on it.
+/// The parts of a request that decide how its response is framed.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct RequestContext {
     pub method: Method,
     pub version: Version,
 }
 
-/// How a stream is cut into reads, and what is read into writes.
+/// The sizes of reads and writes.
 #[derive(Clone, Copy, Debug)]
-pub struct Rhythm<'a> {
-    /// Lengths of reads, in turns.
+pub struct IoSizes<'a> {
+    /// Sizes of the reads, repeated in a cycle.
     pub reads: &'a [usize],
     pub write: usize,
 }
 
-impl Rhythm<'_> {
-    pub const AT_ONCE: Rhythm<'static> = Rhythm { reads: &[], write: usize::MAX };
+impl IoSizes<'_> {
+    pub const AT_ONCE: IoSizes<'static> = IoSizes { reads: &[], write: usize::MAX };
 
     pub fn pieces<'b>(&self, mut stream: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
         let mut lengths = self.reads.iter().map(|&length| length.max(1)).cycle();
@@ -69,9 +71,9 @@ impl Rhythm<'_> {
     }
 }
 
-/// A client's stream, on its way to a backend.
-pub fn request(stream: &[u8], rhythm: Rhythm<'_>) -> Onward {
-    send(stream, rhythm, |bytes, out| {
+/// Forwards a client's stream to a backend.
+pub fn request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
+    send(stream, sizes, |bytes, out| {
         let mut lines = Lines::new();
         let head = head::request(bytes, &mut lines)?;
         let framing = framing::of_request(head.version, head.fields)?;
@@ -83,56 +85,56 @@ pub fn request(stream: &[u8], rhythm: Rhythm<'_>) -> Onward {
     })
 }
 
-/// A backend's stream, on its way to a client. A switch of protocols is none of this.
-pub fn response(stream: &[u8], asked: Asked, rhythm: Rhythm<'_>) -> Onward {
+/// Relays a backend's stream to a client. A 101 is not handled here.
+pub fn response(stream: &[u8], context: RequestContext, sizes: IoSizes<'_>) -> Outcome {
     if stream.starts_with(b"\r\n") {
-        return Onward::Refused(Failure::ResponseMalformed);
+        return Outcome::Refused(Failure::ResponseMalformed);
     }
-    send(stream, rhythm, |bytes, out| {
+    send(stream, sizes, |bytes, out| {
         let mut lines = Lines::new();
         let head = head::response(bytes, &mut lines)?;
-        let framed = framing::of_response(asked.method, head.status, head.version, head.fields)?;
+        let framed = framing::of_response(context.method, head.status, head.version, head.fields)?;
         if head.status < 200 {
             forward::interim(out, &head)?;
             return Ok((Framing::Length(0), Coding::Plain));
         }
-        let delivery = Delivery::of(asked.version, asked.method, head.status, framed);
-        forward::response(out, &head, asked.version, delivery, Persistence::Persist)?;
+        let delivery = Delivery::of(context.version, context.method, head.status, framed);
+        forward::response(out, &head, context.version, delivery, Persistence::Persist)?;
         Ok((framed.framing, delivery.coding(head.fields)))
     })
 }
 
 fn send(
     stream: &[u8],
-    rhythm: Rhythm<'_>,
+    sizes: IoSizes<'_>,
     forward: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(Framing, Coding), Failure>,
-) -> Onward {
-    let mut pieces = rhythm.pieces(stream);
+) -> Outcome {
+    let mut pieces = sizes.pieces(stream);
     let mut buffer = Vec::new();
     let (start, end) = loop {
         match head::scan(&buffer) {
             Scan::Complete { start, end } => break (start, end),
-            Scan::Hopeless(failure) => return Onward::Refused(failure),
+            Scan::Hopeless(failure) => return Outcome::Refused(failure),
             Scan::Partial => match pieces.next() {
                 Some(piece) => buffer.extend(piece),
-                None => return Onward::Waiting,
+                None => return Outcome::Incomplete,
             },
         }
     };
     let mut lead = Vec::new();
     let (framing, coding) = match forward(&buffer[start..end], &mut lead) {
         Ok(body) => body,
-        Err(failure) => return Onward::Refused(failure),
+        Err(failure) => return Outcome::Refused(failure),
     };
     buffer.drain(..end);
     let reframer = Reframer::new(Decoder::new(framing), coding, lead.len());
-    let mut sent = pass(reframer, &lead, buffer, pieces, rhythm.write);
+    let mut sent = pump(reframer, &lead, buffer, pieces, sizes.write);
     sent.taken += end;
-    Onward::Sent(sent)
+    Outcome::Sent(sent)
 }
 
-/// Passes a body through, as `relay` does: what is in the buffer first, then piece by piece.
-pub fn pass<'a>(
+/// Pumps a body through, as `relay` does: first the bytes in the buffer, then piece by piece.
+pub fn pump<'a>(
     mut reframer: Reframer,
     lead: &[u8],
     mut buffer: Vec<u8>,
@@ -167,70 +169,78 @@ pub fn pass<'a>(
     sent
 }
 
-/// Whatever of a client's stream goes on is exactly one message, and the one that the client sent.
-pub fn judge_request(stream: &[u8], rhythm: Rhythm<'_>) -> Onward {
+/// Checks that the forwarded part of a client's stream is exactly one message, and the one that the client sent.
+pub fn check_request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
     let mut message = stream;
     while let Some(rest) = message.strip_prefix(b"\r\n") {
         message = rest;
     }
-    let onward = request(stream, rhythm);
-    if let Some((asked, passed)) = judge(&onward, message, stream.len(), strict::request) {
-        compare_requests(&asked, &passed);
+    let outcome = request(stream, sizes);
+    if let Some((received, forwarded)) = check(&outcome, message, stream.len(), strict::request) {
+        compare_requests(&received, &forwarded);
     }
-    onward
+    outcome
 }
 
-/// The same for what a backend sends.
-pub fn judge_response(stream: &[u8], asked: Asked, rhythm: Rhythm<'_>) -> Onward {
-    let onward = response(stream, asked, rhythm);
-    let read = |bytes| strict::response(bytes, if asked.method == Method::Head { "HEAD" } else { "GET" });
-    // Where the end of the connection is the end of the body, a reset says that there is more.
+/// The same for a backend's stream.
+pub fn check_response(stream: &[u8], context: RequestContext, sizes: IoSizes<'_>) -> Outcome {
+    let outcome = response(stream, context, sizes);
+    let read = |bytes| strict::response(bytes, if context.method == Method::Head { "HEAD" } else { "GET" });
+    // HTTP/1.0: the body may end with the connection, and then only a reset tells that it was cut.
     let is_cut =
-        matches!(&onward, Onward::Sent(Sent { end: Err(_), .. })) && asked.version == Version::Http10;
+        matches!(&outcome, Outcome::Sent(Sent { end: Err(_), .. })) && context.version == Version::Http10;
     if is_cut {
-        assert!(may_be_cut(&read(stream)), "whole, but cut: {onward:?}");
-    } else if let Some((answer, passed)) = judge(&onward, stream, stream.len(), read) {
-        compare_responses(&answer, &passed, asked);
+        assert!(may_be_cut(&read(stream)), "a valid response was cut: {outcome:?}");
+    } else if let Some((received, forwarded)) = check(&outcome, stream, stream.len(), read) {
+        compare_responses(&received, &forwarded, context);
     }
-    onward
+    outcome
 }
 
-/// Compares the two readings of a message that begins somewhere in a stream of so many bytes. A whole one is returned
-/// as it came and as it went.
-fn judge<'a, Start>(
-    onward: &'a Onward,
+/// Compares ronde's reading and the second parser's of a message somewhere in a stream of `stream` bytes. Returns a
+/// whole message as it was received and as it was forwarded.
+fn check<'a, Start>(
+    outcome: &'a Outcome,
     message: &'a [u8],
     stream: usize,
     read: impl Fn(&'a [u8]) -> Result<(Message<Start>, &'a [u8]), Fault>,
 ) -> Option<(Message<Start>, Message<Start>)> {
-    match (onward, read(message)) {
-        (Onward::Refused(failure), Ok(_)) => assert!(is_limit(*failure), "harmed: {failure:?}"),
-        (Onward::Waiting, Ok(_)) => panic!("whole, but not seen"),
-        (Onward::Waiting | Onward::Refused(_), Err(_)) => {}
-        (Onward::Sent(Sent { bytes, end: Err(malformed), .. }), came) => {
-            assert!(may_be_cut(&came), "harmed: {malformed:?}");
-            assert_eq!(read(bytes).err(), Some(Fault::Unfinished), "{malformed:?} looks whole");
+    match (outcome, read(message)) {
+        (Outcome::Refused(failure), Ok(_)) => {
+            assert!(is_limit(*failure), "a valid message was refused: {failure:?}")
         }
-        (Onward::Sent(Sent { bytes, taken, end: Ok(()) }), came) => {
-            let (came, behind) = came.unwrap_or_else(|fault| panic!("came with {fault:?}, and went on"));
-            assert_eq!(stream - behind.len(), *taken, "the next message begins elsewhere");
-            let (went, behind) = read(bytes).unwrap_or_else(|fault| panic!("goes on with {fault:?}"));
-            assert_eq!(behind, b"", "more than one message goes on");
-            assert!(came.body.extension < 2 * MOST_EXTENSION, "extensions without an end");
-            return Some((came, went));
+        (Outcome::Incomplete, Ok(_)) => panic!("a whole message was not recognised"),
+        (Outcome::Incomplete | Outcome::Refused(_), Err(_)) => {}
+        (Outcome::Sent(Sent { bytes, end: Err(malformed), .. }), received) => {
+            assert!(may_be_cut(&received), "a valid message was cut: {malformed:?}");
+            assert_eq!(
+                read(bytes).err(),
+                Some(Fault::Incomplete),
+                "{malformed:?}, but the output looks whole"
+            );
+        }
+        (Outcome::Sent(Sent { bytes, taken, end: Ok(()) }), received) => {
+            let (received, rest) =
+                received.unwrap_or_else(|fault| panic!("an invalid message was forwarded: {fault:?}"));
+            assert_eq!(stream - rest.len(), *taken, "the next message begins at another byte");
+            let (forwarded, rest) =
+                read(bytes).unwrap_or_else(|fault| panic!("the output is invalid: {fault:?}"));
+            assert_eq!(rest, b"", "more than one message was forwarded");
+            assert!(received.body.extension < 2 * MAX_EXTENSION, "chunk extensions are not bounded");
+            return Some((received, forwarded));
         }
     }
     None
 }
 
-/// Whether this is no whole message, or one whose body ronde may refuse though the grammar allows it.
-fn may_be_cut<Start>(came: &Result<(Message<Start>, &[u8]), Fault>) -> bool {
-    came.as_ref().map_or(true, |(Message { body, .. }, _)| {
-        body.trailers.len() > MAX_TRAILERS || body.extension > MOST_EXTENSION
+/// Whether the message is incomplete or invalid, or has a body that ronde may refuse although the grammar allows it.
+fn may_be_cut<Start>(received: &Result<(Message<Start>, &[u8]), Fault>) -> bool {
+    received.as_ref().map_or(true, |(Message { body, .. }, _)| {
+        body.trailers.len() > MAX_TRAILERS || body.extension > MAX_EXTENSION
     })
 }
 
-/// What ronde may refuse though the grammar allows it.
+/// Whether ronde may refuse with this failure although the grammar allows the message.
 fn is_limit(failure: Failure) -> bool {
     use Failure::*;
     matches!(
@@ -239,14 +249,15 @@ fn is_limit(failure: Failure) -> bool {
     )
 }
 
-fn compare_requests(came: &Message<RequestLine>, went: &Message<RequestLine>) {
-    let values =
-        |name| strict::named(&went.fields, name).iter().map(|field| &field.value[..]).collect::<Vec<_>>();
-    let asked_host = strict::named(&came.fields, "host").first().map(|field| field.value.clone());
-    let (target, host) = match &came.start.target {
+fn compare_requests(received: &Message<RequestLine>, forwarded: &Message<RequestLine>) {
+    let values = |name| {
+        strict::named(&forwarded.fields, name).iter().map(|field| &field.value[..]).collect::<Vec<_>>()
+    };
+    let asked_host = strict::named(&received.fields, "host").first().map(|field| field.value.clone());
+    let (target, host) = match &received.start.target {
         Target::Absolute { authority, path } => {
             let target = match &path[..] {
-                "" if came.start.method == "OPTIONS" => Target::Asterisk,
+                "" if received.start.method == "OPTIONS" => Target::Asterisk,
                 path if path.starts_with('/') => Target::Origin(path.to_owned()),
                 path => Target::Origin(format!("/{path}")),
             };
@@ -254,94 +265,102 @@ fn compare_requests(came: &Message<RequestLine>, went: &Message<RequestLine>) {
         }
         target => (target.clone(), asked_host.unwrap_or_else(|| LOCAL.to_string().into_bytes())),
     };
-    assert_eq!(went.start, RequestLine { method: came.start.method.clone(), target, minor: 1 });
+    assert_eq!(forwarded.start, RequestLine { method: received.start.method.clone(), target, minor: 1 });
     assert_eq!(values("host"), [&host]);
     let length = |message: &Message<RequestLine>| strict::declared(message.start.minor, &message.fields);
-    assert_eq!(length(came), length(went));
-    compare_end_to_end(came, went);
+    assert_eq!(length(received), length(forwarded));
+    compare_end_to_end(received, forwarded);
 
     assert_eq!(values("x-forwarded-for"), [CLIENT.to_string().as_bytes()]);
     assert_eq!(values("x-forwarded-proto"), [b"http"]);
-    for gone in ["forwarded", "x-real-ip", "keep-alive", "proxy-connection"] {
-        assert!(values(gone).is_empty(), "{gone}");
+    for dropped in ["forwarded", "x-real-ip", "keep-alive", "proxy-connection"] {
+        assert!(values(dropped).is_empty(), "{dropped}");
     }
-    for Field { name, .. } in went.fields.iter().filter(|field| field.name.contains('_')) {
-        assert!(!is_gateways(name), "{name} is in disguise");
+    for Field { name, .. } in forwarded.fields.iter().filter(|field| field.name.contains('_')) {
+        assert!(!is_gateway_field(name), "{name} is a gateway field, spelled with `_`");
     }
-    let vias: Vec<_> = strict::named(&came.fields, "via").iter().map(|field| field.value.clone()).collect();
-    let own = format!("1.{} {VIA}", came.start.minor).into_bytes();
+    let vias: Vec<_> =
+        strict::named(&received.fields, "via").iter().map(|field| field.value.clone()).collect();
+    let own = format!("1.{} {VIA}", received.start.minor).into_bytes();
     assert_eq!(values("via"), [vias, vec![own]].concat());
-    let options = strict::members(&went.fields, "connection");
+    let options = strict::members(&forwarded.fields, "connection");
     assert!(matches!(&options.iter().map(String::as_str).collect::<Vec<_>>()[..], [] | ["te"] | ["upgrade"]));
     for option in ["te", "upgrade"] {
         assert_eq!(options.iter().any(|member| member == option), !values(option).is_empty());
     }
-    for protocol in strict::members(&went.fields, "upgrade") {
+    for protocol in strict::members(&forwarded.fields, "upgrade") {
         assert!(strict::is_protocol(&protocol) && protocol != "h2c", "upgrade to {protocol:?}");
     }
-    assert_eq!(values("max-forwards"), forwards_left(came));
+    assert_eq!(values("max-forwards"), forwards_left(received));
     // RFC 9110 §10.1.1: an expectation in HTTP/1.0 is ignored.
-    assert!(came.start.minor == 1 || values("expect").is_empty(), "an expectation that nobody has");
+    assert!(
+        received.start.minor == 1 || values("expect").is_empty(),
+        "an expectation of an HTTP/1.0 client was forwarded"
+    );
 }
 
-/// RFC 9110 §7.6.2: `1*DIGIT`, counted down for two methods; whatever else it is passes like other fields.
-fn forwards_left(came: &Message<RequestLine>) -> Vec<Vec<u8>> {
-    let is_counted = ["OPTIONS", "TRACE"].contains(&&came.start.method[..]);
-    let is_nominated = strict::members(&came.fields, "connection").contains(&"max-forwards".to_owned());
+/// RFC 9110 §7.6.2: `1*DIGIT`, counted down for two methods. Any other value passes like other fields.
+fn forwards_left(received: &Message<RequestLine>) -> Vec<Vec<u8>> {
+    let is_counted = ["OPTIONS", "TRACE"].contains(&&received.start.method[..]);
+    let is_nominated = strict::members(&received.fields, "connection").contains(&"max-forwards".to_owned());
     let left = |value: &[u8]| match std::str::from_utf8(value).ok().map(str::parse::<u64>) {
         Some(Ok(left)) if is_counted && value[0] != b'+' => Some(left.saturating_sub(1).to_string().into()),
         _ => (!is_nominated).then(|| value.to_vec()),
     };
-    strict::named(&came.fields, "max-forwards").iter().filter_map(|field| left(&field.value)).collect()
+    strict::named(&received.fields, "max-forwards").iter().filter_map(|field| left(&field.value)).collect()
 }
 
-fn compare_responses(came: &Message<StatusLine>, went: &Message<StatusLine>, asked: Asked) {
+fn compare_responses(
+    received: &Message<StatusLine>,
+    forwarded: &Message<StatusLine>,
+    context: RequestContext,
+) {
     let count = |message: &Message<_>, name| strict::named(&message.fields, name).len();
-    assert_eq!(went.start, StatusLine { minor: 1, ..came.start.clone() });
-    compare_end_to_end(came, went);
-    if went.start.status >= 200 {
-        assert_eq!(count(went, "date"), count(came, "date").max(1));
+    assert_eq!(forwarded.start, StatusLine { minor: 1, ..received.start.clone() });
+    compare_end_to_end(received, forwarded);
+    if forwarded.start.status >= 200 {
+        assert_eq!(count(forwarded, "date"), count(received, "date").max(1));
     }
-    let framing = count(went, "content-length") + count(went, "transfer-encoding");
-    match went.start.status {
-        100..=199 | 204 => assert_eq!(framing, 0, "a body that cannot be"),
+    let framing = count(forwarded, "content-length") + count(forwarded, "transfer-encoding");
+    match forwarded.start.status {
+        100..=199 | 204 => assert_eq!(framing, 0, "a body is declared where none is allowed"),
         _ => assert!(framing < 2),
     }
-    assert!(asked.version == Version::Http11 || count(went, "transfer-encoding") == 0);
+    assert!(context.version == Version::Http11 || count(forwarded, "transfer-encoding") == 0);
     let protocols = |message: &Message<_>| strict::members(&message.fields, "upgrade");
-    for option in strict::members(&went.fields, "connection") {
+    for option in strict::members(&forwarded.fields, "connection") {
         assert!(["close", "keep-alive", "upgrade"].contains(&&option[..]), "{option}");
-        assert!(option != "upgrade" || !protocols(went).is_empty());
+        assert!(option != "upgrade" || !protocols(forwarded).is_empty());
     }
     let is_http2 = |protocol: &str| ["h2c", "h2"].contains(&protocol.split('/').next().unwrap_or_default());
     let is_offer = |protocol: &String| strict::is_protocol(protocol) && !is_http2(protocol);
-    let offered = protocols(came).into_iter().filter(is_offer).filter(|_| came.start.status == 426);
-    assert_eq!(protocols(went), offered.collect::<Vec<_>>(), "what 426 requires");
+    let offered = protocols(received).into_iter().filter(is_offer).filter(|_| received.start.status == 426);
+    assert_eq!(protocols(forwarded), offered.collect::<Vec<_>>(), "the protocols that a 426 requires");
 }
 
-/// The fields that are nobody's on the way arrive in order, and so does the body.
-fn compare_end_to_end<Start>(came: &Message<Start>, went: &Message<Start>) {
-    let nominated = strict::members(&came.fields, "connection");
+/// End-to-end fields and the body arrive unchanged and in order.
+fn compare_end_to_end<Start>(received: &Message<Start>, forwarded: &Message<Start>) {
+    let nominated = strict::members(&received.fields, "connection");
     let end_to_end = |message: &Message<Start>| {
         let is_end_to_end = |Field { name, .. }: &&Field| {
             let name = name.to_ascii_lowercase();
-            !is_gateways(&name) && !nominated.contains(&name) && name != "date"
+            !is_gateway_field(&name) && !nominated.contains(&name) && name != "date"
         };
         message.fields.iter().filter(is_end_to_end).cloned().collect::<Vec<_>>()
     };
-    assert_eq!(end_to_end(came), end_to_end(went));
-    let Body { data, trailers, .. } = &went.body;
-    assert_eq!(data, &came.body.data);
-    let mut came = came.body.trailers.iter();
+    assert_eq!(end_to_end(received), end_to_end(forwarded));
+    let Body { data, trailers, .. } = &forwarded.body;
+    assert_eq!(data, &received.body.data);
+    let mut received = received.body.trailers.iter();
     for trailer in trailers {
-        assert!(came.any(|other| other == trailer), "{trailer:?} was not sent, or not here");
+        assert!(received.any(|other| other == trailer), "{trailer:?} was not sent, or not in this order");
         let name = trailer.name.to_ascii_lowercase();
-        assert!(!is_gateways(&name) && !nominated.contains(&name), "{trailer:?} ends here");
+        assert!(!is_gateway_field(&name) && !nominated.contains(&name), "{trailer:?} must not be forwarded");
     }
 }
 
 /// Fields that a gateway may add, change or drop, also where `_` is read as `-`.
-fn is_gateways(name: &str) -> bool {
+fn is_gateway_field(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
     name.starts_with("x-forwarded-")
         || [

@@ -1,11 +1,13 @@
-//! What everyone expects on the first day: turns, bodies, keep-alive, and an answer whatever happens.
+//! The basics: turns, bodies, keep-alive, and a response in every case.
+//!
+//! Not here: exact framing (`b_framing`), fields (`c_fields`), failures in detail (`f_responses`, `k_health`).
 
-use crate::harness::{Backend, Framing, GET, Origin, Proxy, each_row, ok, ok_chunked, stage};
+use crate::harness::{Backend, Framing, GET, Origin, Proxy, each_row, ok, ok_chunked, setup};
 use std::net::SocketAddr;
 
 #[test]
-fn a_get_reaches_the_backend_and_its_answer_the_client() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_get_and_its_response_pass_through() {
+    let (origin, _proxy, mut client) = setup("");
     client.send("GET /path?query HTTP/1.1\r\nHost: a\r\n\r\n");
     let (_, request) = origin.answer(ok("hello"));
     assert_eq!(request.start, "GET /path?query HTTP/1.1");
@@ -14,7 +16,7 @@ fn a_get_reaches_the_backend_and_its_answer_the_client() {
     assert_eq!(response.framing, Framing::Length(5));
 }
 
-/// Backends that answer with their names, and the answers that `requests` in a row must get.
+/// Backends that respond with their names, and the bodies that `requests` requests in a row must get.
 fn turns(names: &[&str], requests: usize) -> (Vec<Backend>, Vec<SocketAddr>, Vec<String>) {
     let backends: Vec<_> = names.iter().map(|name| Backend::named(name)).collect();
     let addresses = backends.iter().map(|backend| backend.address).collect();
@@ -26,7 +28,7 @@ fn turns(names: &[&str], requests: usize) -> (Vec<Backend>, Vec<SocketAddr>, Vec
 fn backends_take_strict_turns_over_fresh_connections() {
     each_row(&[&["1", "2"][..], &["1", "2", "3"]], |names| {
         let (_backends, addresses, expected) = turns(names, 12);
-        let proxy = Proxy::before(&addresses);
+        let proxy = Proxy::start(&addresses);
         let answers: Vec<_> = (0..12).map(|_| proxy.get("/").text()).collect();
         assert_eq!(answers, expected);
     });
@@ -36,7 +38,7 @@ fn backends_take_strict_turns_over_fresh_connections() {
 fn backends_take_strict_turns_over_a_kept_connection() {
     each_row(&[&["1", "2"][..], &["1", "2", "3"]], |names| {
         let (_backends, addresses, expected) = turns(names, 12);
-        let proxy = Proxy::before(&addresses);
+        let proxy = Proxy::start(&addresses);
         let mut client = proxy.connect();
         let answers: Vec<_> = (0..12).map(|_| client.get("/").text()).collect();
         assert_eq!(answers, expected);
@@ -44,9 +46,9 @@ fn backends_take_strict_turns_over_a_kept_connection() {
 }
 
 #[test]
-fn turns_go_on_across_connections() {
+fn turns_continue_across_connections() {
     let (_backends, addresses, expected) = turns(&["1", "2"], 8);
-    let proxy = Proxy::before(&addresses);
+    let proxy = Proxy::start(&addresses);
     let mut kept = proxy.connect();
     let answers: Vec<_> = (0..4).flat_map(|_| [kept.get("/").text(), proxy.get("/").text()]).collect();
     assert_eq!(answers, expected);
@@ -55,7 +57,7 @@ fn turns_go_on_across_connections() {
 #[test]
 fn bodies_with_a_length_pass_both_ways() {
     let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
+    let proxy = Proxy::start(&[origin.address]);
     each_row(&[0, 1, 1000, 70_000, 1_000_000], |&size| {
         let body = "x".repeat(size);
         let mut client = proxy.connect();
@@ -78,7 +80,7 @@ fn bodies_with_a_length_pass_both_ways() {
 
 #[test]
 fn chunked_bodies_pass_both_ways() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.send("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
     let (_, request) = origin.answer(ok_chunked(&["good", "bye"]));
@@ -89,7 +91,7 @@ fn chunked_bodies_pass_both_ways() {
 
 #[test]
 fn a_response_that_ends_with_its_connection_is_chunked_for_a_1_1_client() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     origin.answer("HTTP/1.1 200 OK\r\n\r\nuntil the end").0.finish();
     let response = client.response();
@@ -100,8 +102,8 @@ fn a_response_that_ends_with_its_connection_is_chunked_for_a_1_1_client() {
 }
 
 #[test]
-fn head_has_no_body_and_keeps_its_content_length() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_head_response_has_no_body_and_keeps_its_content_length() {
+    let (origin, _proxy, mut client) = setup("");
     client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
     let (mut backend, request) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
     assert_eq!(request.method(), "HEAD");
@@ -113,7 +115,7 @@ fn head_has_no_body_and_keeps_its_content_length() {
 }
 
 #[test]
-fn statuses_204_and_304_have_no_body() {
+fn responses_204_and_304_have_no_body() {
     let heads = [
         "204 No Content\r\n",
         "204 No Content\r\nContent-Length: 0\r\n",
@@ -122,7 +124,7 @@ fn statuses_204_and_304_have_no_body() {
     ];
     let origin = Origin::start();
     each_row(&heads, |head| {
-        let proxy = Proxy::before(&[origin.address]);
+        let proxy = Proxy::start(&[origin.address]);
         let mut client = proxy.connect();
         client.send(GET);
         let (mut backend, _) = origin.answer(format!("HTTP/1.1 {head}\r\n"));
@@ -141,18 +143,18 @@ fn statuses_204_and_304_have_no_body() {
 #[test]
 fn one_connection_carries_many_requests() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for _ in 0..100 {
         assert_eq!(client.get("/").text(), "b");
     }
-    assert_eq!(backend.connections(), 1, "the backend's connection is kept as well");
+    assert_eq!(backend.connections(), 1, "the backend connection is kept as well");
 }
 
 #[test]
-fn a_client_that_asks_to_close_is_closed_after_its_answer() {
+fn a_client_that_asks_to_close_is_closed_after_its_response() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     let response = client.ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!((response.text(), response.members("connection")), ("b".to_owned(), vec!["close".to_owned()]));
@@ -162,7 +164,7 @@ fn a_client_that_asks_to_close_is_closed_after_its_answer() {
 #[test]
 fn a_kept_connection_to_a_backend_serves_other_clients() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     for _ in 0..20 {
         assert_eq!(proxy.get("/").text(), "b");
     }
@@ -171,13 +173,13 @@ fn a_kept_connection_to_a_backend_serves_other_clients() {
 
 #[test]
 fn an_unreachable_backend_is_502() {
-    let proxy = Proxy::before(&[Origin::down().address]);
+    let proxy = Proxy::start(&[Origin::down().address]);
     let mut client = proxy.connect();
     assert_eq!(client.get("/").status(), 502);
 }
 
 #[test]
-fn a_backend_that_does_not_answer_is_504() {
+fn a_backend_that_does_not_respond_is_504() {
     let origin = Origin::start();
     let proxy = Proxy::with("--response-timeout 300ms", &[origin.address]);
     let mut client = proxy.connect();
@@ -190,18 +192,18 @@ fn a_backend_that_does_not_answer_is_504() {
 #[test]
 fn an_unreachable_backend_is_passed_over() {
     let (down, up) = (Origin::down(), Backend::named("up"));
-    let proxy = Proxy::before(&[down.address, up.address]);
+    let proxy = Proxy::start(&[down.address, up.address]);
     for _ in 0..6 {
         assert_eq!(proxy.get("/").text(), "up");
     }
     let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
-    assert_eq!(proxy.ask(post).text(), "up", "nothing was sent, so any method may go on");
+    assert_eq!(proxy.ask(post).text(), "up", "nothing was sent, so any method may be retried");
 }
 
 #[test]
-fn a_backend_killed_and_back_is_not_noticed() {
+fn a_restarted_backend_goes_unnoticed() {
     let mut backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for _ in 0..3 {
         assert_eq!(client.get("/").text(), "b");
@@ -211,9 +213,9 @@ fn a_backend_killed_and_back_is_not_noticed() {
 }
 
 #[test]
-fn one_of_two_backends_killed_is_not_noticed() {
+fn the_death_of_one_of_two_backends_goes_unnoticed() {
     let (mut first, second) = (Backend::named("1"), Backend::named("2"));
-    let proxy = Proxy::before(&[first.address, second.address]);
+    let proxy = Proxy::start(&[first.address, second.address]);
     let mut client = proxy.connect();
     for _ in 0..4 {
         assert_eq!(client.get("/").status(), 200);
@@ -225,8 +227,8 @@ fn one_of_two_backends_killed_is_not_noticed() {
 }
 
 #[test]
-fn response_bytes_go_out_as_they_come() {
-    let (origin, _proxy, mut client) = stage("");
+fn response_bytes_are_relayed_as_they_arrive() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.response_head().framing, Framing::Chunked);

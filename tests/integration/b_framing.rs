@@ -1,11 +1,15 @@
-//! A request has one length, or it is no request: what two implementations could read differently is refused.
+//! A request has exactly one length: one that two implementations could read differently is refused.
 
-use crate::harness::{Backend, Framing, GET, Origin, Proxy, each_row, ok, stage};
+use crate::harness::{Backend, Framing, GET, Origin, Proxy, each_row, ok, setup};
 
-/// What stands behind `POST / HTTP/1.1` and Host, the statuses that refuse it, and why (RFC 9112 §6.3).
+/// The rest of a request after `POST / HTTP/1.1` and Host, the statuses that may refuse it, and why (RFC 9112 §6.3).
 const AMBIGUOUS: &[(&str, &[u16], &str)] = &[
     ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[400], "both lengths"),
-    ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", &[400], "both, the other way round"),
+    (
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        &[400],
+        "both lengths, in the other order",
+    ),
     ("Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", &[400], "two lengths"),
     ("Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", &[400], "the same length twice"),
     ("Content-Length: 5, 5\r\n\r\nhello", &[400], "a list of lengths"),
@@ -26,7 +30,7 @@ const AMBIGUOUS: &[(&str, &[u16], &str)] = &[
     ("Content-Length: 5\r\n 5\r\n\r\nhello", &[400], "a folded length"),
     ("Transfer-Encoding: gzip\r\n\r\n", &[400, 501], "an unknown coding"),
     ("Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", &[400, 501], "an unknown coding before chunked"),
-    ("Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", &[400, 501], "chunked is not the last"),
+    ("Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", &[400, 501], "chunked is not last"),
     ("Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", &[400, 501], "chunked twice"),
     (
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -38,7 +42,7 @@ const AMBIGUOUS: &[(&str, &[u16], &str)] = &[
         &[400, 501],
         "chunked and identity",
     ),
-    ("Transfer-Encoding: identity\r\n\r\n", &[400, 501], "identity is no coding any more"),
+    ("Transfer-Encoding: identity\r\n\r\n", &[400, 501], "identity is no longer a coding"),
     ("Transfer-Encoding: \r\n\r\n", &[400, 501], "no coding"),
     ("Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", &[400, 501], "almost chunked"),
     ("Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", &[400, 501], "chunked takes no parameter"),
@@ -50,25 +54,25 @@ const AMBIGUOUS: &[(&str, &[u16], &str)] = &[
 ];
 
 #[test]
-fn a_request_with_two_readings_is_refused_and_the_connection_closed() {
+fn an_ambiguous_request_is_refused_and_its_connection_closed() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     each_row(AMBIGUOUS, |(rest, statuses, _)| {
         proxy.expect_refusal(format!("POST / HTTP/1.1\r\nHost: a\r\n{rest}"), statuses);
     });
     let in_1_0 = "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     proxy.expect_refusal(in_1_0, &[400]);
-    assert_eq!(backend.targets(), Vec::<String>::new(), "a backend saw none of it");
+    assert_eq!(backend.targets(), Vec::<String>::new(), "no backend sees any of it");
 }
 
-/// Chunked bodies that are none, and why.
+/// Invalid chunked bodies, and why they are invalid.
 const BROKEN_CHUNKS: &[(&str, &str)] = &[
-    ("5\nhello\r\n0\r\n\r\n", "bare LF behind a size"),
-    ("5\r\nhello\n0\r\n\r\n", "bare LF behind the data"),
-    ("5\r\nhello\r\n0\n\r\n", "bare LF behind the last size"),
+    ("5\nhello\r\n0\r\n\r\n", "bare LF after a size"),
+    ("5\r\nhello\n0\r\n\r\n", "bare LF after the data"),
+    ("5\r\nhello\r\n0\n\r\n", "bare LF after the last size"),
     ("5\r\nhello\r\n0\r\n\n", "bare LF as the end"),
-    ("5\rhello\r\n0\r\n\r\n", "bare CR behind a size"),
-    ("5 \r\nhello\r\n0\r\n\r\n", "a space behind a size"),
+    ("5\rhello\r\n0\r\n\r\n", "bare CR after a size"),
+    ("5 \r\nhello\r\n0\r\n\r\n", "a space after a size"),
     (" 5\r\nhello\r\n0\r\n\r\n", "a space before a size"),
     ("+5\r\nhello\r\n0\r\n\r\n", "a sign"),
     ("-5\r\nhello\r\n0\r\n\r\n", "a negative size"),
@@ -88,14 +92,14 @@ const BROKEN_CHUNKS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_broken_chunked_body_is_refused_and_never_whole_at_a_backend() {
+fn an_invalid_chunked_body_is_refused_and_never_reaches_a_backend_whole() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     each_row(BROKEN_CHUNKS, |(body, _)| {
         let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         proxy.expect_refusal(format!("{head}{body}"), &[400]);
     });
-    assert_eq!(backend.targets(), Vec::<String>::new(), "a backend saw none of it whole");
+    assert_eq!(backend.targets(), Vec::<String>::new(), "no backend sees a whole request");
 }
 
 #[test]
@@ -107,18 +111,18 @@ fn chunk_extensions_and_trailers_are_bounded() {
         ("trailers", "0\r\n", "X: y\r\n"),
     ];
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     each_row(&endless, |(_, start, repeated)| {
         let mut client = proxy.connect();
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{start}"));
-        let _refused_in_between = client.try_send(repeated.repeat(1 << 20));
+        let _refused_meanwhile = client.try_send(repeated.repeat(1 << 20));
         assert!([400, 413, 431].contains(&client.response().status()));
     });
     assert_eq!(backend.count(), 0);
 }
 
 #[test]
-fn all_legal_chunks_are_taken_and_framed_afresh() {
+fn all_valid_chunks_are_accepted_and_reframed() {
     let bodies = [
         "5\r\nhello\r\n0\r\n\r\n",
         "1\r\nh\r\n4\r\nello\r\n0\r\n\r\n",
@@ -129,14 +133,14 @@ fn all_legal_chunks_are_taken_and_framed_afresh() {
     ];
     let origin = Origin::start();
     each_row(&bodies, |body| {
-        let proxy = Proxy::before(&[origin.address]);
+        let proxy = Proxy::start(&[origin.address]);
         let mut client = proxy.connect();
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
         let (_, request) = origin.answer(ok("thanks"));
         assert_eq!(request.text(), "hello");
         assert_eq!(client.response().text(), "thanks");
     });
-    let proxy = Proxy::before(&[origin.address]);
+    let proxy = Proxy::start(&[origin.address]);
     let mut client = proxy.connect();
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\nA\r\n0123456789\r\n0\r\n\r\n");
@@ -150,7 +154,7 @@ const DANGEROUS_TRAILERS: &str = "X-Sum: 1\r\nHost: evil\r\nContent-Length: 3\r\
 /// RFC 9110 §6.5.1: framing and routing fields must not be sent as trailers.
 #[test]
 fn framing_and_routing_fields_never_pass_as_trailers_of_a_request() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.send(format!("5\r\nhello\r\n0\r\n{DANGEROUS_TRAILERS}\r\n"));
     let (_, request) = origin.answer(ok("thanks"));
@@ -162,7 +166,7 @@ fn framing_and_routing_fields_never_pass_as_trailers_of_a_request() {
 
 #[test]
 fn framing_and_routing_fields_never_pass_as_trailers_of_a_response() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n";
     origin.answer(format!("{head}5\r\nhello\r\n0\r\n{DANGEROUS_TRAILERS}\r\n"));
@@ -175,7 +179,7 @@ fn framing_and_routing_fields_never_pass_as_trailers_of_a_response() {
 #[test]
 fn get_and_delete_with_bodies_pass() {
     let backend = Backend::mirror();
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for method in ["GET", "DELETE", "OPTIONS"] {
         let seen = client.ask(format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"));
@@ -186,7 +190,7 @@ fn get_and_delete_with_bodies_pass() {
 #[test]
 fn a_post_without_a_body_keeps_its_length_of_zero() {
     let backend = Backend::mirror();
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let seen = proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").text();
     assert!(seen.to_ascii_lowercase().contains("\ncontent-length: 0\n"), "{seen}");
 }
@@ -195,7 +199,7 @@ fn a_post_without_a_body_keeps_its_length_of_zero() {
 fn pipelined_requests_are_answered_in_order() {
     let backend =
         Backend::start(|wire, request| wire.send(ok(&format!("{} {}", request.target(), request.text()))));
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     let requests: String = (0..20)
         .map(|number| match number % 3 {
@@ -214,9 +218,9 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn nothing_behind_a_request_that_closes_is_read() {
+fn nothing_after_a_request_with_connection_close_is_read() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     client.send("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().text(), "b");
@@ -230,7 +234,7 @@ const WHOLE: &[&str] = &[
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhe\r\no\r\n2\r\n\r\n\r\n0\r\nX-Sum: 1\r\n\r\n",
 ];
 
-/// A message without what may differ from one time to the next.
+/// A message without the fields that may differ from one run to the next.
 fn unframed(message: &str) -> String {
     let may_differ = ["content-length:", "transfer-encoding:", "date:"];
     let differs = |line: &&str| !may_differ.iter().any(|name| line.to_ascii_lowercase().starts_with(name));
@@ -240,7 +244,7 @@ fn unframed(message: &str) -> String {
 #[test]
 fn a_request_split_at_any_byte_is_the_same_request() {
     let backend = Backend::mirror();
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for message in WHOLE.iter().map(|message| message.as_bytes()) {
         let expected = unframed(&client.ask(message).text());
@@ -253,7 +257,7 @@ fn a_request_split_at_any_byte_is_the_same_request() {
 
 #[test]
 fn a_response_split_at_any_byte_is_the_same_response() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     let messages = [
         "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\na\r\n\r\n2\r\n\r\n\r\n0\r\nX: y\r\n\r\n",

@@ -1,6 +1,6 @@
-//! HTTP/1.0 clients, and clients and backends that close half of their connection.
+//! HTTP/1.0 clients, and clients that close half of their connection or leave.
 
-use crate::harness::{Backend, Framing, GET, Origin, Proxy, each_row, ok, ok_chunked, stage};
+use crate::harness::{Backend, Framing, GET, Origin, Proxy, each_row, ok, ok_chunked, setup};
 
 #[test]
 fn a_1_0_client_gets_no_chunks() {
@@ -11,7 +11,7 @@ fn a_1_0_client_gets_no_chunks() {
     ];
     each_row(&responses, |(kind, response)| {
         let origin = Origin::start();
-        let proxy = Proxy::before(&[origin.address]);
+        let proxy = Proxy::start(&[origin.address]);
         let mut client = proxy.connect();
         client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
         let (backend, _) = origin.answer(response);
@@ -27,8 +27,8 @@ fn a_1_0_client_gets_no_chunks() {
 
 /// RFC 9112 §2.3: an intermediary sends its own version.
 #[test]
-fn a_1_0_request_goes_on_as_1_1() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_1_0_request_is_forwarded_as_1_1() {
+    let (origin, _proxy, mut client) = setup("");
     client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
     let (_, request) = origin.answer(ok("hello"));
     assert_eq!(request.start, "GET / HTTP/1.1");
@@ -38,12 +38,12 @@ fn a_1_0_request_goes_on_as_1_1() {
 #[test]
 fn a_1_0_client_keeps_its_connection_when_it_asks_and_the_length_is_known() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for _ in 0..3 {
         let response = client.ask("GET / HTTP/1.0\r\nHost: a\r\nConnection: Keep-Alive\r\n\r\n");
         assert_eq!(response.text(), "b");
-        assert_eq!(response.members("connection"), ["keep-alive"], "or the client would close");
+        assert_eq!(response.members("connection"), ["keep-alive"], "without it the client would close");
     }
     client.ask("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
     client.expect_eof();
@@ -51,7 +51,7 @@ fn a_1_0_client_keeps_its_connection_when_it_asks_and_the_length_is_known() {
 
 #[test]
 fn a_1_0_client_that_asks_to_keep_its_connection_is_closed_when_the_length_is_unknown() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
     origin.answer(ok_chunked(&["hel", "lo"]));
     let response = client.response();
@@ -60,8 +60,8 @@ fn a_1_0_client_that_asks_to_keep_its_connection_is_closed_when_the_length_is_un
 }
 
 #[test]
-fn a_1_0_request_without_a_host_goes_on_with_one() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_1_0_request_without_a_host_is_forwarded_with_one() {
+    let (origin, _proxy, mut client) = setup("");
     client.send("GET / HTTP/1.0\r\n\r\n");
     let (_, request) = origin.answer(ok("hello"));
     assert_eq!(request.values("host").len(), 1);
@@ -70,16 +70,16 @@ fn a_1_0_request_without_a_host_goes_on_with_one() {
 
 #[test]
 fn a_1_0_request_with_absolute_form_needs_no_host() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("GET http://b.example/x HTTP/1.0\r\n\r\n");
     let (_, request) = origin.answer(ok("hello"));
     assert_eq!((request.target(), request.sole("host").as_str()), ("/x", "b.example"));
 }
 
-/// RFC 9110 §15.2: no 1xx to a 1.0 client.
+/// RFC 9110 §15.2: a server must not send a 1xx to a 1.0 client.
 #[test]
 fn a_1_0_client_gets_no_interim_responses() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
     origin.answer(format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{}", ok("hello")));
     assert_eq!(client.response().status(), 200);
@@ -88,7 +88,7 @@ fn a_1_0_client_gets_no_interim_responses() {
 /// RFC 9110 §10.1.1: the expectation of a 1.0 request is ignored.
 #[test]
 fn a_1_0_client_that_expects_100_gets_none() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("POST / HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello");
     let (_, request) = origin.answer(ok("thanks"));
     assert_eq!(request.text(), "hello");
@@ -97,7 +97,7 @@ fn a_1_0_client_that_expects_100_gets_none() {
 
 #[test]
 fn an_upgrade_in_1_0_is_ignored() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     let (_, request) = origin.answer(ok("hello"));
     assert!(!request.has("upgrade"), "{request}");
@@ -105,8 +105,8 @@ fn an_upgrade_in_1_0_is_ignored() {
 }
 
 #[test]
-fn a_client_that_closed_its_half_still_gets_the_whole_response() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_client_that_half_closed_still_gets_the_whole_response() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     client.finish();
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n");
@@ -119,9 +119,9 @@ fn a_client_that_closed_its_half_still_gets_the_whole_response() {
 }
 
 #[test]
-fn a_client_that_closes_half_way_through_its_body_makes_no_whole_request() {
+fn an_unfinished_body_never_becomes_a_whole_request() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let bodies = [
         "Content-Length: 10\r\n\r\nhello",
         "Content-Length: 100000\r\n\r\nhello",
@@ -138,10 +138,10 @@ fn a_client_that_closes_half_way_through_its_body_makes_no_whole_request() {
     assert_eq!(backend.count(), 0);
 }
 
-/// The backend learns of it within a slice of the wait, not only when it writes.
+/// The backend sees the close while it still works, not only when it writes.
 #[test]
-fn a_client_that_is_gone_ends_the_work_of_the_backend() {
-    let (origin, _proxy, mut client) = stage("");
+fn the_backend_connection_closes_when_the_client_is_gone() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.request();
     client.reset();
@@ -149,8 +149,8 @@ fn a_client_that_is_gone_ends_the_work_of_the_backend() {
 }
 
 #[test]
-fn a_client_that_is_gone_in_the_middle_of_a_response_ends_the_work_of_the_backend() {
-    let (origin, _proxy, mut client) = stage("");
+fn the_backend_connection_closes_when_the_client_is_gone_in_the_middle_of_a_response() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
     client.response_head();

@@ -1,8 +1,8 @@
-//! Requests with random damage: whatever comes of one, a backend sees only legal messages, one for each answer.
+//! Requests with random damage: whatever they become, a backend sees only valid messages, and one for each 200.
 
 use crate::harness::{Backend, Proxy};
 
-const SOUND: &[&str] = &[
+const VALID: &[&str] = &[
     "GET /a?b HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nGET / HTTP/1.1\r\nHost: evil\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n",
@@ -10,8 +10,8 @@ const SOUND: &[&str] = &[
     "GET http://b/ HTTP/1.0\r\nConnection: keep-alive, x\r\nX: \r\n\r\n",
 ];
 
-/// What parsers disagree about.
-const SPICE: &[&[u8]] = &[
+/// Bytes that parsers may read differently.
+const FRAGMENTS: &[&[u8]] = &[
     b"\r\n",
     b"\n",
     b"\r",
@@ -32,10 +32,10 @@ const SPICE: &[&[u8]] = &[
     b"0\r\n\r\n",
 ];
 
-/// Numbers that look random and are the same in every run (xorshift).
-struct Dice(u64);
+/// Pseudo-random numbers, the same in every run (xorshift).
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -49,30 +49,30 @@ impl Dice {
         for _ in 0..=self.below(3) {
             let at = self.below(bytes.len());
             let end = (at + self.below(4)).min(bytes.len());
-            let spice = match self.below(3) {
+            let fragment = match self.below(3) {
                 0 => &[][..],
-                _ => SPICE[self.below(SPICE.len())],
+                _ => FRAGMENTS[self.below(FRAGMENTS.len())],
             };
-            bytes.splice(at..end, spice.iter().copied());
+            bytes.splice(at..end, fragment.iter().copied());
         }
         bytes
     }
 }
 
 #[test]
-fn random_damage_never_makes_one_request_of_two_or_two_of_one() {
+fn random_damage_never_merges_or_splits_requests() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let proxy = Proxy::start(&[backend.address]);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for round in 0..2000 {
-        let bytes = dice.damage(SOUND[round % SOUND.len()]);
+        let bytes = random.damage(VALID[round % VALID.len()]);
         let before = backend.count();
         let mut client = proxy.connect();
-        let _refused_in_between = client.try_send(&bytes);
+        let _refused_meanwhile = client.try_send(&bytes);
         client.finish();
         let (answers, _) = client.rest();
         let answered = answers.windows(15).filter(|window| window == b"HTTP/1.1 200 OK").count();
         let sent = bytes.escape_ascii();
-        assert_eq!(backend.count() - before, answered, "requests and answers of round {round}: {sent}");
+        assert_eq!(backend.count() - before, answered, "requests and responses in round {round}: {sent}");
     }
 }

@@ -1,11 +1,11 @@
-//! Strict syntax: a request line and field lines as the grammar has them, or no request at all.
+//! Strict syntax: a request whose request line or field lines break the grammar is refused.
 
 use crate::harness::{Backend, End, Proxy, each_row};
 
-/// Whole requests, the statuses that refuse them, and why they must be refused.
+/// Whole requests, the statuses that may refuse them, and why they must be refused.
 const BROKEN: &[(&str, &[u16], &str)] = &[
     ("GET / HTTP/1.1\nHost: a\n\n", &[400], "bare LF everywhere"),
-    ("GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", &[400], "bare LF behind a field"),
+    ("GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", &[400], "bare LF after a field"),
     ("GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\n", &[400], "bare LF as the empty line"),
     ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "bare LF as an empty line before"),
     ("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", &[400], "bare CR in a value"),
@@ -29,9 +29,9 @@ const BROKEN: &[(&str, &[u16], &str)] = &[
     ("GÉT / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a method beyond ASCII"),
     (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a space before the method"),
     ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "two spaces before the target"),
-    ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "two spaces behind the target"),
-    ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a tab for a space"),
-    ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", &[400, 505], "a space behind the version"),
+    ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "two spaces after the target"),
+    ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a tab instead of a space"),
+    ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", &[400, 505], "a space after the version"),
     ("GET / x HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a space in the target"),
     ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "NUL in the target"),
     ("GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "DEL in the target"),
@@ -61,17 +61,17 @@ const BROKEN: &[(&str, &[u16], &str)] = &[
     ("GET / HTTP/1.1\r\nHost: a:80x\r\n\r\n", &[400], "a port that is no number"),
     ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", &[400], "an open bracket in Host"),
     ("GET http://b/ HTTP/1.1\r\n\r\n", &[400], "absolute-form does not excuse a missing Host"),
-    ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", &[405, 501], "ronde is no forward proxy"),
+    ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", &[405, 501], "ronde is not a forward proxy"),
 ];
 
 #[test]
-fn broken_syntax_is_refused_and_the_connection_closed() {
+fn invalid_syntax_is_refused_and_the_connection_closed() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     each_row(BROKEN, |(bytes, statuses, _)| {
         proxy.expect_refusal(bytes, statuses);
     });
-    assert_eq!(backend.targets(), Vec::<String>::new(), "a backend saw none of it");
+    assert_eq!(backend.targets(), Vec::<String>::new(), "no backend sees any of it");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn targets_pass_unchanged() {
         "/~!$&'()*+,;=:@-._",
     ];
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     each_row(&targets, |target| {
         proxy.get(target);
         assert_eq!(backend.targets().last().map(String::as_str), Some(*target));
@@ -96,7 +96,7 @@ fn targets_pass_unchanged() {
 
 /// RFC 9112 §3.2.2: the authority of an absolute-form target wins over Host.
 #[test]
-fn absolute_form_goes_on_in_origin_form_with_its_authority_as_host() {
+fn absolute_form_is_forwarded_in_origin_form_with_its_authority_as_host() {
     let rows = [
         ("GET http://b.example:81/x?y HTTP/1.1\r\nHost: a", "GET /x?y HTTP/1.1", "b.example:81"),
         ("GET http://b.example HTTP/1.1\r\nHost: a", "GET / HTTP/1.1", "b.example"),
@@ -106,7 +106,7 @@ fn absolute_form_goes_on_in_origin_form_with_its_authority_as_host() {
         ("OPTIONS http://b.example HTTP/1.1\r\nHost: a", "OPTIONS * HTTP/1.1", "b.example"),
     ];
     let backend = Backend::mirror();
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     each_row(&rows, |(head, start, host)| {
         let seen = proxy.ask(format!("{head}\r\n\r\n")).text();
         assert_eq!(seen.lines().next(), Some(*start));
@@ -117,7 +117,7 @@ fn absolute_form_goes_on_in_origin_form_with_its_authority_as_host() {
 #[test]
 fn an_asterisk_passes_with_options() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     assert_eq!(proxy.ask("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
     assert_eq!(backend.targets(), ["*"]);
 }
@@ -125,18 +125,18 @@ fn an_asterisk_passes_with_options() {
 #[test]
 fn unknown_methods_pass() {
     let backend = Backend::mirror();
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     each_row(&["TRACE", "PURGE", "get", "M-SEARCH", "X!#$%&'*+.^_`|~"], |method| {
         let seen = proxy.ask(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n")).text();
         assert_eq!(seen.lines().next(), Some(format!("{method} / HTTP/1.1").as_str()));
     });
 }
 
-/// RFC 9112 §2.2.
+/// RFC 9112 §2.2: a server should ignore at least one.
 #[test]
 fn empty_lines_before_a_request_are_ignored() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for empty in ["\r\n", "\r\n\r\n\r\n", ""] {
         let response = client.ask(format!("{empty}GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -145,11 +145,11 @@ fn empty_lines_before_a_request_are_ignored() {
 }
 
 #[test]
-fn empty_lines_without_end_are_cut_off() {
+fn endless_empty_lines_are_cut_off() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
-    let _refused_in_between = client.try_send("\r\n".repeat(500_000));
+    let _refused_meanwhile = client.try_send("\r\n".repeat(500_000));
     let (_, end) = client.rest();
     assert!(matches!(end, End::Eof | End::Reset), "{end:?}");
 }

@@ -1,21 +1,21 @@
-//! What is passed on and what is not: fields between two connections that each have their own.
+//! Which fields pass between the two connections, which are dropped, and which ronde sets.
 
 use crate::harness::{
-    Backend, Framing, GET, Message, Origin, Port, Proxy, Ronde, each_row, ok, ronde_only, stage,
+    Backend, Framing, GET, Message, Origin, Port, Proxy, Ronde, each_row, ok, ronde_only, setup,
 };
 
-/// What a backend sees of a GET with these field lines.
-fn seen_behind(flags: &str, lines: &str) -> Message {
-    let (origin, _proxy, mut client) = stage(flags);
+/// The request that a backend gets for a GET with these field lines.
+fn forwarded_request(flags: &str, lines: &str) -> Message {
+    let (origin, _proxy, mut client) = setup(flags);
     client.send(format!("GET / HTTP/1.1\r\nHost: a.example\r\n{lines}\r\n"));
     let (_, request) = origin.answer(ok("hello"));
     assert_eq!(client.response().text(), "hello");
     request
 }
 
-/// What a client sees of a 200 with these field lines.
-fn seen_before(lines: &str) -> Message {
-    let (origin, _proxy, mut client) = stage("");
+/// The response that a client gets for a 200 with these field lines.
+fn relayed_response(lines: &str) -> Message {
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     origin.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n{lines}\r\nhello"));
     let response = client.response();
@@ -23,7 +23,7 @@ fn seen_before(lines: &str) -> Message {
     response
 }
 
-/// Order, case, duplicates, empty values and obs-text (RFC 9110 §5.5).
+/// Field lines that must pass unchanged: order, case, duplicates, empty values and obs-text (RFC 9110 §5.5).
 const FAITHFUL: &[(&str, &[u8])] = &[
     ("X-First", b"1"),
     ("x-lower", b"a, b"),
@@ -51,23 +51,23 @@ fn assert_faithful(message: &Message) {
 
 #[test]
 fn field_lines_of_a_request_keep_order_case_duplicates_and_bytes() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send([b"GET / HTTP/1.1\r\nHost: a\r\n", &faithful_lines()[..], b"\r\n"].concat());
     assert_faithful(&origin.answer(ok("")).1);
 }
 
 #[test]
 fn field_lines_of_a_response_keep_order_case_duplicates_and_bytes() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     origin.answer([b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", &faithful_lines()[..], b"\r\n"].concat());
     assert_faithful(&client.response());
 }
 
 #[test]
-fn status_and_reason_pass_as_they_are() {
+fn status_and_reason_pass_unchanged() {
     each_row(&["200 Fine", "299 Miscellaneous", "404 ", "418 I'm a teapot", "599 Late"], |status| {
-        let (origin, _proxy, mut client) = stage("");
+        let (origin, _proxy, mut client) = setup("");
         client.send(GET);
         origin.answer(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
         assert_eq!(client.response().start, format!("HTTP/1.1 {status}"));
@@ -76,17 +76,17 @@ fn status_and_reason_pass_as_they_are() {
 
 #[test]
 fn authentication_between_client_and_backend_passes() {
-    let request = seen_behind("", "Authorization: Basic dTpw\r\nCookie: a=1\r\n");
+    let request = forwarded_request("", "Authorization: Basic dTpw\r\nCookie: a=1\r\n");
     assert_eq!((request.sole("authorization"), request.sole("cookie")), ("Basic dTpw".into(), "a=1".into()));
-    assert_eq!(seen_before("WWW-Authenticate: Basic\r\n").sole("www-authenticate"), "Basic");
+    assert_eq!(relayed_response("WWW-Authenticate: Basic\r\n").sole("www-authenticate"), "Basic");
 }
 
-/// RFC 9110 §7.6.1.
+/// RFC 9110 §7.6.1: fields that `Connection` names concern one connection alone.
 #[test]
-fn fields_of_the_clients_connection_end_there() {
+fn hop_by_hop_fields_of_the_client_are_not_forwarded() {
     let lines = "Connection: X-A, keep-alive,, x-b \r\nX-A: 1\r\nX-B: 2\r\nconnection: x-C\r\nX-C: 3\r\n\
         Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nUpgrade: foo\r\nX-Kept: 4\r\n";
-    let request = seen_behind("", lines);
+    let request = forwarded_request("", lines);
     for name in ["x-a", "x-b", "x-c", "keep-alive", "proxy-connection", "upgrade"] {
         assert!(!request.has(name), "{name} in {request}");
     }
@@ -95,10 +95,10 @@ fn fields_of_the_clients_connection_end_there() {
 }
 
 #[test]
-fn fields_of_the_backends_connection_end_there() {
+fn hop_by_hop_fields_of_the_backend_are_not_relayed() {
     let lines = "Connection: X-A\r\nX-A: 1\r\nconnection: x-b, keep-alive\r\nX-B: 2\r\nKeep-Alive: timeout=5\r\n\
         Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-Kept: 4\r\n";
-    let response = seen_before(lines);
+    let response = relayed_response(lines);
     for name in ["x-a", "x-b", "proxy-connection", "upgrade"] {
         assert!(!response.has(name), "{name} in {response}");
     }
@@ -107,23 +107,23 @@ fn fields_of_the_backends_connection_end_there() {
     assert_eq!(response.sole("x-kept"), "4");
 }
 
-/// RFC 9110 §10.1.4: TE belongs to one connection; of its members only `trailers` says something about the next.
+/// RFC 9110 §10.1.4: TE is hop-by-hop. Only its member `trailers` concerns the next hop too.
 #[test]
-fn of_te_only_trailers_passes() {
+fn only_the_trailers_member_of_te_passes() {
     each_row(
         &[("gzip", false), ("trailers", true), ("gzip;q=0.5, Trailers", true), ("trailersx", false)],
         |row| {
             let (te, may_pass) = row;
-            let members = seen_behind("", &format!("TE: {te}\r\nConnection: TE\r\n")).members("te");
+            let members = forwarded_request("", &format!("TE: {te}\r\nConnection: TE\r\n")).members("te");
             assert!(members.is_empty() || (*may_pass && members == ["trailers"]), "{members:?}");
         },
     );
 }
 
 #[test]
-fn a_client_cannot_strip_what_the_message_needs() {
+fn a_client_cannot_strip_fields_that_the_message_needs() {
     let backend = Backend::mirror();
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let names = ["host", "content-length", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
     each_row(&names, |name| {
         let response = proxy.ask(format!(
@@ -139,7 +139,7 @@ const FORGED: &str = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-
 
 #[test]
 fn forwarding_fields_are_set() {
-    let request = seen_behind("", "");
+    let request = forwarded_request("", "");
     assert_eq!(request.sole("host"), "a.example");
     assert_eq!(request.sole("x-forwarded-for"), "127.0.0.1");
     assert_eq!(request.sole("x-forwarded-proto"), "http");
@@ -152,7 +152,7 @@ fn forwarding_fields_of_an_untrusted_client_are_dropped() {
     each_row(&["", "--trust-proxy 10.0.0.0/8", "--trust-proxy ::1/128"], |flags| {
         let more = "x-forwarded-FOR: 5.6.7.8\r\nForwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n\
             X-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /x\r\nX-Forwarded-Anything: y\r\n";
-        let request = seen_behind(flags, &format!("{FORGED}{more}"));
+        let request = forwarded_request(flags, &format!("{FORGED}{more}"));
         assert_eq!(request.sole("x-forwarded-for"), "127.0.0.1");
         assert_eq!(request.sole("x-forwarded-proto"), "http");
         assert_eq!(request.sole("x-forwarded-host"), "a.example");
@@ -164,9 +164,9 @@ fn forwarding_fields_of_an_untrusted_client_are_dropped() {
     });
 }
 
-/// WSGI reads `_` as `-`: a client must not forge a field by spelling it so.
+/// WSGI reads `_` as `-`, so a client could forge a field by spelling it with `_`.
 #[test]
-fn fields_that_merge_with_ours_under_wsgi_are_dropped_and_other_underscores_pass() {
+fn fields_that_collide_with_rondes_under_wsgi_are_dropped_and_other_underscores_pass() {
     let names = [
         "X_Forwarded_For",
         "X-Forwarded_For",
@@ -177,23 +177,23 @@ fn fields_that_merge_with_ours_under_wsgi_are_dropped_and_other_underscores_pass
         "Transfer_Encoding",
     ];
     let forged: String = names.iter().map(|name| format!("{name}: 7\r\n")).collect();
-    let request = seen_behind("", &format!("{forged}X_Other: 1\r\nuser_id: 2\r\n"));
-    let merged = |name: &str| names.iter().any(|forged| forged.eq_ignore_ascii_case(name));
-    let passed: Vec<_> = request.fields.iter().filter(|(name, _)| merged(name)).collect();
+    let request = forwarded_request("", &format!("{forged}X_Other: 1\r\nuser_id: 2\r\n"));
+    let collides = |name: &str| names.iter().any(|forged| forged.eq_ignore_ascii_case(name));
+    let passed: Vec<_> = request.fields.iter().filter(|(name, _)| collides(name)).collect();
     assert!(passed.is_empty(), "{passed:?}");
     assert_eq!((request.sole("x_other"), request.sole("user_id")), ("1".to_owned(), "2".to_owned()));
     assert_eq!(request.framing, Framing::Nothing);
 }
 
 #[test]
-fn forwarding_fields_of_a_trusted_proxy_are_kept_and_continued() {
+fn forwarding_fields_of_a_trusted_proxy_are_kept_and_extended() {
     ronde_only!();
     for flags in ["--trust-proxy 127.0.0.0/8", "--trust-proxy 10.0.0.0/8 --trust-proxy 127.0.0.1/32"] {
-        let request = seen_behind(flags, FORGED);
+        let request = forwarded_request(flags, FORGED);
         assert_eq!(request.members("x-forwarded-for"), ["1.2.3.4", "127.0.0.1"]);
         assert_eq!(request.sole("x-forwarded-proto"), "https");
         assert_eq!(request.sole("x-forwarded-host"), "forged");
-        let plain = seen_behind(flags, "");
+        let plain = forwarded_request(flags, "");
         assert_eq!(
             (plain.sole("x-forwarded-for"), plain.sole("x-forwarded-proto")),
             ("127.0.0.1".into(), "http".into())
@@ -207,11 +207,12 @@ fn is_a_pseudonym(via: &str, version: &str) -> bool {
 }
 
 #[test]
-fn via_is_added_behind_the_ones_before() {
+fn via_is_appended_to_earlier_ones() {
     ronde_only!();
-    let alone = seen_behind("", "").members("via");
+    let alone = forwarded_request("", "").members("via");
     assert!(alone.len() == 1 && is_a_pseudonym(&alone[0], "1.1"), "{alone:?}");
-    let continued = seen_behind("", "Via: 1.0 fred, 1.1 ronde-00000000\r\nVia: 1.1 b\r\n").members("via");
+    let continued =
+        forwarded_request("", "Via: 1.0 fred, 1.1 ronde-00000000\r\nVia: 1.1 b\r\n").members("via");
     assert_eq!(continued[..3], ["1.0 fred", "1.1 ronde-00000000", "1.1 b"]);
     assert!(continued.len() == 4 && is_a_pseudonym(&continued[3], "1.1"), "{continued:?}");
 }
@@ -219,8 +220,8 @@ fn via_is_added_behind_the_ones_before() {
 #[test]
 fn two_chained_rondes_are_no_loop() {
     let backend = Backend::named("b");
-    let inner = Proxy::before(&[backend.address]);
-    let outer = Proxy::before(&[inner.address]);
+    let inner = Proxy::start(&[backend.address]);
+    let outer = Proxy::start(&[inner.address]);
     assert_eq!(outer.get("/").text(), "b");
 }
 
@@ -228,16 +229,16 @@ fn two_chained_rondes_are_no_loop() {
 fn a_real_loop_is_508() {
     ronde_only!();
     let port = Port::reserve();
-    let second = Proxy::before(&[port.address]);
+    let second = Proxy::start(&[port.address]);
     let first = Ronde::with(&format!("--listen {} {}", port.address, second.address)).serve();
     let response = first.get("/");
     assert_eq!(response.status(), 508);
 }
 
 #[test]
-fn h2c_is_not_passed_on() {
+fn h2c_is_not_forwarded() {
     let lines = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
-    let request = seen_behind("", lines);
+    let request = forwarded_request("", lines);
     assert!(!request.has("upgrade") && !request.has("http2-settings"), "{request}");
 }
 
@@ -245,28 +246,28 @@ fn h2c_is_not_passed_on() {
 fn a_hundred_and_twenty_eight_field_lines_pass_each_way() {
     let lines: String = (0..127).map(|number| format!("X-{number}: {number}\r\n")).collect();
     let count = |message: &Message| message.fields.iter().filter(|(name, _)| name.starts_with("X-")).count();
-    let request = seen_behind("", &lines);
+    let request = forwarded_request("", &lines);
     assert_eq!(
         count(&request) - request.fields.iter().filter(|(name, _)| name.starts_with("X-F")).count(),
         127
     );
-    assert_eq!(count(&seen_before(&lines)), 127);
+    assert_eq!(count(&relayed_response(&lines)), 127);
 }
 
 /// RFC 9110 §6.6.1: a recipient with a clock adds the Date that is missing.
 #[test]
 fn a_response_gets_a_date_when_it_has_none_and_keeps_its_own() {
-    let added = seen_before("").sole("date");
+    let added = relayed_response("").sole("date");
     let shape: String = added.chars().map(|mark| if mark.is_ascii_digit() { '0' } else { mark }).collect();
     assert_eq!((&shape[3..8], &shape[11..]), (", 00 ", " 0000 00:00:00 GMT"), "{added}");
     let own = "Sun, 06 Nov 1994 08:49:37 GMT";
-    assert_eq!(seen_before(&format!("Date: {own}\r\n")).sole("date"), own);
+    assert_eq!(relayed_response(&format!("Date: {own}\r\n")).sole("date"), own);
 }
 
 #[test]
-fn a_clients_wish_to_close_is_not_the_backends() {
+fn connection_close_of_a_client_does_not_close_the_backend_connection() {
     let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
+    let proxy = Proxy::start(&[origin.address]);
     let mut client = proxy.connect();
     client.send("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     let (mut backend, request) = origin.answer(ok("1"));

@@ -1,13 +1,13 @@
-//! Limits of size and time: too much and too slow each have an answer, and the client can read it.
+//! Limits of size and time: each has its status, and the client can read it.
 
-use crate::harness::{Backend, End, GET, Proxy, Wire, each_row, ok, ronde_only, stage, within};
+use crate::harness::{Backend, End, GET, Proxy, Wire, each_row, ok, ronde_only, setup, within};
 use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
 fn a_request_line_that_is_too_long_is_414() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     proxy.expect_refusal(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(70_000)), &[414]);
     proxy.expect_refusal(format!("GET /{}", "a".repeat(70_000)), &[414]);
     assert_eq!(backend.count(), 0);
@@ -16,7 +16,7 @@ fn a_request_line_that_is_too_long_is_414() {
 #[test]
 fn a_head_that_is_too_large_is_431() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let lines = [
         format!("X: {}\r\n", "a".repeat(70_000)),
         format!("{}: a\r\n", "X".repeat(70_000)),
@@ -33,7 +33,7 @@ fn a_head_that_is_too_large_is_431() {
 #[test]
 fn a_head_below_the_limit_passes() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(30_000));
     assert_eq!(proxy.ask(head).text(), "b");
 }
@@ -67,9 +67,9 @@ fn a_body_over_the_limit_is_413() {
     assert_eq!(proxy.ask(format!("{head}{}", chunked(1000))).text(), "b");
 }
 
-/// No RST over unread input, which would take the answer away from the client before it reads it.
+/// Closing with unread input would send an RST, and an RST destroys a response that the client has not read yet.
 #[test]
-fn a_refused_client_that_is_still_sending_can_read_its_answer() {
+fn a_refused_client_that_is_still_sending_can_read_its_response() {
     let backend = Backend::named("b");
     let proxy = Proxy::with("--max-body 1000", &[backend.address]);
     let requests = [
@@ -89,9 +89,9 @@ fn a_refused_client_that_is_still_sending_can_read_its_answer() {
 }
 
 #[test]
-fn a_refused_client_that_never_stops_is_let_go() {
+fn a_refused_client_that_never_stops_sending_is_cut_off() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     assert_eq!(client.ask("BROKEN\r\n\r\n").status(), 400);
     within(Duration::from_secs(40), "the end of the drain", || {
@@ -101,7 +101,7 @@ fn a_refused_client_that_never_stops_is_let_go() {
 }
 
 /// Sends a byte every 20 ms until the connection breaks.
-fn dribble(client: &Wire, bytes: &'static [u8]) -> thread::JoinHandle<()> {
+fn trickle(client: &Wire, bytes: &'static [u8]) -> thread::JoinHandle<()> {
     let mut sender = client.twin();
     thread::spawn(move || {
         for byte in bytes.iter().cycle() {
@@ -114,19 +114,19 @@ fn dribble(client: &Wire, bytes: &'static [u8]) -> thread::JoinHandle<()> {
 }
 
 #[test]
-fn a_head_that_does_not_come_to_its_end_is_408() {
-    let (_origin, proxy, _) = stage("--head-timeout 300ms");
+fn an_unfinished_head_is_408() {
+    let (_origin, proxy, _) = setup("--head-timeout 300ms");
     each_row(&["G", "GET / HTTP/1.1", "GET / HTTP/1.1\r\nHost: a\r\n", "\r\n\r\nG"], |part| {
         proxy.expect_refusal(part, &[408]);
     });
 }
 
 #[test]
-fn the_deadline_of_a_head_is_total_and_not_restarted_by_its_bytes() {
-    let (_origin, _proxy, mut client) = stage("--head-timeout 500ms");
+fn the_head_timeout_is_total_and_not_restarted_by_each_byte() {
+    let (_origin, _proxy, mut client) = setup("--head-timeout 500ms");
     client.send("GET / HTTP/1.1\r\nHost: a\r\n");
     let start = Instant::now();
-    let sender = dribble(&client, b"X: y\r\n");
+    let sender = trickle(&client, b"X: y\r\n");
     assert_eq!(client.response().status(), 408);
     let waited = start.elapsed();
     assert!(waited > Duration::from_millis(400) && waited < Duration::from_secs(3), "{waited:?}");
@@ -136,7 +136,7 @@ fn the_deadline_of_a_head_is_total_and_not_restarted_by_its_bytes() {
 }
 
 #[test]
-fn a_second_head_that_does_not_come_to_its_end_is_408() {
+fn an_unfinished_second_head_is_408() {
     let backend = Backend::named("b");
     let proxy = Proxy::with("--head-timeout 300ms", &[backend.address]);
     let mut client = proxy.connect();
@@ -147,7 +147,7 @@ fn a_second_head_that_does_not_come_to_its_end_is_408() {
 
 #[test]
 fn a_connection_that_never_sends_a_byte_is_closed_silently() {
-    let (_origin, _proxy, mut client) = stage("--head-timeout 300ms --keep-alive-timeout 300ms");
+    let (_origin, _proxy, mut client) = setup("--head-timeout 300ms --keep-alive-timeout 300ms");
     client.expect_eof();
 }
 
@@ -170,7 +170,7 @@ const UNFINISHED: &[&str] = &[
 ];
 
 #[test]
-fn a_body_that_stops_is_408_and_never_whole_at_a_backend() {
+fn a_body_that_stops_is_408_and_never_reaches_a_backend_whole() {
     let backend = Backend::named("b");
     let proxy = Proxy::with("--body-timeout 300ms", &[backend.address]);
     each_row(UNFINISHED, |rest| {
@@ -180,7 +180,7 @@ fn a_body_that_stops_is_408_and_never_whole_at_a_backend() {
 }
 
 #[test]
-fn a_body_below_the_minimum_rate_is_ended() {
+fn a_body_below_the_minimum_rate_is_408() {
     ronde_only!();
     let backend = Backend::named("b");
     let proxy = Proxy::with("--min-rate 100k --body-timeout 10s", &[backend.address]);
@@ -188,9 +188,9 @@ fn a_body_below_the_minimum_rate_is_ended() {
         for framing in ["Content-Length: 50000", "Content-Length: 1000000", "Transfer-Encoding: chunked"] {
             let mut client = proxy.connect();
             scope.spawn(move || {
-                client.set_patience(Duration::from_secs(60));
+                client.set_timeout(Duration::from_secs(60));
                 client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
-                let _sender = dribble(&client, b"1\r\nx\r\n");
+                let _sender = trickle(&client, b"1\r\nx\r\n");
                 assert_eq!(client.response().status(), 408, "{framing}");
             });
         }
@@ -199,9 +199,9 @@ fn a_body_below_the_minimum_rate_is_ended() {
 }
 
 #[test]
-fn a_response_that_takes_its_time_is_not_cut_while_it_moves() {
+fn a_slow_response_is_not_cut_while_it_makes_progress() {
     let (origin, _proxy, mut client) =
-        stage("--idle-timeout 1s --response-timeout 1s --body-timeout 1s --head-timeout 1s");
+        setup("--idle-timeout 1s --response-timeout 1s --body-timeout 1s --head-timeout 1s");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n");
     client.response_head();
@@ -220,7 +220,7 @@ fn a_response_that_takes_its_time_is_not_cut_while_it_moves() {
 fn a_response_that_falls_silent_is_cut() {
     let bodies = ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"];
     each_row(&bodies, |rest| {
-        let (origin, _proxy, mut client) = stage("--idle-timeout 300ms");
+        let (origin, _proxy, mut client) = setup("--idle-timeout 300ms");
         client.send(GET);
         let (mut backend, _) = origin.answer(format!("HTTP/1.1 200 OK\r\n{rest}"));
         let cut = client.cut("GET").expect("a cut");

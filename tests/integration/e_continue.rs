@@ -1,12 +1,12 @@
-//! Expect and interim responses: the moments when the two sides wait for each other.
+//! Expect and interim responses, when client and backend wait for each other.
 
-use crate::harness::{Backend, End, GET, Proxy, each_row, ok, stage};
+use crate::harness::{Backend, End, GET, Proxy, each_row, ok, setup};
 
 const EXPECTING: &str = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 
 #[test]
-fn a_100_of_the_backend_lets_the_body_go() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_100_from_the_backend_releases_the_body() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(EXPECTING);
     let mut backend = origin.accept();
     assert_eq!(backend.request_head().sole("expect"), "100-continue");
@@ -24,7 +24,7 @@ fn a_100_of_the_backend_lets_the_body_go() {
 
 #[test]
 fn a_chunked_body_can_wait_for_100_as_well() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nTransfer-Encoding: chunked\r\n\r\n");
     let mut backend = origin.accept();
     backend.request_head();
@@ -36,13 +36,13 @@ fn a_chunked_body_can_wait_for_100_as_well() {
     assert_eq!(client.response().text(), "thanks");
 }
 
-/// The client has not sent its body and never will: the connection cannot go on, or it goes on in step.
+/// The client does not send its body after a final status. Its connection must end, or stay in step.
 #[test]
 fn a_final_status_instead_of_100_reaches_the_client_at_once() {
     each_row(
         &["401 Unauthorized", "413 Content Too Large", "417 Expectation Failed", "302 Found"],
         |status| {
-            let (origin, _proxy, mut client) = stage("");
+            let (origin, _proxy, mut client) = setup("");
             client.send(EXPECTING);
             let mut backend = origin.accept();
             backend.request_head();
@@ -58,7 +58,7 @@ fn a_final_status_instead_of_100_reaches_the_client_at_once() {
 
 #[test]
 fn a_silent_backend_still_gets_the_body_of_a_client_that_does_not_wait() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(EXPECTING);
     let mut backend = origin.accept();
     backend.request_head();
@@ -75,7 +75,7 @@ fn a_silent_backend_still_gets_the_body_of_a_client_that_does_not_wait() {
 
 #[test]
 fn a_body_sent_along_with_its_expectation_arrives() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(format!("{EXPECTING}hello"));
     let (mut backend, request) = origin.request();
     assert_eq!(request.text(), "hello");
@@ -88,8 +88,8 @@ fn a_body_sent_along_with_its_expectation_arrives() {
 }
 
 #[test]
-fn a_client_that_goes_while_it_waits_for_100_ends_the_work_of_the_backend() {
-    let (origin, _proxy, mut client) = stage("");
+fn the_backend_connection_closes_when_a_client_leaves_while_it_waits_for_100() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(EXPECTING);
     let mut backend = origin.accept();
     backend.request_head();
@@ -97,11 +97,11 @@ fn a_client_that_goes_while_it_waits_for_100_ends_the_work_of_the_backend() {
     backend.expect_end();
 }
 
-/// RFC 9110 §10.1.1.
+/// RFC 9110 §10.1.1: `100-continue` is the only defined expectation.
 #[test]
 fn any_other_expectation_is_417() {
     let backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     each_row(
         &["Expect: tea", "Expect: 100-continue, tea", "Expect: 100-continue\r\nExpect: tea"],
         |expectation| {
@@ -114,7 +114,7 @@ fn any_other_expectation_is_417() {
 
 #[test]
 fn early_hints_arrive_before_the_final_head() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n");
     let hints = client.response();
@@ -125,7 +125,7 @@ fn early_hints_arrive_before_the_final_head() {
 
 #[test]
 fn several_interim_responses_are_relayed_in_order() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     let interim =
         "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 199 X\r\n\r\n";
@@ -135,12 +135,12 @@ fn several_interim_responses_are_relayed_in_order() {
     client.send(GET);
     backend.request();
     backend.send(ok("next"));
-    assert_eq!(client.response().text(), "next", "the backend's connection is in step");
+    assert_eq!(client.response().text(), "next", "the backend connection is in step");
 }
 
 #[test]
-fn an_unasked_100_is_never_taken_for_final() {
-    let (origin, _proxy, mut client) = stage("");
+fn an_unrequested_100_is_never_taken_for_a_final_response() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     origin.answer(format!("HTTP/1.1 100 Continue\r\n\r\n{}", ok("hello")));
     let mut response = client.response();
@@ -151,8 +151,8 @@ fn an_unasked_100_is_never_taken_for_final() {
 }
 
 #[test]
-fn interim_responses_without_end_are_cut_off() {
-    let (origin, _proxy, mut client) = stage("");
+fn endless_interim_responses_are_cut_off() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.request();
     let sender =

@@ -1,9 +1,9 @@
-//! Backends that misbehave: garbage is 502, a truncated body is visibly cut, and nothing of it reaches the next client.
+//! Backends that misbehave: garbage is 502, a truncated body is visibly cut, and no byte of it reaches the next client.
 
-use crate::harness::{Backend, End, GET, Origin, Proxy, Wire, each_row, ok, ok_chunked, stage};
+use crate::harness::{Backend, End, GET, Origin, Proxy, Wire, each_row, ok, ok_chunked, setup};
 use std::thread;
 
-/// What a backend answers, the statuses that may come of it, and why.
+/// A backend's response, the statuses that a client may get for it, and why.
 const BAD: &[(&str, &[u16], &str)] = &[
     ("garbage\r\n\r\n", &[502], "no status line"),
     ("\0\0\0\0\r\n\r\n", &[502], "binary"),
@@ -15,7 +15,7 @@ const BAD: &[(&str, &[u16], &str)] = &[
     ("HTTP/1.1 +20 OK\r\n\r\n", &[502], "a sign"),
     ("HTTP/1.1 000 OK\r\n\r\n", &[502], "a status below 100"),
     ("HTTP/1.1  200 OK\r\n\r\n", &[502], "two spaces"),
-    (" HTTP/1.1 200 OK\r\n\r\n", &[502], "a space before"),
+    (" HTTP/1.1 200 OK\r\n\r\n", &[502], "a leading space"),
     ("http/1.1 200 OK\r\n\r\n", &[502], "a version in lower case"),
     ("HTTP/2.0 200 OK\r\n\r\n", &[502], "another version"),
     ("HTTP/1.1 200 O\0K\r\n\r\n", &[502], "NUL in the reason"),
@@ -35,7 +35,7 @@ const BAD: &[(&str, &[u16], &str)] = &[
         &[200, 502],
         "RFC 9112 §5.2: refused or unfolded",
     ),
-    ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", &[200, 502], "RFC 9112 §2.2: a bare LF may be taken"),
+    ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", &[200, 502], "RFC 9112 §2.2: a bare LF may be accepted"),
     (
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         &[502],
@@ -43,11 +43,7 @@ const BAD: &[(&str, &[u16], &str)] = &[
     ),
     ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", &[502], "two lengths"),
     ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello!", &[502], "a list of lengths"),
-    (
-        "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
-        &[200, 502],
-        "RFC 9110 §8.6: refused or made one",
-    ),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", &[200, 502], "RFC 9110 §8.6: refused or merged"),
     ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello", &[502], "a sign"),
     ("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", &[502], "a negative length"),
     ("HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\nhello", &[502], "no number"),
@@ -59,16 +55,20 @@ const BAD: &[(&str, &[u16], &str)] = &[
         "an unknown coding before chunked",
     ),
     ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", &[502], "chunked twice"),
-    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nx", &[502], "identity is no coding any more"),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nx", &[502], "identity is no longer a coding"),
     (
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         &[502],
         "RFC 9112 §6.1: none in HTTP/1.0",
     ),
-    ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", &[502], "unasked"),
+    (
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        &[502],
+        "an unrequested upgrade",
+    ),
 ];
 
-/// Answers `/bad` with these bytes and everything else with `good`.
+/// Responds to `/bad` with these bytes and to every other target with `good`.
 fn bad_backend(bytes: String) -> Backend {
     Backend::start(move |wire, request| match request.target() {
         "/bad" => wire.send(&bytes),
@@ -77,7 +77,7 @@ fn bad_backend(bytes: String) -> Backend {
 }
 
 #[test]
-fn a_bad_response_is_502_and_nothing_of_it_is_used_again() {
+fn a_bad_response_is_502_and_its_connection_is_not_reused() {
     each_row(BAD, |(bytes, statuses, _)| {
         let backend = bad_backend((*bytes).to_owned());
         let proxy = Proxy::with("--max-fails 0", &[backend.address]);
@@ -102,14 +102,14 @@ fn a_response_head_that_is_too_large_is_502() {
 
 #[test]
 fn the_connection_of_a_bad_response_is_closed() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n");
     assert_eq!(client.response().status(), 502);
     backend.expect_end();
 }
 
-/// Ends a connection in order or with RST.
+/// Ends a connection with FIN or with RST.
 fn end(wire: Wire, how: &End) {
     match how {
         End::Reset => wire.reset(),
@@ -122,7 +122,7 @@ fn a_backend_that_closes_before_its_head_is_whole_is_502() {
     let heads = ["", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"];
     let rows: Vec<_> = heads.iter().flat_map(|head| [(*head, End::Eof), (*head, End::Reset)]).collect();
     each_row(&rows, |(head, how)| {
-        let (origin, _proxy, mut client) = stage("--max-fails 0");
+        let (origin, _proxy, mut client) = setup("--max-fails 0");
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
         let (mut backend, _) = origin.request();
         backend.send(head);
@@ -132,7 +132,7 @@ fn a_backend_that_closes_before_its_head_is_whole_is_502() {
     });
 }
 
-/// Responses whose end is missing; the last is one that only its connection delimits.
+/// Responses whose end is missing. The last one is delimited only by the end of its connection.
 const TRUNCATED: &[&str] = &[
     "Content-Length: 10\r\n\r\n",
     "Content-Length: 10\r\n\r\nhello",
@@ -144,7 +144,7 @@ const TRUNCATED: &[&str] = &[
     "Connection: close\r\n\r\nhello",
 ];
 
-/// Sees to it that a client can tell that the response is not whole.
+/// The client gets a 502, or can tell that the response is incomplete.
 fn assert_visibly_cut(client: &mut Wire) {
     match client.try_response() {
         Ok(response) => assert_eq!(response.status(), 502, "{response}"),
@@ -159,7 +159,7 @@ fn a_truncated_response_is_visibly_cut() {
     rows.push((closed, End::Reset));
     for version in ["1.1", "1.0"] {
         each_row(&rows, |(rest, how)| {
-            let (origin, _proxy, mut client) = stage("--max-fails 0");
+            let (origin, _proxy, mut client) = setup("--max-fails 0");
             client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
             let (backend, _) = origin.answer(format!("HTTP/1.1 200 OK\r\n{rest}"));
             end(backend, how);
@@ -169,10 +169,10 @@ fn a_truncated_response_is_visibly_cut() {
 }
 
 #[test]
-fn a_response_that_breaks_after_its_head_was_passed_on_is_visibly_cut() {
+fn a_response_that_breaks_off_after_its_head_is_visibly_cut() {
     for version in ["1.1", "1.0"] {
         each_row(TRUNCATED, |rest| {
-            let (origin, _proxy, mut client) = stage("--max-fails 0");
+            let (origin, _proxy, mut client) = setup("--max-fails 0");
             client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
             let (head, body) = rest.split_once("\r\n\r\n").unwrap();
             let (mut backend, _) = origin.answer(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"));
@@ -182,7 +182,7 @@ fn a_response_that_breaks_after_its_head_was_passed_on_is_visibly_cut() {
             let (_, end) = client.rest();
             assert!(
                 end == End::Reset || head.framing != crate::harness::Framing::Close,
-                "{end:?} behind {head}"
+                "{end:?} after {head}"
             );
         });
     }
@@ -199,7 +199,7 @@ fn invalid_chunks_of_a_response_are_visibly_cut() {
         "5\r\nhello\r\n0\r\nno trailer\r\n\r\n",
     ];
     each_row(&bodies, |body| {
-        let (origin, _proxy, mut client) = stage("--max-fails 0");
+        let (origin, _proxy, mut client) = setup("--max-fails 0");
         client.send(GET);
         let (mut backend, _) =
             origin.answer(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
@@ -210,7 +210,7 @@ fn invalid_chunks_of_a_response_are_visibly_cut() {
 
 const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
 
-/// A request, what a backend says behind or instead of its proper answer, and the status of that.
+/// A method, a whole response to it, and its status. The test sends surplus bytes after each response.
 const SURPLUS: &[(&str, &str, u16)] = &[
     ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200),
     ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 200),
@@ -220,9 +220,9 @@ const SURPLUS: &[(&str, &str, u16)] = &[
 ];
 
 #[test]
-fn bytes_behind_a_response_never_reach_the_next_client() {
+fn surplus_bytes_after_a_response_never_reach_the_next_client() {
     each_row(SURPLUS, |(method, response, status)| {
-        let (origin, proxy, mut client) = stage("--max-fails 0");
+        let (origin, proxy, mut client) = setup("--max-fails 0");
         client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
         let (mut backend, _) = origin.answer(format!("{response}{EVIL}"));
         assert_eq!(client.response_to(method).status(), *status);
@@ -236,7 +236,7 @@ fn bytes_behind_a_response_never_reach_the_next_client() {
 
 #[test]
 fn bytes_on_an_idle_backend_connection_never_reach_the_next_client() {
-    let (origin, proxy, mut client) = stage("--max-fails 0");
+    let (origin, proxy, mut client) = setup("--max-fails 0");
     client.send(GET);
     let (mut backend, _) = origin.answer(ok("good"));
     assert_eq!(client.response().text(), "good");
@@ -249,13 +249,13 @@ fn bytes_on_an_idle_backend_connection_never_reach_the_next_client() {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_body_was_read_reaches_the_client() {
+fn a_response_sent_before_the_body_was_read_reaches_the_client() {
     let framings = [
         ("Content-Length: 1000000\r\n\r\n", "x".repeat(100_000)),
         ("Transfer-Encoding: chunked\r\n\r\n", format!("186a0\r\n{}", "x".repeat(100_000))),
     ];
     each_row(&framings, |(framing, part)| {
-        let (origin, proxy, mut client) = stage("--max-fails 0");
+        let (origin, proxy, mut client) = setup("--max-fails 0");
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}"));
         let mut backend = origin.accept();
         backend.request_head();
@@ -271,17 +271,17 @@ fn an_answer_that_comes_before_the_body_was_read_reaches_the_client() {
     });
 }
 
-/// The backend answers and keeps its connection, but has not read the body: neither side may fall out of step.
+/// The backend responds and keeps its connection, but has not read the body: neither side may fall out of step.
 #[test]
-fn after_an_early_answer_neither_connection_is_out_of_step() {
-    let (origin, proxy, mut client) = stage("--max-fails 0");
+fn after_an_early_response_neither_connection_is_out_of_step() {
+    let (origin, proxy, mut client) = setup("--max-fails 0");
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
     let mut backend = origin.accept();
     backend.request_head();
     backend.send(ok("early"));
     assert_eq!(client.response().text(), "early");
     let body = GET.repeat(100_000 / GET.len() + 1);
-    let _closed_in_between = client.try_send(&body[..100_000]);
+    let _closed_meanwhile = client.try_send(&body[..100_000]);
     let mut next = proxy.connect();
     next.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
     let (_, request) = origin.answer(ok("next"));
@@ -289,11 +289,11 @@ fn after_an_early_answer_neither_connection_is_out_of_step() {
     assert_eq!(next.response().text(), "next");
 }
 
-/// Two blocking copies would deadlock once both directions are full.
+/// Copying one direction after the other would deadlock once both directions are full.
 #[test]
-fn an_upload_and_its_answer_flow_at_once() {
+fn an_upload_and_its_response_flow_at_the_same_time() {
     const SIZE: usize = 8 << 20;
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n"));
     let mut backend = origin.accept();
     backend.request_head();
@@ -313,8 +313,8 @@ fn an_upload_and_its_answer_flow_at_once() {
 }
 
 #[test]
-fn a_head_answer_may_name_a_coding_it_does_not_send() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_head_response_may_declare_a_coding_without_a_body() {
+    let (origin, _proxy, mut client) = setup("");
     client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.response_to("HEAD").status(), 200);
@@ -325,9 +325,9 @@ fn a_head_answer_may_name_a_coding_it_does_not_send() {
 }
 
 #[test]
-fn a_1_0_backend_is_understood_and_not_kept() {
+fn a_1_0_backend_is_understood_and_its_connection_not_kept() {
     let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
+    let proxy = Proxy::start(&[origin.address]);
     let mut client = proxy.connect();
     for body in ["one", "two"] {
         client.send(GET);

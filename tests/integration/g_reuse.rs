@@ -1,12 +1,12 @@
-//! Kept connections that go stale, and what may be sent twice: a GET is never lost, a POST never doubled.
+//! Stale kept connections, and which requests may be sent twice: a GET is never lost, a POST never sent twice.
 
-use crate::harness::{Backend, GET, Origin, Proxy, Wire, each_row, ok, ronde_only, stage};
+use crate::harness::{Backend, GET, Origin, Proxy, Wire, each_row, ok, ronde_only, setup};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
 
 /// A proxy with one kept connection to its backend, and the client that made it.
 fn warmed(flags: &str) -> (Origin, Proxy, Wire, Wire) {
-    let (origin, proxy, mut client) = stage(flags);
+    let (origin, proxy, mut client) = setup(flags);
     client.send(GET);
     let (backend, _) = origin.answer(ok("warm"));
     assert_eq!(client.response().text(), "warm");
@@ -35,9 +35,9 @@ fn a_kept_connection_that_the_backend_reset_is_no_failure() {
     });
 }
 
-/// The request is already there when the backend closes: only the idempotent go once more (RFC 9110 §9.2.2).
+/// The backend already has the request when it closes: only an idempotent one is sent again (RFC 9110 §9.2.2).
 #[test]
-fn an_idempotent_request_on_a_connection_that_closes_under_it_is_sent_again() {
+fn an_idempotent_request_is_sent_again_when_its_kept_connection_closes() {
     for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"] {
         let (origin, _proxy, mut client, mut backend) = warmed("");
         client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -64,30 +64,30 @@ fn a_request_that_is_not_idempotent_is_never_sent_twice() {
     each_row(&["POST", "PATCH", "PURGE", "get"], |method| {
         let (origin, _proxy, mut client, mut backend) = warmed("");
         client.send(POST.replacen("POST", method, 1));
-        let mut taker = if backend_has_request(&mut backend) { backend } else { origin.accept() };
-        if taker.received.is_empty() {
-            taker.request();
+        let mut receiver = if backend_has_request(&mut backend) { backend } else { origin.accept() };
+        if receiver.received.is_empty() {
+            receiver.request();
         }
-        drop(taker);
+        drop(receiver);
         assert_eq!(client.response().status(), 502);
         origin.expect_no_connection();
     });
 }
 
-/// Such a request may go onto the checked kept connection or onto a fresh one.
+/// The request may come on the kept connection, which ronde has checked, or on a fresh one.
 fn backend_has_request(backend: &mut Wire) -> bool {
     backend.received.clear();
-    backend.set_patience(crate::harness::SILENCE);
+    backend.set_timeout(crate::harness::SILENCE);
     let has = backend.try_request().is_ok();
-    backend.set_patience(crate::harness::PATIENCE);
+    backend.set_timeout(crate::harness::TIMEOUT);
     has
 }
 
 #[test]
-fn on_a_fresh_connection_that_is_closed_unanswered_the_other_backend_gets_an_idempotent_request() {
+fn an_idempotent_request_goes_to_the_other_backend_when_a_fresh_connection_closes_without_a_response() {
     let closing = Backend::start(|wire, _| wire.finish());
     let good = Backend::named("good");
-    let proxy = Proxy::before(&[closing.address, good.address]);
+    let proxy = Proxy::start(&[closing.address, good.address]);
     for _ in 0..4 {
         assert_eq!(proxy.get("/").text(), "good");
     }
@@ -119,12 +119,12 @@ fn after_the_first_byte_of_a_response_nothing_is_sent_again() {
     });
 }
 
-/// Nothing was sent, so every method may go to the next backend, each at most once.
+/// Nothing was sent, so a request of every method may go to the next backend, and to each at most once.
 #[test]
-fn a_refused_connect_goes_to_the_next_backend_whatever_the_method() {
+fn after_a_refused_connect_every_method_goes_to_the_next_backend() {
     let down = [Origin::down(), Origin::down()];
     let up = Backend::named("up");
-    let proxy = Proxy::before(&[down[0].address, down[1].address, up.address]);
+    let proxy = Proxy::start(&[down[0].address, down[1].address, up.address]);
     let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
     for request in [GET, POST, chunked, GET, POST, chunked] {
         assert_eq!(proxy.ask(request).text(), "up");
@@ -133,26 +133,26 @@ fn a_refused_connect_goes_to_the_next_backend_whatever_the_method() {
 }
 
 #[test]
-fn a_backend_that_says_close_is_not_used_again() {
+fn a_backend_connection_with_close_is_not_reused() {
     let closes = [
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
         "HTTP/1.1 200 OK\r\nconnection: foo, CLOSE\r\nContent-Length: 2\r\n\r\nhi",
         "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
     ];
     each_row(&closes, |response| {
-        let (origin, _proxy, mut client) = stage("");
+        let (origin, _proxy, mut client) = setup("");
         client.send(GET);
         let (mut backend, _) = origin.answer(response);
         assert_eq!(client.response().text(), "hi");
         backend.expect_end();
         client.send(GET);
         origin.answer(ok("fresh"));
-        assert_eq!(client.response().text(), "fresh", "the client's connection stays");
+        assert_eq!(client.response().text(), "fresh", "the client connection stays open");
     });
 }
 
 #[test]
-fn an_idle_backend_connection_is_dropped_after_its_time() {
+fn an_idle_backend_connection_is_closed_after_its_timeout() {
     let (origin, proxy, mut client, mut backend) = warmed("--backend-keep-alive-timeout 300ms");
     backend.expect_eof();
     client.send(GET);
@@ -162,8 +162,8 @@ fn an_idle_backend_connection_is_dropped_after_its_time() {
 }
 
 #[test]
-fn an_unfinished_response_frees_its_backend_connection_for_nobody() {
-    let (origin, proxy, mut client) = stage("");
+fn a_backend_connection_with_an_unfinished_response_is_not_reused() {
+    let (origin, proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     client.response_head();
@@ -176,7 +176,7 @@ fn an_unfinished_response_frees_its_backend_connection_for_nobody() {
 }
 
 #[test]
-fn after_a_fallback_the_round_goes_on_behind_the_backend_that_answered() {
+fn after_a_fallback_the_round_continues_after_the_backend_that_responded() {
     let (down, second, third) = (Origin::down(), Backend::named("2"), Backend::named("3"));
     let proxy = Proxy::with("--max-fails 0", &[down.address, second.address, third.address]);
     let answers: Vec<_> = (0..6).map(|_| proxy.get("/").text()).collect();
@@ -186,7 +186,7 @@ fn after_a_fallback_the_round_goes_on_behind_the_backend_that_answered() {
 #[test]
 fn a_post_is_executed_once_while_its_backend_restarts() {
     let mut backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for number in 0..20 {
         let response = client.ask(POST.replacen('/', &format!("/{number}"), 1));

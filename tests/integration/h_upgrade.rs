@@ -1,6 +1,6 @@
-//! Upgrades: a 101 turns the connection into a tunnel, anything else is an exchange like all others.
+//! Upgrades: a 101 turns the connection into a tunnel, any other status is an ordinary exchange.
 
-use crate::harness::{Backend, End, Framing, Origin, Proxy, Wire, each_row, ok, ronde_only, stage};
+use crate::harness::{Backend, End, Framing, Origin, Proxy, Wire, each_row, ok, ronde_only, setup};
 use std::thread;
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -10,7 +10,7 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\
 
 /// Both ends of a tunnel through the proxy.
 fn tunnel(flags: &str) -> (Origin, Proxy, Wire, Wire) {
-    let (origin, proxy, mut client) = stage(flags);
+    let (origin, proxy, mut client) = setup(flags);
     client.send(UPGRADE);
     let (backend, _) = origin.answer(SWITCH);
     assert_eq!(client.response().status(), 101);
@@ -18,8 +18,8 @@ fn tunnel(flags: &str) -> (Origin, Proxy, Wire, Wire) {
 }
 
 #[test]
-fn an_upgrade_is_asked_for_and_granted_with_its_fields() {
-    let (origin, _proxy, mut client) = stage("");
+fn an_upgrade_and_its_101_pass_with_their_fields() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(UPGRADE);
     let (_backend, request) = origin.answer(SWITCH);
     assert_eq!(
@@ -37,8 +37,8 @@ fn an_upgrade_is_asked_for_and_granted_with_its_fields() {
 }
 
 #[test]
-fn upgrade_required_says_which_upgrade_is_required() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_426_keeps_the_protocols_it_requires() {
+    let (origin, _proxy, mut client) = setup("");
     for (fields, expected) in [
         ("Connection: Upgrade\r\nUpgrade: websocket, TLS/1.0\r\n", vec!["websocket", "tls/1.0"]),
         ("Connection: upgrade\r\nUpgrade: h2c, a/b/c, IRC/6.9\r\n", vec!["irc/6.9"]),
@@ -53,7 +53,7 @@ fn upgrade_required_says_which_upgrade_is_required() {
         );
         assert_eq!(response.members("connection").contains(&"upgrade".to_owned()), !expected.is_empty());
     }
-    // What another answer offers is an offer of that connection.
+    // In any other response the offer concerns the backend connection alone.
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     origin
         .answer("HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
@@ -73,8 +73,8 @@ fn a_tunnel_carries_bytes_both_ways() {
 }
 
 #[test]
-fn bytes_that_come_with_the_101_are_not_lost() {
-    let (origin, _proxy, mut client) = stage("");
+fn bytes_sent_along_with_the_101_are_not_lost() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(UPGRADE);
     let (mut backend, _) = origin.answer(format!("{SWITCH}welcome"));
     assert_eq!(client.response().status(), 101);
@@ -84,8 +84,8 @@ fn bytes_that_come_with_the_101_are_not_lost() {
 }
 
 #[test]
-fn bytes_that_come_with_the_request_are_not_lost() {
-    let (origin, _proxy, mut client) = stage("");
+fn bytes_sent_along_with_the_upgrade_request_are_not_lost() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(format!("{UPGRADE}early"));
     let (mut backend, _) = origin.answer(SWITCH);
     assert_eq!(client.response().status(), 101);
@@ -136,9 +136,9 @@ fn a_tunnel_that_is_full_both_ways_does_not_deadlock() {
 }
 
 #[test]
-fn a_refused_upgrade_is_an_exchange_like_all_others() {
+fn a_refused_upgrade_is_an_ordinary_exchange() {
     each_row(&["200 OK", "400 Bad Request", "426 Upgrade Required"], |status| {
-        let (origin, _proxy, mut client) = stage("");
+        let (origin, _proxy, mut client) = setup("");
         client.send(UPGRADE);
         let (mut backend, _) = origin.answer(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno"));
         let response = client.response();
@@ -150,10 +150,10 @@ fn a_refused_upgrade_is_an_exchange_like_all_others() {
     });
 }
 
-/// As Firefox asks.
+/// Firefox sends Connection this way.
 #[test]
 fn an_upgrade_among_other_members_of_connection_works() {
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(UPGRADE.replace("Connection: Upgrade", "Connection: keep-alive, upgrade"));
     let (mut backend, request) = origin.answer(SWITCH);
     assert_eq!(request.members("upgrade"), ["websocket"]);
@@ -162,20 +162,20 @@ fn an_upgrade_among_other_members_of_connection_works() {
     assert_eq!(backend.take(2), b"hi");
 }
 
-/// RFC 9110 §7.8: without the connection option an Upgrade is not one.
+/// RFC 9110 §7.8: without the connection option, Upgrade has no effect.
 #[test]
-fn an_upgrade_without_its_connection_option_is_none() {
-    let (origin, _proxy, mut client) = stage("");
+fn an_upgrade_without_its_connection_option_is_ignored() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(UPGRADE.replace("Connection: Upgrade\r\n", ""));
     let (_, request) = origin.answer(ok("hello"));
     assert!(!request.has("upgrade"), "{request}");
     assert_eq!(client.response().text(), "hello");
 }
 
-/// RFC 9110 §7.8: a server switches to nothing that it was not asked for.
+/// RFC 9110 §7.8: a server must not switch to a protocol that the client did not list.
 #[test]
-fn a_101_to_another_protocol_than_asked_for_is_502() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_101_to_a_protocol_that_was_not_requested_is_502() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(UPGRADE);
     origin.answer(SWITCH.replace("Upgrade: websocket", "Upgrade: other"));
     assert_eq!(client.response().status(), 502);
@@ -207,7 +207,7 @@ fn no_request_is_read_from_a_tunnel() {
         }
         _ => wire.send(ok("never")),
     });
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     assert_eq!(client.ask(UPGRADE).status(), 101);
     client.send("GET / HTTP");

@@ -1,15 +1,15 @@
-//! The command line: what it takes, what it refuses and how it says so.
+//! The command line and the file: which settings are accepted, which are refused, and with which message.
 
 use crate::harness::{Backend, Origin, Process, Proxy, Ronde, each_row, ronde_only, scratch_directory};
 
-/// Runs to the end: the exit code, standard output, standard error.
+/// Runs ronde to its end: the exit code, standard output, standard error.
 fn run(ronde: Ronde) -> (i32, String, String) {
     let mut process = ronde.spawn();
     let code = process.exit().code().expect("an exit code");
     (code, process.stdout.text(), process.stderr.text())
 }
 
-/// Command lines that are refused, and what the one line about it must name.
+/// Command lines that are refused, and a word that the one line of the message must contain.
 const REFUSED: &[(&str, &str)] = &[
     ("", "backend"),
     ("--nope 127.0.0.1:1", "--nope"),
@@ -90,7 +90,7 @@ fn the_start_line_says_what_is_running() {
 }
 
 #[test]
-fn backends_can_be_arguments_or_flags_and_values_can_stand_behind_an_equals_sign() {
+fn backends_can_be_arguments_or_flags_and_values_can_follow_an_equals_sign() {
     ronde_only!();
     let (first, second) = (Backend::named("1"), Backend::named("2"));
     let flags = format!("--listen=127.0.0.1:0 --workers=3 --backend {} {}", first.address, second.address);
@@ -101,7 +101,7 @@ fn backends_can_be_arguments_or_flags_and_values_can_stand_behind_an_equals_sign
 }
 
 #[test]
-fn every_listen_address_answers() {
+fn every_listen_address_is_served() {
     ronde_only!();
     let backend = Backend::named("b");
     let proxy = Ronde::with(&format!("--listen 127.0.0.1:0 --listen [::1]:0 {}", backend.address)).serve();
@@ -112,7 +112,7 @@ fn every_listen_address_answers() {
 }
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_file() {
+fn flags_override_the_environment_and_the_environment_overrides_the_file() {
     ronde_only!();
     let (filed, named, flagged) =
         (Backend::named("file"), Backend::named("environment"), Backend::named("flag"));
@@ -128,7 +128,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert_eq!(answer(with(flag).env("RONDE_BACKEND", &named.address.to_string())), "flag");
 }
 
-/// Files that are refused, the line the error is in, and what it must name.
+/// Files that are refused, the line of the error, and a word that the message must contain.
 const BROKEN_FILES: &[(&str, u32, &str)] = &[
     ("workers = 3\nworkerz = 3\n", 2, "workers"),
     ("workers = \"many\"\n", 1, "workers"),
@@ -139,7 +139,7 @@ const BROKEN_FILES: &[(&str, u32, &str)] = &[
 ];
 
 #[test]
-fn an_error_in_the_file_names_file_line_key_and_the_nearest_right_one() {
+fn an_error_in_the_file_names_the_file_the_line_and_the_nearest_valid_key() {
     ronde_only!();
     each_row(BROKEN_FILES, |(text, line, named)| {
         let file = scratch_directory().join("broken.toml");
@@ -155,7 +155,7 @@ fn an_error_in_the_file_names_file_line_key_and_the_nearest_right_one() {
 }
 
 #[test]
-fn check_tries_everything_and_serves_nothing() {
+fn check_tries_every_backend_and_serves_nothing() {
     ronde_only!();
     let (backend, down) = (Backend::named("b"), Origin::down());
     let (code, stdout, _) = run(Ronde::with(&format!("check --listen 127.0.0.1:0 {}", backend.address)));
@@ -167,7 +167,7 @@ fn check_tries_everything_and_serves_nothing() {
 }
 
 #[test]
-fn the_demo_answers_in_turn() {
+fn the_backends_of_the_demo_respond_in_turn() {
     ronde_only!();
     let proxy = Ronde::with("demo --listen 127.0.0.1:0").serve();
     let answers: Vec<_> = (0..4).map(|_| proxy.get("/").text().trim().to_owned()).collect();
@@ -182,8 +182,8 @@ fn a_backend_that_is_ronde_itself_is_refused_or_a_loop() {
     ronde_only!();
     let port = crate::harness::Port::reserve();
     let mut process: Process = Ronde::with(&format!("--listen {0} {0}", port.address)).spawn();
-    let heard = || process.stderr.all().iter().any(|line| line.contains(&port.address.to_string()));
-    crate::harness::eventually("a word about it", heard);
+    let is_logged = || process.stderr.all().iter().any(|line| line.contains(&port.address.to_string()));
+    crate::harness::eventually("ronde logs its address", is_logged);
     let refused = std::net::TcpStream::connect(port.address).is_err();
     if refused {
         assert_ne!(process.exit().code(), Some(0));

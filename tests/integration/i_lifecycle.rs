@@ -1,7 +1,7 @@
-//! From the first signal to the exit code, and the lines that are written on the way.
+//! The stop, from the first signal to the exit code; and the access log.
 
 use crate::harness::{
-    Backend, End, GET, Origin, PATIENCE, Process, Proxy, Ronde, each_row, eventually, ok, ronde_only, stage,
+    Backend, End, GET, Origin, Process, Proxy, Ronde, TIMEOUT, each_row, eventually, ok, ronde_only, setup,
 };
 use rustix::process::Signal;
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const SIGNALS: [Signal; 2] = [Signal::TERM, Signal::INT];
 
 #[test]
-fn an_idle_ronde_ends_at_once_with_exit_code_0() {
+fn an_idle_ronde_stops_at_once_with_exit_code_0() {
     ronde_only!();
     each_row(&SIGNALS, |signal| {
         let backend = Backend::named("b");
@@ -26,14 +26,14 @@ fn an_idle_ronde_ends_at_once_with_exit_code_0() {
 }
 
 #[test]
-fn a_request_in_flight_is_finished_and_nothing_new_is_taken() {
+fn a_request_in_flight_is_finished_and_no_new_connection_accepted() {
     ronde_only!();
     each_row(&SIGNALS, |signal| {
-        let (origin, mut proxy, mut client) = stage("--shutdown-grace 60s");
+        let (origin, mut proxy, mut client) = setup("--shutdown-grace 60s");
         client.send(GET);
         let (mut backend, _) = origin.request();
         proxy.process.signal(*signal);
-        eventually("no connection is taken", || TcpStream::connect(proxy.address).is_err());
+        eventually("new connections are refused", || TcpStream::connect(proxy.address).is_err());
         assert!(proxy.process.is_running());
         backend.send(ok("finished"));
         let response = client.response();
@@ -47,9 +47,9 @@ fn a_request_in_flight_is_finished_and_nothing_new_is_taken() {
 }
 
 #[test]
-fn a_response_under_way_is_finished() {
+fn a_response_in_flight_is_finished() {
     ronde_only!();
-    let (origin, mut proxy, mut client) = stage("--shutdown-grace 60s");
+    let (origin, mut proxy, mut client) = setup("--shutdown-grace 60s");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     client.response_head();
@@ -61,9 +61,9 @@ fn a_response_under_way_is_finished() {
 }
 
 #[test]
-fn what_is_not_finished_within_the_grace_is_cut_and_the_exit_code_is_0() {
+fn a_request_that_outlasts_the_grace_is_cut_and_the_exit_code_is_0() {
     ronde_only!();
-    let (origin, mut proxy, mut client) = stage("--shutdown-grace 500ms");
+    let (origin, mut proxy, mut client) = setup("--shutdown-grace 500ms");
     client.send(GET);
     let (_backend, _) = origin.request();
     let start = Instant::now();
@@ -74,9 +74,9 @@ fn what_is_not_finished_within_the_grace_is_cut_and_the_exit_code_is_0() {
 }
 
 #[test]
-fn a_second_signal_ends_it_now() {
+fn a_second_signal_ends_ronde_at_once() {
     ronde_only!();
-    let (origin, mut proxy, mut client) = stage("--shutdown-grace 1h");
+    let (origin, mut proxy, mut client) = setup("--shutdown-grace 1h");
     client.send(GET);
     let (_backend, _) = origin.request();
     proxy.process.signal(Signal::TERM);
@@ -87,7 +87,7 @@ fn a_second_signal_ends_it_now() {
     client.expect_end();
 }
 
-/// The one access line of a GET for `/a?b`.
+/// The access line of a GET for `/a?b`.
 fn access_line(form: &str) -> String {
     let backend = Backend::named("body");
     let proxy = Proxy::with(&format!("--access-log {form}"), &[backend.address]);
@@ -102,7 +102,7 @@ fn access_line(form: &str) -> String {
 }
 
 #[test]
-fn an_access_line_says_who_asked_for_what_and_who_answered() {
+fn an_access_line_names_the_client_the_request_and_the_backend() {
     ronde_only!();
     let plain = access_line("plain");
     for part in ["127.0.0.1", "GET /a?b HTTP/1.1", "200", "4", "queued", "connect", "first-byte", "total"] {
@@ -116,7 +116,7 @@ fn an_access_line_says_who_asked_for_what_and_who_answered() {
 }
 
 #[test]
-fn a_failure_has_its_cause_in_plain_words_in_the_access_line() {
+fn the_access_line_of_a_failure_names_its_cause() {
     ronde_only!();
     let proxy = Proxy::with("--access-log plain", &[Origin::down().address]);
     assert_eq!(proxy.get("/failed").status(), 502);
@@ -135,7 +135,7 @@ fn access_log_off_writes_none() {
     assert_eq!(proxy.process.stdout.text(), "");
 }
 
-/// Control bytes and quotes of a client must not forge lines.
+/// Control bytes and quotes from a client must not forge log lines.
 #[test]
 fn an_access_line_is_one_line_whatever_the_client_sends() {
     ronde_only!();
@@ -152,9 +152,9 @@ fn an_access_line_is_one_line_whatever_the_client_sends() {
     }
 }
 
-/// A terminal that stands still, or a pipe whose reader does, stops no worker.
+/// A stopped terminal, or a pipe whose reader does not read, must not block a worker.
 #[test]
-fn a_stdout_that_nobody_reads_stops_nothing() {
+fn an_unread_stdout_blocks_nothing() {
     ronde_only!();
     let backend = Backend::named("b");
     let (_unread, writer) = std::io::pipe().expect("a pipe");
@@ -165,11 +165,11 @@ fn a_stdout_that_nobody_reads_stops_nothing() {
         assert_eq!(client.get("/").text(), "b", "request {number}");
     }
     proxy.process.signal(Signal::TERM);
-    proxy.process.exit_within(PATIENCE * 2);
+    proxy.process.exit_within(TIMEOUT * 2);
 }
 
 #[test]
-fn a_stdout_that_is_full_or_closed_stops_nothing() {
+fn a_full_or_closed_stdout_blocks_nothing() {
     ronde_only!();
     let backend = Backend::named("b");
     let (reader, writer) = std::io::pipe().expect("a pipe");

@@ -1,7 +1,7 @@
-//! A fixed pool that nothing can starve: each holder of workers at a size that runs in seconds.
+//! Nothing can starve the fixed pool of workers: every way to hold a worker, at a size that runs in seconds.
 
 use crate::harness::{
-    Backend, End, GET, Origin, PATIENCE, Proxy, SILENCE, Wire, eventually, ok, ronde_only, within,
+    Backend, End, GET, Origin, Proxy, SILENCE, TIMEOUT, Wire, eventually, ok, ronde_only, within,
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::io::Read;
@@ -10,9 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Answers `/` at once and streams the rest: `/big` 20 MB, `/events` one event and then silence, `/ws` a tunnel,
-/// `/slow` after half a second.
-fn backend_of_all() -> Backend {
+/// Responds to `/` at once, with 20 MB to `/big`, with one event and then silence to `/events`, with a tunnel to `/ws`,
+/// and after half a second to `/slow`.
+fn mixed_backend() -> Backend {
     Backend::start(|wire, request| match request.target() {
         "/big" => {
             wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 20 << 20));
@@ -23,11 +23,11 @@ fn backend_of_all() -> Backend {
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
             );
             wire.send("9\r\ndata: 1\n\n\r\n");
-            let _until_it_ends = wire.rest();
+            let _until_the_test_ends = wire.rest();
         }
         "/ws" => {
             wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
-            let _until_it_ends = wire.rest();
+            let _until_the_test_ends = wire.rest();
         }
         "/slow" => {
             thread::sleep(Duration::from_millis(500));
@@ -37,13 +37,13 @@ fn backend_of_all() -> Backend {
     })
 }
 
-fn stage_of_all(flags: &str) -> (Backend, Proxy) {
-    let backend = backend_of_all();
+fn mixed_setup(flags: &str) -> (Backend, Proxy) {
+    let backend = mixed_backend();
     let proxy = Proxy::with(flags, &[backend.address]);
     (backend, proxy)
 }
 
-/// New clients are served, and soon: a generous bound for a busy machine, where a starved one takes for ever.
+/// New clients are served soon. The bound is generous for a busy machine; a starved client would wait for ever.
 fn assert_prompt(proxy: &Proxy) {
     for _ in 0..20 {
         let start = Instant::now();
@@ -52,8 +52,8 @@ fn assert_prompt(proxy: &Proxy) {
     }
 }
 
-/// So many connections, each prepared the same way.
-fn crowd(count: usize, proxy: &Proxy, prepare: impl Fn(&mut Wire)) -> Vec<Wire> {
+/// Opens `count` connections and prepares each the same way.
+fn connect_many(count: usize, proxy: &Proxy, prepare: impl Fn(&mut Wire)) -> Vec<Wire> {
     let prepared = |_| {
         let mut wire = proxy.connect();
         prepare(&mut wire);
@@ -62,14 +62,14 @@ fn crowd(count: usize, proxy: &Proxy, prepare: impl Fn(&mut Wire)) -> Vec<Wire> 
     (0..count).map(prepared).collect()
 }
 
-/// Feeds every connection a part now and then while `meanwhile` runs.
-fn dribbling(wires: &[Wire], part: &[u8], meanwhile: impl FnOnce()) {
+/// Sends the part on every connection every 50 ms while `meanwhile` runs.
+fn trickling(wires: &[Wire], part: &[u8], meanwhile: impl FnOnce()) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 for wire in wires {
-                    let _cut_in_between = wire.twin().try_send(part);
+                    let _cut_meanwhile = wire.twin().try_send(part);
                 }
                 thread::sleep(Duration::from_millis(50));
             }
@@ -89,9 +89,9 @@ impl Drop for OnDrop<'_> {
 
 #[test]
 fn an_idle_client_does_not_hold_the_only_worker() {
-    let (_backend, proxy) = stage_of_all("--workers 1");
-    let mut idle = crowd(3, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
-    let _silent = crowd(3, &proxy, |_| {});
+    let (_backend, proxy) = mixed_setup("--workers 1");
+    let mut idle = connect_many(3, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
+    let _silent = connect_many(3, &proxy, |_| {});
     assert_prompt(&proxy);
     for wire in &mut idle {
         assert_eq!(wire.get("/").text(), "fine", "and is still served");
@@ -99,19 +99,19 @@ fn an_idle_client_does_not_hold_the_only_worker() {
 }
 
 #[test]
-fn idle_and_silent_clients_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 2");
-    let mut idle = crowd(100, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
-    let _silent = crowd(100, &proxy, |_| {});
+fn idle_and_silent_clients_hold_no_worker() {
+    let (_backend, proxy) = mixed_setup("--workers 2");
+    let mut idle = connect_many(100, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
+    let _silent = connect_many(100, &proxy, |_| {});
     assert_prompt(&proxy);
     assert!(idle.iter_mut().all(|wire| wire.get("/").text() == "fine"));
 }
 
 #[test]
-fn slow_heads_hold_nobody_and_are_cut_off() {
-    let (_backend, proxy) = stage_of_all("--workers 2 --head-timeout 2s");
-    let mut slow = crowd(100, &proxy, |wire| wire.send("GET / HTTP/1.1\r\nHost: a\r\nX: "));
-    dribbling(&slow.iter().map(Wire::twin).collect::<Vec<_>>(), b"x", || {
+fn slow_heads_hold_no_worker_and_are_cut_off() {
+    let (_backend, proxy) = mixed_setup("--workers 2 --head-timeout 2s");
+    let mut slow = connect_many(100, &proxy, |wire| wire.send("GET / HTTP/1.1\r\nHost: a\r\nX: "));
+    trickling(&slow.iter().map(Wire::twin).collect::<Vec<_>>(), b"x", || {
         assert_prompt(&proxy);
         for wire in &mut slow {
             assert_eq!(wire.response().status(), 408);
@@ -120,34 +120,35 @@ fn slow_heads_hold_nobody_and_are_cut_off() {
 }
 
 #[test]
-fn slow_small_bodies_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 2");
-    let slow =
-        crowd(100, &proxy, |wire| wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\nx"));
-    dribbling(&slow, b"x", || assert_prompt(&proxy));
+fn slow_small_bodies_hold_no_worker() {
+    let (_backend, proxy) = mixed_setup("--workers 2");
+    let slow = connect_many(100, &proxy, |wire| {
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\nx")
+    });
+    trickling(&slow, b"x", || assert_prompt(&proxy));
 }
 
 #[test]
-fn slow_uploads_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 4");
-    let long = crowd(15, &proxy, |wire| {
+fn slow_uploads_do_not_starve_other_clients() {
+    let (_backend, proxy) = mixed_setup("--workers 4");
+    let long = connect_many(15, &proxy, |wire| {
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\nx")
     });
-    dribbling(&long, b"x", || assert_prompt(&proxy));
-    let chunked = crowd(15, &proxy, |wire| {
+    trickling(&long, b"x", || assert_prompt(&proxy));
+    let chunked = connect_many(15, &proxy, |wire| {
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     });
-    dribbling(&chunked, b"1\r\nx\r\n", || assert_prompt(&proxy));
+    trickling(&chunked, b"1\r\nx\r\n", || assert_prompt(&proxy));
 }
 
-/// The backend waits for the body, the client for a 100: it is the client that holds, not the backend.
+/// The backend waits for the body, the client for a 100: the client holds the exchange up, not the backend.
 #[test]
-fn clients_that_wait_for_100_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 4");
+fn clients_that_wait_for_100_do_not_starve_other_clients() {
+    let (_backend, proxy) = mixed_setup("--workers 4");
     let expecting = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
-    let _waiting = crowd(20, &proxy, |wire| wire.send(expecting));
+    let _waiting = connect_many(20, &proxy, |wire| wire.send(expecting));
     assert_prompt(&proxy);
-    // Nor do they fill the bulkhead: what is waited for is not the backend.
+    // They do not count as workers that the backend holds either, because ronde waits for the client.
     let fine = || {
         Backend::start(|wire, request| {
             if request.method() == "GET" {
@@ -157,13 +158,13 @@ fn clients_that_wait_for_100_hold_nobody() {
     };
     let (first, second) = (fine(), fine());
     let proxy = Proxy::with("--workers 4 --max-per-backend 2", &[first.address, second.address]);
-    let _waiting = crowd(20, &proxy, |wire| wire.send(expecting));
+    let _waiting = connect_many(20, &proxy, |wire| wire.send(expecting));
     assert_prompt(&proxy);
 }
 
-/// However fast they are: a client that never pauses would keep its worker as long as it likes.
+/// A client that never pauses, however fast it is, would otherwise keep its worker as long as it likes.
 #[test]
-fn downloads_without_a_pause_hold_nobody() {
+fn downloads_without_a_pause_do_not_starve_other_clients() {
     let endless = Backend::start(|wire, request| match request.target() {
         "/endless" => {
             wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1u64 << 40));
@@ -191,9 +192,9 @@ fn downloads_without_a_pause_hold_nobody() {
 }
 
 #[test]
-fn slow_readers_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 4 --queue-timeout 10s");
-    let mut readers = crowd(30, &proxy, |wire| {
+fn slow_readers_do_not_starve_other_clients() {
+    let (_backend, proxy) = mixed_setup("--workers 4 --queue-timeout 10s");
+    let mut readers = connect_many(30, &proxy, |wire| {
         set_socket_recv_buffer_size(wire.stream(), 4096).expect("SO_RCVBUF");
         wire.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
     });
@@ -205,11 +206,11 @@ fn slow_readers_hold_nobody() {
 }
 
 #[test]
-fn tunnels_and_event_streams_hold_nobody() {
-    let (_backend, proxy) = stage_of_all("--workers 4");
+fn tunnels_and_event_streams_do_not_starve_other_clients() {
+    let (_backend, proxy) = mixed_setup("--workers 4");
     let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-    let _tunnels = crowd(30, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101));
-    let _streams = crowd(30, &proxy, |wire| {
+    let _tunnels = connect_many(30, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101));
+    let _streams = connect_many(30, &proxy, |wire| {
         wire.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
         wire.response_head();
         assert_eq!(wire.chunk(), b"data: 1\n\n");
@@ -243,18 +244,18 @@ fn events_arrive_as_they_are_sent() {
 }
 
 #[test]
-fn an_upgrade_beyond_the_cap_is_503_before_it_is_forwarded() {
+fn an_upgrade_beyond_the_limit_is_503_before_it_is_forwarded() {
     ronde_only!();
-    let (backend, proxy) = stage_of_all("--workers 4 --max-transfers 2");
+    let (backend, proxy) = mixed_setup("--workers 4 --max-transfers 2");
     let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-    let _tunnels = crowd(2, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101));
+    let _tunnels = connect_many(2, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101));
     assert_eq!(proxy.ask(upgrade).status(), 503);
     assert_eq!(backend.count(), 2);
     assert_prompt(&proxy);
 }
 
 #[test]
-fn a_backend_that_hangs_holds_only_its_share() {
+fn a_hung_backend_holds_only_its_share_of_workers() {
     let (hung, good) = (Backend::start(|_, _| {}), Backend::named("fine"));
     let proxy = Proxy::with("--workers 8 --response-timeout 1s", &[hung.address, good.address]);
     let (failed, served) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -274,9 +275,9 @@ fn a_backend_that_hangs_holds_only_its_share() {
     assert!(served > 100 && failed * 50 < served, "{failed} failed, {served} served after the first seconds");
 }
 
-/// However many workers there are: it is the clients that must not all be caught.
+/// Even with workers to spare, a hung backend must not catch all clients.
 #[test]
-fn a_backend_that_hangs_catches_no_more_than_a_few_clients() {
+fn a_hung_backend_catches_only_a_few_of_many_clients() {
     ronde_only!();
     let (hung, good) = (Backend::start(|_, _| {}), Backend::named("fine"));
     let proxy = Proxy::with("--response-timeout 1h", &[hung.address, good.address]);
@@ -287,37 +288,37 @@ fn a_backend_that_hangs_catches_no_more_than_a_few_clients() {
         thread::spawn(move || {
             let served =
                 (0..200).take_while(|_| client.try_send(GET).is_ok() && client.try_response().is_ok());
-            let _nobody_asks_any_more = told.send(served.count());
+            let _test_is_over = told.send(served.count());
         });
     }
-    // Of those that are not caught, each is served to the end.
+    // Each client that is not caught is served to the end.
     for served in tell.iter().take(16) {
         assert_eq!(served, 200);
     }
     assert!((8..=48).contains(&hung.count()), "{} are caught", hung.count());
 }
 
-/// Nor every other visitor, where there are few.
+/// With few clients, a hung backend must not catch every second request.
 #[test]
-fn a_backend_that_hangs_is_found_out_by_a_few_visitors() {
+fn a_hung_backend_is_found_by_a_few_requests() {
     ronde_only!();
     let (hung, good) = (Backend::start(|_, _| {}), Backend::named("fine"));
     let proxy = Proxy::with("--response-timeout 1h", &[hung.address, good.address]);
-    let visit = || {
-        let mut visitor = proxy.connect();
-        visitor.set_patience(Duration::from_millis(1500));
-        visitor.send(GET);
-        visitor.try_response().is_ok()
+    let is_answered = || {
+        let mut client = proxy.connect();
+        client.set_timeout(Duration::from_millis(1500));
+        client.send(GET);
+        client.try_response().is_ok()
     };
-    eventually("it is found out", || (0..6).all(|_| visit()));
+    eventually("it is found out", || (0..6).all(|_| is_answered()));
     assert!(hung.count() <= 8, "{} visitors had no answer", hung.count());
 }
 
 #[test]
-fn overload_is_answered_soon_and_leaves_no_trace() {
+fn overload_is_refused_soon_and_leaves_no_trace() {
     ronde_only!();
-    let backend = backend_of_all();
-    // Room for 63 clients, and 21 late answers.
+    let backend = mixed_backend();
+    // Room for 63 clients and 21 late responses.
     let flags = "--workers 2 --max-transfers 0 --queue-timeout 500ms";
     let proxy = Proxy::with_descriptors(24 + 2 + 84, flags, &[backend.address]);
     let statuses: Vec<u16> = thread::scope(|scope| {
@@ -339,7 +340,7 @@ fn overload_is_answered_soon_and_leaves_no_trace() {
 
 #[test]
 fn a_client_that_never_pauses_does_not_keep_its_worker() {
-    let (_backend, proxy) = stage_of_all("--workers 1");
+    let (_backend, proxy) = mixed_setup("--workers 1");
     let mut greedy = proxy.connect();
     let mut sender = greedy.twin();
     let pipelining = thread::spawn(move || while sender.try_send(GET.repeat(50)).is_ok() {});
@@ -351,20 +352,20 @@ fn a_client_that_never_pauses_does_not_keep_its_worker() {
 }
 
 #[test]
-fn at_the_cap_an_idle_client_makes_room() {
+fn at_the_connection_limit_an_idle_client_is_closed() {
     ronde_only!();
-    let (_backend, proxy) = stage_of_all("--max-connections 4");
-    let mut idle = crowd(4, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
+    let (_backend, proxy) = mixed_setup("--max-connections 4");
+    let mut idle = connect_many(4, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
     eventually("one is parked and can go", || proxy.get("/").text() == "fine");
-    idle.iter().for_each(|wire| wire.set_patience(SILENCE));
+    idle.iter().for_each(|wire| wire.set_timeout(SILENCE));
     let gone = idle.iter_mut().filter_map(|wire| (wire.rest().1 != End::Silence).then_some(())).count();
     assert_eq!(gone, 1);
 }
 
 #[test]
-fn nothing_is_left_behind_by_connections_that_came_and_went() {
+fn closed_connections_leave_no_descriptors_and_no_threads() {
     ronde_only!();
-    let (_backend, proxy) = stage_of_all("--workers 8");
+    let (_backend, proxy) = mixed_setup("--workers 8");
     let churn = || {
         for number in 0..500 {
             let mut wire = proxy.connect();
@@ -381,7 +382,7 @@ fn nothing_is_left_behind_by_connections_that_came_and_went() {
     };
     churn();
     let settled =
-        |limit: usize| within(PATIENCE * 2, "descriptors come free", || proxy.descriptors() <= limit);
+        |limit: usize| within(TIMEOUT * 2, "descriptors come free", || proxy.descriptors() <= limit);
     settled(60);
     let (descriptors, threads) = (proxy.descriptors(), proxy.status("Threads"));
     churn();
@@ -390,17 +391,17 @@ fn nothing_is_left_behind_by_connections_that_came_and_went() {
 }
 
 #[test]
-fn out_of_descriptors_it_neither_dies_nor_spins_and_recovers() {
+fn without_descriptors_ronde_neither_dies_nor_spins_and_recovers() {
     ronde_only!();
     let backend = Backend::named("fine");
     let proxy = Proxy::with_descriptors(64, "--workers 4", &[backend.address]);
-    let held = crowd(100, &proxy, |_| {});
+    let held = connect_many(100, &proxy, |_| {});
     let before = proxy.processor_time();
     thread::sleep(Duration::from_secs(1));
     let spent = proxy.processor_time() - before;
     assert!(spent < Duration::from_millis(300), "{spent:?} of a second");
     drop(held);
-    within(PATIENCE, "it serves again", || {
+    within(TIMEOUT, "it serves again", || {
         let mut client = proxy.connect();
         client.send(GET);
         client.try_response().is_ok_and(|response| response.text() == "fine")
@@ -409,22 +410,22 @@ fn out_of_descriptors_it_neither_dies_nor_spins_and_recovers() {
 }
 
 #[test]
-fn it_ends_within_its_grace_whatever_is_held() {
+fn ronde_stops_within_the_grace_whatever_is_in_flight() {
     ronde_only!();
-    let (_backend, mut proxy) = stage_of_all("--workers 4 --shutdown-grace 1s");
+    let (_backend, mut proxy) = mixed_setup("--workers 4 --shutdown-grace 1s");
     let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-    let mut all = crowd(5, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
-    all.extend(crowd(5, &proxy, |_| {}));
-    all.extend(crowd(5, &proxy, |wire| wire.send("GET / HT")));
-    all.extend(crowd(5, &proxy, |wire| {
+    let mut all = connect_many(5, &proxy, |wire| assert_eq!(wire.get("/").text(), "fine"));
+    all.extend(connect_many(5, &proxy, |_| {}));
+    all.extend(connect_many(5, &proxy, |wire| wire.send("GET / HT")));
+    all.extend(connect_many(5, &proxy, |wire| {
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
     }));
-    all.extend(crowd(5, &proxy, |wire| {
+    all.extend(connect_many(5, &proxy, |wire| {
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\nx")
     }));
-    all.extend(crowd(5, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101)));
+    all.extend(connect_many(5, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101)));
     for target in ["/events", "/big"] {
-        all.extend(crowd(5, &proxy, |wire| {
+        all.extend(connect_many(5, &proxy, |wire| {
             wire.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
             wire.response_head();
         }));

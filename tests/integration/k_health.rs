@@ -1,7 +1,7 @@
 //! The round is fair and heals itself: no client notices a backend that is down.
 
 use crate::harness::{
-    Backend, End, GET, Origin, PATIENCE, Port, Proxy, Ronde, Wire, eventually, ok, ronde_only, within,
+    Backend, End, GET, Origin, Port, Proxy, Ronde, TIMEOUT, Wire, eventually, ok, ronde_only, within,
 };
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -20,19 +20,22 @@ fn counts(backends: &[Backend]) -> Vec<usize> {
 #[test]
 fn the_share_of_a_dead_backend_is_spread_evenly() {
     let mut backends = three();
-    let proxy = Proxy::before(&backends.each_ref().map(|backend| backend.address));
+    let proxy = Proxy::start(&backends.each_ref().map(|backend| backend.address));
     backends[0].go_down();
     for _ in 0..60 {
         assert_eq!(proxy.get("/").status(), 200);
     }
     let counts = counts(&backends);
-    assert!(counts[1].abs_diff(counts[2]) <= 2, "{counts:?}: no neighbour inherits the dead one's share");
+    assert!(
+        counts[1].abs_diff(counts[2]) <= 2,
+        "{counts:?}: the next backend must not inherit the whole share of the dead one"
+    );
 }
 
 #[test]
-fn under_concurrency_counts_differ_by_no_more_than_what_is_in_flight() {
+fn under_concurrency_counts_differ_by_at_most_the_requests_in_flight() {
     let backends = three();
-    let proxy = Proxy::before(&backends.each_ref().map(|backend| backend.address));
+    let proxy = Proxy::start(&backends.each_ref().map(|backend| backend.address));
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -51,23 +54,25 @@ fn under_concurrency_counts_differ_by_no_more_than_what_is_in_flight() {
 #[test]
 fn a_backend_that_is_back_takes_its_turns_again_soon() {
     let (mut first, second) = (Backend::named("1"), Backend::named("2"));
-    let proxy = Proxy::before(&[first.address, second.address]);
+    let proxy = Proxy::start(&[first.address, second.address]);
     for _ in 0..5 {
         first.go_down();
         for _ in 0..10 {
             assert_eq!(proxy.get("/").text(), "2");
         }
         first.come_up();
-        within(Duration::from_secs(3), "the first takes traffic again", || proxy.get("/").text() == "1");
+        within(Duration::from_secs(3), "the first backend takes its turns again", || {
+            proxy.get("/").text() == "1"
+        });
     }
     let answers = [proxy.get("/").text(), proxy.get("/").text()];
-    assert_ne!(answers[0], answers[1], "in strict turn again");
+    assert_ne!(answers[0], answers[1], "backends take strict turns again");
 }
 
 #[test]
 fn gets_never_fail_while_backends_are_killed_and_restarted() {
     let mut backends = three();
-    let proxy = Proxy::before(&backends.each_ref().map(|backend| backend.address));
+    let proxy = Proxy::start(&backends.each_ref().map(|backend| backend.address));
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let clients: Vec<_> = (0..4)
@@ -98,9 +103,9 @@ fn gets_never_fail_while_backends_are_killed_and_restarted() {
 }
 
 #[test]
-fn when_all_are_out_they_are_tried_anyway() {
+fn when_all_backends_are_out_they_are_tried_anyway() {
     let mut backend = Backend::named("b");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     backend.go_down();
     for _ in 0..10 {
         assert!([502, 503].contains(&proxy.get("/").status()));
@@ -110,10 +115,10 @@ fn when_all_are_out_they_are_tried_anyway() {
 }
 
 #[test]
-fn an_error_that_a_backend_words_itself_does_not_take_it_out() {
+fn an_error_response_does_not_take_its_backend_out() {
     let failing = Backend::start(|wire, _| wire.send("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"));
     let good = Backend::named("good");
-    let proxy = Proxy::before(&[failing.address, good.address]);
+    let proxy = Proxy::start(&[failing.address, good.address]);
     for _ in 0..20 {
         proxy.get("/");
     }
@@ -123,7 +128,7 @@ fn an_error_that_a_backend_words_itself_does_not_take_it_out() {
 #[test]
 fn clients_that_go_away_do_not_take_a_backend_out() {
     let (origin, good) = (Origin::start(), Backend::named("good"));
-    let proxy = Proxy::before(&[origin.address, good.address]);
+    let proxy = Proxy::start(&[origin.address, good.address]);
     for _ in 0..5 {
         let mut client = proxy.connect();
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhello");
@@ -131,12 +136,12 @@ fn clients_that_go_away_do_not_take_a_backend_out() {
         backend.request_head();
         client.reset();
         assert_ne!(backend.rest().1, End::Silence);
-        assert_eq!(proxy.get("/").text(), "good", "the other's turn");
+        assert_eq!(proxy.get("/").text(), "good", "it is the good backend's turn");
     }
 }
 
 #[test]
-fn a_backend_whose_answers_time_out_leaves_the_round() {
+fn a_backend_whose_responses_time_out_leaves_the_round() {
     ronde_only!();
     let (hung, good) = (Backend::start(|_, _| {}), Backend::named("good"));
     let flags = "--max-fails 2 --fail-timeout 30s --response-timeout 300ms";
@@ -157,21 +162,21 @@ fn a_backend_that_is_out_gets_one_trial_and_comes_back() {
     });
     let second = Backend::named("2");
     let proxy = Proxy::with("--max-fails 1 --fail-timeout 500ms", &[first.address, second.address]);
-    eventually("the first fails once", || proxy.get("/").status() == 502);
+    eventually("the first backend fails once", || proxy.get("/").status() == 502);
     for _ in 0..5 {
         assert_eq!(proxy.get("/").text(), "2");
     }
     broken.store(false, Ordering::Relaxed);
-    eventually("the first is tried and is back", || proxy.get("/").text() == "1");
+    eventually("the first backend is tried and is back", || proxy.get("/").text() == "1");
     let answers = [proxy.get("/").text(), proxy.get("/").text()];
-    assert_ne!(answers[0], answers[1], "in strict turn again");
+    assert_ne!(answers[0], answers[1], "backends take strict turns again");
 }
 
 #[test]
 fn a_change_of_a_backends_state_is_a_line_in_the_log() {
     ronde_only!();
     let (mut first, second) = (Backend::named("1"), Backend::named("2"));
-    let proxy = Proxy::before(&[first.address, second.address]);
+    let proxy = Proxy::start(&[first.address, second.address]);
     let address = first.address.to_string();
     let lines = || proxy.process.stderr.all().iter().filter(|line| line.contains(&address)).count();
     let before = lines();
@@ -179,13 +184,13 @@ fn a_change_of_a_backends_state_is_a_line_in_the_log() {
     for _ in 0..10 {
         assert_eq!(proxy.get("/").text(), "2");
     }
-    eventually("a line that it is out", || lines() == before + 1);
+    eventually("a line says that it is out", || lines() == before + 1);
     first.come_up();
-    eventually("a line that it is back", || lines() == before + 2);
+    eventually("a line says that it is back", || lines() == before + 2);
 }
 
 #[test]
-fn the_access_line_says_who_answered_and_who_was_tried_before() {
+fn the_access_line_names_the_backend_that_responded_and_the_one_tried_before() {
     ronde_only!();
     let (down, up) = (Origin::down(), Backend::named("up"));
     let proxy = Proxy::with("--access-log plain --max-fails 0", &[down.address, up.address]);
@@ -195,7 +200,7 @@ fn the_access_line_says_who_answered_and_who_was_tried_before() {
 }
 
 #[test]
-fn active_checks_decide_who_is_in_the_round() {
+fn active_checks_decide_which_backends_are_in_the_round() {
     ronde_only!();
     let well = Arc::new(AtomicBool::new(false));
     let first = Backend::start({
@@ -211,12 +216,12 @@ fn active_checks_decide_who_is_in_the_round() {
     let flags = "--health-path /up --health-interval 200ms --health-rise 1 --health-fall 1";
     let proxy = Proxy::with(flags, &[first.address, second.address]);
     for _ in 0..10 {
-        assert_eq!(proxy.get("/").text(), "2", "a first check comes before the first request");
+        assert_eq!(proxy.get("/").text(), "2", "the first check comes before the first request");
     }
     well.store(true, Ordering::Relaxed);
-    eventually("the first is in the round", || proxy.get("/").text() == "1");
+    eventually("the first backend is in the round", || proxy.get("/").text() == "1");
     well.store(false, Ordering::Relaxed);
-    eventually("the first is out again", || (0..4).all(|_| proxy.get("/").text() == "2"));
+    eventually("the first backend is out again", || (0..4).all(|_| proxy.get("/").text() == "2"));
 }
 
 #[test]
@@ -236,18 +241,18 @@ fn a_name_that_resolves_is_a_backend() {
     let backend = Backend::named("b");
     let port = backend.address.port();
     let proxy = Ronde::with(&format!("--listen 127.0.0.1:0 localhost:{port}")).serve();
-    within(PATIENCE, "the name is resolved", || proxy.get("/").text() == "b");
+    within(TIMEOUT, "the name is resolved", || proxy.get("/").text() == "b");
     for _ in 0..6 {
         assert_eq!(proxy.get("/").text(), "b");
     }
 }
 
-/// A listener whose queue is full drops every SYN, as an address that vanished does.
+/// A listener whose queue is full drops every SYN, like an address that has vanished.
 #[test]
-fn a_connect_that_is_swallowed_is_passed_over_soon() {
+fn a_backend_that_drops_syns_is_passed_over_soon() {
     let port = Port::reserve();
     let _listener = port.listen(0);
-    let _filling = TcpStream::connect(port.address).expect("the queue's only place");
+    let _filling = TcpStream::connect(port.address).expect("the only slot of the queue");
     let good = Backend::named("good");
     let proxy = Proxy::with("--connect-timeout 3s", &[port.address, good.address]);
     for _ in 0..4 {
@@ -258,10 +263,10 @@ fn a_connect_that_is_swallowed_is_passed_over_soon() {
 }
 
 #[test]
-fn a_connect_that_is_swallowed_by_the_only_backend_is_504_within_its_timeout() {
+fn an_only_backend_that_drops_syns_is_504_within_the_connect_timeout() {
     let port = Port::reserve();
     let _listener = port.listen(0);
-    let _filling = TcpStream::connect(port.address).expect("the queue's only place");
+    let _filling = TcpStream::connect(port.address).expect("the only slot of the queue");
     let proxy = Proxy::with("--connect-timeout 500ms", &[port.address]);
     let start = Instant::now();
     let mut client: Wire = proxy.connect();

@@ -1,12 +1,12 @@
 //! Large bodies pass in constant memory: a gigabyte each way.
 
-use crate::harness::{Backend, GET, Proxy, Wire, eventually, ok, ronde_only, stage};
+use crate::harness::{Backend, GET, Proxy, Wire, eventually, ok, ronde_only, setup};
 use std::thread;
 
 const SIZE: u64 = 1 << 30;
 const PART: usize = 1 << 20;
 
-/// The highest resident memory so far, in kilobytes: 256 idle workers and their buffers stay well below this.
+/// A bound for the peak of resident memory, in kilobytes. 256 idle workers and their buffers stay well below it.
 const CEILING: u64 = 64 << 10;
 
 fn send_all(wire: &mut Wire, chunked: bool) {
@@ -26,7 +26,7 @@ fn assert_small(proxy: &Proxy) {
 
 #[test]
 fn a_gigabyte_down_passes_in_constant_memory() {
-    let (origin, proxy, mut client) = stage("");
+    let (origin, proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"));
     let sender = thread::spawn(move || send_all(&mut backend, false));
@@ -38,7 +38,7 @@ fn a_gigabyte_down_passes_in_constant_memory() {
 
 #[test]
 fn a_gigabyte_up_passes_in_constant_memory() {
-    let (origin, proxy, mut client) = stage("");
+    let (origin, proxy, mut client) = setup("");
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n"));
     let mut sender = client.twin();
     let upload = thread::spawn(move || send_all(&mut sender, false));
@@ -51,10 +51,10 @@ fn a_gigabyte_up_passes_in_constant_memory() {
     assert_small(&proxy);
 }
 
-/// Chunks are taken apart and framed afresh.
+/// Chunks take another path: ronde decodes and reframes them.
 #[test]
 fn chunks_pass_in_constant_memory() {
-    let (origin, proxy, mut client) = stage("");
+    let (origin, proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     let sender = thread::spawn(move || send_all(&mut backend, true));
@@ -72,7 +72,7 @@ fn chunks_pass_in_constant_memory() {
     assert_small(&proxy);
 }
 
-/// A million requests and a hundred thousand connections with `RONDE_FULL_SIZE=1`, a fiftieth of it without.
+/// A million requests and a hundred thousand connections with `RONDE_FULL_SIZE=1`, a fiftieth of them without.
 #[test]
 fn nothing_grows_with_requests_and_connections() {
     ronde_only!();
@@ -83,7 +83,7 @@ fn nothing_grows_with_requests_and_connections() {
     let backend = Backend::named("a");
     let proxy = Proxy::with("--access-log off --backend-keep-alive-timeout 500ms", &[backend.address]);
     const CLIENTS: usize = 8;
-    let play = |requests: usize, connections: usize| {
+    let run = |requests: usize, connections: usize| {
         thread::scope(|scope| {
             for _ in 0..CLIENTS {
                 scope.spawn(|| {
@@ -101,13 +101,13 @@ fn nothing_grows_with_requests_and_connections() {
             }
         });
     };
-    // Buffers, idle connections and threads come once.
-    play(4_000, 800);
+    // A warm-up: buffers, idle connections and threads are allocated once.
+    run(4_000, 800);
     let idle = 60;
-    eventually("its connections are closed", || proxy.descriptors() < idle);
+    eventually("the connections are closed", || proxy.descriptors() < idle);
     let (threads, memory) = (proxy.status("Threads"), proxy.status("VmRSS"));
-    play(requests, connections);
-    eventually("its connections are closed again", || proxy.descriptors() < idle);
+    run(requests, connections);
+    eventually("the connections are closed again", || proxy.descriptors() < idle);
     assert!(proxy.status("Threads") <= threads, "{} threads, {threads} before", proxy.status("Threads"));
     let grown = proxy.status("VmRSS").saturating_sub(memory);
     assert!(grown < 2 << 10, "{grown} kB more than the {memory} before");

@@ -1,12 +1,12 @@
-//! Clients that know nothing of this repository: curl, Python's requests, websockets and http.client, wrk, Chromium.
+//! Third-party clients: curl, Python's requests, websockets and http.client, wrk, Chromium.
 //!
-//! The other modules say what is on the wire byte by byte; this one says that those whom ronde is for agree. Each
-//! test needs the program that its module is named after: `harness/programs.rs` has the rule for when it is missing.
+//! The other modules check every byte on the wire; this one checks that real clients agree. Each test needs the program
+//! that its module is named after. `harness/programs.rs` has the rule for when it is missing.
 
 use crate::harness::{Backend, Message, Proxy, needs, ok, python_server, scratch_directory};
 use std::path::PathBuf;
 
-/// So many bytes whose period is prime: whatever is lost, doubled or out of order does not fit any more.
+/// `size` bytes in a pattern of prime length: a lost, doubled or reordered part breaks the pattern.
 fn pattern(size: usize) -> Vec<u8> {
     let period: Vec<u8> = (0..251).collect();
     let mut bytes = period.repeat(size.div_ceil(period.len()));
@@ -24,7 +24,7 @@ fn text_of(path: &std::path::Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// Sends a request's body back and says how it was delimited.
+/// Sends a request's body back, and names its framing in a field.
 fn echo() -> Backend {
     Backend::start(|wire, request| {
         let (framing, length) = (request.framing, request.body.len());
@@ -33,7 +33,7 @@ fn echo() -> Backend {
     })
 }
 
-/// Two backends in turn, and the proxy before them.
+/// Two backends, and the proxy in front of them.
 fn round(flags: &str) -> ([Backend; 2], Proxy) {
     let backends = ["1", "2"].map(Backend::named);
     let proxy = Proxy::with(flags, &backends.each_ref().map(|backend| backend.address));
@@ -42,13 +42,13 @@ fn round(flags: &str) -> ([Backend; 2], Proxy) {
 
 mod curl_if_installed {
     use super::{Backend, Message, Proxy, echo, file_of, needs, ok, pattern, round, text_of};
-    use crate::harness::{Origin, curl, curl_reading, each_row, scratch_directory, stage};
+    use crate::harness::{Origin, curl, curl_reading, each_row, scratch_directory, setup};
 
     #[test]
-    fn methods_pass_and_their_bodies_with_them() {
+    fn methods_pass_with_their_bodies() {
         needs!(Curl);
         let backend = Backend::mirror();
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         each_row(&["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "REPORT"], |method| {
             let seen = curl(&["-X", method, "--data", "a=b", &proxy.url("/path?query")]).success();
             assert!(seen.starts_with(&format!("{method} /path?query HTTP/1.1\n")), "{seen}");
@@ -57,13 +57,13 @@ mod curl_if_installed {
     }
 
     #[test]
-    fn a_head_has_a_length_and_no_body() {
+    fn a_head_response_has_a_length_and_no_body() {
         needs!(Curl);
         let backend = Backend::start(|wire, request| {
             assert_eq!(request.method(), "HEAD");
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
         });
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         let written = curl(&["--head", &proxy.url("/")]).success();
         assert!(
             written.starts_with("HTTP/1.1 200 OK") && written.contains("Content-Length: 1000"),
@@ -85,7 +85,7 @@ mod curl_if_installed {
     fn an_upload_of_unknown_length_goes_out_in_chunks() {
         needs!(Curl);
         let backend = echo();
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         let input = file_of("line of text\n".repeat(50_000).as_bytes());
         let process = curl_reading(
             &input,
@@ -96,16 +96,16 @@ mod curl_if_installed {
         assert!(written.ends_with(&"\nline of text".repeat(50_000)), "{} bytes", written.len());
     }
 
-    /// Without a 100 this curl would not send its body before the test gives up.
-    const PATIENT: [&str; 2] = ["--expect100-timeout", "60"];
+    /// With these arguments curl does not send its body without a 100 before the test gives up.
+    const WAIT_FOR_100: [&str; 2] = ["--expect100-timeout", "60"];
 
     #[test]
     fn a_large_upload_waits_for_its_100_and_gets_it() {
         needs!(Curl);
         let (content, origin) = (pattern(3 << 20), Origin::start());
-        let proxy = Proxy::before(&[origin.address]);
+        let proxy = Proxy::start(&[origin.address]);
         let (input, url) = (file_of(&content), proxy.url("/"));
-        let process = curl(&[&PATIENT[..], &["--upload-file", text_of(&input), &url]].concat());
+        let process = curl(&[&WAIT_FOR_100[..], &["--upload-file", text_of(&input), &url]].concat());
         let mut backend = origin.accept();
         let request = backend.request_head();
         assert_eq!(
@@ -121,20 +121,20 @@ mod curl_if_installed {
     #[test]
     fn a_large_upload_that_is_refused_is_not_sent() {
         needs!(Curl);
-        let (origin, proxy, _) = stage("");
+        let (origin, proxy, _) = setup("");
         let (input, url) = (file_of(&pattern(3 << 20)), proxy.url("/"));
         let sizes = "%{http_code} after %{size_upload}";
         let arguments = ["--upload-file", text_of(&input), "--write-out", sizes, &url];
-        let process = curl(&[&PATIENT[..], &arguments].concat());
+        let process = curl(&[&WAIT_FOR_100[..], &arguments].concat());
         let mut backend = origin.accept();
         backend.request_head();
         backend.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
         assert_eq!(process.success(), "no403 after 0");
     }
 
-    /// curl has 5 MB to send and reads only then: it must not meet a reset that takes the answer away.
+    /// curl sends all 5 MB before it reads. A reset before that would destroy the response.
     #[test]
-    fn an_upload_too_large_gets_to_read_so() {
+    fn curl_reads_the_413_of_an_upload_that_is_too_large() {
         needs!(Curl);
         let backend = echo();
         let proxy = Proxy::with("--max-body 1m", &[backend.address]);
@@ -152,9 +152,9 @@ mod curl_if_installed {
         let content = pattern(50_000_000);
         let (input, expected) = (file_of(&content), content);
         let backend = Backend::start(move |wire, request| {
-            wire.send(ok(if request.body == expected { "the same" } else { "others" }));
+            wire.send(ok(if request.body == expected { "the same" } else { "different" }));
         });
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         let url = proxy.url("/");
         each_row(&["X-Length: known", "Transfer-Encoding: chunked"], |field| {
             let arguments =
@@ -181,7 +181,7 @@ mod curl_if_installed {
                 wire.send("0\r\n\r\n");
             }
         });
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         each_row(&["/length", "/chunked"], |target| {
             let output = scratch_directory().join("output");
             curl(&["--output", text_of(&output), &proxy.url(target)]).success();
@@ -193,7 +193,7 @@ mod curl_if_installed {
     fn a_1_0_client_gets_its_body_without_chunks() {
         needs!(Curl);
         let backend = Backend::start(|wire, _| wire.send(crate::harness::ok_chunked(&["good", "bye"])));
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         let written = curl(&["--http1.0", "--include", &proxy.url("/")]).success();
         assert!(!written.to_lowercase().contains("transfer-encoding"), "{written}");
         assert!(written.ends_with("\r\n\r\ngoodbye") || written.ends_with("\r\n\ngoodbye"), "{written}");
@@ -208,14 +208,14 @@ mod curl_if_installed {
                 "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-4/5\r\nContent-Length: 3\r\n\r\nllo";
             wire.send(part);
         });
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         let written =
             curl(&["--range", "2-4", "--write-out", " %{http_code}", "--include", &proxy.url("/")]).success();
         assert!(written.contains("Content-Range: bytes 2-4/5") && written.ends_with("llo 206"), "{written}");
     }
 
     #[test]
-    fn a_compressed_body_passes_as_it_is() {
+    fn a_compressed_body_passes_unchanged() {
         needs!(Curl);
         // `printf hello | gzip`, as one block that is stored and not compressed.
         let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01\x05\0\xfa\xffhello\x86\xa6\x10\x36\x05\0\0\0";
@@ -226,19 +226,19 @@ mod curl_if_installed {
             wire.send(format!("{head}Content-Length: {length}\r\n\r\n"));
             wire.send(gzip);
         });
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         assert_eq!(curl(&["--compressed", &proxy.url("/")]).success(), "hello");
     }
 
-    /// One that the backend does not want, and one that ronde keeps to itself (`--http2`: h2c).
+    /// The backend refuses the first upgrade. ronde does not forward the second (`--http2`: h2c).
     #[test]
-    fn a_refused_upgrade_is_an_ordinary_answer() {
+    fn a_refused_upgrade_is_an_ordinary_response() {
         needs!(Curl);
         let backend = Backend::start(|wire, request: &Message| match &request.members("upgrade")[..] {
             [] => wire.send(ok("no upgrade asked for")),
             _ => wire.send("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 2\r\n\r\nno"),
         });
-        let proxy = Proxy::before(&[backend.address]);
+        let proxy = Proxy::start(&[backend.address]);
         let (url, status) = (proxy.url("/"), ["--write-out", " %{http_code} %{http_version}"]);
         let other = ["--header", "Connection: Upgrade", "--header", "Upgrade: other", &url];
         assert_eq!(curl(&[&status[..], &other].concat()).success(), "no 426 1.1");
@@ -253,26 +253,26 @@ mod requests_if_installed {
     use super::{Backend, Proxy, echo, needs, ok, pattern, round};
     use crate::harness::python;
 
-    fn play(what: &str, proxy: &Proxy) {
-        python("tests/integration/clients/with_requests.py", &[what, &proxy.url("")]).success();
+    fn run(scenario: &str, proxy: &Proxy) {
+        python("tests/integration/clients/with_requests.py", &[scenario, &proxy.url("")]).success();
     }
 
     #[test]
     fn a_session_and_fresh_connections_see_strict_turns() {
         needs!(Requests);
         let (_backends, proxy) = round("");
-        play("turns", &proxy);
+        run("turns", &proxy);
     }
 
     #[test]
     fn a_generator_is_uploaded_in_chunks() {
         needs!(Requests);
         let backend = echo();
-        play("upload", &Proxy::before(&[backend.address]));
+        run("upload", &Proxy::start(&[backend.address]));
     }
 
     #[test]
-    fn a_download_can_be_taken_in_pieces() {
+    fn a_download_can_be_read_in_pieces() {
         needs!(Requests);
         let backend = Backend::start(|wire, _| {
             wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -281,7 +281,7 @@ mod requests_if_installed {
             }
             wire.send("0\r\n\r\n");
         });
-        play("download", &Proxy::before(&[backend.address]));
+        run("download", &Proxy::start(&[backend.address]));
     }
 
     #[test]
@@ -294,7 +294,7 @@ mod requests_if_installed {
                 .collect();
             wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{fields}\r\n"));
         });
-        play("large_fields", &Proxy::before(&[backend.address]));
+        run("large_fields", &Proxy::start(&[backend.address]));
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod requests_if_installed {
                 _ => ok(&format!("{} {}", request.method(), request.text())),
             });
         });
-        play("redirects", &Proxy::before(&[backend.address]));
+        run("redirects", &Proxy::start(&[backend.address]));
     }
 }
 
@@ -322,37 +322,37 @@ mod websockets_if_installed {
 
     const SCRIPT: &str = "tests/integration/clients/with_websockets.py";
 
-    /// Plays the client's part with a websockets server as the backend, and returns that.
-    fn play(what: &str, flags: &str) -> Process {
+    /// Runs the client against a websockets server behind the proxy, and returns the server.
+    fn run(scenario: &str, flags: &str) -> Process {
         let (server, address) = python_server(SCRIPT, &["serve"]);
         let proxy = Proxy::with(flags, &[address]);
-        python(SCRIPT, &[what, &format!("ws://{}", proxy.address)]).success();
+        python(SCRIPT, &[scenario, &format!("ws://{}", proxy.address)]).success();
         server
     }
 
     #[test]
     fn messages_of_every_kind_and_size_come_back() {
         needs!(Websockets);
-        play("messages", "");
+        run("messages", "");
     }
 
     #[test]
-    fn pings_are_answered_from_both_ends() {
+    fn pings_from_both_ends_are_answered() {
         needs!(Websockets);
-        play("pings", "");
+        run("pings", "");
     }
 
     #[test]
-    fn close_codes_are_carried_over_from_both_ends() {
+    fn close_codes_from_both_ends_pass() {
         needs!(Websockets);
-        let server = play("close_codes", "");
+        let server = run("close_codes", "");
         server.stdout.line_with("closed with 4002 enough");
     }
 
     #[test]
-    fn fifty_tunnels_leave_four_workers_to_the_others() {
+    fn fifty_tunnels_leave_four_workers_free_for_other_requests() {
         needs!(Websockets);
-        play("many", "--workers 4");
+        run("many", "--workers 4");
     }
 }
 
@@ -361,12 +361,12 @@ mod python_if_installed {
     use crate::harness::{Origin, Process, python};
     use std::net::SocketAddr;
 
-    /// The event that was sent is read before the next one is sent: nothing between the two holds it back.
+    /// The test reads each event before it sends the next, so no buffer in between may hold an event back.
     #[test]
     fn each_event_of_a_stream_arrives_before_the_next_is_sent() {
         needs!(Python);
         let origin = Origin::start();
-        let proxy = Proxy::before(&[origin.address]);
+        let proxy = Proxy::start(&[origin.address]);
         let address = proxy.address.to_string();
         let listener = python("tests/integration/clients/with_http_client.py", &[&address]);
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -381,7 +381,7 @@ mod python_if_installed {
         assert!(listener.success().ends_with("the stream is over"));
     }
 
-    /// This repository's own backends, as its compose file has them.
+    /// The two backends of the compose file.
     pub fn two_servers() -> ([Process; 2], [SocketAddr; 2]) {
         let [first, second] =
             ["1", "2"].map(|number| python_server("backend/server.py", &["--port", "0", number]));
@@ -389,10 +389,10 @@ mod python_if_installed {
     }
 
     #[test]
-    fn the_repositorys_own_backends_answer_in_turn() {
+    fn the_backends_of_this_repository_respond_in_turn() {
         needs!(Python);
         let (_servers, addresses) = two_servers();
-        let proxy = Proxy::before(&addresses);
+        let proxy = Proxy::start(&addresses);
         let mut kept = proxy.connect();
         for _ in 0..10 {
             assert_eq!(kept.get("/").text(), "Backend Python 1\n");
@@ -414,20 +414,21 @@ mod wrk_if_installed {
     use crate::harness::wrk;
     use std::net::SocketAddr;
 
-    /// Whoever waits for a worker longer than this is refused, and rightly: but a debug build beside other tests is
-    /// not to be measured by it.
+    /// The default queue timeout rightly refuses requests under overload, but a debug build that shares the machine
+    /// with other tests would reach it.
     const FLAGS: &str = "--queue-timeout 30s --access-log off";
 
-    /// No answer was missing, and none was an error.
+    /// No response is missing, and none is an error.
     fn assert_clean(connections: usize, proxy: &Proxy) {
         let report = wrk(connections, &proxy.url("/")).success();
         let requests = report.lines().find_map(|line| line.trim().split_once(" requests in "));
         assert!(requests.is_some_and(|(number, _)| number != "0"), "{report}");
-        // wrk has these lines only when there is something to count.
+        // wrk prints these lines only when it has errors to count.
         assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
     }
 
-    /// Each had its turns, but for those that it was passed over while the other tests kept it from answering.
+    /// Both backends had about as many turns. Some may be missing: while other tests keep a backend from responding,
+    /// the round passes it over.
     fn assert_shared(backends: &[super::Backend; 2]) {
         let [first, second] = backends.each_ref().map(super::Backend::count);
         assert!(first.abs_diff(second) <= 64 + (first + second) / 10, "turns: {first} and {second}");
@@ -459,7 +460,7 @@ mod wrk_if_installed {
     }
 }
 
-/// Too large to install for each run of CI: `tests/chromium.sh` plays these.
+/// Chromium is too large to install for each run of CI: `tests/chromium.sh` runs these tests.
 mod chromium {
     use super::{Proxy, needs, python_server, text_of};
     use crate::harness::{Ronde, chromium, python, scratch_directory};
@@ -470,7 +471,7 @@ mod chromium {
         needs!(Chromium, Websockets);
         let (_servers, addresses) = super::python_if_installed::two_servers();
         let demo = Ronde::with("demo --listen 127.0.0.1:0").serve();
-        for (name, proxy) in [("Backend Python", Proxy::before(&addresses)), ("Backend", demo)] {
+        for (name, proxy) in [("Backend Python", Proxy::start(&addresses)), ("Backend", demo)] {
             let profile = scratch_directory();
             let script = "tests/integration/clients/with_chromium.py";
             let titles = python(script, &[&proxy.url("/"), text_of(&profile)]).success();

@@ -1,4 +1,4 @@
-//! ronde against its promises: raw-byte conversations with the real binary, the basics first.
+//! ronde's promises, tested byte by byte against the real binary; the basics first.
 #![forbid(unsafe_code)]
 
 mod harness;
@@ -11,7 +11,7 @@ mod b_syntax;
 mod c_fields;
 mod d_limits;
 mod e_continue;
-mod f_own_answers;
+mod f_own_responses;
 mod f_responses;
 mod g_reuse;
 mod h_upgrade;
@@ -23,6 +23,6 @@ mod l_volume;
 mod m_real_clients;
 mod n_names;
 mod o_round;
-mod p_found;
+mod p_regressions;
 mod q_pool;
 mod r_late;

@@ -1,16 +1,16 @@
-//! Names are followed: end to end, from a name service that changes its mind to the round.
+//! The round follows names: end to end, with a name service whose replies change.
 
 use crate::harness::{
-    Backend, Mood, NameService, Port, Proxy, eventually, ok, ok_chunked, ronde_only, within,
+    Backend, DnsReply, NameService, Port, Proxy, eventually, ok, ok_chunked, ronde_only, within,
 };
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-/// A resolver that does not wait long for one that is silent, and forgives one that is late.
+/// resolv.conf(5): the resolver gives up on a silent name service soon, and tries again.
 const BRISK: &str = "options timeout:1 attempts:3";
 
-/// As resolvers come: 5 s, twice.
+/// The resolver's defaults: 5 s, twice.
 const AS_USUAL: &str = "";
 
 macro_rules! name_service {
@@ -28,14 +28,15 @@ fn named(port: Port, name: &str) -> Backend {
     Backend::on(port, move |wire, _| wire.send(ok(&name)))
 }
 
-/// Who answers, over a whole number of rounds.
+/// The bodies of `count` responses, sorted.
 fn answers(proxy: &Proxy, count: usize) -> Vec<String> {
     let mut answers: Vec<_> = (0..count).map(|_| proxy.get("/").text()).collect();
     answers.sort();
     answers
 }
 
-/// ronde once it knows so many addresses of `app.test`; where the machine is busy the start does not wait for them.
+/// Starts ronde and waits until it knows `known` addresses of `app.test`: on a busy machine ronde may start without
+/// them.
 fn serve(names: &NameService, flags: &str, known: usize) -> Proxy {
     let proxy = names.ronde(BRISK, flags).serve();
     eventually("the name is known", || lines(&proxy, "app.test: +") == known);
@@ -47,28 +48,28 @@ fn lines(proxy: &Proxy, part: &str) -> usize {
 }
 
 #[test]
-fn a_name_that_appears_later_is_503_until_then_and_a_backend_soon_after() {
+fn a_name_that_resolves_later_is_503_until_then_and_a_backend_soon_after() {
     let names = name_service!();
     let [port, ..] = names.ports();
     let number = port.address.port();
     let _app = named(port, "app");
     let start = Instant::now();
     let proxy = names.ronde(BRISK, &format!("later.test:{number}")).serve();
-    assert!(start.elapsed() < Duration::from_secs(5), "it starts without: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "ronde starts without the name: {:?}", start.elapsed());
     let refused = proxy.get("/");
     assert_eq!(refused.status(), 503);
     assert!(refused.text().contains("no backend address is known yet"), "{refused}");
     assert!(refused.sole("proxy-status").contains("destination_unavailable") && refused.has("retry-after"));
     proxy.process.stderr.line_with("later.test does not resolve");
     names.knows("later.test", [names.neighbour(1)]);
-    // A name that does not resolve is asked for every second.
+    // A name that does not resolve is looked up every second.
     within(Duration::from_secs(5), "the name is found", || proxy.get("/").text() == "app");
     proxy.process.stderr.line_with(&format!("later.test: + {}", names.neighbour(1)));
-    assert_eq!(lines(&proxy, "does not resolve"), 1, "once, not every second");
+    assert_eq!(lines(&proxy, "does not resolve"), 1, "the failure is logged once, not every second");
 }
 
 #[test]
-fn addresses_come_and_go_with_their_name() {
+fn backends_follow_the_addresses_of_their_name() {
     let names = name_service!();
     let [one, two, _] = names.ports();
     let number = one.address.port();
@@ -81,22 +82,24 @@ fn addresses_come_and_go_with_their_name() {
     assert_eq!(answers(&proxy, 4), ["1"; 4]);
     names.knows("app.test", [second, first]);
     line("+", second);
-    within(Duration::from_secs(2), "both take turns", || answers(&proxy, 4) == ["1", "1", "2", "2"]);
+    within(Duration::from_secs(2), "both addresses take turns", || {
+        answers(&proxy, 4) == ["1", "1", "2", "2"]
+    });
     names.knows("app.test", [second]);
     line("-", first);
-    within(Duration::from_secs(2), "the first is gone", || answers(&proxy, 2) == ["2"; 2]);
+    within(Duration::from_secs(2), "the first address is gone", || answers(&proxy, 2) == ["2"; 2]);
     let before = one.count();
     assert_eq!(answers(&proxy, 6), ["2"; 6]);
     assert_eq!((one.count(), two.count() > 6), (before, true));
     assert_eq!(
         (lines(&proxy, "app.test: +"), lines(&proxy, "app.test: -")),
         (2, 1),
-        "a line for each change"
+        "each change is one line"
     );
 }
 
 #[test]
-fn every_a_and_every_aaaa_is_a_member_of_its_own() {
+fn every_a_and_aaaa_record_is_a_backend_of_its_own() {
     let names = name_service!();
     let [one, two, three] = names.ports();
     let number = one.address.port();
@@ -112,14 +115,14 @@ fn every_a_and_every_aaaa_is_a_member_of_its_own() {
     assert_eq!(
         answers(&proxy, 12).iter().filter(|answer| *answer == "3").count(),
         0,
-        "health of its own, too"
+        "each address has its own health"
     );
     proxy.process.stderr.line_with(&format!("app.test:{number} (::1) is out of the round"));
     assert_eq!(lines(&proxy, "is out of the round"), 1);
 }
 
 #[test]
-fn the_last_good_answer_is_kept_when_the_name_service_fails() {
+fn the_last_good_addresses_are_kept_when_the_name_service_fails() {
     let names = name_service!();
     let [port, ..] = names.ports();
     let number = port.address.port();
@@ -127,16 +130,18 @@ fn the_last_good_answer_is_kept_when_the_name_service_fails() {
     names.knows("app.test", [names.neighbour(1)]);
     let proxy = serve(&names, &format!("--resolve-interval 100ms app.test:{number}"), 1);
     assert_eq!(answers(&proxy, 2), ["app"; 2]);
-    for (number, mood) in [Mood::Fails, Mood::Silent, Mood::Knows(Vec::new())].into_iter().enumerate() {
-        names.set("app.test", mood.clone());
+    for (number, reply) in
+        [DnsReply::ServFail, DnsReply::Silent, DnsReply::Addresses(Vec::new())].into_iter().enumerate()
+    {
+        names.set("app.test", reply.clone());
         let then = Instant::now();
-        eventually("it was asked", || names.asked_since(then, "app.test") >= 2);
-        eventually("it is said", || lines(&proxy, "app.test does not resolve") == number + 1);
-        assert_eq!(answers(&proxy, 4), ["app"; 4], "{mood:?}");
+        eventually("the name is looked up", || names.asked_since(then, "app.test") >= 2);
+        eventually("the failure is logged", || lines(&proxy, "app.test does not resolve") == number + 1);
+        assert_eq!(answers(&proxy, 4), ["app"; 4], "{reply:?}");
         names.knows("app.test", [names.neighbour(1)]);
         let then = Instant::now();
-        eventually("it answers again", || names.asked_since(then, "app.test") >= 3);
-        assert_eq!(answers(&proxy, 4), ["app"; 4], "after {mood:?}");
+        eventually("the name resolves again", || names.asked_since(then, "app.test") >= 3);
+        assert_eq!(answers(&proxy, 4), ["app"; 4], "after {reply:?}");
     }
     assert_eq!(lines(&proxy, "app.test: -"), 0);
 }
@@ -147,27 +152,27 @@ fn a_silent_name_service_delays_neither_the_start_nor_another_name() {
     let [port, ..] = names.ports();
     let number = port.address.port();
     let _app = named(port, "app");
-    names.set("mute.test", Mood::Silent);
+    names.set("mute.test", DnsReply::Silent);
     names.knows("app.test", [names.neighbour(1)]);
     let flags = format!("--resolve-interval 200ms mute.test:{number} app.test:{number}");
     let start = Instant::now();
     let proxy = names.ronde(AS_USUAL, &flags).serve();
     let taken = start.elapsed();
-    // A second, and what it takes to start four processes on a busy machine; the resolver gives up after ten.
+    // ronde waits for a second, and a busy machine needs time to start four processes. The resolver gives up after ten.
     assert!(taken < Duration::from_secs(3), "the start took {taken:?}");
     within(Duration::from_secs(2), "the other name serves", || proxy.get("/").text() == "app");
     names.knows("app.test", [names.neighbour(2)]);
     proxy.process.stderr.line_with(&format!("app.test: + {}", names.neighbour(2)));
-    assert!(start.elapsed() < Duration::from_secs(5), "the other name is followed meanwhile");
+    assert!(start.elapsed() < Duration::from_secs(5), "the other name must be followed meanwhile");
     assert_eq!(
         lines(&proxy, "mute.test"),
         lines(&proxy, "mute.test:"),
-        "nothing is known about the silent one"
+        "no line about the silent name has an address"
     );
 }
 
 #[test]
-fn requests_in_flight_to_an_address_that_left_are_finished() {
+fn requests_in_flight_to_a_removed_address_are_finished() {
     let names = name_service!();
     let [one, two, _] = names.ports();
     let number = one.address.port();
@@ -189,7 +194,7 @@ fn requests_in_flight_to_an_address_that_left_are_finished() {
                 wait();
                 wire.send(ok("late"));
             }
-            // The line in the log comes a moment before the change.
+            // The log line comes shortly before the change itself.
             _ => wire.send(ok("old")),
         }
     });
@@ -200,7 +205,7 @@ fn requests_in_flight_to_an_address_that_left_are_finished() {
     body.send("GET /body HTTP/1.1\r\nHost: a\r\n\r\n");
     head.send("POST /head HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
     for _ in 0..2 {
-        arrivals.recv_timeout(Duration::from_secs(10)).expect("both requests are under way");
+        arrivals.recv_timeout(Duration::from_secs(10)).expect("both requests arrive");
     }
     names.knows("app.test", [names.neighbour(2)]);
     proxy.process.stderr.line_with(&format!("app.test: - {}", names.neighbour(1)));
@@ -215,7 +220,7 @@ fn requests_in_flight_to_an_address_that_left_are_finished() {
 }
 
 #[test]
-fn a_failed_connect_has_the_name_looked_up_at_once() {
+fn a_failed_connect_triggers_a_look_up_at_once() {
     let names = name_service!();
     let [old, new, _] = names.ports();
     let number = old.address.port();
@@ -253,7 +258,7 @@ fn failed_connects_do_not_flood_the_name_service() {
 }
 
 #[test]
-fn a_name_that_shares_the_round_with_others_has_one_turn_for_each_address() {
+fn a_name_has_one_turn_for_each_address_in_a_shared_round() {
     let names = name_service!();
     let [one, two, _] = names.ports();
     let number = one.address.port();

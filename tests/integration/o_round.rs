@@ -1,9 +1,9 @@
-//! The round, promise by promise: whose turn it is, who is passed over, and what it costs.
+//! The round, promise by promise: which backend has its turn, which is passed over, and at what cost.
 //!
-//! `k_health` is about clients that notice nothing; this is about what happens meanwhile.
+//! Not here: that clients notice no failure (`k_health`).
 
 use crate::harness::{
-    Backend, GET, Mood, NameService, Origin, Port, Process, Proxy, Ronde, Wire, each_row, eventually, ok,
+    Backend, DnsReply, GET, NameService, Origin, Port, Process, Proxy, Ronde, Wire, each_row, eventually, ok,
     ronde_only, scratch_directory, within,
 };
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -21,12 +21,12 @@ fn addresses(backends: &[Backend]) -> Vec<SocketAddr> {
     backends.iter().map(|backend| backend.address).collect()
 }
 
-/// Who answers, in order, over fresh connections.
+/// The bodies of `count` responses over fresh connections, in order.
 fn order(proxy: &Proxy, count: usize) -> String {
     (0..count).map(|_| proxy.get("/").text()).collect()
 }
 
-/// A ronde whose backends stand in a file, as tables.
+/// A ronde whose backends are tables in a configuration file.
 fn configured(flags: &str, backends: &[(SocketAddr, &str)]) -> Proxy {
     let tables =
         backends.iter().map(|(address, more)| format!("[[backend]]\naddress = \"{address}\"\n{more}\n"));
@@ -39,7 +39,7 @@ fn lines(process: &Process, part: &str) -> Vec<String> {
     process.stderr.all().into_iter().filter(|line| line.contains(part)).collect()
 }
 
-/// An address that swallows every SYN, as one that vanished does: a listener whose queue is full.
+/// An address that drops every SYN, like one that has vanished: a listener whose queue is full.
 struct Silent {
     port: Port,
     listener: TcpListener,
@@ -50,7 +50,7 @@ impl Silent {
     fn start() -> Silent {
         let port = Port::reserve();
         let listener = port.listen(0);
-        let filling = TcpStream::connect(port.address).expect("the queue's only place");
+        let filling = TcpStream::connect(port.address).expect("the only slot of the queue");
         Silent { port, listener, _filling: filling }
     }
 
@@ -64,26 +64,26 @@ impl Silent {
 }
 
 fn hang_up(wire: &Wire) {
-    wire.stream().shutdown(Shutdown::Both).expect("an end");
+    wire.stream().shutdown(Shutdown::Both).expect("a shutdown");
 }
 
-/// Hangs up on every request.
-fn rude() -> Backend {
+/// Closes the connection on every request.
+fn closing() -> Backend {
     Backend::start(|wire, _| hang_up(wire))
 }
 
-// 1. Fair.
+// Fairness.
 
 #[test]
 fn strict_turns_whether_connections_are_fresh_or_kept() {
-    let closing = |name: &'static str| {
+    let closing_named = |name: &'static str| {
         Backend::start(move |wire, _| {
             wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{name}"));
             wire.finish();
         })
     };
-    for backends in [some(3), vec![closing("1"), closing("2"), closing("3")]] {
-        let proxy = Proxy::before(&addresses(&backends));
+    for backends in [some(3), vec![closing_named("1"), closing_named("2"), closing_named("3")]] {
+        let proxy = Proxy::start(&addresses(&backends));
         let mut client = proxy.connect();
         let kept: String = (0..9).map(|_| client.get("/").text()).collect();
         assert_eq!((kept + &order(&proxy, 9)).as_str(), "123123123123123123");
@@ -96,23 +96,23 @@ fn strict_turns_whether_connections_are_fresh_or_kept() {
 }
 
 #[test]
-fn behind_a_fallback_the_round_goes_on() {
+fn the_round_continues_after_a_fallback() {
     ronde_only!();
     let mut backends = some(3);
     let proxy = Proxy::with("--max-fails 0", &addresses(&backends));
     backends[0].go_down();
-    assert_eq!(order(&proxy, 8), "23232323", "whoever answered for another has had its turn");
+    assert_eq!(order(&proxy, 8), "23232323", "a backend that responded for another one has had its turn");
 }
 
 #[test]
-fn with_some_out_the_rest_share_to_the_request() {
+fn with_some_backends_out_the_rest_share_evenly_to_the_request() {
     let mut backends = some(5);
-    let proxy = Proxy::before(&addresses(&backends));
+    let proxy = Proxy::start(&addresses(&backends));
     for number in [1, 2] {
         backends[number].go_down();
     }
     if !Proxy::is_a_peer() {
-        eventually("two are out", || {
+        eventually("two backends are out", || {
             proxy.get("/");
             lines(&proxy.process, "is out of the round").len() == 2
         });
@@ -134,7 +134,7 @@ fn weights_interleave() {
 }
 
 #[test]
-fn a_backup_serves_only_when_no_other_can() {
+fn a_backup_serves_only_when_no_other_backend_can() {
     ronde_only!();
     let mut backends = some(3);
     let proxy = configured(
@@ -143,12 +143,12 @@ fn a_backup_serves_only_when_no_other_can() {
     );
     assert_eq!(order(&proxy, 6), "121212");
     backends[0].go_down();
-    assert_eq!(order(&proxy, 6), "222222", "one of them is enough");
+    assert_eq!(order(&proxy, 6), "222222", "one regular backend is enough");
     backends[1].go_down();
     assert_eq!(order(&proxy, 10), "3333333333");
     backends[1].come_up();
-    within(Duration::from_secs(3), "the second serves again", || proxy.get("/").text() == "2");
-    assert_eq!(order(&proxy, 6), "222222", "and the backup stands by");
+    within(Duration::from_secs(3), "the second backend serves again", || proxy.get("/").text() == "2");
+    assert_eq!(order(&proxy, 6), "222222", "and the backup stands by again");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn max_connections_of_one_backend_is_respected() {
     let proxy = configured("", &both);
     let mut held = proxy.connect();
     held.send(GET);
-    arrivals.recv_timeout(Duration::from_secs(10)).expect("the narrow one's turn");
+    arrivals.recv_timeout(Duration::from_secs(10)).expect("the turn of the narrow backend");
     for _ in 0..6 {
         assert_eq!(proxy.get("/").text(), "wide");
     }
@@ -175,9 +175,9 @@ fn max_connections_of_one_backend_is_respected() {
     open.send(()).unwrap();
     assert_eq!(held.response().text(), "narrow");
     open.send(()).unwrap();
-    eventually("it has its turns again", || proxy.get("/").text() == "narrow");
+    eventually("the narrow backend has its turns again", || proxy.get("/").text() == "narrow");
     arrivals.recv_timeout(Duration::from_secs(10)).expect("that turn");
-    assert_eq!(narrow.connections(), 1, "on its one connection");
+    assert_eq!(narrow.connections(), 1, "it uses its only connection");
 
     let alone = configured("", &both[..1]);
     let mut held = alone.connect();
@@ -190,19 +190,19 @@ fn max_connections_of_one_backend_is_respected() {
     assert_eq!(held.response().text(), "narrow");
 }
 
-// 2. A failure is not the client's problem.
+// Failover: a failure of a backend is not the client's problem.
 
 #[test]
-fn a_second_lap_waits_longer_for_those_that_were_silent() {
+fn a_second_lap_waits_longer_for_silent_backends() {
     ronde_only!();
     let silent = Silent::some(2);
     let proxy = Proxy::with("--connect-timeout 5s", &[silent[0].address(), silent[1].address()]);
     let mut client = proxy.connect();
     let start = Instant::now();
     client.send(GET);
-    // Behind the first lap; the SYN that is sent again a second later finds room.
+    // The first lap is over by then. The SYN that the kernel sends again after a second finds room.
     thread::sleep(Duration::from_millis(800));
-    let (filling, _) = silent[0].listener.accept().expect("what filled the queue");
+    let (filling, _) = silent[0].listener.accept().expect("the connection that filled the queue");
     drop(filling);
     let (stream, _) = silent[0].listener.accept().expect("a connection of the second lap");
     let mut backend = Wire::over(stream);
@@ -229,7 +229,7 @@ fn all_connects_together_take_twice_the_timeout_at_most() {
 }
 
 #[test]
-fn one_that_is_well_is_found_behind_any_number_of_silent_ones() {
+fn a_good_backend_is_found_after_any_number_of_silent_ones() {
     ronde_only!();
     each_row(&[(2, "300ms"), (2, "100ms"), (6, "500ms"), (12, "3s")], |&(count, timeout)| {
         let silent = Silent::some(count);
@@ -244,7 +244,7 @@ fn one_that_is_well_is_found_behind_any_number_of_silent_ones() {
 }
 
 #[test]
-fn the_time_of_an_answer_is_not_taken_from_the_connects_behind_it() {
+fn the_wait_for_a_response_does_not_count_against_later_connects() {
     ronde_only!();
     let slow = Backend::start(|wire, _| {
         thread::sleep(Duration::from_millis(900));
@@ -258,7 +258,7 @@ fn the_time_of_an_answer_is_not_taken_from_the_connects_behind_it() {
 #[test]
 fn under_a_general_failure_the_load_is_not_multiplied() {
     ronde_only!();
-    let backends = [rude(), rude(), rude()];
+    let backends = [closing(), closing(), closing()];
     let proxy = Proxy::with("--workers 4 --max-fails 0", &addresses(&backends));
     for _ in 0..30 {
         assert_eq!(proxy.get("/").status(), 502);
@@ -267,12 +267,12 @@ fn under_a_general_failure_the_load_is_not_multiplied() {
     assert_eq!(
         arrived,
         30 + 4,
-        "the purse starts full with a retry for each worker, and nothing earned more"
+        "the retry budget starts with one retry for each worker, and no response added to it"
     );
 }
 
 #[test]
-fn failed_connects_cost_nothing_of_the_budget() {
+fn failed_connects_do_not_use_the_retry_budget() {
     ronde_only!();
     let (down, good) = ([Origin::down(), Origin::down()], Backend::named("good"));
     let all = [down[0].address, down[1].address, good.address];
@@ -283,16 +283,16 @@ fn failed_connects_cost_nothing_of_the_budget() {
 }
 
 #[test]
-fn what_was_sent_and_may_have_been_executed_is_not_sent_again() {
+fn a_request_that_may_have_been_executed_is_not_sent_again() {
     ronde_only!();
-    let (rude, good) = (rude(), Backend::named("good"));
-    let proxy = Proxy::with("--max-fails 0", &[rude.address, good.address]);
+    let (bad, good) = (closing(), Backend::named("good"));
+    let proxy = Proxy::with("--max-fails 0", &[bad.address, good.address]);
     each_row(
         &[("GET", 200), ("PUT", 200), ("DELETE", 200), ("POST", 502), ("PATCH", 502)],
         |&(method, status)| {
-            // To the rude one's turn.
+            // Until it is the bad backend's turn.
             while good.count() % 2 == 1 && proxy.get("/").status() != 200 {}
-            let before = rude.count();
+            let before = bad.count();
             let mut statuses = Vec::new();
             for _ in 0..2 {
                 let mut client = proxy.connect();
@@ -300,21 +300,21 @@ fn what_was_sent_and_may_have_been_executed_is_not_sent_again() {
                 statuses.push(client.response_to(method).status());
             }
             statuses.sort_unstable();
-            assert_eq!((statuses[1], rude.count() - before >= 1), (status, true), "{statuses:?}");
+            assert_eq!((statuses[1], bad.count() - before >= 1), (status, true), "{statuses:?}");
         },
     );
 }
 
-// 3. Passive health.
+// Passive health.
 
 #[test]
-fn every_kind_of_failure_takes_a_backend_out_and_says_why() {
+fn every_kind_of_failure_takes_a_backend_out_and_is_logged() {
     ronde_only!();
     let garbage = || Backend::start(|wire, _| wire.send("garbage\r\n\r\n"));
     let hung = || Backend::start(|_, _| {});
     type Row = (&'static str, fn() -> Backend, &'static str);
     let rows: &[Row] = &[
-        ("reset", rude, "the backend closed the connection without a response"),
+        ("reset", closing, "the backend closed the connection without a response"),
         ("garbage", garbage, "the backend's response head is malformed"),
         ("hung", hung, "the backend did not answer in time"),
     ];
@@ -332,10 +332,10 @@ fn every_kind_of_failure_takes_a_backend_out_and_says_why() {
 }
 
 #[test]
-fn the_log_warns_of_one_that_has_worked_and_mentions_one_that_never_did() {
+fn the_log_warns_of_a_backend_that_has_worked_and_mentions_one_that_never_did() {
     ronde_only!();
     let (mut first, second, never) = (Backend::named("1"), Backend::named("2"), Origin::down());
-    let proxy = Proxy::before(&[first.address, second.address, never.address]);
+    let proxy = Proxy::start(&[first.address, second.address, never.address]);
     order(&proxy, 12);
     let log = &proxy.process;
     log.stderr.line_with(&format!("{} is out of the round", never.address));
@@ -350,15 +350,19 @@ fn the_log_warns_of_one_that_has_worked_and_mentions_one_that_never_did() {
     first.come_up();
     let line = log.stderr.line_with(&format!("{} is in the round", first.address));
     assert!(line.contains("[INFO]") && line.ends_with("it accepts connections again"), "{line}");
-    assert_eq!(lines(log, "of the round:").len(), 2, "nothing more about the one that never worked");
+    assert_eq!(
+        lines(log, "of the round:").len(),
+        2,
+        "the backend that never worked must not be logged again"
+    );
     assert_eq!(lines(log, &format!("{} is", never.address)).len(), 1);
 }
 
 #[test]
-fn when_all_are_out_that_is_said_once() {
+fn that_all_backends_are_out_is_logged_once() {
     ronde_only!();
     let (mut first, mut second) = (Backend::named("1"), Backend::named("2"));
-    let proxy = Proxy::before(&[first.address, second.address]);
+    let proxy = Proxy::start(&[first.address, second.address]);
     order(&proxy, 4);
     first.go_down();
     second.go_down();
@@ -369,10 +373,10 @@ fn when_all_are_out_that_is_said_once() {
     proxy.process.stderr.line_with(said);
     assert_eq!(lines(&proxy.process, said).len(), 1);
     second.come_up();
-    assert_eq!(proxy.get("/").text(), "2", "asked all the same, and not after a pause");
+    assert_eq!(proxy.get("/").text(), "2", "it is asked all the same, and not after a pause");
 }
 
-/// The limit of open files of a ronde that runs.
+/// Sets the limit of open files of a running ronde.
 fn limit_descriptors(proxy: &Proxy, count: &str) {
     let nofile = format!("--nofile={count}:20000");
     let pid = proxy.process.id().to_string();
@@ -380,7 +384,7 @@ fn limit_descriptors(proxy: &Proxy, count: &str) {
 }
 
 #[test]
-fn kept_connections_give_way_where_descriptors_run_out() {
+fn kept_connections_are_closed_when_descriptors_run_out() {
     ronde_only!();
     let (first, second) = (Origin::start(), Origin::start());
     let proxy = Proxy::with("", &[first.address, second.address]);
@@ -396,7 +400,7 @@ fn kept_connections_give_way_where_descriptors_run_out() {
 }
 
 #[test]
-fn a_lack_of_descriptors_is_not_the_backends_failure() {
+fn a_lack_of_descriptors_is_not_blamed_on_the_backend() {
     ronde_only!();
     let backends = some(2);
     let proxy = Proxy::with("--backend-keep-alive-timeout 10ms", &addresses(&backends));
@@ -412,7 +416,7 @@ fn a_lack_of_descriptors_is_not_the_backends_failure() {
         .collect();
     limit_descriptors(&proxy, "3");
     for _ in 0..10 {
-        // Kept connections are too old by then.
+        // Longer than the keep-alive timeout, so that no connection is reused.
         thread::sleep(Duration::from_millis(15));
         let refused = client.get("/");
         assert_eq!(refused.status(), 503);
@@ -424,7 +428,7 @@ fn a_lack_of_descriptors_is_not_the_backends_failure() {
 }
 
 #[test]
-fn one_trial_at_a_time_the_pause_doubles_and_nobody_waits_for_it() {
+fn trials_come_one_at_a_time_with_doubling_pauses_and_delay_no_other_request() {
     ronde_only!();
     let broken = Arc::new(AtomicBool::new(true));
     let trials = Arc::new(Mutex::new(Vec::new()));
@@ -446,8 +450,8 @@ fn one_trial_at_a_time_the_pause_doubles_and_nobody_waits_for_it() {
     let over = AtomicBool::new(false);
     let failed = AtomicUsize::new(0);
     thread::scope(|scope| {
-        // The first failure alone: the clients below come when it is out.
-        eventually("it is out", || proxy.get("/").status() == 502);
+        // One failure takes the backend out. The clients below come after it.
+        eventually("the first backend is out", || proxy.get("/").status() == 502);
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut client = proxy.connect();
@@ -456,20 +460,25 @@ fn one_trial_at_a_time_the_pause_doubles_and_nobody_waits_for_it() {
                     if client.get("/").status() != 200 {
                         failed.fetch_add(1, Ordering::Relaxed);
                     } else {
-                        assert!(start.elapsed() < Duration::from_secs(2), "nobody waits");
+                        assert!(
+                            start.elapsed() < Duration::from_secs(2),
+                            "no other request waits for a trial"
+                        );
                     }
                     thread::sleep(Duration::from_millis(2));
                 }
             });
         }
-        eventually("three trials", || trials.lock().unwrap().len() >= 4);
+        eventually("three trials after the first failure", || trials.lock().unwrap().len() >= 4);
         broken.store(false, Ordering::Relaxed);
-        eventually("it is back", || !lines(&proxy.process, "is in the round: it answers again").is_empty());
+        eventually("the first backend is back", || {
+            !lines(&proxy.process, "is in the round: it answers again").is_empty()
+        });
         over.store(true, Ordering::Relaxed);
     });
     let trials = trials.lock().unwrap();
     let gaps: Vec<_> = trials.windows(2).map(|pair| pair[1] - pair[0]).take(3).collect();
-    // A pause begins when the trial before it has failed, 200 ms behind its arrival.
+    // A pause begins when the previous trial has failed, 200 ms after its arrival.
     for (gap, least) in gaps.iter().zip([600, 1000, 1800]) {
         assert!(*gap >= Duration::from_millis(least - 50), "{gaps:?}");
     }
@@ -478,7 +487,7 @@ fn one_trial_at_a_time_the_pause_doubles_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn one_that_is_restarted_needs_no_trial() {
+fn a_restarted_backend_needs_no_trial() {
     ronde_only!();
     let broken = Arc::new(AtomicBool::new(true));
     let mut first = Backend::start({
@@ -490,16 +499,16 @@ fn one_that_is_restarted_needs_no_trial() {
     assert_eq!(order(&proxy, 12), "222222222222");
     proxy.process.stderr.line_with("without a response, 3 times; a single request will try it");
     first.go_down();
-    // The next look at it is within a second.
+    // ronde probes it every second, so it sees that the backend is down.
     thread::sleep(Duration::from_millis(2500));
     broken.store(false, Ordering::Relaxed);
     first.come_up();
-    within(Duration::from_secs(3), "it takes traffic again", || proxy.get("/").text() == "1");
+    within(Duration::from_secs(3), "it takes its turns again", || proxy.get("/").text() == "1");
     proxy.process.stderr.line_with("is in the round: it accepts connections again");
 }
 
 #[test]
-fn requests_from_before_it_was_out_are_no_trial() {
+fn requests_sent_before_a_backend_was_out_are_no_trial() {
     ronde_only!();
     let (arrived, arrivals) = mpsc::channel();
     let arrived = Mutex::new(arrived);
@@ -518,7 +527,7 @@ fn requests_from_before_it_was_out_are_no_trial() {
     let mut old = proxy.connect();
     old.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n");
     arrive();
-    eventually("it is out", || proxy.get("/").status() == 502);
+    eventually("the bad backend is out", || proxy.get("/").status() == 502);
     thread::sleep(Duration::from_millis(300));
     let mut trial = proxy.connect();
     let start = Instant::now();
@@ -529,18 +538,18 @@ fn requests_from_before_it_was_out_are_no_trial() {
         thread::sleep(Duration::from_millis(20));
     }
     arrive();
-    // Its end tells nothing about the trial that is on its way.
+    // The end of the old request says nothing about the trial in flight.
     old.reset();
     proxy.process.stdout.line_with("/hang");
     let before = bad.count();
     for _ in 0..6 {
         assert_eq!(proxy.get("/").text(), "good");
     }
-    assert_eq!(bad.count(), before, "a second trial beside the first");
+    assert_eq!(bad.count(), before, "no second trial may run beside the first");
     drop(trial);
 }
 
-// 4. Active health.
+// Active health.
 
 #[test]
 fn with_an_interval_alone_a_connect_is_the_check() {
@@ -554,7 +563,7 @@ fn with_an_interval_alone_a_connect_is_the_check() {
     let tried = proxy.process.stdout.all().iter().filter(|line| line.contains("tried=")).count();
     assert_eq!(tried, 0, "the first check comes before the first request");
     first.go_down();
-    // No request finds out: the check does.
+    // The check finds the failure, before any request does.
     log.stderr.line_with(&format!("{} is out of the round: the backend refused", first.address));
     assert_eq!(order(&proxy, 4), "2222");
     first.come_up();
@@ -563,7 +572,7 @@ fn with_an_interval_alone_a_connect_is_the_check() {
 }
 
 #[test]
-fn a_connect_as_check_does_not_bring_back_one_whose_answers_fail() {
+fn a_connect_check_does_not_bring_back_a_backend_whose_responses_fail() {
     ronde_only!();
     let (bad, good) = (Backend::start(|wire, _| wire.send("garbage\r\n\r\n")), Backend::named("good"));
     let flags = "--health-interval 100ms --health-rise 1 --max-fails 1 --fail-timeout 1h";
@@ -573,11 +582,11 @@ fn a_connect_as_check_does_not_bring_back_one_whose_answers_fail() {
     while Instant::now() < until {
         failed += usize::from(proxy.get("/").status() != 200);
     }
-    assert_eq!(failed, 1, "it accepts connections, and that says nothing about its answers");
+    assert_eq!(failed, 1, "a connect says nothing about the backend's responses");
 }
 
 #[test]
-fn the_status_decides_what_a_check_says() {
+fn the_status_decides_the_result_of_a_check() {
     ronde_only!();
     each_row(
         &[(200, true), (204, true), (302, true), (404, false), (500, false), (503, false)],
@@ -601,7 +610,7 @@ fn the_status_decides_what_a_check_says() {
 }
 
 #[test]
-fn an_address_that_joins_later_is_checked_before_it_serves() {
+fn a_new_address_is_checked_before_it_serves() {
     ronde_only!();
     let Some(names) = NameService::start() else { return };
     let [one, two, _] = names.ports();
@@ -615,7 +624,7 @@ fn an_address_that_joins_later_is_checked_before_it_serves() {
     names.knows("app.test", [names.neighbour(1)]);
     let proxy = names.ronde("", &flags).serve();
     within(Duration::from_secs(5), "the name is known", || proxy.get("/").status() == 200);
-    names.set("app.test", Mood::Knows(vec![names.neighbour(1), names.neighbour(2)]));
+    names.set("app.test", DnsReply::Addresses(vec![names.neighbour(1), names.neighbour(2)]));
     proxy.process.stderr.line_with(&format!("app.test: + {}", names.neighbour(2)));
     let until = Instant::now() + Duration::from_secs(3);
     while Instant::now() < until {
@@ -626,14 +635,14 @@ fn an_address_that_joins_later_is_checked_before_it_serves() {
 }
 
 #[test]
-fn checks_of_hung_backends_do_not_hold_the_end_up() {
+fn checks_of_hung_backends_do_not_delay_the_stop() {
     ronde_only!();
     let silent = Silent::some(8);
     let good = Backend::named("good");
     let all: Vec<_> = silent.iter().map(Silent::address).chain([good.address]).collect();
     let mut proxy = Proxy::with("--health-interval 500ms --shutdown-grace 1s", &all);
     assert_eq!(proxy.get("/").text(), "good");
-    // Into the middle of a pass over them.
+    // In the middle of a pass over all backends.
     thread::sleep(Duration::from_millis(1200));
     let start = Instant::now();
     proxy.process.signal(rustix::process::Signal::TERM);
@@ -641,10 +650,10 @@ fn checks_of_hung_backends_do_not_hold_the_end_up() {
     assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
 }
 
-// 7. What is said.
+// The log.
 
 #[test]
-fn each_access_line_names_all_who_were_tried_and_who_answered() {
+fn each_access_line_names_all_backends_tried_and_the_one_that_responded() {
     ronde_only!();
     let (down, silent, good) = (Origin::down(), Silent::start(), Backend::named("good"));
     let garbage = Backend::start(|wire, _| wire.send("garbage\r\n\r\n"));
@@ -676,10 +685,10 @@ fn each_access_line_names_all_who_were_tried_and_who_answered() {
     });
 }
 
-// Bad input.
+// Invalid settings.
 
 #[test]
-fn a_round_that_cannot_be_is_refused() {
+fn an_impossible_round_is_refused() {
     ronde_only!();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let file = |text: &str| {

@@ -1,4 +1,4 @@
-//! What an attack on the pool found, by what went wrong.
+//! Regressions that attacks on the pool found. Each test is named by what went wrong.
 
 use crate::harness::{Backend, GET, Proxy, Ronde, Wire, each_row, eventually, ok, ronde_only};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
@@ -9,32 +9,32 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two drops of whoever drips: less than anybody in ronde takes for a silence.
-const BETWEEN: Duration = Duration::from_millis(2);
+/// The pause of a trickling sender between two sends: shorter than any silence that ronde reacts to.
+const PAUSE: Duration = Duration::from_millis(2);
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const UPLOAD: &str = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-const DROP: &str = "1\r\nx\r\n";
+const CHUNK: &str = "1\r\nx\r\n";
 
-/// Sends one drop after the other until the connection ends.
-fn drip(wire: &mut Wire, drop: &str, between: Duration) {
-    while wire.try_send(drop).is_ok() {
-        thread::sleep(between);
+/// Sends the part again and again until the connection ends.
+fn trickle(wire: &mut Wire, part: &str, pause: Duration) {
+    while wire.try_send(part).is_ok() {
+        thread::sleep(pause);
     }
 }
 
-/// Never silent for long: `/events` every 100 ms, `/drip` and, within its head, `/head` more often, `/endless` without a
-/// pause, `/ws` a tunnel that talks. `/` is answered at once.
+/// Never silent for long: `/events` sends every 100 ms, `/trickle` and, within its head, `/head` every [`PAUSE`],
+/// `/endless` without a pause, and `/ws` is a tunnel that trickles. `/` responds at once.
 fn restless() -> Backend {
     Backend::start(|wire, request| {
-        let (beginning, drop, between) = match request.target() {
+        let (beginning, part, pause) = match request.target() {
             "/events" => (
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
-                DROP.to_owned(),
+                CHUNK.to_owned(),
                 Duration::from_millis(100),
             ),
-            "/drip" => (CHUNKED, DROP.to_owned(), BETWEEN),
-            "/head" => ("HTTP/1.1 200 OK\r\nA: ", "x".to_owned(), BETWEEN),
+            "/trickle" => (CHUNKED, CHUNK.to_owned(), PAUSE),
+            "/head" => ("HTTP/1.1 200 OK\r\nA: ", "x".to_owned(), PAUSE),
             "/endless" => (
                 "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n",
                 "x".repeat(1 << 16),
@@ -43,16 +43,16 @@ fn restless() -> Backend {
             "/ws" => (
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
                 "x".to_owned(),
-                BETWEEN,
+                PAUSE,
             ),
             _ => return wire.send(ok("fine")),
         };
         wire.send(beginning);
-        drip(wire, &drop, between);
+        trickle(wire, &part, pause);
     })
 }
 
-/// Answers a POST at its head, and sends every byte of its body back as it comes; a GET is `fine`.
+/// Responds to a POST after its head, and sends every byte of its body back as it comes. A GET gets `fine`.
 fn echo() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
     let address = listener.local_addr().expect("its address");
@@ -72,21 +72,21 @@ fn echo() -> SocketAddr {
     address
 }
 
-/// Reads what comes, for as long as it comes.
+/// Reads and discards until the connection ends.
 fn drain(wire: &Wire) {
     let mut room = vec![0; 1 << 16];
     let mut stream = wire.stream();
     while stream.read(&mut room).is_ok_and(|count| count > 0) {}
 }
 
-/// Has threads play a client that never pauses, each way if it is to send at all.
+/// Keeps a client busy on two threads: one reads all the time, the other sends the part all the time, if there is one.
 fn keep_busy(client: Wire, sends: Option<&'static str>) {
     let mut sender = client.twin();
-    thread::spawn(move || sends.map(|drop| drip(&mut sender, drop, BETWEEN)));
+    thread::spawn(move || sends.map(|part| trickle(&mut sender, part, PAUSE)));
     thread::spawn(move || drain(&client));
 }
 
-/// New clients are served, and soon.
+/// New clients are served soon.
 fn assert_served(proxy: &Proxy) {
     for _ in 0..20 {
         let start = Instant::now();
@@ -102,7 +102,7 @@ fn a_stop_never_came_while_bytes_kept_moving() {
         &[
             ("GET /events HTTP/1.1\r\nHost: a\r\n\r\n", None),
             ("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", Some("y")),
-            (UPLOAD, Some(DROP)),
+            (UPLOAD, Some(CHUNK)),
             ("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n", None),
             ("GET /head HTTP/1.1\r\nHost: a\r\n\r\n", None),
         ],
@@ -122,23 +122,26 @@ fn a_stop_never_came_while_bytes_kept_moving() {
 }
 
 #[test]
-fn uploads_and_responses_that_dripped_without_a_pause_held_every_worker() {
-    each_row(&[(UPLOAD, Some(DROP)), ("GET /drip HTTP/1.1\r\nHost: a\r\n\r\n", None)], |(request, sends)| {
-        let backend = restless();
-        let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[backend.address]);
-        for _ in 0..4 {
-            let mut client = proxy.connect();
-            client.send(request);
-            keep_busy(client, *sends);
-        }
-        assert_served(&proxy);
-    });
+fn uploads_and_responses_that_trickled_without_a_pause_held_every_worker() {
+    each_row(
+        &[(UPLOAD, Some(CHUNK)), ("GET /trickle HTTP/1.1\r\nHost: a\r\n\r\n", None)],
+        |(request, sends)| {
+            let backend = restless();
+            let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[backend.address]);
+            for _ in 0..4 {
+                let mut client = proxy.connect();
+                client.send(request);
+                keep_busy(client, *sends);
+            }
+            assert_served(&proxy);
+        },
+    );
 }
 
 #[test]
 fn uploads_that_were_answered_early_held_every_worker() {
     let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[echo()]);
-    // The last two do not get a worker as long as the first two have both.
+    // The last two get no worker while the first two hold both.
     let clients: [Wire; 4] = std::array::from_fn(|_| {
         let mut client = proxy.connect();
         client.send(UPLOAD);
@@ -146,10 +149,10 @@ fn uploads_that_were_answered_early_held_every_worker() {
     });
     for mut client in clients {
         let mut sender = client.twin();
-        thread::spawn(move || drip(&mut sender, DROP, BETWEEN));
+        thread::spawn(move || trickle(&mut sender, CHUNK, PAUSE));
         let start = Instant::now();
         assert_eq!(client.response_head().status(), 200);
-        // Two drops that come late go on together.
+        // ronde may merge two chunks that arrive together.
         assert!(client.chunk().starts_with(b"x"), "it comes back before the upload ends");
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         thread::spawn(move || drain(&client));
@@ -158,16 +161,17 @@ fn uploads_that_were_answered_early_held_every_worker() {
 }
 
 #[test]
-fn interim_responses_that_nobody_read_held_every_worker() {
+fn unread_interim_responses_held_every_worker() {
     let backend = Backend::start(|wire, request| match request.target() {
         "/" => wire.send(ok("fine")),
         _ => {
             let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "x".repeat(60_000));
-            let _cut_at_the_end = wire.try_send(hint.repeat(20)).and_then(|()| wire.try_send(ok("late")));
+            let _cut_when_the_test_ends =
+                wire.try_send(hint.repeat(20)).and_then(|()| wire.try_send(ok("late")));
         }
     });
     let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[backend.address]);
-    // Each pipelines more than any socket between here and there holds, and reads nothing.
+    // Each client pipelines more than all sockets on the way can buffer, and reads nothing.
     let _unread: [Wire; 4] = std::array::from_fn(|_| {
         let mut client = proxy.connect();
         set_socket_recv_buffer_size(client.stream(), 4096).expect("SO_RCVBUF");
@@ -178,9 +182,9 @@ fn interim_responses_that_nobody_read_held_every_worker() {
     assert_served(&proxy);
 }
 
-/// No worker ever comes back here, and no more requests may be left with the backend, so nobody but the prompter can end the wait.
+/// Here no worker ever comes back and the limit of late responses is reached, so only the prompter can end the wait.
 #[test]
-fn who_waited_for_a_worker_was_told_no_when_one_came_back() {
+fn queued_clients_got_their_503_only_when_a_worker_came_back() {
     ronde_only!();
     let hung = silent();
     let flags = "--workers 4 --max-transfers 0 --response-timeout 1h --queue-timeout 300ms";
@@ -191,7 +195,7 @@ fn who_waited_for_a_worker_was_told_no_when_one_came_back() {
         client.send(GET);
         thread::spawn(move || {
             if let Ok(response) = client.try_response() {
-                let _nobody_asks_any_more = told.send(response.status());
+                let _test_is_over = told.send(response.status());
             }
         });
     }
@@ -205,7 +209,7 @@ fn silent() -> Backend {
     Backend::start(|_, _| {})
 }
 
-/// And what a backend keeps, nobody else has to wait for: it gets its share, and then others are asked.
+/// A hung backend catches only its share of the requests; then the round passes it over.
 #[test]
 fn two_hung_backends_of_three_held_every_worker() {
     ronde_only!();
@@ -216,8 +220,8 @@ fn two_hung_backends_of_three_held_every_worker() {
     asking.iter_mut().for_each(|client| client.send(GET));
     let caught = || hung.each_ref().map(Backend::count);
     eventually("each is answered or caught", || good.count() + caught().iter().sum::<usize>() == 40);
-    // All came at once, before it could show who answers: not even then is it more than its turns,
-    // which are 13 or 14 of 40.
+    // All requests came before any response could show which backends hang. Even so, a hung backend catches no more
+    // than its turns, which are 13 or 14 of 40.
     let before = caught();
     assert!(before.iter().all(|caught| (3..=14).contains(caught)), "{before:?}");
     assert_served(&proxy);
@@ -244,7 +248,7 @@ fn long_polls_on_several_backends_held_every_worker() {
 }
 
 #[test]
-fn backends_that_say_nothing_delayed_the_start_one_after_the_other() {
+fn silent_backends_delayed_the_start_one_after_the_other() {
     ronde_only!();
     let silent: [_; 8] = std::array::from_fn(|_| silent());
     let start = Instant::now();
@@ -254,7 +258,7 @@ fn backends_that_say_nothing_delayed_the_start_one_after_the_other() {
 }
 
 #[test]
-fn a_signal_during_the_start_killed_it() {
+fn a_signal_during_the_start_killed_ronde() {
     ronde_only!();
     let silent = silent();
     let flags = format!("--listen 127.0.0.1:0 --health-path /up --health-interval 2s {}", silent.address);

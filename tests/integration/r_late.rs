@@ -1,16 +1,16 @@
-//! Answers that take their time: nobody but the waiter waits for them, and nothing about them is different.
+//! Late responses: only the waiter waits for them, and in every other respect they are like other responses.
 
-use crate::harness::{Backend, GET, Proxy, Wire, each_row, eventually, ok, ronde_only, stage};
+use crate::harness::{Backend, GET, Proxy, Wire, each_row, eventually, ok, ronde_only, setup};
 use rustix::process::Signal;
 use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// For which no worker waits.
+/// Longer than a worker waits for a response.
 const LATE: Duration = Duration::from_millis(60);
 
-/// Shut until it is opened, once and for all.
+/// Closed until it is opened once.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -26,7 +26,7 @@ impl Gate {
     }
 }
 
-/// Answers when the gate opens.
+/// A backend that responds when the gate opens.
 fn gated() -> (Gate, Backend) {
     let gate = Gate::default();
     let guard = gate.clone();
@@ -37,7 +37,7 @@ fn gated() -> (Gate, Backend) {
     (gate, backend)
 }
 
-/// So many have asked, and are with the backend.
+/// `count` clients whose requests have reached the backend.
 fn askers(proxy: &Proxy, backend: &Backend, count: usize) -> Vec<Wire> {
     let mut askers: Vec<_> = (0..count).map(|_| proxy.connect()).collect();
     for (number, asker) in askers.iter_mut().enumerate() {
@@ -54,12 +54,12 @@ fn assert_answered(askers: &mut [Wire]) {
 }
 
 #[test]
-fn two_hundred_of_them_take_no_thread_beside_four_workers() {
+fn two_hundred_late_responses_need_no_thread_beyond_four_workers() {
     ronde_only!();
     let (gate, backend) = gated();
     let proxy = Proxy::with("--workers 4", &[backend.address]);
     let mut askers = askers(&proxy, &backend, 200);
-    // And the acceptor, the waiter, the prompter, and who else keeps house.
+    // The others are the acceptor, the waiter, the prompter and the like.
     assert!(proxy.status("Threads") < 4 + 10);
     gate.open();
     assert_answered(&mut askers);
@@ -71,12 +71,12 @@ fn assert_answered_again(proxy: &Proxy) {
 }
 
 #[test]
-fn where_no_more_may_be_left_workers_wait_and_the_rest_is_told_no() {
+fn at_the_limit_of_late_responses_workers_wait_and_further_requests_are_503() {
     ronde_only!();
     let (gate, backend) = gated();
     let flags = "--workers 2 --max-transfers 0 --queue-timeout 300ms";
     let proxy = Proxy::with_descriptors(24 + 2 + 24, flags, &[backend.address]);
-    // Two with the workers, and six with the waiter.
+    // Two wait with the workers, and six with the waiter.
     let mut askers = askers(&proxy, &backend, 8);
     assert_eq!(proxy.get("/").status(), 503);
     gate.open();
@@ -85,7 +85,7 @@ fn where_no_more_may_be_left_workers_wait_and_the_rest_is_told_no() {
 }
 
 #[test]
-fn they_come_all_the_same_when_ronde_is_told_to_stop() {
+fn late_responses_still_arrive_while_ronde_stops() {
     ronde_only!();
     let (gate, backend) = gated();
     let mut proxy = Proxy::with("--workers 4", &[backend.address]);
@@ -98,7 +98,7 @@ fn they_come_all_the_same_when_ronde_is_told_to_stop() {
 }
 
 #[test]
-fn those_that_do_not_come_end_with_the_grace() {
+fn late_responses_that_outlast_the_grace_are_503() {
     ronde_only!();
     let (_shut, backend) = gated();
     let mut proxy = Proxy::with("--workers 4 --shutdown-grace 300ms", &[backend.address]);
@@ -111,7 +111,7 @@ fn those_that_do_not_come_end_with_the_grace() {
 }
 
 #[test]
-fn the_response_timeout_ends_them_when_it_says() {
+fn late_responses_end_with_the_response_timeout() {
     ronde_only!();
     let rows = [300, 1500];
     each_row(&rows, |timeout| {
@@ -125,9 +125,9 @@ fn the_response_timeout_ends_them_when_it_says() {
 }
 
 #[test]
-fn a_client_that_leaves_takes_its_request_along() {
+fn the_backend_connection_closes_when_the_client_of_a_late_response_leaves() {
     ronde_only!();
-    let (origin, _proxy, mut client) = stage("--workers 4");
+    let (origin, _proxy, mut client) = setup("--workers 4");
     client.send(GET);
     let (mut late, _) = origin.request();
     client.reset();
@@ -135,7 +135,7 @@ fn a_client_that_leaves_takes_its_request_along() {
 }
 
 #[test]
-fn whatever_is_asked_and_however_it_comes() {
+fn all_kinds_of_requests_and_responses_may_be_late() {
     let backend = Backend::start(|wire, request| {
         let answer = ok(&request.text());
         match request.target() {
@@ -156,7 +156,7 @@ fn whatever_is_asked_and_however_it_comes() {
             }
         }
     });
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let large = "x".repeat(60_000);
     let with_body = |method: &str, body: &str| {
         format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())
@@ -175,7 +175,7 @@ fn whatever_is_asked_and_however_it_comes() {
         (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(10_000)), ""),
     ];
     let mut kept = proxy.connect();
-    // The second time the backend is known to take its time.
+    // In the second pass ronde knows that the backend is slow.
     for _ in 0..2 {
         for (request, body) in &rows {
             assert_eq!(kept.ask(request).text(), *body);
@@ -184,17 +184,17 @@ fn whatever_is_asked_and_however_it_comes() {
         assert_eq!((hints.status(), hints.sole("link").as_str()), (103, "</a>"));
         assert_eq!(kept.response().status(), 200);
     }
-    // And one behind the other, the second with the first.
+    // Two pipelined requests.
     kept.send(format!("{}{}", with_body("POST", "one"), with_body("PUT", "two")));
     assert_eq!((kept.response().text(), kept.response().text()), ("one".to_owned(), "two".to_owned()));
 }
 
 #[test]
-fn a_kept_connection_that_ends_without_one_is_nobodys_failure() {
+fn a_kept_connection_that_closes_before_its_late_response_is_retried_if_idempotent() {
     ronde_only!();
     let rows = [("GET", Some("again")), ("POST", None)];
     each_row(&rows, |(method, again)| {
-        let (origin, _proxy, mut client) = stage("");
+        let (origin, _proxy, mut client) = setup("");
         client.send(GET);
         let (mut late, _) = origin.answer(ok("first"));
         assert_eq!(client.response().text(), "first");

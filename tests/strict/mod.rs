@@ -1,23 +1,23 @@
-//! A second reading of HTTP/1.1: one function for each rule of the grammars in RFC 9110, 9112 and 3986, in the order
-//! in which the bytes come, and nothing taken from `src`.
+//! A second parser of HTTP/1.1: one function for each rule of the grammars in RFC 9110, 9112 and 3986, in the order of
+//! the bytes, with no code from `src`.
 //!
-//! The problem: a parser that is tested against itself agrees with itself. Smuggling needs two that disagree, so the
-//! tests hold ronde's reading of every byte against this one. It is slow, copies everything, and refuses whatever a
-//! recipient merely may tolerate.
+//! The problem: a parser that is tested against itself agrees with itself. Smuggling needs two parsers that disagree,
+//! so the tests compare ronde's reading of every byte with this one. It is slow, copies everything, and refuses
+//! everything that a recipient merely may tolerate.
 //!
-//! It leaves the letter of the RFCs where ronde says that it does: targets hold what browsers send, a length has 63
-//! bits and stands once, a chunk's size has 15 digits, and what an extension says is not read.
+//! It departs from the RFCs only where ronde documents it: a target may hold the bytes that browsers send, a length has
+//! 63 bits and occurs once, a chunk's size has at most 15 digits, and a chunk extension is not parsed.
 //!
-//! Not here: limits, and what a gateway changes. That is `gateway`.
+//! Not here: limits, and the changes that a gateway makes (`gateway`).
 
 use std::net::Ipv6Addr;
 
-/// Why there is no message at the front of the bytes. What is [`Fault::Unfinished`] may become one; every proper
-/// prefix of a message is.
+/// Why the bytes do not begin with a message. [`Fault::Incomplete`] bytes may become one, and every proper prefix of a
+/// message is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    Unfinished,
-    Wrong(&'static str),
+    Incomplete,
+    Invalid(&'static str),
 }
 
 type Parsed<T> = Result<T, Fault>;
@@ -36,7 +36,7 @@ pub struct RequestLine {
     pub minor: u8,
 }
 
-/// RFC 9112 §3.2, without the authority-form: CONNECT is not for a gateway.
+/// RFC 9112 §3.2, without the authority-form: a gateway refuses CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     Origin(String),
@@ -72,7 +72,7 @@ pub enum Length {
     UntilClose,
 }
 
-/// One request, and the bytes behind it.
+/// One request, and the bytes after it.
 pub fn request(bytes: &[u8]) -> Parsed<(Message<RequestLine>, &[u8])> {
     let mut reader = Reader(bytes);
     let start = reader.request_line()?;
@@ -80,21 +80,21 @@ pub fn request(bytes: &[u8]) -> Parsed<(Message<RequestLine>, &[u8])> {
     match &named(&fields, "host")[..] {
         [host] => authority(&host.value)?,
         [] if start.minor == 0 => {}
-        _ => return Err(Fault::Wrong("Host stands once")),
+        _ => return Err(Fault::Invalid("Host occurs once")),
     }
     let body = reader.body(declared(start.minor, &fields)?.unwrap_or(Length::Exactly(0)))?;
     Ok((Message { start, fields, body }, reader.0))
 }
 
-/// One response to a request with this method, and the bytes behind it. A body that ends with its connection is all
-/// there is.
-pub fn response<'a>(bytes: &'a [u8], asked: &str) -> Parsed<(Message<StatusLine>, &'a [u8])> {
+/// One response to a request with this method, and the bytes after it. A body that ends with its connection takes all
+/// bytes.
+pub fn response<'a>(bytes: &'a [u8], method: &str) -> Parsed<(Message<StatusLine>, &'a [u8])> {
     let mut reader = Reader(bytes);
     let start = reader.status_line()?;
     let fields = reader.fields()?;
     let declared = declared(start.minor, &fields)?;
     let length = match start.status {
-        _ if asked == "HEAD" => Length::Exactly(0),
+        _ if method == "HEAD" => Length::Exactly(0),
         100..=199 | 204 | 304 => Length::Exactly(0),
         _ => declared.unwrap_or(Length::UntilClose),
     };
@@ -102,22 +102,22 @@ pub fn response<'a>(bytes: &'a [u8], asked: &str) -> Parsed<(Message<StatusLine>
     Ok((Message { start, fields, body }, reader.0))
 }
 
-/// What the fields say about the body of a message that may have one (RFC 9112 §6.3, rules 3 to 6).
+/// The body length that the fields declare, for a message that may have a body (RFC 9112 §6.3, rules 3 to 6).
 pub fn declared(minor: u8, fields: &[Field]) -> Parsed<Option<Length>> {
     let codings = named(fields, "transfer-encoding");
     let lengths = named(fields, "content-length");
     match (&codings[..], &lengths[..]) {
         ([], []) => Ok(None),
         ([], [length]) => number(&length.value).map(|length| Some(Length::Exactly(length))),
-        ([], _) => Err(Fault::Wrong("Content-Length stands once")),
-        (_, [_, ..]) => Err(Fault::Wrong("one of Content-Length and Transfer-Encoding")),
-        _ if minor == 0 => Err(Fault::Wrong("HTTP/1.0 has no Transfer-Encoding")),
-        // No sender may leave out what a list is of (RFC 9110 §5.6.1.1), and a second line says something.
+        ([], _) => Err(Fault::Invalid("Content-Length occurs once")),
+        (_, [_, ..]) => Err(Fault::Invalid("Content-Length or Transfer-Encoding, not both")),
+        _ if minor == 0 => Err(Fault::Invalid("HTTP/1.0 has no Transfer-Encoding")),
+        // A sender may not generate an empty list (RFC 9110 §5.6.1.1), even if another line names a coding.
         _ if codings.iter().any(|line| members(&[Field::clone(line)], "transfer-encoding").is_empty()) => {
-            Err(Fault::Wrong("a Transfer-Encoding says what it is"))
+            Err(Fault::Invalid("a Transfer-Encoding names a coding"))
         }
         _ if members(fields, "transfer-encoding") == ["chunked"] => Ok(Some(Length::Chunked)),
-        _ => Err(Fault::Wrong("chunked is the only transfer coding")),
+        _ => Err(Fault::Invalid("chunked is the only transfer coding")),
     }
 }
 
@@ -126,9 +126,9 @@ pub fn named<'a>(fields: &'a [Field], name: &str) -> Vec<&'a Field> {
     fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)).collect()
 }
 
-/// The members of the list that all lines with this name are together, in lower case (RFC 9110 §5.6.1).
+/// The members of the list that all lines with this name form, in lower case (RFC 9110 §5.6.1).
 pub fn members(fields: &[Field], name: &str) -> Vec<String> {
-    let lines: Vec<_> = named(fields, name).iter().map(|field| latin(&field.value)).collect();
+    let lines: Vec<_> = named(fields, name).iter().map(|field| latin1(&field.value)).collect();
     let list = lines.join(",").to_ascii_lowercase();
     list.split(',')
         .map(|member| member.trim_matches([' ', '\t']).to_owned())
@@ -142,9 +142,9 @@ pub fn is_protocol(text: &str) -> bool {
     [name, version].iter().all(|part| !part.is_empty() && part.bytes().all(is_tchar))
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2), with a host, as http has it, and a port of TCP's size.
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2). http requires a host; a port has at most 5 digits.
 fn authority(bytes: &[u8]) -> Parsed<()> {
-    let text = latin(bytes);
+    let text = latin1(bytes);
     let (host, port) = match text.rfind(':') {
         Some(colon) if !text.ends_with(']') => (&text[..colon], &text[colon + 1..]),
         _ => (&text[..], ""),
@@ -155,10 +155,10 @@ fn authority(bytes: &[u8]) -> Parsed<()> {
             .is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
     };
     if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Fault::Wrong("a port is a number"));
+        return Err(Fault::Invalid("a port is a number of at most 5 digits"));
     }
     if host.is_empty() || !(is_address(host) || is_reg_name(host)) {
-        return Err(Fault::Wrong("an authority has a host"));
+        return Err(Fault::Invalid("an authority has a host"));
     }
     Ok(())
 }
@@ -174,17 +174,17 @@ fn is_reg_name(name: &str) -> bool {
     pieces.next().is_some_and(is_plain) && pieces.all(|piece| is_escape(piece) && is_plain(piece))
 }
 
-/// `1*DIGIT`, in the positive half of a signed number.
+/// `1*DIGIT`, below 2^63.
 fn number(digits: &[u8]) -> Parsed<u64> {
-    let wrong = Fault::Wrong("a length is a number");
+    let wrong = Fault::Invalid("a length is a number");
     if !digits.iter().all(u8::is_ascii_digit) {
         return Err(wrong);
     }
-    latin(digits).parse::<i64>().map(i64::unsigned_abs).map_err(|_| wrong)
+    latin1(digits).parse::<i64>().map(i64::unsigned_abs).map_err(|_| wrong)
 }
 
-/// Every byte a character, so that nothing is lost.
-fn latin(bytes: &[u8]) -> String {
+/// Each byte as a character, so that no byte is lost.
+fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
@@ -197,30 +197,30 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// `VCHAR` without what ends a target for somebody.
+/// `VCHAR` without the bytes that end a target for some parsers.
 fn is_target(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\"<>#".contains(&byte)
 }
 
-/// What is still to be read.
+/// The bytes still to be read.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     /// `method SP request-target SP HTTP-version CRLF`
     fn request_line(&mut self) -> Parsed<RequestLine> {
-        let method = latin(self.some(is_tchar, "a method is a token")?);
-        self.literal(b" ", "one space behind the method")?;
-        let target = latin(self.some(is_target, "a target is visible")?);
-        self.literal(b" ", "one space behind the target")?;
+        let method = latin1(self.one_or_more(is_tchar, "a method is a token")?);
+        self.literal(b" ", "one space after the method")?;
+        let target = latin1(self.one_or_more(is_target, "a target consists of visible characters")?);
+        self.literal(b" ", "one space after the target")?;
         let minor = self.version()?;
-        self.literal(b"\r\n", "a request line ends behind its version")?;
+        self.literal(b"\r\n", "a request line ends after its version")?;
         let target = self.target(&method, target)?;
         Ok(RequestLine { method, target, minor })
     }
 
     fn target(&self, method: &str, target: String) -> Parsed<Target> {
         if method == "CONNECT" {
-            return Err(Fault::Wrong("a gateway does not connect"));
+            return Err(Fault::Invalid("a gateway refuses CONNECT"));
         }
         if target.starts_with('/') {
             return Ok(Target::Origin(target));
@@ -228,30 +228,31 @@ impl<'a> Reader<'a> {
         if target == "*" && method == "OPTIONS" {
             return Ok(Target::Asterisk);
         }
-        let (scheme, rest) = target.split_once("://").ok_or(Fault::Wrong("a target has a form"))?;
+        let (scheme, rest) =
+            target.split_once("://").ok_or(Fault::Invalid("a target has one of the four forms"))?;
         if !["http", "https"].contains(&&scheme.to_ascii_lowercase()[..]) {
-            return Err(Fault::Wrong("a gateway speaks http"));
+            return Err(Fault::Invalid("a target has an http scheme"));
         }
         let host = rest.split(['/', '?']).next().unwrap_or_default();
         authority(host.as_bytes())?;
         Ok(Target::Absolute { authority: host.to_owned(), path: rest[host.len()..].to_owned() })
     }
 
-    /// `HTTP-version SP status-code SP [ reason-phrase ] CRLF`, and without the second space, as many write it.
+    /// `HTTP-version SP status-code SP [ reason-phrase ] CRLF`. Many servers omit the second space.
     fn status_line(&mut self) -> Parsed<StatusLine> {
         let minor = self.version()?;
-        self.literal(b" ", "one space behind the version")?;
+        self.literal(b" ", "one space after the version")?;
         let code = self.take(3)?;
         if !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' {
-            return Err(Fault::Wrong("a status has three digits"));
+            return Err(Fault::Invalid("a status has three digits"));
         }
         let status = u16::try_from(number(code)?).unwrap_or_default();
-        let reason = self.any(is_text)?;
-        self.literal(b"\r\n", "a status line ends behind its reason")?;
+        let reason = self.zero_or_more(is_text)?;
+        self.literal(b"\r\n", "a status line ends after its reason")?;
         let reason = match reason {
             [] => reason,
             [b' ', reason @ ..] => reason,
-            _ => return Err(Fault::Wrong("one space behind the status")),
+            _ => return Err(Fault::Invalid("one space after the status")),
         };
         Ok(StatusLine { minor, status, reason: reason.to_vec() })
     }
@@ -260,7 +261,7 @@ impl<'a> Reader<'a> {
         self.literal(b"HTTP/1.", "the version is 1.0 or 1.1")?;
         match self.take(1)? {
             [digit @ (b'0' | b'1')] => Ok(digit - b'0'),
-            _ => Err(Fault::Wrong("the version is 1.0 or 1.1")),
+            _ => Err(Fault::Invalid("the version is 1.0 or 1.1")),
         }
     }
 
@@ -268,13 +269,13 @@ impl<'a> Reader<'a> {
     fn fields(&mut self) -> Parsed<Vec<Field>> {
         let mut fields = Vec::new();
         while self.peek()? != b'\r' {
-            let name = latin(self.some(is_tchar, "a field name is a token")?);
-            self.literal(b":", "a colon behind the field name")?;
-            let value = self.any(is_text)?.trim_ascii().to_vec();
-            self.literal(b"\r\n", "a field line ends behind its value")?;
+            let name = latin1(self.one_or_more(is_tchar, "a field name is a token")?);
+            self.literal(b":", "a colon after the field name")?;
+            let value = self.zero_or_more(is_text)?.trim_ascii().to_vec();
+            self.literal(b"\r\n", "a field line ends after its value")?;
             fields.push(Field { name, value });
         }
-        self.literal(b"\r\n", "an empty line behind the fields")?;
+        self.literal(b"\r\n", "an empty line after the fields")?;
         Ok(fields)
     }
 
@@ -286,7 +287,7 @@ impl<'a> Reader<'a> {
             Length::Chunked => {
                 while let size @ 1.. = self.chunk_size(&mut body)? {
                     body.data.extend(self.take(size)?);
-                    self.literal(b"\r\n", "a chunk ends behind its data")?;
+                    self.literal(b"\r\n", "a chunk ends after its data")?;
                 }
                 body.trailers = self.fields()?;
             }
@@ -296,41 +297,41 @@ impl<'a> Reader<'a> {
 
     /// `chunk-size [ chunk-ext ] CRLF`
     fn chunk_size(&mut self, body: &mut Body) -> Parsed<u64> {
-        let digits = self.some(|byte| byte.is_ascii_hexdigit(), "a chunk has a size")?;
-        let extension = self.any(is_text)?;
-        self.literal(b"\r\n", "a chunk's size stands on a line")?;
+        let digits = self.one_or_more(|byte| byte.is_ascii_hexdigit(), "a chunk has a size")?;
+        let extension = self.zero_or_more(is_text)?;
+        self.literal(b"\r\n", "a chunk's size ends with CRLF")?;
         if !extension.is_empty() && !extension.trim_ascii_start().starts_with(b";") {
-            return Err(Fault::Wrong("a semicolon before an extension"));
+            return Err(Fault::Invalid("a semicolon before an extension"));
         }
         body.extension = body.extension.max(extension.len());
         match digits.len() {
             ..=15 => {
-                u64::from_str_radix(&latin(digits), 16).map_err(|_| Fault::Wrong("a size is hexadecimal"))
+                u64::from_str_radix(&latin1(digits), 16).map_err(|_| Fault::Invalid("a size is hexadecimal"))
             }
-            _ => Err(Fault::Wrong("a chunk's size has 15 digits")),
+            _ => Err(Fault::Invalid("a chunk's size has at most 15 digits")),
         }
     }
 
     fn peek(&self) -> Parsed<u8> {
-        self.0.first().copied().ok_or(Fault::Unfinished)
+        self.0.first().copied().ok_or(Fault::Incomplete)
     }
 
     fn take(&mut self, count: u64) -> Parsed<&'a [u8]> {
-        let count = usize::try_from(count).map_err(|_| Fault::Unfinished)?;
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(Fault::Unfinished)?;
+        let count = usize::try_from(count).map_err(|_| Fault::Incomplete)?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Fault::Incomplete)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    /// The longest run of such bytes. Where it ends is known when another byte has come.
-    fn any(&mut self, belongs: fn(u8) -> bool) -> Parsed<&'a [u8]> {
-        let length = self.0.iter().position(|&byte| !belongs(byte)).ok_or(Fault::Unfinished)?;
+    /// The longest run of accepted bytes. Its end is known only when another byte follows.
+    fn zero_or_more(&mut self, accepts: fn(u8) -> bool) -> Parsed<&'a [u8]> {
+        let length = self.0.iter().position(|&byte| !accepts(byte)).ok_or(Fault::Incomplete)?;
         self.take(length as u64)
     }
 
-    fn some(&mut self, belongs: fn(u8) -> bool, rule: &'static str) -> Parsed<&'a [u8]> {
-        match self.any(belongs)? {
-            [] => Err(Fault::Wrong(rule)),
+    fn one_or_more(&mut self, accepts: fn(u8) -> bool, rule: &'static str) -> Parsed<&'a [u8]> {
+        match self.zero_or_more(accepts)? {
+            [] => Err(Fault::Invalid(rule)),
             run => Ok(run),
         }
     }
@@ -338,7 +339,7 @@ impl<'a> Reader<'a> {
     fn literal(&mut self, text: &[u8], rule: &'static str) -> Parsed<()> {
         for expected in text {
             if self.take(1)? != [*expected] {
-                return Err(Fault::Wrong(rule));
+                return Err(Fault::Invalid(rule));
             }
         }
         Ok(())

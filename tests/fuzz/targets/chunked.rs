@@ -1,4 +1,4 @@
-//! The chunked coding: a body is the same however it is cut, ends where it ends, and is what a naive parser reads.
+//! The chunked coding: however a body is split, the decoder yields the same data and the same end as the second parser.
 
 #![no_main]
 
@@ -6,20 +6,20 @@ use libfuzzer_sys::fuzz_target;
 use ronde::http1::chunked::{Decoder, Malformed};
 use ronde::http1::framing::Framing;
 use ronde::http1::head::MAX_TRAILERS;
-use ronde_fuzz::gateway::Rhythm;
+use ronde_fuzz::gateway::IoSizes;
 use ronde_fuzz::{chunked, section};
 
-/// Data, trailer section, and what is left.
+/// Data, trailer section, and the bytes after the body.
 type Found = (Vec<u8>, Vec<u8>, Vec<u8>);
 
 fuzz_target!(|input: ([u8; 4], &[u8])| {
     let (lengths, bytes) = input;
     let found = decode([bytes].into_iter());
-    let rhythm = Rhythm { reads: &lengths.map(usize::from), ..Rhythm::AT_ONCE };
-    assert_eq!(decode(rhythm.pieces(bytes)), found);
+    let sizes = IoSizes { reads: &lengths.map(usize::from), ..IoSizes::AT_ONCE };
+    assert_eq!(decode(sizes.pieces(bytes)), found);
     match (found, chunked(bytes)) {
-        (Ok((data, trailers, left)), Ok((body, behind))) => {
-            assert_eq!((data, left.len()), (body.data, behind));
+        (Ok((data, trailers, left)), Ok((body, rest))) => {
+            assert_eq!((data, left.len()), (body.data, rest));
             let trailers = if trailers.is_empty() { Ok(vec![]) } else { section(&trailers) };
             assert_eq!(trailers, Ok(body.trailers));
         }
@@ -29,7 +29,7 @@ fuzz_target!(|input: ([u8; 4], &[u8])| {
     }
 });
 
-/// Feeds the pieces as a socket would.
+/// Feeds the pieces to a decoder as a socket would.
 fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Found, Malformed> {
     let mut decoder = Decoder::new(Framing::Chunked);
     let (mut data, mut section, mut buffer) = Found::default();
@@ -41,7 +41,7 @@ fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Found, Malformed
         assert_eq!(decoded.ended, decoder.is_over());
         assert!(decoded.data.end <= decoded.consumed);
         assert_eq!(buffer[decoded.consumed..], before[decoded.consumed..]);
-        assert!(!was_over || decoded.consumed == 0, "consumed behind the end");
+        assert!(!was_over || decoded.consumed == 0, "bytes after the end were consumed");
         data.extend(&buffer[decoded.data]);
         section.extend(&buffer[decoded.trailers]);
         buffer.drain(..decoded.consumed);

@@ -1,11 +1,11 @@
-//! What a client sends and ronde forwards is one message to a second parser, and the same one.
+//! A request that ronde forwards is one message to the second parser, and the one that the client sent.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ronde_fuzz::gateway::{Rhythm, judge_request};
+use ronde_fuzz::gateway::{IoSizes, check_request};
 
 fuzz_target!(|input: ([u8; 4], &[u8])| {
     let ([write, reads @ ..], stream) = input;
-    judge_request(stream, Rhythm { reads: &reads.map(usize::from), write: write.into() });
+    check_request(stream, IoSizes { reads: &reads.map(usize::from), write: write.into() });
 });

@@ -1,4 +1,4 @@
-//! Framing: what the fields of a head declare about its body, by ronde and by a plain reading of RFC 9112 §6.3.
+//! Framing: the body that a head declares, by ronde and by a plain reading of RFC 9112 §6.3.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use ronde::http1::framing::{self, Framing};
 use ronde::http1::head::{self, Lines, Method, Version};
 use ronde_fuzz::strict::{self, Field, Length};
 
-/// A line begins with the number of its name; what follows, up to a line end, is its value.
+/// Each input line begins with the number of a name; the bytes up to the line end are the value.
 const NAMES: [&str; 5] =
     ["Content-Length", "Transfer-Encoding", "TRANSFER-ENCODING", "Content_Length", "Connection"];
 const STATUSES: [u16; 5] = [100, 200, 204, 304, 404];
@@ -30,13 +30,13 @@ fuzz_target!(|input: (bool, u8, &[u8])| {
     let mut lines = Lines::new();
     let Ok(request) = head::request(&head, &mut lines) else { return };
     let declared = strict::declared(minor, &fields);
-    let same = |length| match length {
+    let framing_of = |length| match length {
         Length::Exactly(length) => Framing::Length(length),
         Length::Chunked => Framing::Chunked,
         Length::UntilClose => Framing::UntilClose,
     };
     match (framing::of_request(request.version, request.fields), declared) {
-        (Ok(framing), Ok(length)) => assert_eq!(framing, same(length.unwrap_or(Length::Exactly(0)))),
+        (Ok(framing), Ok(length)) => assert_eq!(framing, framing_of(length.unwrap_or(Length::Exactly(0)))),
         (Err(failure), Err(_)) => {
             let is_coded =
                 strict::members(&fields, "transfer-encoding").iter().any(|coding| coding != "chunked");
@@ -49,14 +49,14 @@ fuzz_target!(|input: (bool, u8, &[u8])| {
     let persists = !has("close") && (!is_old || has("keep-alive"));
     assert_eq!(framing::persists(request.version, request.fields), persists);
 
-    let asked = if choice & 1 == 0 { Method::Get } else { Method::Head };
+    let method = if choice & 1 == 0 { Method::Get } else { Method::Head };
     let status = STATUSES[usize::from(choice / 2) % STATUSES.len()];
-    let response = framing::of_response(asked, status, version, request.fields);
+    let response = framing::of_response(method, status, version, request.fields);
     assert_eq!(response.is_ok(), declared.is_ok(), "{response:?}, but {declared:?}");
     if let (Ok(response), Ok(declared)) = (response, declared) {
-        let has_body = asked != Method::Head && matches!(status, 200 | 404);
+        let has_body = method != Method::Head && matches!(status, 200 | 404);
         let length = if has_body { declared.unwrap_or(Length::UntilClose) } else { Length::Exactly(0) };
-        assert_eq!(response.framing, same(length));
+        assert_eq!(response.framing, framing_of(length));
         let length = response.declared_length.map(Length::Exactly);
         assert_eq!(length, declared.filter(|length| matches!(length, Length::Exactly(_))));
     }

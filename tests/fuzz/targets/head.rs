@@ -1,5 +1,5 @@
-//! Heads: where one ends does not depend on how it arrives, and what is taken for one consists of bytes that may stand
-//! there, all of which were understood.
+//! Heads: the end of a head does not depend on how it arrives, and a parsed head accounts for every byte, all of them
+//! valid.
 
 #![no_main]
 
@@ -10,29 +10,29 @@ use ronde::http1::head::{self, Lines, Scan, Version};
 fuzz_target!(|input: (u16, &[u8])| {
     let (cut, bytes) = input;
     let cut = usize::from(cut) % (bytes.len() + 1);
-    arrives(bytes, cut);
+    check_scan(bytes, cut);
     head::may_be_response(bytes);
     head::too_large(bytes, cut);
     if let Scan::Complete { start, end } = head::scan(bytes) {
         let head = &bytes[start..end];
-        understands(head);
-        head::trailers(head, |fields| assert_is(head, fields));
+        check_parse(head);
+        head::trailers(head, |fields| assert_serialises_to(head, fields));
     }
 });
 
 /// The first `cut` bytes, then the rest.
-fn arrives(bytes: &[u8], cut: usize) {
-    let (begun, whole) = (head::scan(&bytes[..cut]), head::scan(bytes));
-    assert!(begun == Scan::Partial || begun == whole, "{begun:?}, then {whole:?}");
-    if begun == Scan::Partial {
+fn check_scan(bytes: &[u8], cut: usize) {
+    let (first, whole) = (head::scan(&bytes[..cut]), head::scan(bytes));
+    assert!(first == Scan::Partial || first == whole, "{first:?}, then {whole:?}");
+    if first == Scan::Partial {
         let is_worth_it = head::is_worth_a_look(bytes, cut);
         let empty_lines = bytes.chunks(2).take_while(|line| line == b"\r\n").count();
-        // Between empty lines a look may be in vain, but none may be missed.
+        // Among empty lines a scan may be in vain, but a necessary one must not be skipped.
         assert!(is_worth_it == (whole != Scan::Partial) || is_worth_it && cut < 2 * empty_lines, "{whole:?}");
     }
 }
 
-fn understands(head: &[u8]) {
+fn check_parse(head: &[u8]) {
     let first = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let minor = |version| if version == Version::Http10 { 0 } else { 1 };
     if let Ok(request) = head::request(head, &mut Lines::new()) {
@@ -40,19 +40,19 @@ fn understands(head: &[u8]) {
         assert!(token.bytes().all(fields::is_token_byte));
         assert!(target.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>#".contains(&byte)));
         assert_eq!(first, format!("{token} {target} HTTP/1.{}", minor(request.version)).as_bytes());
-        assert_is(&head[first.len() + 2..], request.fields);
+        assert_serialises_to(&head[first.len() + 2..], request.fields);
     }
     if let Ok(response) = head::response(head, &mut Lines::new()) {
         let start = format!("HTTP/1.{} {}", minor(response.version), response.status);
         let reason = first.strip_prefix(start.as_bytes()).expect("version and status");
         assert_eq!(reason.strip_prefix(b" ").unwrap_or_default(), response.reason);
         assert!(response.reason.iter().all(|&byte| fields::is_value_byte(byte)));
-        assert_is(&head[first.len() + 2..], response.fields);
+        assert_serialises_to(&head[first.len() + 2..], response.fields);
     }
 }
 
-/// Written again, the fields are these bytes but for optional white space.
-fn assert_is(mut section: &[u8], fields: Fields<'_>) {
+/// Serialised again, the fields are these bytes, apart from optional white space.
+fn assert_serialises_to(mut section: &[u8], fields: Fields<'_>) {
     for (_, name, value) in fields.iter() {
         assert!(
             name.bytes().all(fields::is_token_byte) && value.iter().all(|&byte| fields::is_value_byte(byte))

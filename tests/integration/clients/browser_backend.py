@@ -1,7 +1,7 @@
 """The backend of a page that opens a WebSocket and an EventSource: python3 browser_backend.py.
 
-The page's load event waits for an image, the image for the page's report: whoever waits for the load event, as
-Chromium's `--dump-dom` does, sees what the page has found.
+The page's load event waits for an image, and the image waits for the page's report. So a client that waits for the load
+event, as Chromium's `--dump-dom` does, sees the results of the page.
 """
 
 import base64
@@ -29,7 +29,7 @@ PAGE = b"""<!doctype html>
     source.onmessage = event => {
       heard.push(event.data);
       show("events", `events said ${heard.join(" ")}`);
-      // The backend sends an event only when the page has told it that the one before has arrived.
+      // The backend sends an event only after the page has reported that the previous one arrived.
       if (heard.length < 3) fetch(`/heard`); else { source.close(); done(); }
     };
     source.onerror = () => { show("events", "events failed"); source.close(); done(); };
@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(f"data: {number}\n\n".encode())
 
     def socket(self):
-        """One masked text frame of less than 126 bytes, sent back without its mask; then the client's close."""
+        """Sends one masked text frame of less than 126 bytes back without its mask, and then the client's close frame."""
         key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         self.send_response(101)
         self.send_header("Upgrade", "websocket")

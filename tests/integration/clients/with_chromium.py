@@ -1,6 +1,6 @@
-"""A person at a browser, by the DevTools protocol: python3 with_chromium.py URL PROFILE_DIRECTORY.
+"""Chromium as a person uses it, driven by the DevTools protocol: python3 with_chromium.py URL PROFILE_DIRECTORY.
 
-Opens the page and reloads it; prints the title each time. (`--dump-dom` is no person: it never asks for an icon.)
+Opens the page, reloads it, and prints the title each time. (`--dump-dom` would not do: it never requests an icon.)
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import sys
 
 import websockets
 
-# Root, whom containers like, may not have a sandbox; /dev/shm is small there.
+# In containers Chromium often runs as root, which may not have a sandbox, and /dev/shm is small.
 FLAGS = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"]
 
 
@@ -20,7 +20,7 @@ async def look(devtools, url):
     async with websockets.connect(devtools, max_size=None) as socket:
 
         async def call(method, session=None, until=None, **params):
-            """Calls, and waits for the result and for the event that is to follow."""
+            """Calls a method and waits for its result, and for the event `until` if one is given."""
             number = next(numbers)
             call = {"id": number, "method": method, "params": params}
             await socket.send(json.dumps(call | ({"sessionId": session} if session else {})))

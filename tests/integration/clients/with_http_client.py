@@ -1,6 +1,6 @@
 """An event stream as Python's http.client sees it: python3 with_http_client.py HOST:PORT.
 
-Prints each event the moment it arrives. The test sends the next one only when it has read the line.
+Prints each event as soon as it arrives. The test sends the next one only after it has read the line.
 """
 
 import http.client

@@ -1,4 +1,4 @@
-"""What Python's requests sees through the proxy: python3 with_requests.py WHAT URL."""
+"""Python's requests through the proxy: python3 with_requests.py SCENARIO URL."""
 
 import sys
 
@@ -29,7 +29,7 @@ def upload(url):
 
 
 def download(url):
-    """A body that is taken in pieces."""
+    """A body that is read in pieces."""
     with requests.get(url, stream=True) as answer:
         assert answer.headers["Transfer-Encoding"] == "chunked", answer.headers
         body = b"".join(answer.iter_content(10_000))
@@ -37,7 +37,7 @@ def download(url):
 
 
 def large_fields(url):
-    """A large cookie and many other fields there; the backend sends them back."""
+    """A large cookie and many other fields pass; the backend sends them back."""
     fields = {f"X-Field-{n}": f"{n} " + "x" * 250 for n in range(80)}
     fields["Cookie"] = "session=" + "c" * 20_000
     answer = requests.get(url, headers=fields)
@@ -47,7 +47,7 @@ def large_fields(url):
 
 
 def redirects(url):
-    """Relative and absolute locations lead back through the proxy, and a 307 brings the body again."""
+    """Relative and absolute locations lead back through the proxy, and after a 307 the body is sent again."""
     with requests.Session() as session:
         for path in "/relative", "/absolute":
             answer = session.get(url + path)

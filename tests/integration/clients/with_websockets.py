@@ -1,4 +1,4 @@
-"""Both ends of WebSockets: python3 with_websockets.py serve | WHAT ws://HOST:PORT."""
+"""Both ends of a WebSocket: python3 with_websockets.py serve | SCENARIO ws://HOST:PORT."""
 
 import asyncio
 import http.client
@@ -12,7 +12,7 @@ LARGE = 2 * 1024 * 1024
 
 
 async def echo(socket):
-    """Sends every message back, and on the word of the client pings or closes."""
+    """Sends every message back, and pings or closes when the client asks for it."""
     try:
         async for message in socket:
             if message == "ping me":
@@ -37,7 +37,7 @@ def connect(url):
 
 
 async def messages(url):
-    """Text, binary, empty and large: what went out comes back."""
+    """Text, binary, empty and large messages come back unchanged."""
     async with connect(url) as socket:
         for message in "hello", "\u00fc\u4e16\U0001f600", b"\0\r\n\r\n\xff", "", b"", os.urandom(1 << 20), "x" * (1 << 20):
             await socket.send(message)
@@ -45,7 +45,7 @@ async def messages(url):
 
 
 async def pings(url):
-    """A ping is answered from the other end, whichever end sends it."""
+    """The other end answers a ping, whichever end sends it."""
     async with connect(url) as socket:
         await (await socket.ping(b"from the client"))
         await socket.send("ping me")
@@ -62,11 +62,11 @@ async def close_codes(url):
         except websockets.ConnectionClosed:
             assert (socket.close_code, socket.close_reason) == (4001, "as you wish")
     async with connect(url) as socket:
-        await socket.close(4002, "enough")  # the test looks for it in what the server prints
+        await socket.close(4002, "enough")  # the test looks for it in the output of the server
 
 
 async def many(url):
-    """Fifty tunnels at once, each alive in every round, and an ordinary request beside them."""
+    """Fifty tunnels at once, each used in every turn, and an ordinary request beside them."""
     sockets = await asyncio.gather(*(connect(url) for _ in range(50)))
     for turn in range(5):
         for number, socket in enumerate(sockets):
@@ -75,7 +75,7 @@ async def many(url):
         assert answers == [f"{turn} {number}" for number in range(50)], answers
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
     status = await asyncio.to_thread(lambda: connection.request("GET", "/") or connection.getresponse().status)
-    assert status == 426, f"{status}, which the websockets server does not say to a request without an upgrade"
+    assert status == 426, f"{status} instead of 426, the websockets server's status for a request without an upgrade"
     await asyncio.gather(*(socket.close() for socket in sockets))
 
 

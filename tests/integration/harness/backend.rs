@@ -1,4 +1,6 @@
-//! A backend that plays alone: a thread for each connection, a closure for each request.
+//! A backend that runs by itself: a thread for each connection, a closure for each request.
+//!
+//! Not here: a backend that the test drives step by step (`origin`).
 
 use super::message::{Message, ok};
 use super::origin::Port;
@@ -11,7 +13,7 @@ use std::thread;
 
 type Handler = dyn Fn(&mut Wire, &Message) + Send + Sync;
 
-/// Counts what it serves, and fails its test when the proxy ever sends it anything but strictly legal requests.
+/// Counts its requests and connections. Fails its test when the proxy sends it anything but strictly valid requests.
 pub struct Backend {
     pub address: SocketAddr,
     port: Port,
@@ -33,12 +35,12 @@ struct State {
 }
 
 impl Backend {
-    /// The handler writes its own answer, however it likes.
+    /// The handler writes the response itself.
     pub fn start(handler: impl Fn(&mut Wire, &Message) + Send + Sync + 'static) -> Backend {
         Backend::on(Port::reserve(), handler)
     }
 
-    /// On a port that was chosen before.
+    /// On a port that is already reserved.
     pub fn on(port: Port, handler: impl Fn(&mut Wire, &Message) + Send + Sync + 'static) -> Backend {
         let shared = Arc::new(Shared { handler: Box::new(handler), state: Mutex::default() });
         let mut backend = Backend { address: port.address, port, listener: None, shared };
@@ -46,13 +48,13 @@ impl Backend {
         backend
     }
 
-    /// Answers every request with its name.
+    /// Responds to every request with this name.
     pub fn named(name: &str) -> Backend {
         let name = name.to_owned();
         Backend::start(move |wire, _| wire.send(ok(&name)))
     }
 
-    /// Answers every request with what it saw of it: the start line, the fields, the body, the trailers.
+    /// Responds to every request with the request itself: the start line, the fields, the body, the trailers.
     pub fn mirror() -> Backend {
         Backend::start(|wire, request| wire.send(ok(&request.to_string())))
     }
@@ -69,7 +71,7 @@ impl Backend {
         });
     }
 
-    /// As a killed process goes: the port refuses, every connection ends at once.
+    /// Like a killed process: the port refuses connections, and every open connection ends at once.
     pub fn go_down(&mut self) {
         if let Some(listener) = self.listener.take() {
             rustix::net::shutdown(&*listener, Shutdown::Both).expect("an end of listening");
@@ -106,7 +108,7 @@ impl Shared {
             number
         };
         let mut wire = Wire::over(stream);
-        wire.set_patience(std::time::Duration::from_secs(60));
+        wire.set_timeout(std::time::Duration::from_secs(60));
         loop {
             match wire.try_request() {
                 Ok(request) => {

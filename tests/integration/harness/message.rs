@@ -1,6 +1,9 @@
 //! HTTP/1.1 messages as the tests read them: a strict second parser, independent of ronde's.
 //!
-//! It takes what RFC 9110 and 9112 let a sender generate and nothing that a recipient may merely tolerate.
+//! It accepts the messages that RFC 9110 and 9112 allow a sender to generate, and none that a recipient merely may
+//! tolerate.
+//!
+//! Not here: reading a message from a socket (`wire`).
 
 use std::fmt;
 use std::str::from_utf8;
@@ -26,8 +29,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// Parses a head, its empty line included. `request_method` is None for a request, and for a response the method
-    /// of the request that it answers.
+    /// Parses a head with its empty line. `request_method` is `None` for a request, and for a response the method of
+    /// its request.
     pub fn parse(head: &[u8], request_method: Option<&str>) -> Result<Message, String> {
         let (start, fields) = head
             .strip_suffix(b"\r\n\r\n")
@@ -78,7 +81,7 @@ impl Message {
         lines.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
     }
 
-    /// The value of a field that must be there exactly once.
+    /// The value of a field that must occur exactly once.
     pub fn sole(&self, name: &str) -> String {
         let mut values = self.values(name);
         assert_eq!(values.len(), 1, "one {name} in {self}");
@@ -100,7 +103,7 @@ impl Message {
             return Err(format!("not a request line: {:?}", self.start));
         }
         if self.values("host").len() != 1 {
-            return Err(format!("Host is there {} times", self.values("host").len()));
+            return Err(format!("Host occurs {} times", self.values("host").len()));
         }
         Ok(self.declared_length()?.unwrap_or(Framing::Nothing))
     }
@@ -131,7 +134,7 @@ impl Message {
                 .parse()
                 .map(|length| Some(Framing::Length(length)))
                 .map_err(|_| format!("length {length:?}")),
-            both => Err(format!("framing with two readings: {both:?}")),
+            both => Err(format!("ambiguous framing: {both:?}")),
         }
     }
 }
@@ -156,7 +159,7 @@ impl fmt::Display for Message {
     }
 }
 
-/// Field lines without the empty line behind them: a head's, or the trailers of a chunked body.
+/// Field lines of a head or a trailer section, without the empty line at their end.
 pub fn field_lines(lines: &[u8]) -> Result<Vec<Field>, String> {
     let text = lines.strip_suffix(b"\r\n").unwrap_or(lines);
     let mut fields = Vec::new();

@@ -1,10 +1,12 @@
-//! A name service of one test's own, and a ronde that asks nobody else.
+//! A name service for one test, and a ronde that uses only this service.
 //!
-//! A resolver is configured by a file that is the machine's, and asks port 53. So ronde is started in a mount
-//! namespace in which `/etc/resolv.conf` is ours, and the service has a loopback address that nobody else has: tests
-//! run beside each other, and the machine's own resolver is not touched. Both need root, as in CI.
+//! The problem: one file configures the resolver for the whole machine, and the resolver always asks port 53. So ronde
+//! starts in a mount namespace with its own `/etc/resolv.conf`, and each service has a loopback address of its own:
+//! tests run in parallel, and the machine's resolver is not touched. Both need root, as in CI.
 //!
-//! It understands what a resolver asks (RFC 1035 §4.1), A and AAAA, and nothing else.
+//! The service understands queries for A and AAAA (RFC 1035 §4.1).
+//!
+//! Not here: anything else a name server does.
 
 use super::origin::Port;
 use super::proxy::Ronde;
@@ -18,12 +20,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-/// What the service says about a name. It knows no name that it was not told: NXDOMAIN.
+/// The service's reply about a name. A name without one is NXDOMAIN.
 #[derive(Clone, Debug)]
-pub enum Mood {
-    Knows(Vec<IpAddr>),
-    /// SERVFAIL.
-    Fails,
+pub enum DnsReply {
+    Addresses(Vec<IpAddr>),
+    ServFail,
     Silent,
 }
 
@@ -34,19 +35,19 @@ pub struct NameService {
 
 #[derive(Default)]
 struct State {
-    names: HashMap<String, Mood>,
+    names: HashMap<String, DnsReply>,
     asked: Vec<(Instant, String)>,
     is_over: bool,
 }
 
-/// Binds a copy of a file over the machine's, for this process and its children alone.
+/// Mounts the test's files over the machine's, for this process and its children only.
 const IN_A_NAMESPACE: &str = r#"
     mount --bind "$0/resolv.conf" /etc/resolv.conf || exit
     [ ! -e /etc/nsswitch.conf ] || mount --bind "$0/nsswitch.conf" /etc/nsswitch.conf || exit
     exec "$@""#;
 
 impl NameService {
-    /// None, and a line that says so, where this is not permitted; in CI it has to be.
+    /// `None`, and a line on standard error, where this is not permitted. In CI that is a failure.
     pub fn start() -> Option<NameService> {
         static NEXT: AtomicU8 = AtomicU8::new(0);
         let [high, low] = (std::process::id() as u16).to_be_bytes();
@@ -57,7 +58,7 @@ impl NameService {
         let Some(socket) = socket else {
             let why = "SKIPPED: a mount namespace and port 53 need root, so following names was NOT tested";
             assert!(std::env::var_os("CI").is_none(), "{why}");
-            // Past the capture of `println!`: a skip that nobody sees is a green lie.
+            // Not `println!`, whose output is captured: a skip must be visible.
             let _ = writeln!(std::io::stderr(), "{why}");
             return None;
         };
@@ -67,28 +68,28 @@ impl NameService {
         Some(NameService { ip, state })
     }
 
-    pub fn set(&self, name: &str, mood: Mood) {
-        self.state.lock().unwrap().names.insert(name.to_owned(), mood);
+    pub fn set(&self, name: &str, reply: DnsReply) {
+        self.state.lock().unwrap().names.insert(name.to_owned(), reply);
     }
 
-    /// The name stands for these addresses from now on.
+    /// From now on the name resolves to these addresses.
     pub fn knows<const COUNT: usize>(&self, name: &str, addresses: [IpAddr; COUNT]) {
-        self.set(name, Mood::Knows(addresses.to_vec()));
+        self.set(name, DnsReply::Addresses(addresses.to_vec()));
     }
 
-    /// How often the name's A was asked for since then.
+    /// How many A queries for the name came since `then`.
     pub fn asked_since(&self, then: Instant, name: &str) -> usize {
         let state = self.state.lock().unwrap();
         state.asked.iter().filter(|(when, asked)| *when >= then && asked == name).count()
     }
 
-    /// Another loopback address that is this test's alone, 1 to 6.
+    /// Another loopback address of this test alone; `number` is 1 to 6.
     pub fn neighbour(&self, number: u8) -> IpAddr {
         let [a, b, c, d] = self.ip.octets();
         Ipv4Addr::new(a, b, c, d + number).into()
     }
 
-    /// One port on two of the test's own addresses, and on `::1`.
+    /// The same port number on two of the test's own addresses and on `::1`.
     pub fn ports(&self) -> [Port; 3] {
         for _ in 0..100 {
             let first = Port::at((self.neighbour(1), 0).into()).expect("a free port");
@@ -100,7 +101,7 @@ impl NameService {
         panic!("no port is free on three addresses")
     }
 
-    /// A ronde that asks this service, and waits as `options` of resolv.conf(5) say.
+    /// A ronde that uses this service. `options` is a line of resolv.conf(5), such as the resolver's timeouts.
     pub fn ronde(&self, options: &str, flags: &str) -> Ronde {
         let directory = scratch_directory();
         let resolv = format!("nameserver {}\n{options}\n", self.ip);
@@ -154,9 +155,9 @@ fn answer(question: &[u8], state: &mut State) -> Option<Vec<u8>> {
         state.asked.push((Instant::now(), name.clone()));
     }
     let (code, addresses) = match state.names.get(&name) {
-        Some(Mood::Knows(addresses)) => (0, addresses.clone()),
-        Some(Mood::Fails) => (2, Vec::new()),
-        Some(Mood::Silent) => return None,
+        Some(DnsReply::Addresses(addresses)) => (0, addresses.clone()),
+        Some(DnsReply::ServFail) => (2, Vec::new()),
+        Some(DnsReply::Silent) => return None,
         None => (3, Vec::new()),
     };
     let of_kind: Vec<Vec<u8>> = addresses
@@ -167,12 +168,12 @@ fn answer(question: &[u8], state: &mut State) -> Option<Vec<u8>> {
             _ => None,
         })
         .collect();
-    // Its id; an answer, recursion was wanted and is available; one question, so many answers.
+    // The id; flags: response, recursion desired and available; one question; the number of answers.
     let mut answer = [question.get(..2)?, &[0x81, 0x80 | code, 0, 1, 0, of_kind.len() as u8]].concat();
     answer.extend([0; 4]);
     answer.extend(question.get(HEADER..end)?);
     for address in of_kind {
-        // The name of the question, its kind, the internet, not to be remembered.
+        // A pointer to the question's name, the type, class IN, TTL 0.
         answer.extend(
             [&[0xc0, 12], &kind.to_be_bytes()[..], &[0, 1, 0, 0, 0, 0, 0, address.len() as u8]].concat(),
         );

@@ -1,11 +1,13 @@
-//! A backend that the test plays itself, connection by connection and byte by byte.
+//! A backend that the test drives, connection by connection and byte by byte.
 //!
-//! Its port is its own for as long as it lives, so that it can refuse connections and come back without a race
-//! against the other tests for the number.
+//! It reserves its port for its whole life, so that it can refuse connections and come back without a race against
+//! other tests for the number.
+//!
+//! Not here: a backend that runs by itself (`backend`).
 
 use super::message::Message;
 use super::wire::{End, Wire};
-use super::{PATIENCE, SILENCE};
+use super::{SILENCE, TIMEOUT};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -24,7 +26,7 @@ impl Port {
         Port::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port")
     }
 
-    /// This one, or any of the address if it is 0.
+    /// Reserves this port, or any free port of the address if it is 0.
     pub fn at(address: SocketAddr) -> std::io::Result<Port> {
         let reserved = reusable_socket(address);
         net::bind(&reserved, &address)?;
@@ -61,7 +63,7 @@ impl Origin {
         Origin { listener: Some(origin.port.listen(1024)), ..origin }
     }
 
-    /// One that refuses connections.
+    /// An origin that refuses connections.
     pub fn down() -> Origin {
         let port = Port::reserve();
         Origin { address: port.address, port, listener: None }
@@ -69,10 +71,10 @@ impl Origin {
 
     /// The next connection of the proxy.
     pub fn accept(&self) -> Wire {
-        self.accept_within(PATIENCE).unwrap_or_else(|| panic!("no connection to {}", self.address))
+        self.accept_within(TIMEOUT).unwrap_or_else(|| panic!("no connection to {}", self.address))
     }
 
-    /// The next connection that brings a request, and that request; probes that close without a byte are let go.
+    /// The next connection with a request, and that request. Probes that close without a byte are ignored.
     pub fn request(&self) -> (Wire, Message) {
         loop {
             let mut wire = self.accept();
@@ -84,22 +86,22 @@ impl Origin {
         }
     }
 
-    /// Takes a request on a fresh connection and answers it.
+    /// Accepts a connection, reads a request and sends the response.
     pub fn answer(&self, response: impl AsRef<[u8]>) -> (Wire, Message) {
         let (mut wire, request) = self.request();
         wire.send(response);
         (wire, request)
     }
 
-    /// Nobody connects.
+    /// No connection comes.
     pub fn expect_no_connection(&self) {
         let connection = self.accept_within(SILENCE);
         assert!(connection.is_none(), "a connection: {connection:?}");
     }
 
-    fn accept_within(&self, patience: Duration) -> Option<Wire> {
+    fn accept_within(&self, timeout: Duration) -> Option<Wire> {
         let listener = self.listener.as_ref().expect("a listener");
-        let timeout = Timespec::try_from(patience).expect("a timeout");
+        let timeout = Timespec::try_from(timeout).expect("a timeout");
         let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&timeout)).expect("poll");
         (ready > 0).then(|| Wire::over(listener.accept().expect("a connection").0))
     }

@@ -1,11 +1,10 @@
 //! nginx and HAProxy in ronde's place: `RONDE_PEER=nginx cargo test --test integration`.
 //!
-//! Each gets the configuration a careful administrator would give it for the same job: HTTP/1.1 to the backends,
-//! connections kept, the Host passed on, upgrades let through, the same timeouts and limits where it has a word for
-//! them.
+//! Each gets the configuration that a careful administrator would write for the same job: HTTP/1.1 to the backends,
+//! kept connections, the client's Host, upgrades, and the same timeouts and limits where it has a setting for them.
 
 use super::process::Process;
-use super::{PATIENCE, scratch_directory, within};
+use super::{TIMEOUT, scratch_directory, within};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -42,18 +41,18 @@ impl Peer {
             Peer::Haproxy => command.arg("-db").arg("-f").arg(&file),
         };
         let process = Process::spawn(&mut command);
-        within(PATIENCE, "the peer listens", || TcpStream::connect(address).is_ok());
+        within(TIMEOUT, "the peer listens", || TcpStream::connect(address).is_ok());
         (process, address)
     }
 }
 
-/// Neither peer can take port 0, so this one may be lost to another in between; a second run tells.
+/// Neither peer accepts port 0, so another process may take this port first. A second run then succeeds.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address")
 }
 
-/// The flags that peers understand, in milliseconds and bytes; the defaults are ronde's.
+/// The flags that have an equivalent in a peer, in milliseconds and bytes, with ronde's defaults.
 struct Settings<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Settings<'a> {

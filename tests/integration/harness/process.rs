@@ -1,6 +1,6 @@
-//! A child process whose output is read line by line as it comes; it never outlives its test.
+//! A child process whose output is read line by line as it comes. It never outlives its test.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,12 +19,12 @@ impl Process {
         Process::spawn_onto(Stdio::piped(), command)
     }
 
-    /// With a standard output of the test's own, such as one that nobody reads.
+    /// With a standard output chosen by the test, such as an unread pipe.
     pub fn spawn_onto(stdout: Stdio, command: &mut Command) -> Process {
         Process::spawn_between(Stdio::null(), stdout, command)
     }
 
-    /// With a standard input of the test's own, too.
+    /// With a standard input chosen by the test as well.
     pub fn spawn_between(stdin: Stdio, stdout: Stdio, command: &mut Command) -> Process {
         command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -45,26 +45,26 @@ impl Process {
         self.child.try_wait().expect("its state").is_none()
     }
 
-    /// Waits for its end, which closes both pipes.
+    /// Waits for the process to exit, which closes both pipes.
     pub fn exit(&mut self) -> ExitStatus {
-        self.exit_within(PATIENCE)
+        self.exit_within(TIMEOUT)
     }
 
-    pub fn exit_within(&mut self, patience: Duration) -> ExitStatus {
-        let deadline = Instant::now() + patience;
+    pub fn exit_within(&mut self, timeout: Duration) -> ExitStatus {
+        let deadline = Instant::now() + timeout;
         for lines in [&self.stdout, &self.stderr] {
             assert!(
                 lines.end_by(deadline),
-                "it still runs after {patience:?}; stderr:\n{}",
+                "the process still runs after {timeout:?}; stderr:\n{}",
                 self.stderr.text()
             );
         }
         self.child.wait().expect("its exit status")
     }
 
-    /// Waits for its end, which must be a good one, and returns what it wrote.
+    /// Waits for the process to exit successfully, and returns its standard output.
     pub fn success(mut self) -> String {
-        let status = self.exit_within(3 * PATIENCE);
+        let status = self.exit_within(3 * TIMEOUT);
         assert!(status.success(), "{status}");
         self.stdout.text()
     }
@@ -81,7 +81,7 @@ impl Drop for Process {
     }
 }
 
-/// The lines of one output so far, and a way to wait for the next.
+/// The lines of one output so far, and a way to wait for the next one.
 #[derive(Clone)]
 pub struct Lines(Arc<(Mutex<State>, Condvar)>);
 
@@ -112,9 +112,9 @@ impl Lines {
         self.0.0.lock().unwrap().lines.clone()
     }
 
-    /// The first line that contains `part`, waited for; panics when the output ends without it.
+    /// Waits for the first line that contains `part`. Panics when the output ends without it.
     pub fn line_with(&self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let found = self.wait(deadline, |state| {
             let found = state.lines.iter().find(|line| line.contains(part)).cloned();
             if found.is_none() && state.ended { Some(None) } else { found.map(Some) }

@@ -1,8 +1,8 @@
-//! Clients and servers that others wrote: curl, wrk, Python and its libraries, Chromium.
+//! Third-party clients and servers: curl, wrk, Python and its libraries, Chromium.
 //!
-//! The rule: `cargo test` needs Rust and nothing else. A test whose program is missing is skipped, and a line on
-//! standard error says which, why, and what to install. Where every program must be there, `RONDE_REAL_CLIENTS=1`
-//! turns the skip into a failure; `.ci/run` sets it.
+//! The rule: `cargo test` needs only Rust. A test whose program is missing is skipped, and a line on standard error
+//! names the test, the reason and the package to install. `RONDE_REAL_CLIENTS=1` turns the skip into a failure;
+//! `.ci/run` sets it.
 
 use super::process::Process;
 use super::scratch_directory;
@@ -24,8 +24,8 @@ pub enum Program {
 }
 
 impl Program {
-    /// False when the test is to be skipped.
-    pub fn is_there(self) -> bool {
+    /// `false` when the test is to be skipped.
+    pub fn is_installed(self) -> bool {
         let (probe, remedy): (&[&str], _) = match self {
             Program::Curl => (&["curl", "--version"], "apt-get install curl"),
             Program::Wrk => (&["wrk", "-v"], "apt-get install wrk"),
@@ -37,7 +37,7 @@ impl Program {
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
         };
         let done = Command::new(probe[0]).args(&probe[1..]).output();
-        // wrk knows no way to ask for its version that is not a failure.
+        // wrk exits with a failure even when asked for its version.
         if done.is_ok_and(|done| done.status.success() || matches!(self, Program::Wrk)) {
             return true;
         }
@@ -46,12 +46,12 @@ impl Program {
         let thread = std::thread::current();
         let line = format!("skipped: {}: {missing}", thread.name().unwrap_or_default());
         println!("{line}");
-        // cargo shows the output of failed tests alone, but it takes only what is printed by macros.
-        let _nobody_looks = writeln!(std::io::stderr(), "{line}");
+        // cargo hides the output of passed tests, but captures only the output of macros.
+        let _stderr_is_closed = writeln!(std::io::stderr(), "{line}");
         false
     }
 
-    /// Started with no proxy but the one it is told of.
+    /// Without the proxies that the environment may configure.
     fn command(name: &str) -> Command {
         let mut command = Command::new(name);
         for (variable, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
@@ -61,12 +61,12 @@ impl Program {
     }
 }
 
-/// Fails on a transfer that breaks off, not on a status.
+/// Exits with a failure when a transfer breaks off, not on an error status.
 pub fn curl(arguments: &[&str]) -> Process {
     curl_from(Stdio::null(), arguments)
 }
 
-/// With a file as its standard input.
+/// The same, with a file as standard input.
 pub fn curl_reading(file: &Path, arguments: &[&str]) -> Process {
     curl_from(File::open(file).expect("the file").into(), arguments)
 }
@@ -77,13 +77,13 @@ fn curl_from(stdin: Stdio, arguments: &[&str]) -> Process {
     Process::spawn_between(stdin, Stdio::piped(), &mut command)
 }
 
-/// A script below the repository's root.
+/// Runs a script, given by its path below the repository's root.
 pub fn python(script: &str, arguments: &[&str]) -> Process {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
     Process::spawn(Program::command("python3").arg(script).args(arguments).env("PYTHONUNBUFFERED", "1"))
 }
 
-/// A script that listens on a port of its own choice, and says so at the end of a line.
+/// Runs a script that listens on a port of its choice and prints the port at the end of a line.
 pub fn python_server(script: &str, arguments: &[&str]) -> (Process, SocketAddr) {
     let server = python(script, arguments);
     let line = server.stdout.line_with("listen");
@@ -92,17 +92,17 @@ pub fn python_server(script: &str, arguments: &[&str]) -> (Process, SocketAddr) 
 }
 
 pub fn wrk(connections: usize, url: &str) -> Process {
-    // A thousand connections, and a thousand more behind the proxy, are past the usual limit of 1024 files.
+    // A thousand connections on each side of the proxy exceed the usual limit of 1024 open files.
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("more open files");
     let connections = format!("-c{connections}");
     Process::spawn(Program::command("wrk").args(["-t2", "-d2s", "--timeout=10s", &connections, url]))
 }
 
-/// Prints the page as it is when its load event is over.
+/// Prints the page as it is after its load event.
 pub fn chromium(url: &str) -> Process {
     let mut command = Program::command("chromium");
-    // Root, whom containers like, may not have a sandbox; /dev/shm is small there.
+    // In containers Chromium often runs as root, which may not have a sandbox, and /dev/shm is small.
     command.args([
         "--headless",
         "--no-sandbox",

@@ -1,4 +1,4 @@
-//! The program under test, always the real binary in its own process; or a peer of it, for comparison.
+//! The program under test: always the real binary in its own process, or a peer for comparison.
 
 use super::message::Message;
 use super::peers::Peer;
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// A command line of ronde that is not yet started.
+/// A command line of ronde, not yet started.
 pub struct Ronde(pub Command);
 
 impl Ronde {
@@ -17,18 +17,19 @@ impl Ronde {
     pub fn with(flags: &str) -> Ronde {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ronde"));
         command.args(flags.split_whitespace());
-        Ronde::by(command)
+        Ronde::without_environment(command)
     }
 
-    /// The same, with so many open files at the most.
+    /// The same, with a limit of open files.
     pub fn with_descriptors(limit: usize, flags: &str) -> Ronde {
         let mut command = Command::new("sh");
         let line = format!("ulimit -n {limit}; exec {} {flags}", env!("CARGO_BIN_EXE_ronde"));
         command.args(["-c", &line]);
-        Ronde::by(command)
+        Ronde::without_environment(command)
     }
 
-    fn by(mut command: Command) -> Ronde {
+    /// A `RONDE_` variable of the machine must not change a test.
+    fn without_environment(mut command: Command) -> Ronde {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RONDE_")) {
             command.env_remove(name);
         }
@@ -57,11 +58,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn before(backends: &[SocketAddr]) -> Proxy {
+    pub fn start(backends: &[SocketAddr]) -> Proxy {
         Proxy::with("", backends)
     }
 
-    /// Flags are ronde's; a peer gets those that it has a word for.
+    /// `flags` are ronde's. A peer gets those that it has an equivalent for.
     pub fn with(flags: &str, backends: &[SocketAddr]) -> Proxy {
         if let Some(peer) = Peer::chosen() {
             let (process, address) = peer.start(flags, backends);
@@ -70,13 +71,13 @@ impl Proxy {
         Ronde::with(&line(flags, backends)).serve()
     }
 
-    /// The same ronde, with so many open files at the most: 24 are for the house, and one for each thread there may be. Of
-    /// the rest, three quarters are for clients and one is for late answers.
+    /// A ronde with a limit of open files. 24 are for listeners, epoll and the like, and one is for each possible
+    /// thread. Of the rest, three quarters are for clients and one quarter is for late responses.
     pub fn with_descriptors(limit: usize, flags: &str, backends: &[SocketAddr]) -> Proxy {
         Ronde::with_descriptors(limit, &line(flags, backends)).serve()
     }
 
-    /// A ronde that is about to listen.
+    /// Waits until this ronde listens, and reads its addresses from its log.
     pub fn of(process: Process) -> Proxy {
         let line = process.stderr.line_with("listening on ");
         let (_, listed) = line.split_once("listening on ").expect("the line's addresses");
@@ -102,12 +103,12 @@ impl Proxy {
         self.connect().get(target)
     }
 
-    /// A request and its answer on a connection of their own.
+    /// A request and its response on a connection of their own.
     pub fn ask(&self, request: impl AsRef<[u8]>) -> Message {
         self.connect().ask(request)
     }
 
-    /// Plays what must be refused: one of the statuses is the answer, and the connection ends behind it.
+    /// Sends bytes that must be refused: with one of these statuses, and with the end of the connection after it.
     pub fn expect_refusal(&self, bytes: impl AsRef<[u8]>, statuses: &[u16]) -> Message {
         let mut client = self.connect();
         let response = client.ask(bytes);
@@ -125,7 +126,7 @@ impl Proxy {
         line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
     }
 
-    /// What it has used of the processor so far, in user and system mode.
+    /// The CPU time so far, in user and system mode. `/proc` counts it in ticks of 10 ms.
     pub fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("its times");
         let (_, behind_the_name) = stat.rsplit_once(')').expect("its name");
@@ -133,7 +134,7 @@ impl Proxy {
         ticks.map(|ticks| Duration::from_millis(10 * ticks.parse::<u64>().expect("ticks"))).sum()
     }
 
-    /// How many descriptors it has open.
+    /// How many descriptors the process has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("its descriptors").count()
     }

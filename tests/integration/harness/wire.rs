@@ -1,13 +1,15 @@
-//! One end of a connection: raw bytes out, strictly parsed messages in.
+//! One end of a connection: sends raw bytes, reads strictly parsed messages.
+//!
+//! Not here: the grammar (`message`).
 
 use super::message::{Framing, Message, field_lines};
-use super::{PATIENCE, SILENCE};
+use super::{SILENCE, TIMEOUT};
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How the other end stopped.
+/// How the other end stopped sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     Eof,
@@ -16,7 +18,7 @@ pub enum End {
     Illegal(String),
 }
 
-/// A message that did not arrive whole: what came of it, and how it ended.
+/// A message that did not arrive whole: the part that came, and how it ended.
 #[derive(Debug)]
 pub struct Cut {
     pub so_far: Option<Box<Message>>,
@@ -27,7 +29,7 @@ pub struct Cut {
 pub struct Wire {
     stream: TcpStream,
     unread: Vec<u8>,
-    /// Everything that arrived, verbatim.
+    /// All bytes that arrived, verbatim.
     pub received: Vec<u8>,
 }
 
@@ -39,20 +41,20 @@ impl Wire {
     pub fn over(stream: TcpStream) -> Wire {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         let wire = Wire { stream, unread: Vec::new(), received: Vec::new() };
-        wire.set_patience(PATIENCE);
+        wire.set_timeout(TIMEOUT);
         wire
     }
 
-    pub fn set_patience(&self, patience: Duration) {
-        self.stream.set_read_timeout(Some(patience)).expect("a read timeout");
-        self.stream.set_write_timeout(Some(patience)).expect("a write timeout");
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.stream.set_read_timeout(Some(timeout)).expect("a read timeout");
+        self.stream.set_write_timeout(Some(timeout)).expect("a write timeout");
     }
 
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// The same end once more, for a thread that sends while another receives.
+    /// A second handle of this end, for a thread that sends while another receives.
     pub fn twin(&self) -> Wire {
         let stream = self.stream.try_clone().expect("a second handle");
         Wire { stream, unread: Vec::new(), received: Vec::new() }
@@ -66,7 +68,7 @@ impl Wire {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Sends the parts so that they arrive apart, as over a slow link.
+    /// Sends the parts so that they arrive separately, as over a slow link.
     pub fn send_apart(&mut self, parts: &[&[u8]]) {
         for part in parts {
             self.send(part);
@@ -74,7 +76,7 @@ impl Wire {
         }
     }
 
-    /// Ends this side's half: the other end reads EOF, and this one still reads.
+    /// Half-closes: the other end reads EOF, and this end can still read.
     pub fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a half-close");
     }
@@ -96,7 +98,7 @@ impl Wire {
 
     /// The head of the next request; its body stays unread.
     pub fn request_head(&mut self) -> Message {
-        self.head(None).unwrap_or_else(|end| panic!("a request's head, not {end:?} behind {}", self.shown()))
+        self.head(None).unwrap_or_else(|end| panic!("a request's head, not {end:?} after {}", self.shown()))
     }
 
     /// The next response, interim ones included.
@@ -116,24 +118,24 @@ impl Wire {
     /// The head of the next response; its body stays unread.
     pub fn response_head(&mut self) -> Message {
         self.head(Some("GET"))
-            .unwrap_or_else(|end| panic!("a response's head, not {end:?} behind {}", self.shown()))
+            .unwrap_or_else(|end| panic!("a response's head, not {end:?} after {}", self.shown()))
     }
 
-    /// A request and its answer.
+    /// Sends a request and reads its response.
     pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Message {
         self.send(request);
         self.response()
     }
 
-    /// `GET target` and its answer.
+    /// Sends `GET target` and reads the response.
     pub fn get(&mut self, target: &str) -> Message {
         self.ask(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
     }
 
-    /// Exactly so many bytes.
+    /// Reads exactly `count` bytes.
     pub fn take(&mut self, count: usize) -> Vec<u8> {
         while self.unread.len() < count {
-            self.fill().unwrap_or_else(|end| panic!("{count} bytes, not {end:?} behind {}", self.shown()));
+            self.fill().unwrap_or_else(|end| panic!("{count} bytes, not {end:?} after {}", self.shown()));
         }
         self.unread.drain(..count).collect()
     }
@@ -142,11 +144,11 @@ impl Wire {
     pub fn chunk(&mut self) -> Vec<u8> {
         let mut data = Vec::new();
         self.chunk_into(&mut data)
-            .unwrap_or_else(|end| panic!("a chunk, not {end:?} behind {}", self.shown()));
+            .unwrap_or_else(|end| panic!("a chunk, not {end:?} after {}", self.shown()));
         data
     }
 
-    /// Everything until the other end stops, and how it stopped.
+    /// All bytes until the other end stops, and how it stopped.
     pub fn rest(&mut self) -> (Vec<u8>, End) {
         loop {
             if let Err(end) = self.fill() {
@@ -155,7 +157,7 @@ impl Wire {
         }
     }
 
-    /// Reads and counts without keeping.
+    /// Reads `count` bytes without keeping them.
     pub fn discard(&mut self, mut count: u64) {
         count -= self.unread.drain(..).count() as u64;
         let mut buffer = vec![0; 1 << 18];
@@ -169,13 +171,13 @@ impl Wire {
         }
     }
 
-    /// The other end closes in order, with nothing before.
+    /// The other end closes with FIN and sends nothing before.
     pub fn expect_eof(&mut self) {
         let (rest, end) = self.rest();
         assert!(rest.is_empty() && end == End::Eof, "EOF, not {} and {end:?}", shown(&rest));
     }
 
-    /// The other end closes or resets, with nothing before.
+    /// The other end closes or resets and sends nothing before.
     pub fn expect_end(&mut self) {
         let (rest, end) = self.rest();
         assert!(
@@ -187,13 +189,13 @@ impl Wire {
 
     /// Nothing arrives, and the connection stays open.
     pub fn expect_silence(&mut self) {
-        self.set_patience(SILENCE);
+        self.set_timeout(SILENCE);
         let (rest, end) = self.rest();
         assert!(rest.is_empty() && end == End::Silence, "silence, not {} and {end:?}", shown(&rest));
-        self.set_patience(PATIENCE);
+        self.set_timeout(TIMEOUT);
     }
 
-    /// Tells a cut from a whole response: None when nothing says that anything is missing.
+    /// Tells a cut response from a whole one: `None` when the response looks whole.
     pub fn cut(&mut self, method: &str) -> Option<Cut> {
         self.try_message(Some(method)).err()
     }
@@ -291,7 +293,7 @@ impl Wire {
                 data.extend(self.unread.drain(..count));
             }
             if self.through(b"\r\n")? != b"\r\n" {
-                return Err(End::Illegal("no CRLF behind a chunk".to_owned()));
+                return Err(End::Illegal("no CRLF after a chunk".to_owned()));
             }
         }
         Ok(size)

@@ -1,14 +1,16 @@
-//! What attacks on ronde found, by what went wrong.
+//! Regressions that attacks on ronde found. Each test is named by what went wrong.
+//!
+//! Not here: those of the pool (`q_pool`).
 
-use crate::harness::{Backend, End, GET, Origin, Port, Proxy, Ronde, Wire, each_row, ok, ronde_only, stage};
+use crate::harness::{Backend, End, GET, Origin, Port, Proxy, Ronde, Wire, each_row, ok, ronde_only, setup};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::thread;
 use std::time::Duration;
 
-/// More than a client with a small window takes at once, and less than the kernel takes from ronde.
+/// More than a client with a small window receives at once, and less than the kernel buffers for ronde.
 const LARGE: usize = 3_000_000;
 
-/// A client that has room for little.
+/// A client with a small receive buffer.
 fn narrow(proxy: &Proxy) -> Wire {
     let client = proxy.connect();
     set_socket_recv_buffer_size(client.stream(), 128 * 1024).expect("SO_RCVBUF");
@@ -20,14 +22,14 @@ fn large() -> String {
 }
 
 #[test]
-fn a_close_over_bytes_that_nobody_read_took_the_response_back() {
-    each_row(&["\r\n", GET], |behind| {
+fn a_close_with_unread_bytes_destroyed_the_response() {
+    each_row(&["\r\n", GET], |extra| {
         let origin = Origin::start();
-        let proxy = Proxy::before(&[origin.address]);
+        let proxy = Proxy::start(&[origin.address]);
         let mut client = narrow(&proxy);
         client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let (mut backend, _) = origin.request();
-        client.send(behind);
+        client.send(extra);
         backend.send(large());
         assert_eq!(client.response().body.len(), LARGE);
         client.expect_eof();
@@ -35,14 +37,14 @@ fn a_close_over_bytes_that_nobody_read_took_the_response_back() {
 }
 
 #[test]
-fn bytes_that_came_behind_a_close_took_the_response_back() {
+fn bytes_that_came_after_the_close_destroyed_the_response() {
     ronde_only!();
     let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
+    let proxy = Proxy::start(&[origin.address]);
     let mut client = narrow(&proxy);
     client.send("GET / HTTP/1.0\r\n\r\n");
     origin.answer(large());
-    // From ronde's side it is over.
+    // For ronde the exchange is over.
     proxy.process.stdout.line_with("\" 200 ");
     client.send("\r\n");
     assert_eq!(client.response().body.len(), LARGE);
@@ -50,9 +52,9 @@ fn bytes_that_came_behind_a_close_took_the_response_back() {
 }
 
 #[test]
-fn an_answer_in_the_middle_of_an_upload_was_taken_back_behind_256_kilobytes() {
+fn a_response_during_an_upload_was_destroyed_after_256_kilobytes() {
     let origin = Origin::start();
-    let proxy = Proxy::before(&[origin.address]);
+    let proxy = Proxy::start(&[origin.address]);
     let mut client = narrow(&proxy);
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n");
     let mut backend = origin.accept();
@@ -62,12 +64,12 @@ fn an_answer_in_the_middle_of_an_upload_was_taken_back_behind_256_kilobytes() {
     let upload = thread::spawn(move || uploader.try_send(vec![b'u'; 20_000_000]));
     assert_eq!(client.response().body.len(), LARGE);
     drop(client);
-    let _cut_off_or_not = upload.join().expect("an uploader");
+    let _cut_off_or_whole = upload.join().expect("an uploader");
 }
 
 #[test]
-fn who_sends_20_megabytes_before_reading_never_saw_the_413() {
-    let (_origin, _proxy, mut client) = stage("--max-body 1k");
+fn a_client_that_sent_20_megabytes_before_reading_never_saw_the_413() {
+    let (_origin, _proxy, mut client) = setup("--max-body 1k");
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n");
     client.send(vec![b'u'; 20_000_000]);
     assert_eq!(client.response().status(), 413);
@@ -78,8 +80,8 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgra
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
 
 #[test]
-fn a_tunnel_whose_backend_had_finished_lost_what_the_client_still_sent() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_tunnel_whose_backend_half_closed_lost_bytes_of_the_client() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(format!("{UPGRADE}\r\n"));
     let (mut backend, _) = origin.answer(SWITCH);
     backend.finish();
@@ -96,8 +98,8 @@ fn a_tunnel_whose_backend_had_finished_lost_what_the_client_still_sent() {
 }
 
 #[test]
-fn a_tunnel_that_broke_looked_finished() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_tunnel_that_was_reset_looked_finished() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(format!("{UPGRADE}\r\n"));
     let (backend, _) = origin.answer(SWITCH);
     assert_eq!(client.response().status(), 101);
@@ -106,8 +108,8 @@ fn a_tunnel_that_broke_looked_finished() {
 }
 
 #[test]
-fn an_upgrade_with_many_field_lines_was_asked_for_and_counted_as_unasked() {
-    let (origin, _proxy, mut client) = stage("");
+fn the_101_to_an_upgrade_with_many_field_lines_was_taken_for_unrequested() {
+    let (origin, _proxy, mut client) = setup("");
     client.send(format!("{UPGRADE}{}\r\n", "A: b\r\n".repeat(253)));
     origin.answer(SWITCH);
     assert_eq!(client.response().status(), 101);
@@ -115,11 +117,11 @@ fn an_upgrade_with_many_field_lines_was_asked_for_and_counted_as_unasked() {
 
 #[test]
 fn a_client_that_waits_for_its_100_was_blamed_for_a_slow_backend() {
-    let (origin, _proxy, mut client) = stage("--body-timeout 100ms --response-timeout 5s");
+    let (origin, _proxy, mut client) = setup("--body-timeout 100ms --response-timeout 5s");
     client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     let mut backend = origin.accept();
     backend.request_head();
-    // The backend takes its time; several body timeouts of it.
+    // The backend takes longer than several body timeouts.
     client.expect_silence();
     client.expect_silence();
     backend.send("HTTP/1.1 100 Continue\r\n\r\n");
@@ -131,7 +133,7 @@ fn a_client_that_waits_for_its_100_was_blamed_for_a_slow_backend() {
 }
 
 #[test]
-fn an_empty_line_behind_a_request_was_the_beginning_of_one_that_came_too_late() {
+fn an_empty_line_after_a_request_started_the_head_timeout_of_the_next() {
     let backend = Backend::named("a");
     let proxy = Proxy::with("--head-timeout 50ms", &[backend.address]);
     each_row(
@@ -152,8 +154,8 @@ fn an_empty_line_behind_a_request_was_the_beginning_of_one_that_came_too_late() 
 }
 
 #[test]
-fn a_backend_with_many_connection_options_was_the_clients_fault() {
-    let (origin, _proxy, mut client) = stage("");
+fn a_response_with_many_connection_options_was_blamed_on_the_client() {
+    let (origin, _proxy, mut client) = setup("");
     let options: Vec<_> = (0..40).map(|number| format!("x{number}")).collect();
     client.send(GET);
     origin.answer(format!(
@@ -164,10 +166,10 @@ fn a_backend_with_many_connection_options_was_the_clients_fault() {
 }
 
 #[test]
-fn a_1_0_client_was_kept_waiting_behind_an_error_for_an_end_that_did_not_come() {
+fn a_1_0_client_waited_after_an_error_for_a_close_that_never_came() {
     ronde_only!();
     let origin = Origin::down();
-    let proxy = Proxy::before(&[origin.address]);
+    let proxy = Proxy::start(&[origin.address]);
     for (target, status) in [("GET / HTTP/1.0\r\n", 502), ("OPTIONS / HTTP/1.0\r\nMax-Forwards: 0\r\n", 200)]
     {
         let mut client = proxy.connect();
@@ -177,11 +179,11 @@ fn a_1_0_client_was_kept_waiting_behind_an_error_for_an_end_that_did_not_come() 
 }
 
 #[test]
-fn chunks_that_were_invalid_from_the_start_had_no_answer_at_all() {
+fn a_response_with_invalid_early_chunks_left_the_client_without_a_status() {
     each_row(
         &["ZZ\r\nok\r\n0\r\n\r\n", "2\r\nok\r\nZZ\r\n", "2\r\nok\r\n0\r\nbad trailer\r\n\r\n"],
         |body| {
-            let (origin, _proxy, mut client) = stage("");
+            let (origin, _proxy, mut client) = setup("");
             client.send(GET);
             origin.answer(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
             assert_eq!(client.response().status(), 502);
@@ -190,8 +192,8 @@ fn chunks_that_were_invalid_from_the_start_had_no_answer_at_all() {
 }
 
 #[test]
-fn a_head_that_was_refused_had_a_body() {
-    let (_origin, proxy, _) = stage("--max-body 1");
+fn a_refused_head_request_got_a_body() {
+    let (_origin, proxy, _) = setup("--max-body 1");
     each_row(
         &[
             ("Host: a\r\nContent-Length: 5\r\n", 413),
@@ -208,7 +210,7 @@ fn a_head_that_was_refused_had_a_body() {
 }
 
 #[test]
-fn a_client_that_gave_way_had_been_idle_since_before_its_request() {
+fn a_client_that_gave_way_counted_as_idle_since_before_its_request() {
     let backend = Backend::start(|wire, request| {
         if request.target() == "/slow" {
             thread::sleep(Duration::from_millis(700));
@@ -219,7 +221,7 @@ fn a_client_that_gave_way_had_been_idle_since_before_its_request() {
     let proxy = Proxy::with(flags, &[backend.address]);
     let (mut first, mut second) = (proxy.connect(), proxy.connect());
     first.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
-    crate::harness::eventually("the first is with the backend", || backend.count() == 1);
+    crate::harness::eventually("the first request is with the backend", || backend.count() == 1);
     second.send(GET);
     assert_eq!(first.response().text(), "a");
     first.expect_silence();
@@ -228,7 +230,7 @@ fn a_client_that_gave_way_had_been_idle_since_before_its_request() {
 }
 
 #[test]
-fn a_v4_client_of_a_dual_stack_listener_asked_a_v6_host() {
+fn a_v4_client_of_a_dual_stack_listener_got_a_v6_host() {
     ronde_only!();
     let backend = Backend::mirror();
     let port = Port::reserve().address.port();
@@ -242,7 +244,7 @@ fn a_v4_client_of_a_dual_stack_listener_asked_a_v6_host() {
 #[test]
 fn empty_lines_before_the_largest_request_left_no_room_for_its_end() {
     let backend = Backend::start(|wire, request| wire.send(ok(&request.body.len().to_string())));
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\nA: ";
     let filling = "a".repeat(65536 - head.len() - 4);
     let request = format!("\r\n\r\n{head}{filling}\r\n\r\n{}", "b".repeat(65536));
@@ -250,9 +252,9 @@ fn empty_lines_before_the_largest_request_left_no_room_for_its_end() {
 }
 
 #[test]
-fn a_later_minor_version_was_none_that_is_spoken_here() {
+fn a_later_minor_version_was_refused() {
     let backend = Backend::named("a");
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for _ in 0..2 {
         assert_eq!(client.ask("GET / HTTP/1.2\r\nHost: a\r\n\r\n").text(), "a");
@@ -264,7 +266,7 @@ fn a_later_minor_version_was_none_that_is_spoken_here() {
 #[test]
 fn a_response_head_that_was_cut_off_was_called_malformed() {
     ronde_only!();
-    let (origin, _proxy, mut client) = stage("");
+    let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     drop(origin.answer("HTTP/1.1 200 OK\r\nCont"));
     let response = client.response();
@@ -273,7 +275,7 @@ fn a_response_head_that_was_cut_off_was_called_malformed() {
 }
 
 #[test]
-fn long_polls_on_good_backends_were_the_end_of_all_others() {
+fn long_polls_on_good_backends_blocked_all_other_requests() {
     let backend = Backend::start(|wire, request| {
         if request.target() == "/poll" {
             thread::sleep(Duration::from_secs(6));

@@ -1,8 +1,10 @@
-//! ronde's own answers: complete, honest about the cause, and silent about the backends unless asked.
+//! ronde's own responses: complete, with the true cause, and without the backends' names unless asked.
+//!
+//! Not here: responses of backends (`f_responses`).
 
 use crate::harness::{Backend, Message, Origin, Port, Proxy, Ronde, each_row, ronde_only};
 
-/// RFC 9209 §2.3.
+/// The error types of RFC 9209 §2.3.
 const CAUSES: &[&str] = &[
     "dns_timeout",
     "dns_error",
@@ -36,11 +38,11 @@ fn assert_complete(response: &Message, status: u16, method: &str) {
     let length: usize = response.sole("content-length").parse().expect("a length");
     assert!(length > 0 && (method == "HEAD" || response.body.len() == length), "{response}");
     let said = response.sole("proxy-status");
-    let cause = said.strip_prefix("ronde; error=").expect("ronde and its error").split(';').next().unwrap();
+    let cause = said.strip_prefix("ronde; error=").expect("`ronde; error=`").split(';').next().unwrap();
     assert!(CAUSES.contains(&cause), "{cause} is no error type of RFC 9209");
 }
 
-/// Refusals that need no backend: the bytes and the status.
+/// Requests that are refused without a backend, and the status.
 const REFUSED: &[(&str, u16)] = &[
     ("GET / HTTP/1.1\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
@@ -52,7 +54,7 @@ const REFUSED: &[(&str, u16)] = &[
 ];
 
 #[test]
-fn refusals_are_complete_and_close() {
+fn refusals_are_complete_and_close_the_connection() {
     ronde_only!();
     let backend = Backend::named("b");
     let flags = "--head-timeout 300ms --body-timeout 300ms --max-body 1000 --max-head 4k";
@@ -69,15 +71,15 @@ fn refusals_are_complete_and_close() {
     assert_complete(&connect, connect.status(), "GET");
 }
 
-/// A proxy that has failed for one reason or another, as the backend behind it does.
+/// Proxies whose backend fails in different ways: the status, the proxy, and the backends that must stay alive.
 fn failing() -> Vec<(u16, Proxy, Vec<Backend>)> {
     let garbage = Backend::start(|wire, _| wire.send("garbage\r\n\r\n"));
     let closing = Backend::start(|wire, _| wire.finish());
     let silent = Backend::start(|_, _| {});
     vec![
-        (502, Proxy::before(&[Origin::down().address]), vec![]),
-        (502, Proxy::before(&[garbage.address]), vec![garbage]),
-        (502, Proxy::before(&[closing.address]), vec![closing]),
+        (502, Proxy::start(&[Origin::down().address]), vec![]),
+        (502, Proxy::start(&[garbage.address]), vec![garbage]),
+        (502, Proxy::start(&[closing.address]), vec![closing]),
         (504, Proxy::with("--response-timeout 300ms", &[silent.address]), vec![silent]),
         (503, Ronde::with("--listen 127.0.0.1:0 no-such-name.invalid:80").serve(), vec![]),
     ]
@@ -105,19 +107,19 @@ fn failures_are_complete_and_name_no_backend() {
 }
 
 #[test]
-fn a_1_0_client_gets_them_as_well() {
+fn a_1_0_client_gets_complete_errors_as_well() {
     ronde_only!();
-    let proxy = Proxy::before(&[Origin::down().address]);
+    let proxy = Proxy::start(&[Origin::down().address]);
     let mut client = proxy.connect();
     assert_complete(&client.ask("GET / HTTP/1.0\r\n\r\n"), 502, "GET");
     client.expect_eof();
 }
 
 #[test]
-fn a_loop_is_answered_completely() {
+fn a_loop_is_a_complete_508() {
     ronde_only!();
     let port = Port::reserve();
-    let second = Proxy::before(&[port.address]);
+    let second = Proxy::start(&[port.address]);
     let first = Ronde::with(&format!("--listen {} {}", port.address, second.address)).serve();
     let response = first.get("/");
     assert_complete(&response, 508, "GET");
@@ -133,13 +135,13 @@ fn reveal_backends_names_them() {
     assert!(said.contains(&closing.address.to_string()), "{said}");
 }
 
-/// An error of a backend is the backend's to word.
+/// A backend words its own errors.
 #[test]
-fn an_error_of_a_backend_is_passed_on_untouched() {
+fn an_error_response_of_a_backend_is_relayed_unchanged() {
     let backend = Backend::start(|wire, _| {
         wire.send("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nRetry-After: 7\r\n\r\nbusy");
     });
-    let proxy = Proxy::before(&[backend.address]);
+    let proxy = Proxy::start(&[backend.address]);
     let mut client = proxy.connect();
     for _ in 0..5 {
         let response = client.get("/");
@@ -150,7 +152,7 @@ fn an_error_of_a_backend_is_passed_on_untouched() {
 }
 
 #[test]
-fn the_cause_of_each_failure_is_the_one_of_rfc_9209() {
+fn each_failure_has_its_error_type_of_rfc_9209() {
     ronde_only!();
     let causes = [
         &["connection_refused"][..],
