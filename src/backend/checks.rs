@@ -73,7 +73,7 @@ enum Progress {
     Failed(Failure),
     /// It was answered with this status, which is not good.
     Unwell(u16),
-    Waits(Want),
+    Timings(Want),
 }
 
 impl Park for Probe {
@@ -101,7 +101,7 @@ impl Backends {
     /// # Errors
     /// The system has no descriptor left.
     pub(super) fn check_first(&self, check: &Check) -> io::Result<()> {
-        let waiter = Waiter::new(1, usize::MAX)?;
+        let waiter = Waiter::new(1, 1, usize::MAX)?;
         let mut going = 0;
         let mut begin = |probe: Box<Probe>| {
             let parked = self.go_on(probe).is_some_and(|(probe, wait)| waiter.park(probe, wait).is_ok());
@@ -154,11 +154,11 @@ impl Backends {
     /// Goes on with a probe as far as that is possible without waiting. It comes back with what it waits for.
     pub fn go_on(&self, mut probe: Box<Probe>) -> Option<(Box<Probe>, Wait)> {
         match probe.advance() {
-            Progress::Waits(want) if Instant::now() < probe.deadline => {
+            Progress::Timings(want) if Instant::now() < probe.deadline => {
                 let (client, deadline, class) = (Want::Nothing, probe.deadline, Class::Busy);
                 return Some((probe, Wait { client, backend: want, deadline, class }));
             }
-            Progress::Waits(_) => {
+            Progress::Timings(_) => {
                 let failure = match probe.question {
                     Question::None | Question::Request(_) => Failure::ConnectTimeout,
                     Question::Response(_) => Failure::ResponseTimeout,
@@ -221,7 +221,7 @@ impl Probe {
         };
         let conn = match (connected, &self.conn) {
             (Ok(Connected::Yes), Some(conn)) => conn,
-            (Ok(_), _) => return Progress::Waits(Want::Write),
+            (Ok(_), _) => return Progress::Timings(Want::Write),
             (Err(error), _) => return Progress::Failed(connect_failure(&error)),
         };
         loop {
@@ -232,14 +232,14 @@ impl Probe {
                         self.question = Question::Response(Vec::new());
                     }
                     Ok(Sent::Bytes(count)) => drop(request.drain(..count)),
-                    Ok(Sent::Nothing) => return Progress::Waits(Want::Write),
+                    Ok(Sent::Nothing) => return Progress::Timings(Want::Write),
                     Err(_) => return Progress::Failed(Failure::BackendReset),
                 },
                 Question::Response(response) => {
                     let mut room = [0; 4096];
                     match conn.receive(&mut room, Block::Never) {
                         Ok(Received::Bytes(count)) => response.extend_from_slice(&room[..count]),
-                        Ok(Received::Nothing) => return Progress::Waits(Want::Read),
+                        Ok(Received::Nothing) => return Progress::Timings(Want::Read),
                         Ok(Received::End) => return Progress::Failed(Failure::BackendClosed),
                         Err(_) => return Progress::Failed(Failure::BackendReset),
                     }

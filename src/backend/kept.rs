@@ -6,7 +6,7 @@
 //!
 //! Not here: a connection that turns out to be stale in spite of the check (`proxy::exchange`).
 
-use crate::net::conn::{Received, Conn};
+use crate::net::conn::{Conn, Received};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -188,8 +188,9 @@ impl Backends {
         let is_stuck =
             |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
         let is_free = |backend: &Backend| tried.is_free(backend) && backend.has_room();
-        let mut chosen = choose(&mut round, |backend| is_free(backend) && is_well(backend) && !is_stuck(backend))
-            .or_else(|| choose(&mut round, |backend| is_free(backend) && is_well(backend)));
+        let mut chosen =
+            choose(&mut round, |backend| is_free(backend) && is_well(backend) && !is_stuck(backend))
+                .or_else(|| choose(&mut round, |backend| is_free(backend) && is_well(backend)));
         // No backend that is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| tried.is_free(backend) && is_well(backend)) {
             chosen = round.next(|backend| is_free(backend)).cloned();

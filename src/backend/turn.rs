@@ -48,10 +48,6 @@ impl Turn {
         Self { backend, since, awaited: Cell::new(Side::Backend), trial }
     }
 
-    pub(super) fn backend(&self) -> &Arc<Backend> {
-        &self.backend
-    }
-
     pub fn address(&self) -> SocketAddr {
         self.backend.address
     }

@@ -64,6 +64,6 @@ fn check_backend(backend: &Backend, config: &Config, out: &mut impl Write) -> io
 
 fn connect(address: SocketAddr, config: &Config) -> io::Result<f64> {
     let begun = Instant::now();
-    Conn::connect(address, begun + config.connect_timeout, || false)?;
+    Conn::connect_by(address, begun + config.connect_timeout)?;
     Ok(begun.elapsed().as_secs_f64() * 1000.0)
 }

@@ -10,7 +10,7 @@ use crate::config::waits;
 use crate::config::{Config, Listen};
 use crate::http1::head::{self, Lines, Scan};
 use crate::net::buffer::Buffer;
-use crate::net::conn::{Arrived, Conn};
+use crate::net::conn::{Block, Conn, Received};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -52,8 +52,8 @@ pub fn ask(config: &Config) -> Result<SocketAddr, Unhealthy> {
     let address = config.listen.first().map_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080), reachable);
     let deadline = Instant::now() + waits::HEALTH_ANSWER;
     let unreachable = |error| Unhealthy::Unreachable(address, error);
-    let mut conn = Conn::connect(address, deadline, || false).map_err(unreachable)?;
-    conn.send(&[IoSlice::new(REQUEST)], waits::ONE_CALL).map_err(unreachable)?;
+    let conn = Conn::connect_by(address, deadline).map_err(unreachable)?;
+    conn.send(&[IoSlice::new(REQUEST)], Block::Briefly).map_err(unreachable)?;
     let mut buffer = Buffer::new(4096);
     while Instant::now() < deadline {
         if let Scan::Complete { end, .. } = head::scan(buffer.filled()) {
@@ -67,10 +67,10 @@ pub fn ask(config: &Config) -> Result<SocketAddr, Unhealthy> {
                 Err(failure) => Err(unreachable(io::Error::other(failure))),
             };
         }
-        match conn.receive(buffer.room(), waits::ONE_CALL).map_err(unreachable)? {
-            Arrived::Bytes(count) => buffer.grew(count),
-            Arrived::Nothing => {}
-            Arrived::End => return Err(unreachable(io::ErrorKind::UnexpectedEof.into())),
+        match conn.receive(buffer.room(), Block::Briefly).map_err(unreachable)? {
+            Received::Bytes(count) => buffer.grew(count),
+            Received::Nothing => {}
+            Received::End => return Err(unreachable(io::ErrorKind::UnexpectedEof.into())),
         }
     }
     Err(Unhealthy::TimedOut(address))

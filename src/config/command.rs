@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use pico_args::Arguments;
 
 use super::error::{Error, did_you_mean, shown};
-use super::{Config, RawValue, Source, TABLE, file, help, row};
+use super::{Config, RETIRED, RawValue, Source, TABLE, file, help, row};
 
 /// What ronde is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,13 +66,18 @@ pub fn load(
 
     let mut words = line.finish();
     let command = take_command(&mut words);
+    let (words, mut notes) = without_retired(words);
     let flags = flags(words)?;
-    let (variables, notes) = variables(env)?;
-    let file = match flags.config.or(variables.config) {
+    let (variables, more) = variables(env)?;
+    notes.extend(more);
+    let (file, more) = match flags.config.or(variables.config) {
         Some(path) => file::read(&path)?,
-        None => Source::new(),
+        None => (Source::new(), Vec::new()),
     };
+    notes.extend(more);
     let config = Config::from_sources(&[file, variables.settings, flags.settings])?;
+
+    notes.extend(config.remarks());
 
     let command = command(config);
     match &command {
@@ -97,6 +102,26 @@ fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
     };
     words.remove(0);
     command
+}
+
+/// The words without the flags of older versions and their values; and a note for each of these flags.
+fn without_retired(words: Vec<OsString>) -> (Vec<OsString>, Vec<String>) {
+    let (mut kept, mut notes) = (Vec::new(), Vec::new());
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        let (flag, value) = text.split_once('=').map_or((&*text, None), |(flag, value)| (flag, Some(value)));
+        match RETIRED.iter().find(|retired| retired.flag == flag) {
+            Some(retired) => {
+                notes.push(retired.note(retired.flag));
+                if value.is_none() {
+                    words.next();
+                }
+            }
+            None => kept.push(word),
+        }
+    }
+    (kept, notes)
 }
 
 /// The values of the flags, or of the variables.
@@ -197,11 +222,19 @@ fn variables(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(Par
         }
     }
 
+    let mut notes = Vec::new();
+    for retired in &RETIRED {
+        let name = retired.variable();
+        if take(&name)?.is_some() {
+            notes.push(retired.note(&name));
+        }
+    }
+
     let known: Vec<String> =
         TABLE.iter().map(|row| row.variable()).chain([CONFIG_VARIABLE.to_string()]).collect();
-    let notes = ours.keys().map(|name| {
+    notes.extend(ours.keys().map(|name| {
         let guess = did_you_mean(name, known.iter().map(String::as_str));
         format!("unknown variable {} is ignored{guess}", shown(name))
-    });
-    Ok((parsed, notes.collect()))
+    }));
+    Ok((parsed, notes))
 }

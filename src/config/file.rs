@@ -28,7 +28,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::error::{Error, did_you_mean, shown};
-use super::{Document, RawValue, Setting, Source, row};
+use super::{Document, RawValue, Retired, Setting, Source, row};
 
 /// No configuration file is this large, but `--config /dev/zero` is, and a disk image given by mistake.
 const MAX_BYTES: usize = 1 << 20;
@@ -47,12 +47,16 @@ impl Default for BackendOptions {
     }
 }
 
-/// Reads the file at `path`.
-pub(super) fn read(path: &str) -> Result<Source, Error> {
+/// Reads the file at `path`; and a note for each setting of an older version in it.
+pub(super) fn read(path: &str) -> Result<(Source, Vec<String>), Error> {
     let text = contents(path)?;
     let file = ConfigFile { path, text: &text };
     let document: Document = toml::from_str(&text).map_err(|error| file.error(error))?;
-    document.entries().map(|(row, entry)| Ok((row.flag, file.raw_values(row, entry)?))).collect()
+    let note =
+        |retired: &Retired| retired.note(&format!("{} in {}", &retired.flag[2..], path.escape_debug()));
+    let notes = document.retired().map(note).collect();
+    let values = document.entries().map(|(row, entry)| Ok((row.flag, file.raw_values(row, entry)?)));
+    Ok((values.collect::<Result<_, Error>>()?, notes))
 }
 
 fn contents(path: &str) -> Result<String, Error> {

@@ -21,10 +21,12 @@
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
 use std::collections::HashMap;
+use std::thread;
 use std::time::Duration;
 
 use log::LevelFilter;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Spanned;
 
 mod address;
@@ -74,8 +76,12 @@ impl Setting {
 
     /// The environment variable: `RONDE_QUEUE_TIMEOUT`.
     pub fn variable(&self) -> String {
-        format!("RONDE_{}", self.key().replace('-', "_").to_ascii_uppercase())
+        variable(self.flag)
     }
+}
+
+fn variable(flag: &str) -> String {
+    format!("RONDE_{}", flag.trim_start_matches('-').replace('-', "_").to_ascii_uppercase())
 }
 
 /// One value as the user wrote it, not yet parsed.
@@ -147,9 +153,19 @@ macro_rules! settings {
         /// The configuration file: one key for each row, and no other.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        struct Document {$($( $field: Option<Spanned<Entry>>, )*)*}
+        struct Document {
+            $($( $field: Option<Spanned<Entry>>, )*)*
+            max_transfers: Option<IgnoredAny>,
+            max_per_backend: Option<IgnoredAny>,
+        }
 
         impl Document {
+            /// The settings of older versions that the file has.
+            fn retired(&self) -> impl Iterator<Item = &'static Retired> + use<> {
+                let there = [self.max_transfers.is_some(), self.max_per_backend.is_some()];
+                RETIRED.iter().zip(there).filter_map(|(retired, is_there)| is_there.then_some(retired))
+            }
+
             /// The rows that the file sets, each with its entry.
             fn entries(self) -> impl Iterator<Item = (&'static Setting, Spanned<Entry>)> {
                 let entries = [$($( (&row::$field, self.$field) ),*),*];
@@ -159,9 +175,38 @@ macro_rules! settings {
     };
 }
 
+/// A setting of an older version. A configuration that still has it is warned about, and works.
+#[derive(Debug)]
+struct Retired {
+    flag: &'static str,
+    why: &'static str,
+}
+
+/// In the order of their keys in `Document`.
+static RETIRED: [Retired; 2] = [
+    Retired {
+        flag: "--max-transfers",
+        why: "a transfer that waits takes no thread any more, so their number needs no limit; see --parked-memory",
+    },
+    Retired {
+        flag: "--max-per-backend",
+        why: "a backend that hangs holds no worker any more; see max-connections of a [[backend]]",
+    },
+];
+
+impl Retired {
+    fn note(&self, place: &str) -> String {
+        format!("{place} is ignored: {}", self.why)
+    }
+
+    fn variable(&self) -> String {
+        variable(self.flag)
+    }
+}
+
 // Bounds exclude values that can only be mistakes. A time under 10ms is shorter than a scheduler or a network needs,
 // and would fail every request. A time over a day means "never", and waits without an end are how workers starve. (A
-// tunnel holds no worker's seat, so it may be silent for a week.)
+// tunnel holds no worker, so it may be silent for a week.)
 settings! {
     "Listening" {
         /// where to accept; :8080 means every address
@@ -176,33 +221,28 @@ settings! {
     }
 
     "Workers" {
-        /// requests worked on at once, a thread each
-        /// A request that waits for a slow backend needs none, so a few per core are at work; the others are for
-        /// what cannot be left, and an unused one costs a stack it never touched.
-        "--workers" "N", default "256" ["1" to "16384"]
-            => workers: usize = One(count);
+        /// threads that serve; auto: 3 per core
+        /// A worker never waits for long: what waits is parked, and takes no thread. Three keep a core busy when
+        /// one of them waits for a moment; more only take turns.
+        "--workers" "N", default "auto" ["1" to "16384"]
+            => workers: Option<usize> = Maybe(count);
 
-        /// connections that may wait for a worker
-        /// Sixteen for each worker; it bounds memory only, for --queue-timeout ends the wait long before.
+        /// new connections that may wait for a worker
+        /// As many as the kernel holds in front of it; it bounds memory only, for --queue-timeout ends the wait long
+        /// before.
         "--queue" "N", default "4096" ["1" to "1048576"]
             => queue: usize = One(count);
 
         /// how long one may wait; then 503 with Retry-After
-        /// Past a second people reload, and a queue longer than their patience serves only those who left.
+        /// Past a second people reload, and a longer queue serves only clients that have left.
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
-        /// long transfers, threads beside the workers
-        /// So many WebSockets, event streams and long downloads, a thread each: as many as a small host can hold. Late
-        /// answers are not among them; they take no thread.
-        "--max-transfers" "N", default "1024" ["0" to "16384"]
-            => max_transfers: usize = One(count);
-
-        /// workers one backend may hold; auto is 3/4
-        /// In a connect, or in a wait that nothing else can do: a backend that hangs must leave workers for the
-        /// others; three quarters is room enough for one that is only busy.
-        "--max-per-backend" "N", default "auto" ["1" to "16384"]
-            => max_per_backend: Option<usize> = Maybe(count);
+        /// memory for all that is parked
+        /// Ten thousand slow downloads at 16 KB each, and some. Past it the parked slow client that is next to time
+        /// out gives way, with its cause in the log.
+        "--parked-memory" "SIZE", default "256m" ["1m" to "1t"]
+            => parked_memory: usize = One(size);
     }
 
     "Timeouts" {
@@ -235,6 +275,11 @@ settings! {
         /// Servers of event streams commonly send a comment every 15 or 30 seconds.
         "--idle-timeout" "TIME", default "60s" ["10ms" to "24h"]
             => idle_timeout: Duration = One(time);
+
+        /// a backend's silence after its client's FIN
+        /// As long as an ordinary answer takes: `nc -N` gets its answer, and a closed tab is not served for minutes.
+        "--half-close-timeout" "TIME", default "5s" ["10ms" to "24h"]
+            => half_close_timeout: Duration = One(time);
 
         /// silence in both directions of a tunnel
         /// A WebSocket may be silent for long on purpose; TCP keep-alive finds a dead peer.
@@ -333,6 +378,35 @@ settings! {
         /// Info reports starts, stops and changes, but no single request.
         "--log-level" "LEVEL", default "info"
             => log_level: LevelFilter = One(level);
+    }
+}
+
+/// Workers for each core, unless the admin says otherwise. One may wait for a moment, one serves, and one more keeps a core
+/// busy between the two. Measured on two cores, 2 to 8 in all are the same within noise.
+const WORKERS_PER_CORE: usize = 3;
+
+/// Workers for each core above which their number looks like a mistake.
+const MANY_WORKERS_PER_CORE: usize = 8;
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl Config {
+    /// How many workers there are to be.
+    pub fn worker_count(&self) -> usize {
+        self.workers.unwrap_or_else(|| cores() * WORKERS_PER_CORE)
+    }
+
+    /// What an admin should know about settings that are allowed, and surely not meant.
+    fn remarks(&self) -> Option<String> {
+        let (workers, cores) = (self.workers?, cores());
+        (workers > cores * MANY_WORKERS_PER_CORE).then(|| {
+            format!(
+                "--workers {workers} are many for {cores} cores: a worker never waits for long, so a few per core are \
+                 enough, which is the default"
+            )
+        })
     }
 }
 

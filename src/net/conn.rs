@@ -11,6 +11,7 @@
 
 use crate::config::waits;
 use crate::net::descriptors::Descriptor;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType};
 use rustix::net::{connect, recv, sendmsg, socket_with, sockopt};
@@ -18,7 +19,7 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections that the kernel completes between two calls of accept(2). std asks for 128, which a burst of clients
 /// overruns: each connection too many waits a second for its SYN to be sent again.
@@ -130,6 +131,23 @@ impl Conn {
             conn.become_ready()?;
         }
         Ok((conn, connected))
+    }
+
+    /// Connects, and waits until that is decided: for the commands that have nothing else to do.
+    ///
+    /// # Errors
+    /// What connect(2) says; [`ErrorKind::TimedOut`] at the deadline.
+    pub fn connect_by(to: SocketAddr, deadline: Instant) -> io::Result<Self> {
+        let (conn, mut connected) = Self::connect(to, Block::Briefly)?;
+        while connected == Connected::NotYet {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            poll(&mut [PollFd::new(&conn, PollFlags::OUT)], Timespec::try_from(left).ok().as_ref())?;
+            connected = conn.finish_connect()?;
+        }
+        Ok(conn)
     }
 
     /// Looks whether a connect that was [`Connected::NotYet`] has come to its end.

@@ -41,9 +41,9 @@ impl Drop for Descriptor {
     }
 }
 
-/// Whether a connection to a client and one to a backend can be had.
-pub fn has_room_for_two() -> bool {
-    OPEN.load(Ordering::Relaxed).saturating_add(2) <= LIMIT.load(Ordering::Relaxed)
+/// Whether another socket can be opened: the connection to a backend of a client that was just accepted.
+pub fn has_room_for_one_more() -> bool {
+    OPEN.load(Ordering::Relaxed) < LIMIT.load(Ordering::Relaxed)
 }
 
 /// Raises the soft limit to the hard one, and keeps a few descriptors back. Returns how many sockets there may be; `None`

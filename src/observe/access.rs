@@ -44,6 +44,13 @@ pub struct Line {
     pub user_agent: Vec<u8>,
 }
 
+impl Line {
+    /// Bytes of memory that it keeps beside itself.
+    pub fn weight(&self) -> usize {
+        self.request.capacity() + self.referer.capacity() + self.user_agent.capacity()
+    }
+}
+
 /// The outcome of a request.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -55,13 +62,13 @@ pub struct Record {
     pub backend: Option<SocketAddr>,
     /// The backends that were tried before it, in order.
     pub tried: Vec<SocketAddr>,
-    pub waits: Waits,
+    pub timings: Timings,
     pub failure: Option<Failure>,
 }
 
 /// Where the time went.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Waits {
+pub struct Timings {
     /// From when the connection had work for a worker until a worker took it.
     pub queued: Duration,
     /// To connect to a backend, all attempts together.
@@ -99,7 +106,7 @@ fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
         Some(backend) => write!(out, " {backend}")?,
         None => write!(out, " -")?,
     }
-    for (name, wait) in access.record.waits.named() {
+    for (name, wait) in access.record.timings.named() {
         write!(out, " {name}={:.2}ms", wait.as_secs_f64() * 1000.0)?;
     }
     for (index, tried) in access.record.tried.iter().enumerate() {
@@ -138,7 +145,7 @@ fn write_json(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     }
     let tried: Vec<_> = access.record.tried.iter().map(|address| format!("\"{address}\"")).collect();
     write!(out, ",\"tried\":[{}]", tried.join(","))?;
-    for (name, wait) in access.record.waits.named() {
+    for (name, wait) in access.record.timings.named() {
         write!(out, ",\"{}_ms\":{:.3}", name.replace('-', "_"), wait.as_secs_f64() * 1000.0)?;
     }
     match access.record.failure {
@@ -152,7 +159,7 @@ fn write_json(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     writeln!(out, "}}")
 }
 
-impl Waits {
+impl Timings {
     fn named(&self) -> [(&'static str, Duration); 4] {
         let Self { queued, connect, first_byte, total } = *self;
         [("queued", queued), ("connect", connect), ("first-byte", first_byte), ("total", total)]
@@ -203,7 +210,7 @@ mod tests {
             status: Some(502),
             bytes: 12,
             tried: vec![([127, 0, 0, 1], 8001).into(), ([127, 0, 0, 1], 8002).into()],
-            waits: Waits { total: Duration::from_micros(1500), ..Waits::default() },
+            timings: Timings { total: Duration::from_micros(1500), ..Timings::default() },
             failure: Some(Failure::Refused),
             ..Record::default()
         };

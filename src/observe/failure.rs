@@ -70,7 +70,7 @@ failures! {
     TooManyOptions       400 "http_request_error" Client "the Connection field has too many members";
     HeadIncomplete       400 "http_request_error" Client "the connection ended in the middle of a request head";
     HeadTimeout          408 "http_request_error" Client "the request head did not arrive in time";
-    Crowded              408 "connection_limit_reached" Ronde "too many requests are arriving slowly, and this one was the oldest";
+    OverBudget           503 "connection_limit_reached" Ronde "the memory for slow clients is used up, and this one was next to time out";
 
     // The request body (RFC 9112 §6 and §7).
     LengthAndCoding      400 "http_request_error" Client "Content-Length and Transfer-Encoding must not be combined";
@@ -89,13 +89,12 @@ failures! {
     // The client's connection. No response can be sent any more.
     ClientGone           400 "connection_terminated" Client "the client is gone";
     ClientStalled        408 "connection_write_timeout" Client "the client does not read its response";
+    HalfClosed           504 "connection_terminated" Client "the client closed its half of the connection, and the backend stayed silent";
 
     // ronde itself.
     Loop                 508 "proxy_loop_detected" Client "the request has passed through this proxy before";
     Overloaded           503 "connection_limit_reached" Ronde "all workers are busy";
     ConnectionLimit      503 "connection_limit_reached" Ronde "there are too many connections";
-    TransferLimit        503 "connection_limit_reached" Ronde "there are too many long transfers";
-    Stopping             503 "proxy_internal_error" Ronde "the proxy is shutting down";
     Descriptors          503 "proxy_internal_error" Ronde "the proxy has run out of file descriptors";
     Internal             500 "proxy_internal_error" Ronde "the proxy failed";
 

@@ -67,14 +67,6 @@ impl<T> Slots<T> {
         self.vacant.push(key.slot);
         entry.value.take()
     }
-
-    pub fn len(&self) -> usize {
-        self.slots.len() - self.vacant.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl<T> Default for Slots<T> {
@@ -104,7 +96,6 @@ mod tests {
                     }
                     _ => model.push((slots.insert(number), number)),
                 }
-                prop_assert_eq!(slots.len(), model.len());
                 for (key, value) in &model {
                     prop_assert_eq!(slots.get(*key), Some(value));
                     for bit in [false, true] {

@@ -16,20 +16,20 @@
 
 use crate::net::conn::{Conn, Registration};
 use crate::net::waker::Waker;
-use crate::pool::deadlines::Deadlines;
 pub use crate::pool::deadlines::Class;
+use crate::pool::deadlines::Deadlines;
 use crate::pool::slots::{Key, Slots};
 use crate::pool::stop::{Phase, Stop};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use rustix::time::{timerfd_create, timerfd_settime};
-use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,20 @@ pub trait Park {
 
     /// Bytes of memory that it keeps, itself included.
     fn weight(&self) -> usize;
+}
+
+impl<P: Park> Park for Box<P> {
+    fn client(&self) -> Option<&Conn> {
+        (**self).client()
+    }
+
+    fn backend(&self) -> Option<&Conn> {
+        (**self).backend()
+    }
+
+    fn weight(&self) -> usize {
+        (**self).weight()
+    }
 }
 
 /// What is wanted of a socket. Whatever is wanted, an error or a hang-up of both directions is reported.
@@ -113,7 +127,10 @@ pub struct Waiter<T> {
     newcomers: (Sender<(T, Instant)>, Receiver<(T, Instant)>),
     room: Mutex<Room<T>>,
     idle: AtomicUsize,
+    workers: usize,
     stop: Stop,
+    /// Whether no new connection will come.
+    is_closed: AtomicBool,
 }
 
 struct Room<T> {
@@ -141,15 +158,16 @@ const CLIENT: bool = false;
 const BACKEND: bool = true;
 
 impl<T: Park> Waiter<T> {
-    /// `queue` is how many new connections may wait for a worker, `budget` how many bytes of memory all that is parked may
-    /// keep.
+    /// For so many workers. `queue` is how many new connections may wait for one, `budget` how many bytes of memory all that
+    /// is parked may keep.
     ///
     /// # Errors
     /// The system has no descriptor left.
-    pub fn new(queue: usize, budget: usize) -> io::Result<Self> {
+    pub fn new(workers: usize, queue: usize, budget: usize) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let (arrival, end) = (Waker::new()?, Waker::new()?);
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         // Edge-triggered: each ring wakes one worker, and nobody has to read it silent.
         let edge = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &arrival, EventData::new_u64(ARRIVAL), edge)?;
@@ -158,7 +176,8 @@ impl<T: Park> Waiter<T> {
         let (parked, deadlines) = (Slots::new(), Deadlines::default());
         let room = Mutex::new(Room { parked, deadlines, rings_at: None, weight: 0, budget });
         let (newcomers, idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
-        Ok(Self { epoll, arrival, timer, end, newcomers, room, idle, stop })
+        let is_closed = AtomicBool::new(false);
+        Ok(Self { epoll, arrival, timer, end, newcomers, room, idle, workers, stop, is_closed })
     }
 
     /// Offers a new connection to the workers; it comes out as [`Woken::New`].
@@ -206,7 +225,7 @@ impl<T: Park> Waiter<T> {
         Ok(())
     }
 
-    /// Waits until there is something to do, and fills `batch` with it: [`BATCH`] values at most, and fewer while other
+    /// Timings until there is something to do, and fills `batch` with it: [`BATCH`] values at most, and fewer while other
     /// workers have nothing to do. Returns false when the worker may end.
     pub fn next(&self, batch: &mut Vec<(T, Woken)>) -> bool {
         let mut room = [const { MaybeUninit::uninit() }; BATCH];
@@ -289,7 +308,8 @@ impl<T: Park> Waiter<T> {
     /// Takes the connection that can best be done without, if there is one.
     pub fn evict(&self) -> Option<T> {
         let mut room = self.room();
-        let key = [Class::Lingering, Class::Idle].into_iter().find_map(|class| room.deadlines.first_of(class));
+        let key =
+            [Class::Lingering, Class::Idle].into_iter().find_map(|class| room.deadlines.first_of(class));
         room.take(key?)
     }
 
@@ -304,9 +324,9 @@ impl<T: Park> Waiter<T> {
         self.idle.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether all other workers, of `workers` altogether, have nothing to do.
-    pub fn is_only_one_busy(&self, workers: usize) -> bool {
-        self.idle.load(Ordering::Relaxed) + 1 >= workers
+    /// Whether all other workers have nothing to do.
+    pub fn is_only_one_busy(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) + 1 >= self.workers
     }
 
     /// How far the shutdown has come.
@@ -333,6 +353,15 @@ impl<T: Park> Waiter<T> {
         self.ring_at(&mut self.room(), Instant::now());
     }
 
+    /// No new connection will come: once all that there are have ended, the workers [may go](Self::release_workers).
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
     /// Lets the workers go; to be called when nothing is left for them.
     pub fn release_workers(&self) {
         self.end.wake();
@@ -346,7 +375,9 @@ impl<T: Park> Waiter<T> {
 
     fn arm(&self, room: &Room<T>, key: Key, wait: Wait) -> io::Result<()> {
         let Some(Parked { value, .. }) = room.parked.get(key) else { return Ok(()) };
-        for (conn, want, side) in [(value.client(), wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)] {
+        for (conn, want, side) in
+            [(value.client(), wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)]
+        {
             let (Some(conn), Some(flags)) = (conn, want.flags()) else { continue };
             let (data, flags) = (EventData::new_u64(key.with_bit(side)), flags | EventFlags::ONESHOT);
             match conn.registration.replace(Registration::Known) {

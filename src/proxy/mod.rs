@@ -3,16 +3,17 @@
 //! The problem: one request is a dozen steps on two connections, and each step may fail or take long. Here each step
 //! is written down in the order in which it happens, with blocking calls.
 //!
-//! Reading order: `session` (requests of one client), `exchange` (one request and its response), `relay` and `tunnel`
-//! (bytes on their way).
+//! Reading order: `conversation` (the value that is served and parked), `session` (a client's requests, one after the
+//! other), `request` (what a request is), `exchange` (one request and its response), `relay` (bytes on their way);
+//! `client`, `scratch` and `shared` are what they work with.
 //!
 //! Not here: threads (`server`), who waits where (`pool`), what a message is (`http1`), whose turn it is (`backend`).
 
 pub mod client;
+pub mod conversation;
 pub mod exchange;
-pub mod in_flight;
-pub mod relay;
+mod relay;
+mod request;
 pub mod scratch;
 pub mod session;
 pub mod shared;
-pub mod tunnel;

@@ -49,7 +49,9 @@ enum Reads {
     /// The sink was waited for: what it does not take next time is to be little. So many in a row, taken whole, and it is
     /// fast again. They are more than a third of the largest send buffer (tcp_wmem, 4 MB), which is what the kernel
     /// lets drain before it calls a socket writable.
-    Small { to_go: u32 },
+    Small {
+        to_go: u32,
+    },
 }
 
 /// What stopped a direction.
@@ -58,9 +60,9 @@ pub enum Broken {
     /// The bytes are no body.
     Malformed(Malformed),
     /// The side they come from is gone.
-    Source(io::Error),
+    Source,
     /// The side they go to is gone.
-    Sink(io::Error),
+    Sink,
 }
 
 /// What a pipe waits for when nothing moves.
@@ -183,10 +185,7 @@ impl Pipe<'_> {
     }
 
     /// Takes what one receive brings. An end counts as a byte: something happened.
-    pub fn fill(
-        &mut self,
-        receive: impl FnOnce(&mut [u8]) -> io::Result<Received>,
-    ) -> Result<usize, Broken> {
+    pub fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<Received>) -> Result<usize, Broken> {
         let room = self.buffer.one_read();
         if room.is_empty() {
             // The decoder leaves only what it cannot understand in part: a trailer section, and this one is too long.
@@ -196,7 +195,7 @@ impl Pipe<'_> {
             Reads::Whole => room.len(),
             Reads::Small { .. } => room.len().min(SMALL_READ),
         };
-        match receive(&mut room[..most]).map_err(Broken::Source)? {
+        match receive(&mut room[..most]).map_err(|_| Broken::Source)? {
             Received::Bytes(count) => {
                 self.buffer.grew(count);
                 self.load()?;
@@ -216,7 +215,8 @@ impl Pipe<'_> {
         &mut self,
         send: impl FnOnce(&[io::IoSlice<'_>]) -> io::Result<Sent>,
     ) -> Result<usize, Broken> {
-        let sent = send(&self.direction.reframer.parts(self.lead, self.buffer.filled())).map_err(Broken::Sink)?;
+        let sent = send(&self.direction.reframer.parts(self.lead, self.buffer.filled()))
+            .map_err(|_| Broken::Sink)?;
         match sent {
             Sent::Bytes(count) => {
                 self.settle(count);

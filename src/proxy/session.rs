@@ -15,9 +15,10 @@ use crate::observe::failure::{Blame, Failure};
 use crate::pool::min_rate::MinRate;
 use crate::pool::waiter::{Class, Wait, Want, Woken};
 use crate::proxy::client::{Client, Presence};
-use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
+use crate::proxy::conversation::{Context, Conversation, Halt, Stage, Task};
 use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::request::{self, Body, Missing, Parsed, Request, RequestMeta, Source};
+use crate::proxy::shared::Shared;
 use std::io::IoSlice;
 use std::mem::take;
 use std::time::{Duration, Instant};
@@ -101,6 +102,9 @@ pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Co
         Woken::New(_) => context.allowance.begins(),
         _ => context.allowance.goes_on(),
     }
+    if let (Stage::Reading(reading), Woken::New(since)) = (&mut *stage, woken) {
+        reading.queued = since.elapsed();
+    }
     match woken {
         Woken::ClientClosed if client.presence == Presence::Open => {
             client.presence = Presence::HalfClosed(Instant::now());
@@ -110,13 +114,13 @@ pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Co
     }
     let mut session = Session { client, context, served: 0 };
     let end = match (stage, woken) {
-        (Stage::Reading(reading), Woken::New(since)) if !session.was_in_time(reading, since) => {
+        (Stage::Reading(reading), Woken::New(since)) if reading.queued > session.queue_timeout() => {
             session.load();
-            session.refuse(Failure::Overloaded, Instant::now())
+            session.refuse(Failure::Overloaded, since, reading.queued)
         }
-        (Stage::Reading(_), Woken::OverBudget) => {
+        (Stage::Reading(reading), Woken::OverBudget) => {
             session.load();
-            session.refuse(Failure::OverBudget, Instant::now())
+            session.refuse(Failure::OverBudget, Instant::now(), reading.queued)
         }
         (Stage::Exchanging(exchange), Woken::OverBudget) => {
             let fate = exchange.give_up(Failure::OverBudget);
@@ -157,17 +161,24 @@ impl Conversation {
                 self.client.conn.reset();
                 Outcome::Over
             }
-            // When the half-close fails the client is gone, and nothing is left to be read.
-            End::Linger if self.client.conn.finish().is_ok() => {
-                let now = Instant::now();
-                let lingering =
-                    Lingering { since: now, until: now + waits::LINGERING_CLOSE_TOTAL, discarded: 0 };
-                let wait = lingering.wait(Want::Read);
-                self.stage = Stage::Lingering(lingering);
-                Outcome::Park(self, wait)
+            End::Linger => {
+                linger(self, context.shared);
+                Outcome::Over
             }
-            End::Linger => Outcome::Over,
         }
+    }
+}
+
+/// Parks a conversation whose client was told everything, until the client closes.
+pub fn linger(mut conversation: Box<Conversation>, shared: &Shared) {
+    conversation.client.carried = Vec::new();
+    // When the half-close fails the client is gone, and nothing is left to be read.
+    if conversation.client.conn.finish().is_ok() {
+        let now = Instant::now();
+        let lingering = Lingering { since: now, until: now + waits::LINGERING_CLOSE_TOTAL, discarded: 0 };
+        let wait = lingering.wait(Want::Read);
+        conversation.stage = Stage::Lingering(lingering);
+        drop(shared.waiter.park(Task::Client(conversation), wait));
     }
 }
 
@@ -198,10 +209,8 @@ impl Session<'_, '_> {
         self.context.scratch.from_client.refill(&take(&mut self.client.carried));
     }
 
-    /// Notes how long a new connection has waited for a worker; returns whether that was not too long.
-    fn was_in_time(&self, reading: &mut Reading, since: Instant) -> bool {
-        reading.queued = since.elapsed();
-        reading.queued <= self.context.shared.config.queue_timeout
+    fn queue_timeout(&self) -> Duration {
+        self.context.shared.config.queue_timeout
     }
 
     /// Loads the client's bytes. Those of a message that comes byte by byte are not loaded, nor looked at from the
@@ -280,7 +289,7 @@ impl Session<'_, '_> {
                         continue;
                     }
                     Ok(Parsed::Partial(missing)) => reading.missing = missing,
-                    Err(failure) => return Err(self.refuse(failure, begun)),
+                    Err(failure) => return Err(self.refuse(failure, begun, reading.queued)),
                 }
             }
             self.read_more(reading)?;
@@ -304,8 +313,8 @@ impl Session<'_, '_> {
         }
         let Context { shared, scratch, allowance, .. } = &mut *self.context;
         let conn = &self.client.conn;
-        let (received, _) = allowance
-            .spend(&shared.waiter, |block| conn.receive(scratch.from_client.room(), block));
+        let (received, _) =
+            allowance.spend(&shared.waiter, |block| conn.receive(scratch.from_client.room(), block));
         match received {
             Ok(Received::Bytes(count)) => {
                 scratch.from_client.grew(count);
@@ -318,7 +327,9 @@ impl Session<'_, '_> {
                 let wait = self.wait_for_more(reading, have, 0);
                 Err(wait.map_or_else(
                     |failure| match failure {
-                        Some(failure) => self.refuse(failure, reading.begun.unwrap_or(reading.since)),
+                        Some(failure) => {
+                            self.refuse(failure, reading.begun.unwrap_or(reading.since), reading.queued)
+                        }
                         None => End::Close,
                     },
                     |wait| Halt::Wait(wait).into(),
@@ -330,7 +341,7 @@ impl Session<'_, '_> {
                     Missing::Body(_) => Failure::BodyIncomplete,
                     Missing::Everything | Missing::Head => Failure::HeadIncomplete,
                 };
-                Err(self.refuse(failure, Instant::now()))
+                Err(self.refuse(failure, Instant::now(), reading.queued))
             }
             Err(_) => Err(End::Close),
         }
@@ -380,7 +391,9 @@ impl Session<'_, '_> {
         };
         let bytes = record.bytes;
         record.timings.total = request.begun.elapsed();
-        self.context.shared.note(self.client.ip(), record.failure, || (take(&mut request.line), take(record)));
+        self.context
+            .shared
+            .note(self.client.ip(), record.failure, || (take(&mut request.line), take(record)));
         // The next request's head goes where this one's was.
         self.context.scratch.request = take(&mut request.head);
         match fate {
@@ -401,9 +414,11 @@ impl Session<'_, '_> {
         let is_piped = !scratch.from_client.is_empty();
         if is_piped && self.served >= MOST_IN_A_ROW {
             // What is in hand is served when the others had their turn: a client can nearly always be written to.
-            return Err(Halt::Wait(Wait { client: Want::Write, backend: Want::Nothing, deadline, class }).into());
+            return Err(
+                Halt::Wait(Wait { client: Want::Write, backend: Want::Nothing, deadline, class }).into()
+            );
         }
-        if is_piped || shared.waiter.is_only_one_busy(shared.config.workers) {
+        if is_piped || shared.waiter.is_only_one_busy() {
             return Ok(());
         }
         if !shared.is_running() {
@@ -454,7 +469,7 @@ impl Session<'_, '_> {
 
     /// Answers what was never a request that could be sent on, and ends the connection: where the next request begins is
     /// not known.
-    fn refuse(&mut self, failure: Failure, begun: Instant) -> End {
+    fn refuse(&mut self, failure: Failure, begun: Instant, queued: Duration) -> End {
         let received = self.context.scratch.from_client.filled();
         let asked = head::asks_for_head(received).then_some(Method::Head);
         let line = access::quote(&[head::first_line(received)]);
@@ -463,7 +478,7 @@ impl Session<'_, '_> {
         let said = self.say();
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
         self.context.shared.note(self.client.ip(), Some(failure), || {
-            let timings = Timings { total: begun.elapsed(), ..Timings::default() };
+            let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
             let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
             (Line { request: line, ..Line::default() }, record)
         });

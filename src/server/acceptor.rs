@@ -9,30 +9,33 @@
 use crate::config::waits;
 use crate::http1::forward::Persistence;
 use crate::http1::reply;
-use crate::net::conn::{BACKLOG, Conn};
+use crate::net::conn::{BACKLOG, Block, Conn};
+use crate::net::descriptors;
 use crate::net::waker::Waker;
+use crate::observe::access::{Line, Record, Timings};
 use crate::observe::failure::Failure;
 use crate::proxy::client::Client;
-use crate::proxy::in_flight::Work;
+use crate::proxy::conversation::{Conversation, Task};
+use crate::proxy::session;
 use crate::proxy::shared::Shared;
 use crate::server::worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Connections accepted from one listener before the others, and the stop, are looked at.
 const BATCH: usize = 64;
 
-/// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that nobody whose
-/// connection was established is turned away. With it the listeners end: who comes later is refused. Those who keep
-/// coming meanwhile must not keep it from ending: a queue holds one backlog, and no more is taken from it.
-pub fn run(listeners: Vec<TcpListener>, waker: &Waker, shared: &Shared) {
-    // Behind those who run, it finds clients who have sent what they have to say.
+/// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that no established connection
+/// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
+/// keep it from ending: a queue holds one backlog, and no more is taken from it.
+pub fn run(listeners: &[TcpListener], waker: &Waker, shared: &Shared) {
+    // Behind those that run, it finds clients that have sent their request.
     worker::yield_to_the_running();
     let mut shortage = Shortage::default();
-    while shared.stop.is_running() {
+    while shared.is_running() {
         let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
         fds.push(PollFd::new(waker, PollFlags::IN));
         match poll(&mut fds, None) {
@@ -44,7 +47,7 @@ pub fn run(listeners: Vec<TcpListener>, waker: &Waker, shared: &Shared) {
             accept_some(listener, waker, shared, &mut shortage);
         }
     }
-    for listener in &listeners {
+    for listener in listeners {
         for _ in 0..=usize::from(BACKLOG) / BATCH {
             if accept_some(listener, waker, shared, &mut shortage) < BATCH {
                 break;
@@ -53,7 +56,7 @@ pub fn run(listeners: Vec<TcpListener>, waker: &Waker, shared: &Shared) {
     }
 }
 
-/// Accepts what is there, within bounds. Returns how many it was.
+/// Accepts what is there, within bounds. Returns how many connections that were.
 fn accept_some(listener: &TcpListener, waker: &Waker, shared: &Shared, shortage: &mut Shortage) -> usize {
     for count in 0..BATCH {
         match listener.accept() {
@@ -63,12 +66,11 @@ fn accept_some(listener: &TcpListener, waker: &Waker, shared: &Shared, shortage:
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::AGAIN) => return count,
-                // The client was gone before we came, or its network was: accept(2) says to try the next.
+                // The client was gone before it was accepted, or its network was: accept(2) says to try the next.
                 Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
                 _ => {
                     shortage.begin(&error);
-                    // An idle connection's descriptor is worth less than a newcomer's, and a backend's least of all.
-                    if !shared.backends.let_go() && !shared.waiter.evict() {
+                    if !make_room(shared) {
                         wait_for(waker, waits::ACCEPT_RETRY);
                     }
                     return count;
@@ -79,37 +81,48 @@ fn accept_some(listener: &TcpListener, waker: &Waker, shared: &Shared, shortage:
     BATCH
 }
 
+/// Closes what can best be done without. A kept connection to a backend costs the next request a connect, an idle client's
+/// costs the client one.
+fn make_room(shared: &Shared) -> bool {
+    shared.backends.let_go() || shared.waiter.evict().is_some()
+}
+
 fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
-    let conn = Conn::accepted(stream);
-    let place = match shared.connections.enter() {
+    let (conn, ip) = (Conn::accepted(stream), address.ip().to_canonical());
+    if !descriptors::has_room_for_one_more() && !make_room(shared) {
+        return refuse(&conn, ip, Failure::Descriptors, shared);
+    }
+    let permit = match shared.connections.enter() {
         // The one that has been idle for the longest goes; the newcomer has something to ask.
-        None if shared.waiter.evict() => shared.connections.enter(),
-        place => place,
+        None if shared.waiter.evict().is_some() => shared.connections.enter(),
+        permit => permit,
     };
-    let Some(place) = place else {
-        say_no(&conn, Failure::ConnectionLimit, shared);
-        // It has no place in which to linger. What it sent so far is read, or closing would take the answer back.
-        let _ = conn.receive_now(&mut [0; 4096]);
-        return;
-    };
-    let client = Box::new(Client::new(conn, address, place));
-    if let Err(work) = shared.offer(Work::of(client), Instant::now()) {
-        turn_away(work.client, Failure::Overloaded, shared);
+    let Some(permit) = permit else { return refuse(&conn, ip, Failure::ConnectionLimit, shared) };
+    let conversation = Conversation::new(Client::new(conn, address, permit));
+    if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
+        say_no(&conversation.client.conn, ip, Failure::Overloaded, shared);
+        session::linger(conversation, shared);
     }
 }
 
-/// Says no to a connection that no worker will take, without waiting for anything; what it asked is not even read.
-pub fn turn_away(client: Box<Client>, failure: Failure, shared: &Shared) {
-    say_no(&client.conn, failure, shared);
-    worker::linger(client, shared);
+/// Says no to a connection that has no place in which to linger. What it sent so far is read, or closing would take the
+/// answer back.
+fn refuse(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
+    say_no(conn, client, failure, shared);
+    let _ = conn.receive(&mut [0; 4096], Block::Never);
 }
 
-/// The answer is small: it fits, unless there is much already that the client has not read; nor would it read this.
-fn say_no(conn: &Conn, failure: Failure, shared: &Shared) {
+/// Answers without waiting for anything; what the client asks is not even read. The answer is small: it fits.
+fn say_no(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
+    let begun = Instant::now();
     let mut words = Vec::new();
-    reply::failed(&mut words, failure, None, Persistence::Close, None);
-    let _ = conn.send_now(&[IoSlice::new(&words)]);
-    shared.counters.count(Some(failure));
+    let bytes = reply::failed(&mut words, failure, None, Persistence::Close, None);
+    let _ = conn.send(&[IoSlice::new(&words)], Block::Never);
+    shared.note(client, Some(failure), || {
+        let timings = Timings { total: begun.elapsed(), ..Timings::default() };
+        let status = Some(failure.status());
+        (Line::default(), Record { status, bytes, timings, failure: Some(failure), ..Record::default() })
+    });
 }
 
 /// A lack of descriptors is said once when it begins and once when it ends.

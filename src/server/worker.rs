@@ -1,45 +1,97 @@
-//! A worker: takes a ready connection, has it served, and carries out what became of it.
+//! A worker: takes batches out of the waiter and serves them.
 //!
-//! The problem: somebody has to own the moves between the places a connection can be in, so that `session` can
-//! speak HTTP and `waiter` can wait, and neither knows the other.
+//! The problem: a blocking call to a backend takes as long as the backend takes. One request at a time, a worker would wait
+//! for most of its life, and with many workers the machine would switch between them twice a request. So a worker goes
+//! through its batch twice: first it reads each request and sends it ahead, then it collects the answers in the same order.
+//! By the time the first answer is collected it is mostly there, and the waits overlap.
 //!
-//! Not here: how many workers there are and who wakes them (`seats`).
+//! Not here: what is said to clients and backends (`proxy`), and what waits (`pool`).
 
-use crate::observe::failure::Failure;
-use crate::pool::seats::{Bed, Ready};
-use crate::pool::waiter::Woken;
-use crate::proxy::client::Client;
-use crate::proxy::in_flight::{InFlight, Work};
+use crate::pool::allowance::Allowance;
+use crate::pool::waiter::{BATCH, Woken};
+use crate::proxy::conversation::{Context, Conversation, Pass, Task};
 use crate::proxy::scratch::Scratch;
 use crate::proxy::session::{self, Outcome};
 use crate::proxy::shared::Shared;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 
 /// The life of a worker's thread.
 pub fn run(shared: &Shared) {
     yield_to_the_running();
-    let bed = Bed::new();
-    // Only when there is something to do: most workers of a small host never get one, and it is what they would cost.
-    let mut scratch = None;
-    while let Some(ready) = shared.seats.take(&bed) {
-        let in_use = scratch.get_or_insert_with(|| Scratch::new(&shared.config));
-        // A panic is a bug, and it is logged as one; but it is one request's bug, and must not cost a worker.
-        if catch_unwind(AssertUnwindSafe(|| serve(ready, in_use, shared))).is_err() {
-            log::error!("a worker panicked: please report this");
-            scratch = None;
+    let mut scratch = Scratch::new(&shared.config);
+    let (mut batch, mut ahead) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    while shared.waiter.next(&mut batch) {
+        let mut allowance = Allowance::new();
+        let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
+        let mut serve = |pass, serve: &mut dyn FnMut(&mut Context<'_>) -> Option<Box<Conversation>>| {
+            let mut context = Context { shared, scratch: &mut scratch, allowance: &mut allowance, pass };
+            // A panic is a bug, and it is logged as one; but it is one conversation's bug, and must not cost a worker.
+            catch_unwind(AssertUnwindSafe(|| serve(&mut context))).unwrap_or_else(|_| {
+                log::error!("a worker panicked: please report this");
+                scratch = Scratch::new(&shared.config);
+                None
+            })
+        };
+        for (task, woken) in batch.drain(..) {
+            let mut task = Some(task);
+            ahead.extend(serve(pass, &mut |context| go_on(task.take()?, woken, context)));
+        }
+        for conversation in ahead.drain(..) {
+            let mut conversation = Some(conversation);
+            serve(Pass::Collect, &mut |context| {
+                put_away(session::collect(conversation.take()?, context), context)
+            });
+        }
+        release_if_done(shared);
+    }
+}
+
+/// Lets all workers go when the last connection has ended and no new one will come.
+pub fn release_if_done(shared: &Shared) {
+    if shared.waiter.is_closed() && shared.connections.count() == 0 {
+        shared.waiter.release_workers();
+    }
+}
+
+/// Goes on with what was parked. A conversation comes back when its answer is to be collected.
+fn go_on(task: Task, woken: Woken, context: &mut Context<'_>) -> Option<Box<Conversation>> {
+    match task {
+        Task::Client(conversation) => put_away(session::serve(conversation, woken, context), context),
+        Task::Probe(_) if woken == Woken::Stopped => None,
+        Task::Probe(probe) => {
+            if let Some((probe, wait)) = context.shared.backends.go_on(probe) {
+                // At the end of the shutdown no finding matters.
+                drop(context.shared.waiter.park(Task::Probe(probe), wait));
+            }
+            None
         }
     }
 }
 
-/// A worker that is woken does not push aside the one that is running (SCHED_BATCH): the one that runs is about to
-/// wait for a socket anyway, and each switch that is saved is a microsecond. 15 to 20 % more requests at 16 clients
-/// and more, on two cores. Where it is not permitted, it is only not faster.
+/// Moves a conversation to where it belongs now.
+fn put_away(outcome: Outcome, context: &mut Context<'_>) -> Option<Box<Conversation>> {
+    let (conversation, wait) = match outcome {
+        Outcome::Over => return None,
+        Outcome::SentAhead(conversation) => return Some(conversation),
+        Outcome::Park(conversation, wait) => (conversation, wait),
+    };
+    // What is not waited for any more ends as it ends at a stop.
+    if let Err(Task::Client(conversation)) = context.shared.waiter.park(Task::Client(conversation), wait)
+        && let Outcome::Park(conversation, wait) = session::serve(conversation, Woken::Stopped, context)
+    {
+        drop(context.shared.waiter.park(Task::Client(conversation), wait));
+    }
+    None
+}
+
+/// A worker that is woken does not push aside the one that is running (SCHED_BATCH): the one that runs is about to wait for
+/// a socket anyway, and each switch that is saved is a microsecond. 15 to 20 % more requests at 16 clients and more, on two
+/// cores. Where it is not permitted, it is only not faster.
 pub fn yield_to_the_running() {
-    // The call sets the niceness as well, and can name it only in parts of a hundred: this is zero. A ronde that
-    // somebody made nicer on purpose stays as it is.
+    // The call sets the niceness as well. The API maps it to 0..99; 47 is nice 0. A ronde that was made nicer on purpose
+    // stays as it is.
     const NOT_NICE: u8 = 47;
     if rustix::process::getpriority_process(None) != Ok(0) {
         return;
@@ -47,68 +99,5 @@ pub fn yield_to_the_running() {
     let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
     if let Ok(priority) = ThreadPriority::try_from(NOT_NICE) {
         let _ = set_thread_priority_and_policy(thread_native_id(), priority, batch);
-    }
-}
-
-fn serve(ready: Ready<Work>, scratch: &mut Scratch, shared: &Shared) {
-    let Ready { work: Work { client, in_flight, woken }, since } = ready;
-    let mut outcome = match in_flight {
-        None => greet(client, woken, since.elapsed(), scratch, shared),
-        Some(in_flight) => session::pick_up(client, in_flight, scratch, shared),
-    };
-    while let Some((client, in_flight)) = carry_out(outcome, scratch, shared) {
-        outcome = session::pick_up(client, in_flight, scratch, shared);
-    }
-}
-
-/// Moves the connection to where it belongs now. It comes back when its request cannot be left with the backend: then
-/// its answer is waited for.
-fn carry_out(
-    outcome: Outcome,
-    scratch: &mut Scratch,
-    shared: &Shared,
-) -> Option<(Box<Client>, Box<InFlight>)> {
-    match outcome {
-        Outcome::Close(client) => drop(client),
-        Outcome::Reset(client) => client.conn.cut(),
-        // At the end it is closed: nothing new begins.
-        Outcome::Park(client, until) => drop(shared.waiter.park(Work::of(client), until)),
-        Outcome::Linger(client) => linger(client, shared),
-        Outcome::Requeue(client) => {
-            if let Err(Work { mut client, .. }) = shared.offer(Work::of(client), Instant::now()) {
-                session::turn_away(&mut client, Failure::Overloaded, Duration::ZERO, scratch, shared);
-                linger(client, shared);
-            }
-        }
-        Outcome::Leave(client, in_flight) => {
-            let Work { client, in_flight, .. } = shared.leave(client, in_flight).err()?;
-            return Some((client, in_flight?));
-        }
-    }
-    None
-}
-
-/// Serves a client that waited for so long, unless that was too long.
-fn greet(
-    mut client: Box<Client>,
-    woken: Woken,
-    queued: Duration,
-    scratch: &mut Scratch,
-    shared: &Shared,
-) -> Outcome {
-    if queued > shared.config.queue_timeout {
-        session::turn_away(&mut client, Failure::Overloaded, queued, scratch, shared);
-        return Outcome::Linger(client);
-    }
-    session::serve(client, woken, queued, scratch, shared)
-}
-
-/// Closes a connection so that the client can still read what it was told.
-pub fn linger(mut client: Box<Client>, shared: &Shared) {
-    // Nobody will read what it sent before.
-    client.carried = Vec::new();
-    // When this fails the client is gone, and nothing is left to be read.
-    if client.conn.finish().is_ok() {
-        drop(shared.waiter.park(Work::of(client), session::FAREWELL));
     }
 }

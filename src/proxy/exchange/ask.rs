@@ -268,9 +268,11 @@ impl Exchange {
         let head = &self.request.head;
         let Some(upload) = &mut self.upload else {
             let body = &scratch.from_client.filled()[..self.request.meta.in_hand()];
-            let (head_left, body_left) = (head.get(sent..).unwrap_or_default(), &body[sent.saturating_sub(head.len())..]);
+            let (head_left, body_left) =
+                (head.get(sent..).unwrap_or_default(), &body[sent.saturating_sub(head.len())..]);
             let parts = [IoSlice::new(head_left), IoSlice::new(body_left)];
-            let parts = if body_left.is_empty() { &parts[..1] } else { &parts[usize::from(head_left.is_empty())..] };
+            let parts =
+                if body_left.is_empty() { &parts[..1] } else { &parts[usize::from(head_left.is_empty())..] };
             return Ok(match asking.conn.send(parts, Block::Never) {
                 Ok(Sent::Bytes(count)) if sent + count == head.len() + body.len() => {
                     asking.outgoing = Outgoing::All;
@@ -292,7 +294,7 @@ impl Exchange {
         let pumped = pipe.load().and_then(|()| pipe.pump_now(&client.conn, &asking.conn));
         let count = match pumped {
             Ok(count) => count,
-            Err(Broken::Sink(_)) => {
+            Err(Broken::Sink) => {
                 asking.outgoing = Outgoing::Refused;
                 return Ok(0);
             }
@@ -460,7 +462,7 @@ impl Exchange {
             let loaded = Pipe { direction: down, buffer: from_backend, lead: out }.load();
             loaded.map_err(|broken| match broken {
                 Broken::Malformed(fault) => malformed(fault),
-                Broken::Source(_) | Broken::Sink(_) => Failure::Internal,
+                Broken::Source | Broken::Sink => Failure::Internal,
             })?;
         }
         Ok(Some(Head::Final(last)))

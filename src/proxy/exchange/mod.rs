@@ -405,8 +405,8 @@ fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Con
 fn response_failure(broken: Broken) -> Failure {
     match broken {
         Broken::Malformed(fault) => malformed(fault),
-        Broken::Source(_) => Failure::ResponseIncomplete,
-        Broken::Sink(_) => Failure::ClientGone,
+        Broken::Source => Failure::ResponseIncomplete,
+        Broken::Sink => Failure::ClientGone,
     }
 }
 
@@ -424,7 +424,7 @@ fn upload_failure(broken: Broken) -> Failure {
         Broken::Malformed(Malformed::Trailer) => Failure::TrailerInvalid,
         Broken::Malformed(Malformed::Incomplete) => Failure::BodyIncomplete,
         Broken::Malformed(Malformed::TooLong) => Failure::BodyTooLarge,
-        Broken::Source(_) => Failure::ClientGone,
-        Broken::Sink(_) => Failure::BackendReset,
+        Broken::Source => Failure::ClientGone,
+        Broken::Sink => Failure::BackendReset,
     }
 }

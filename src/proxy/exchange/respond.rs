@@ -185,8 +185,7 @@ impl Exchange {
             let up_wants = match (&*backend, &mut self.upload) {
                 (Some((conn, _)), Some(upload)) if !upload.is_over() => {
                     let lead = &self.request.head;
-                    let mut pipe =
-                        Pipe { direction: upload, buffer: &mut scratch.from_client, lead };
+                    let mut pipe = Pipe { direction: upload, buffer: &mut scratch.from_client, lead };
                     match pipe.pump_now(&client.conn, conn) {
                         Ok(count) => {
                             now += count;
@@ -311,7 +310,11 @@ impl Exchange {
                     backend = Want::Nothing;
                 }
                 let (failure, limit) = (Failure::TunnelSilent, context.shared.config.tunnel_timeout);
-                return Err(self.wait(Awaited { client: client_want, backend, failure, limit }, client, context));
+                return Err(self.wait(
+                    Awaited { client: client_want, backend, failure, limit },
+                    client,
+                    context,
+                ));
             }
         }
     }
@@ -319,7 +322,7 @@ impl Exchange {
 
 fn up_failure(broken: Broken) -> Failure {
     match broken {
-        Broken::Sink(_) => Failure::ResponseIncomplete,
-        Broken::Source(_) | Broken::Malformed(_) => Failure::ClientGone,
+        Broken::Sink => Failure::ResponseIncomplete,
+        Broken::Source | Broken::Malformed(_) => Failure::ClientGone,
     }
 }
