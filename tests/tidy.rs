@@ -1,6 +1,6 @@
 //! The rules that no compiler knows: file heads, file sizes, which folder may import which, which file may name a socket.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,12 +58,6 @@ impl Source {
         parts.next().map(|_| first)
     }
 
-    /// The module within the folder: `exchange` for `proxy/exchange/mod.rs`, none for `proxy/mod.rs`.
-    fn module(&self) -> Option<&str> {
-        let part = self.path.iter().nth(1)?.to_str()?;
-        Some(part.trim_end_matches(".rs")).filter(|module| *module != "mod")
-    }
-
     /// The text before the unit tests.
     fn code(&self) -> &str {
         self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
@@ -73,14 +67,10 @@ impl Source {
         self.code().lines().filter(|line| !line.trim_start().starts_with("//"))
     }
 
-    /// What it names behind `crate::`: a folder and a module, as far as both are named.
-    fn imports(&self) -> Vec<(&str, Option<&str>)> {
+    /// The folders that it names behind `crate::`.
+    fn imports(&self) -> impl Iterator<Item = &str> {
         let paths = self.code_lines().flat_map(|line| line.split("crate::").skip(1));
-        let parsed = paths.map(|path| {
-            let mut names = path.split("::").map(|part| words(part).next().unwrap_or_default());
-            (names.next().unwrap_or_default(), names.next())
-        });
-        parsed.collect()
+        paths.map(|path| words(path).next().unwrap_or_default())
     }
 
     fn is_tests(&self) -> bool {
@@ -157,32 +147,10 @@ fn imports_point_strictly_down() {
     let sources = sources();
     let below_the_roof = sources.iter().filter_map(|source| Some((source, source.folder()?)));
     let up = below_the_roof.flat_map(|(source, from)| {
-        let imports = source.imports().into_iter();
-        let up = imports.filter(move |(to, _)| *to != from && floor(from) >= floor(to));
-        up.map(move |(to, _)| format!("{}: {to}", source.name()))
+        let up = source.imports().filter(move |to| *to != from && floor(from) >= floor(to));
+        up.map(move |to| format!("{}: {to}", source.name()))
     });
     assert_none("imports that do not point down", up);
-}
-
-/// Within a folder modules may stand in any order, but not in a circle.
-#[test]
-fn no_modules_import_each_other() {
-    let sources = sources();
-    let mut edges = BTreeMap::<_, BTreeSet<_>>::new();
-    for source in &sources {
-        let (Some(folder), Some(from)) = (source.folder(), source.module()) else { continue };
-        let within = source.imports().into_iter().filter(|(to, _)| *to == folder).filter_map(|(_, to)| to);
-        edges
-            .entry((folder, from))
-            .or_default()
-            .extend(within.filter(|to| *to != from).map(|to| (folder, to)));
-    }
-    // What imports nothing that is left is in no circle.
-    while let Some(leaf) = edges.iter().find(|(_, to)| to.iter().all(|to| !edges.contains_key(to))) {
-        let leaf = *leaf.0;
-        edges.remove(&leaf);
-    }
-    assert_none("modules in a circle", edges.keys().map(|(folder, module)| format!("{folder}/{module}")));
 }
 
 #[test]

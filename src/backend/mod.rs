@@ -299,7 +299,7 @@ fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Ar
 }
 
 /// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
-const RETRIES: usize = 256;
+const RETRIES: usize = 100;
 
 /// What `--health-interval` is when only `--health-path` is set.
 const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);

@@ -72,8 +72,8 @@ fn shown(values: &[impl ToString]) -> Vec<String> {
 fn the_defaults_of_the_table_are_valid() {
     let config = Config::default();
     assert_eq!(shown(&config.listen), ["127.0.0.1:8080"]);
-    assert_eq!((config.workers, config.queue, config.max_head, config.min_rate), (256, 4096, 65536, 500));
-    assert_eq!((config.max_per_backend, config.max_body, config.health_interval), (None, None, None));
+    assert_eq!((config.workers, config.queue, config.max_head, config.min_rate), (None, 4096, 65536, 500));
+    assert_eq!((config.parked_memory, config.max_body, config.health_interval), (256 << 20, None, None));
     assert_eq!(config.tunnel_timeout, Duration::from_secs(3600));
     assert_eq!((config.access_log, config.log_level), (AccessLog::Plain, log::LevelFilter::Info));
 }
@@ -99,6 +99,36 @@ fn every_bound_and_every_default_can_be_given() {
 }
 
 #[test]
+fn settings_of_older_versions_are_ignored_with_a_note() {
+    let file = Toml::new("max-transfers = 5\nmax-per-backend = \"auto\"\nqueue = 7");
+    let words = format!("{} a:1 --max-transfers 5 --max-per-backend=3 --queue-timeout 2s", file.flag());
+    let Loaded { command, notes } = try_load(&words, &["RONDE_MAX_TRANSFERS=9"]).unwrap();
+    let Command::Serve(config) = command else { panic!("{command:?}") };
+    assert_eq!((config.queue, config.queue_timeout), (7, Duration::from_secs(2)));
+    let name = file.0.to_string_lossy();
+    let places = [
+        "--max-transfers".to_string(),
+        "--max-per-backend".to_string(),
+        "RONDE_MAX_TRANSFERS".to_string(),
+        format!("max-transfers in {name}"),
+        format!("max-per-backend in {name}"),
+    ];
+    for (note, place) in notes.iter().zip(&places) {
+        assert!(note.starts_with(&format!("{place} is ignored: ")), "{note}");
+    }
+    assert_eq!(notes.len(), places.len());
+}
+
+#[test]
+fn more_workers_than_any_machine_needs_are_remarked_upon() {
+    let notes = |words| try_load(words, &[]).unwrap().notes;
+    assert_eq!(notes("a:1"), [""; 0]);
+    assert_eq!(notes("a:1 --workers 1"), [""; 0]);
+    let [note] = &notes("a:1 --workers 16384")[..] else { panic!("one note") };
+    assert!(note.starts_with("--workers 16384 are many for "), "{note}");
+}
+
+#[test]
 fn commands() {
     let command = |words| try_load(words, &[]).unwrap().command;
     assert!(matches!(command("a:1"), Command::Serve(_)));
@@ -116,7 +146,7 @@ fn flags_in_both_forms_and_any_order() {
     let config =
         config("b:1 --backend=c:1 --workers=8 --backend a:1 --max-head 1k --reveal-backends [::1]:1", &[]);
     assert_eq!(shown(&config.backend), ["b:1", "c:1", "a:1", "[::1]:1"]);
-    assert_eq!((config.workers, config.max_head, config.reveal_backends), (8, 1024, true));
+    assert_eq!((config.workers, config.max_head, config.reveal_backends), (Some(8), 1024, true));
     assert!(!self::config("a:1 --reveal-backends=false", &["RONDE_REVEAL_BACKENDS=true"]).reveal_backends);
 }
 
@@ -127,16 +157,16 @@ fn the_stronger_source_wins() {
     );
     let flag = file.flag();
     let only_file = config(&flag, &[]);
-    assert_eq!((only_file.workers, only_file.queue, only_file.max_body), (1, 1, Some(1024)));
+    assert_eq!((only_file.workers, only_file.queue, only_file.max_body), (Some(1), 1, Some(1024)));
     assert_eq!(shown(&only_file.listen), ["*:1", "*:2"]);
 
     let env = ["RONDE_WORKERS=2", "RONDE_QUEUE=2", "RONDE_BACKEND=env:1, env:2", "OTHER=x"];
     let with_env = config(&flag, &env);
-    assert_eq!((with_env.workers, with_env.queue), (2, 2));
+    assert_eq!((with_env.workers, with_env.queue), (Some(2), 2));
     assert_eq!(shown(&with_env.backend), ["env:1", "env:2"]);
 
     let all = config(&format!("{flag} --workers 3 flag:1 --max-body unlimited"), &env);
-    assert_eq!((all.workers, all.queue, all.max_body), (3, 2, None));
+    assert_eq!((all.workers, all.queue, all.max_body), (Some(3), 2, None));
     assert_eq!(shown(&all.backend), ["flag:1"]);
     assert_eq!(shown(&all.listen), ["*:1", "*:2"]);
 
@@ -196,9 +226,9 @@ fn errors_in_the_command_line() {
         ("--tls a:1", r#"unknown flag "--tls""#),
         ("-x", r#"unknown flag "-x""#),
         ("-- a:1", r#"unknown flag "--""#),
-        ("--workers 0 a:1", r#"--workers: "0" is out of bounds; give 1 to 16384"#),
-        ("--workers -1 a:1", r#"--workers: "-1" is not a whole number; give 1 to 16384"#),
-        ("--workers=--queue a:1", r#"--workers: "--queue" is not a whole number; give 1 to 16384"#),
+        ("--workers 0 a:1", r#"--workers: "0" is out of bounds; give 1 to 16384, or auto"#),
+        ("--workers -1 a:1", r#"--workers: "-1" is not a whole number; give 1 to 16384, or auto"#),
+        ("--workers=--queue a:1", r#"--workers: "--queue" is not a whole number; give 1 to 16384, or auto"#),
         (
             "--queue 99999999999999999999 a:1",
             r#"--queue: "99999999999999999999" is far too large; give 1 to 1048576"#,
@@ -214,10 +244,7 @@ fn errors_in_the_command_line() {
             "--max-body 1kb a:1",
             r#"--max-body: "1kb" is not a size, such as 500, 64k or 1m; give 0 to 1024t, or unlimited"#,
         ),
-        (
-            "--max-per-backend none a:1",
-            r#"--max-per-backend: "none" is not a whole number; give 1 to 16384, or auto"#,
-        ),
+        ("--workers none a:1", r#"--workers: "none" is not a whole number; give 1 to 16384, or auto"#),
         ("--access-log loud a:1", r#"--access-log: "loud" is unknown; give off, plain, combined or json"#),
         (
             "--log-level all a:1",
@@ -286,7 +313,7 @@ fn errors_in_the_command_line() {
 #[test]
 fn errors_in_the_environment() {
     for (variable, line) in [
-        ("RONDE_WORKERS=0", r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384"#),
+        ("RONDE_WORKERS=0", r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384, or auto"#),
         ("RONDE_QUEUE=", "RONDE_QUEUE: the value is empty; unset it instead"),
         ("RONDE_CONFIG=", "RONDE_CONFIG: the value is empty; unset it instead"),
         ("RONDE_BACKEND=a:1,", "RONDE_BACKEND: the value is empty"),
@@ -298,7 +325,7 @@ fn errors_in_the_environment() {
     // A stronger source does not hide a mistake in a weaker one.
     assert_eq!(
         error_of("--workers 1 a:1", &["RONDE_WORKERS=0"]),
-        r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384"#
+        r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384, or auto"#
     );
     let not_utf8 = load(vec![], [("RONDE_QUEUE".into(), OsString::from_vec(vec![0xff]))]);
     assert_eq!(not_utf8.unwrap_err().to_string(), "RONDE_QUEUE: the value is not UTF-8");
@@ -307,10 +334,13 @@ fn errors_in_the_environment() {
 #[test]
 fn errors_in_the_file() {
     for (content, line) in [
-        ("\nworkers = 0", r#"FILE:2:11: workers: "0" is out of bounds; give 1 to 16384"#),
-        ("# ä\nworkers = true", r#"FILE:2:11: workers: "true" is not a whole number; give 1 to 16384"#),
-        ("workers = 1.5", r#"FILE:1:11: workers: "1.5" is not a whole number; give 1 to 16384"#),
-        ("workers = -1", r#"FILE:1:11: workers: "-1" is not a whole number; give 1 to 16384"#),
+        ("\nworkers = 0", r#"FILE:2:11: workers: "0" is out of bounds; give 1 to 16384, or auto"#),
+        (
+            "# ä\nworkers = true",
+            r#"FILE:2:11: workers: "true" is not a whole number; give 1 to 16384, or auto"#,
+        ),
+        ("workers = 1.5", r#"FILE:1:11: workers: "1.5" is not a whole number; give 1 to 16384, or auto"#),
+        ("workers = -1", r#"FILE:1:11: workers: "-1" is not a whole number; give 1 to 16384, or auto"#),
         ("workers = ''", "FILE:1:11: workers: the value is empty"),
         ("workers = [1, 2]", "FILE:1:11: workers: takes one value, not a list"),
         ("workers = { address = 'a:1' }", "FILE:1:11: workers: takes a value, not a table"),

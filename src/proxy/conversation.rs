@@ -67,8 +67,9 @@ pub enum Pass {
 }
 
 impl Conversation {
-    pub fn new(client: Client) -> Box<Self> {
-        Box::new(Self { client, stage: Stage::Reading(Reading::first()) })
+    /// With a client that has just connected.
+    pub fn new(client: Client, shared: &Shared) -> Box<Self> {
+        Box::new(Self { client, stage: Stage::Reading(Reading::next(shared.config.min_rate)) })
     }
 }
 

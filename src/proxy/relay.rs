@@ -151,33 +151,20 @@ impl Pipe<'_> {
         }
     }
 
-    /// Moves what can be moved by a read and a write, of which the read may wait. Returns how many bytes moved, whether in
-    /// or out; zero says that what it [wants](Self::wants) did not happen.
+    /// Moves what can be moved by a read and a write, without waiting. Returns how many bytes moved, whether in or out; zero
+    /// says that what it [wants](Self::wants) did not happen.
     ///
     /// # Errors
     /// See [`Broken`].
-    pub fn pump(
-        &mut self,
-        source: &Conn,
-        sink: &Conn,
-        receive: impl FnOnce(&Conn, &mut [u8]) -> io::Result<Received>,
-    ) -> Result<usize, Broken> {
+    pub fn pump(&mut self, source: &Conn, sink: &Conn) -> Result<usize, Broken> {
         let mut moved = 0;
         if self.wants() == Wants::Source {
-            moved += self.fill(|room| receive(source, room))?;
+            moved += self.fill(|room| source.receive(room, Block::Never))?;
         }
-        if self.has_output() {
+        if self.wants() == Wants::Sink {
             moved += self.empty(|parts| sink.send(parts, Block::Never))?;
         }
         Ok(moved)
-    }
-
-    /// The same, without waiting.
-    ///
-    /// # Errors
-    /// See [`Broken`].
-    pub fn pump_now(&mut self, source: &Conn, sink: &Conn) -> Result<usize, Broken> {
-        self.pump(source, sink, |source, room| source.receive(room, Block::Never))
     }
 
     fn has_output(&self) -> bool {

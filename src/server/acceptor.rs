@@ -98,7 +98,7 @@ fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
         permit => permit,
     };
     let Some(permit) = permit else { return refuse(&conn, ip, Failure::ConnectionLimit, shared) };
-    let conversation = Conversation::new(Client::new(conn, address, permit));
+    let conversation = Conversation::new(Client::new(conn, address, permit), shared);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
         say_no(&conversation.client.conn, ip, Failure::Overloaded, shared);
         session::linger(conversation, shared);

@@ -148,7 +148,7 @@ fn clients_that_wait_for_100_do_not_starve_other_clients() {
     let expecting = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let _waiting = connect_many(20, &proxy, |wire| wire.send(expecting));
     assert_prompt(&proxy);
-    // They do not count as workers that the backend holds either, because ronde waits for the client.
+    // The backends do not count as stuck either, because ronde waits for the client.
     let fine = || {
         Backend::start(|wire, request| {
             if request.method() == "GET" {
@@ -157,7 +157,7 @@ fn clients_that_wait_for_100_do_not_starve_other_clients() {
         })
     };
     let (first, second) = (fine(), fine());
-    let proxy = Proxy::with("--workers 4 --max-per-backend 2", &[first.address, second.address]);
+    let proxy = Proxy::with("--workers 4", &[first.address, second.address]);
     let _waiting = connect_many(20, &proxy, |wire| wire.send(expecting));
     assert_prompt(&proxy);
 }
@@ -244,14 +244,21 @@ fn events_arrive_as_they_are_sent() {
 }
 
 #[test]
-fn an_upgrade_beyond_the_limit_is_503_before_it_is_forwarded() {
+fn five_hundred_tunnels_need_no_thread_and_all_of_them_work() {
     ronde_only!();
-    let (backend, proxy) = mixed_setup("--workers 4 --max-transfers 2");
+    let backend = Backend::start(|wire, _| {
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        let (mut source, mut sink) = (wire.stream(), wire.stream());
+        let _until_it_ends = std::io::copy(&mut source, &mut sink);
+    });
+    let proxy = Proxy::with("--workers 4", &[backend.address]);
     let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-    let _tunnels = connect_many(2, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101));
-    assert_eq!(proxy.ask(upgrade).status(), 503);
-    assert_eq!(backend.count(), 2);
-    assert_prompt(&proxy);
+    let mut tunnels = connect_many(500, &proxy, |wire| assert_eq!(wire.ask(upgrade).status(), 101));
+    assert!(proxy.status("Threads") <= 4 + 10, "{} threads", proxy.status("Threads"));
+    tunnels.iter_mut().for_each(|tunnel| tunnel.send("word"));
+    for tunnel in &mut tunnels {
+        assert_eq!(tunnel.take(4), b"word");
+    }
 }
 
 #[test]
@@ -318,9 +325,8 @@ fn a_hung_backend_is_found_by_a_few_requests() {
 fn overload_is_refused_soon_and_leaves_no_trace() {
     ronde_only!();
     let backend = mixed_backend();
-    // Room for 63 clients and 21 late responses.
-    let flags = "--workers 2 --max-transfers 0 --queue-timeout 500ms";
-    let proxy = Proxy::with_descriptors(24 + 2 + 84, flags, &[backend.address]);
+    // Room for 30 clients and as many connections to the backend.
+    let proxy = Proxy::with_descriptors(24 + 60, "--workers 2", &[backend.address]);
     let statuses: Vec<u16> = thread::scope(|scope| {
         let ask = || {
             let start = Instant::now();

@@ -71,12 +71,10 @@ fn assert_answered_again(proxy: &Proxy) {
 }
 
 #[test]
-fn at_the_limit_of_late_responses_workers_wait_and_further_requests_are_503() {
+fn at_the_limit_of_descriptors_further_requests_are_503_until_there_are_some() {
     ronde_only!();
     let (gate, backend) = gated();
-    let flags = "--workers 2 --max-transfers 0 --queue-timeout 300ms";
-    let proxy = Proxy::with_descriptors(24 + 2 + 24, flags, &[backend.address]);
-    // Two wait with the workers, and six with the waiter.
+    let proxy = Proxy::with_descriptors(24 + 16, "--workers 2", &[backend.address]);
     let mut askers = askers(&proxy, &backend, 8);
     assert_eq!(proxy.get("/").status(), 503);
     gate.open();

@@ -18,7 +18,6 @@ use crate::http1::head::{self, Lines, Scan, Version};
 use crate::http1::reframer::Reframer;
 use crate::net::conn::{Block, Conn, Received, Sent};
 use crate::observe::failure::Failure;
-use crate::pool::min_rate::MinRate;
 use crate::pool::waiter::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
@@ -44,7 +43,6 @@ pub(super) struct Asking {
     interims: Interims,
     /// Since when the client is waited for.
     awaits_client: Option<Instant>,
-    rate: MinRate,
     /// What has come of the next head; only while this is parked.
     received: Vec<u8>,
 }
@@ -134,7 +132,6 @@ impl Asking {
             sent,
             interims: Interims::default(),
             awaits_client: None,
-            rate: MinRate::new(0),
             received: Vec::new(),
         }))
     }
@@ -291,7 +288,7 @@ impl Exchange {
             });
         };
         let mut pipe = Pipe { direction: upload, buffer: &mut scratch.from_client, lead: head };
-        let pumped = pipe.load().and_then(|()| pipe.pump_now(&client.conn, &asking.conn));
+        let pumped = pipe.load().and_then(|()| pipe.pump(&client.conn, &asking.conn));
         let count = match pumped {
             Ok(count) => count,
             Err(Broken::Sink) => {
@@ -302,7 +299,7 @@ impl Exchange {
         };
         // Only the time counts in which it was the client that was waited for.
         let waited = asking.awaits_client.take().map_or(Duration::ZERO, |since| since.elapsed());
-        if !asking.rate.is_kept(upload.moved(), waited) {
+        if !self.rate.is_kept(upload.moved(), waited) {
             return Err(Failure::BodyTooSlow);
         }
         if count > 0 {

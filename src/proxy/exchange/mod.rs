@@ -27,6 +27,7 @@ use crate::http1::reframer::Reframer;
 use crate::net::conn::{Conn, Connected};
 use crate::observe::access::Record;
 use crate::observe::failure::Failure;
+use crate::pool::min_rate::MinRate;
 use crate::pool::waiter::{Class, Wait, Want};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
@@ -60,6 +61,8 @@ pub struct Exchange {
     choice: Choice,
     /// The request's body on its way, unless it was in hand.
     upload: Option<Box<Direction>>,
+    /// Whether that comes fast enough.
+    rate: MinRate,
     timer: Timer,
     stage: Stage,
 }
@@ -150,6 +153,7 @@ struct Awaited {
 }
 
 impl Exchange {
+    /// Of a request that is whole as far as its body is collected.
     pub fn new(request: Request, record: Record, config: &Config) -> Self {
         let upload = match request.meta.body {
             Body::InHand(_) | Body::Gone => None,
@@ -160,7 +164,8 @@ impl Exchange {
             }
         };
         let timer = Timer { awaited: Failure::Internal, since: None };
-        Self { request, record, choice: Choice::default(), upload, timer, stage: Stage::Choosing }
+        let rate = MinRate::new(config.min_rate);
+        Self { request, record, choice: Choice::default(), upload, rate, timer, stage: Stage::Choosing }
     }
 
     /// Goes on until the exchange ends, or has to wait.
@@ -227,25 +232,26 @@ impl Exchange {
     /// Chooses the next backend to ask: a kept connection if there is one, or a fresh one.
     fn choose(&mut self, context: &mut Context<'_>) -> Step {
         let backends = &context.shared.backends;
+        let (turn, lap) = match backends.next(&mut self.choice.tried) {
+            Some(turn) => (turn, Lap::First),
+            None => match self.choice.silent.pop_front() {
+                Some(turn) => (turn, Lap::Second),
+                None => {
+                    let failure = self.choice.last.unwrap_or_else(|| backends.absence());
+                    return self.fail(failure, context);
+                }
+            },
+        };
         // If the last one had the request and gave no answer, asking another is paid for.
         if let Some(failure @ (Failure::BackendClosed | Failure::BackendReset)) = self.choice.last
             && !backends.may_send_again()
         {
             return self.fail(failure, context);
         }
-        if let Some(turn) = backends.next(&mut self.choice.tried) {
-            return Step::To(match turn.kept() {
-                Some(conn) => Asking::on_kept(conn, turn),
-                None => self.connecting(turn, Lap::First, context),
-            });
-        }
-        match self.choice.silent.pop_front() {
-            Some(turn) => Step::To(self.connecting(turn, Lap::Second, context)),
-            None => {
-                let failure = self.choice.last.unwrap_or_else(|| backends.absence());
-                self.fail(failure, context)
-            }
-        }
+        Step::To(match turn.kept().filter(|_| lap == Lap::First) {
+            Some(conn) => Asking::on_kept(conn, turn),
+            None => self.connecting(turn, lap, context),
+        })
     }
 
     fn connecting(&self, turn: Turn, lap: Lap, context: &Context<'_>) -> Stage {

@@ -16,7 +16,7 @@ use crate::http1::chunked::Decoder;
 use crate::http1::forward::Delivery;
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::reframer::Reframer;
-use crate::net::conn::{Block, Conn};
+use crate::net::conn::Conn;
 use crate::observe::failure::Failure;
 use crate::pool::waiter::Want;
 use crate::proxy::client::{Client, Presence};
@@ -173,12 +173,14 @@ impl Exchange {
             if pipe.direction.is_over() {
                 return Ok(());
             }
-            let mut now = match (&*backend, &self.upload) {
-                (None, _) => pipe.empty(|parts| client.conn.send(parts, Block::Never)),
-                (Some((conn, _)), None) => pipe.pump(conn, &client.conn, |conn, room| {
-                    allowance.spend(&shared.waiter, |block| conn.receive(room, block)).0
-                }),
-                (Some((conn, _)), Some(_)) => pipe.pump_now(conn, &client.conn),
+            let mut now = match (pipe.wants(), &*backend, &self.upload) {
+                // One way, and so with blocking calls. Two ways would wait for each other.
+                (Wants::Source, Some((conn, _)), None) => {
+                    pipe.fill(|room| allowance.spend(&shared.waiter, |block| conn.receive(room, block)).0)
+                }
+                (Wants::Sink, _, None) | (_, None, _) => pipe
+                    .empty(|parts| allowance.spend(&shared.waiter, |block| client.conn.send(parts, block)).0),
+                (_, Some((conn, _)), _) => pipe.pump(conn, &client.conn),
             }
             .map_err(response_failure)?;
             let down_wants = pipe.wants();
@@ -186,7 +188,7 @@ impl Exchange {
                 (Some((conn, _)), Some(upload)) if !upload.is_over() => {
                     let lead = &self.request.head;
                     let mut pipe = Pipe { direction: upload, buffer: &mut scratch.from_client, lead };
-                    match pipe.pump_now(&client.conn, conn) {
+                    match pipe.pump(&client.conn, conn) {
                         Ok(count) => {
                             now += count;
                             pipe.wants()
@@ -280,9 +282,9 @@ impl Exchange {
                 Pipe { direction: &mut *down, buffer: from_backend, lead },
             );
             let now = {
-                let pumped = up.load().and_then(|()| up.pump_now(&client.conn, conn)).map_err(up_failure)?;
+                let pumped = up.load().and_then(|()| up.pump(&client.conn, conn)).map_err(up_failure)?;
                 let answered =
-                    down.load().and_then(|()| down.pump_now(conn, &client.conn)).map_err(response_failure)?;
+                    down.load().and_then(|()| down.pump(conn, &client.conn)).map_err(response_failure)?;
                 pumped + answered
             };
             up.direction.finish(conn);

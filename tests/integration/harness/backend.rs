@@ -2,6 +2,7 @@
 //!
 //! Not here: a backend that the test drives step by step (`origin`).
 
+use super::eventually;
 use super::message::{Message, ok};
 use super::origin::Port;
 use super::wire::{End, Wire};
@@ -79,6 +80,9 @@ impl Backend {
         for (_, stream) in self.shared.state.lock().unwrap().connections.drain() {
             let _already_closed = stream.shutdown(std::net::Shutdown::Both);
         }
+        // On a busy machine the kernel delivers a FIN some milliseconds late, even on the loopback. A request sent before
+        // that would be a request to a backend that has not gone down yet.
+        eventually("all peers know", || !has_peers(self.address));
     }
 
     /// How many requests arrived.
@@ -95,6 +99,19 @@ impl Backend {
     pub fn connections(&self) -> u64 {
         self.shared.state.lock().unwrap().accepted
     }
+}
+
+/// Whether some connection to this address has not seen its end: `/proc/net/tcp` has the peer's address in its third
+/// column and the state in its fourth, where 01 is established.
+fn has_peers(address: SocketAddr) -> bool {
+    let SocketAddr::V4(address) = address else { return false };
+    let port = address.port();
+    let address = format!("{:08X}:{port:04X}", u32::from_ne_bytes(address.ip().octets()));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the connections of this host");
+    table.lines().any(|line| {
+        let columns: Vec<_> = line.split_whitespace().skip(2).take(2).collect();
+        columns == [&*address, "01"]
+    })
 }
 
 impl Shared {

@@ -71,8 +71,8 @@ impl Proxy {
         Ronde::with(&line(flags, backends)).serve()
     }
 
-    /// A ronde with a limit of open files. 24 are for listeners, epoll and the like, and one is for each possible
-    /// thread. Of the rest, three quarters are for clients and one quarter is for late responses.
+    /// A ronde with a limit of open files. 24 are for listeners, epoll and the like; the others are for clients and backends
+    /// alike.
     pub fn with_descriptors(limit: usize, flags: &str, backends: &[SocketAddr]) -> Proxy {
         Ronde::with_descriptors(limit, &line(flags, backends)).serve()
     }

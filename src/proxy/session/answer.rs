@@ -1,0 +1,117 @@
+//! ronde's own answers, and how a connection ends after an answer.
+//!
+//! The problem: a client is owed an answer whatever went wrong, and must be able to read it; and after some failures nobody
+//! knows where its next request begins.
+//!
+//! Not here: the words (`http1::reply`), and which failure it is.
+
+use super::{End, Session};
+use crate::http1::forward::Persistence;
+use crate::http1::head::{self, Method, Version};
+use crate::http1::reply;
+use crate::net::conn::{Block, Received, Sent};
+use crate::observe::access::{self, Line, Record, Timings};
+use crate::observe::failure::{Blame, Failure};
+use crate::proxy::exchange::Fate;
+use crate::proxy::request::{Body, Request, RequestMeta};
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+/// Bytes that leave at once on any connection (ten segments, RFC 6928), and so before anything that comes later.
+const FIRST_FLIGHT: u64 = 14_600;
+
+impl Session<'_, '_> {
+    /// Answers a request of which no response was begun. The connection persists if the request was read to its end.
+    pub(super) fn answer(&mut self, failure: Failure, meta: &RequestMeta, record: &mut Record) -> Fate {
+        record.failure = Some(failure);
+        if failure == Failure::ClientGone {
+            return Fate::Close;
+        }
+        let is_read = meta.body != Body::Streams && failure.blame() != Blame::Client;
+        // An HTTP/1.0 client would have to be told that it persists, and has had an error: it may come again.
+        let persists = is_read
+            && meta.persistence == Persistence::Persist
+            && meta.version == Version::Http11
+            && self.context.shared.is_running();
+        let persistence = if persists { Persistence::Persist } else { Persistence::Close };
+        let reveals = self.context.shared.config.reveal_backends;
+        let named = record.tried.last().filter(|_| reveals).map(ToString::to_string);
+        let out = &mut self.context.scratch.response;
+        record.bytes = reply::failed(out, failure, Some(meta.method), persistence, named.as_deref());
+        record.status = Some(failure.status());
+        match self.say() {
+            true if persists => Fate::Persist,
+            true => Fate::Part,
+            false => Fate::Close,
+        }
+    }
+
+    /// Answers what was never a request that could be sent on, and ends the connection: where the next request begins is
+    /// not known.
+    pub(super) fn refuse(&mut self, failure: Failure, begun: Instant, queued: Duration) -> End {
+        let received = self.context.scratch.from_client.filled();
+        let asked = head::asks_for_head(received).then_some(Method::Head);
+        let line = access::quote(&[head::first_line(received)]);
+        let out = &mut self.context.scratch.response;
+        let sent = reply::failed(out, failure, asked, Persistence::Close, None);
+        let said = self.say();
+        let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
+        self.context.shared.note(self.client.ip(), Some(failure), || {
+            let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
+            let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
+            (Line { request: line, ..Line::default() }, record)
+        });
+        if said { End::Linger } else { End::Close }
+    }
+
+    /// `OPTIONS` with `Max-Forwards: 0` asks ronde itself, and takes no turn in the round (RFC 9110 §7.6.2).
+    pub(super) fn answer_options(&mut self, request: Request) -> Result<(), End> {
+        let persistence = match request.meta.version {
+            // It would have to be told that it persists.
+            Version::Http10 => Persistence::Close,
+            Version::Http11 => request.meta.persistence,
+        };
+        let failure = (self.context.shared.backends.count() == 0).then_some(Failure::NoBackend);
+        let out = &mut self.context.scratch.response;
+        match failure {
+            Some(failure) => {
+                reply::failed(out, failure, Some(Method::Options), persistence, None);
+            }
+            None => reply::options(out, persistence),
+        }
+        let said = self.say();
+        let status = Some(failure.map_or(200, Failure::status));
+        let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
+        self.context.shared.note(self.client.ip(), failure, || {
+            (request.line, Record { status, failure, timings, ..Record::default() })
+        });
+        match persistence {
+            Persistence::Persist if said => self.persist(),
+            Persistence::Close if said => Err(self.part(&request.meta, 0)),
+            _ => Err(End::Close),
+        }
+    }
+
+    /// Sends ronde's own words, which nearly always fit into the socket at once. A client that leaves its answers unread
+    /// is not waited for.
+    fn say(&mut self) -> bool {
+        let words = &self.context.scratch.response;
+        let sent = self.client.conn.send(&[IoSlice::new(words)], Block::Never);
+        matches!(sent, Ok(Sent::Bytes(count)) if count == words.len())
+    }
+
+    /// How a connection ends on which everything was said, `bytes` of body among it. A close over bytes that were not
+    /// read, or before bytes that are still to come, is a reset, which takes back what the client has not read yet; so
+    /// it is closed in stages (RFC 9112 §9.6). That costs a trip through the waiter, which is saved where the client
+    /// has nothing more to say and what it was told has left already.
+    pub(super) fn part(&self, meta: &RequestMeta, bytes: u64) -> End {
+        let is_clients_last = meta.persistence == Persistence::Close
+            && meta.body != Body::Streams
+            && self.context.scratch.from_client.is_empty();
+        match self.client.conn.peek() {
+            Ok(Received::End) | Err(_) => End::Close,
+            Ok(Received::Nothing) if is_clients_last && bytes < FIRST_FLIGHT => End::Close,
+            Ok(Received::Nothing | Received::Bytes(_)) => End::Linger,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One client's requests, one after the other.
+//!
+//! The problem: between two requests, and within a request that comes slowly, there is nothing to do but wait, and waiting
+//! in a worker is what starves a fixed pool. So a worker reads what is there, serves what is complete, and parks the rest.
+//!
+//! Not here: the request's way to a backend and back (`exchange`), and who waits where (`pool`).
+
+mod answer;
+mod lingering;
+mod reading;
+
+pub use lingering::{Lingering, linger};
+pub use reading::Reading;
+
+use crate::observe::access::{Record, Timings};
+use crate::observe::failure::Failure;
+use crate::pool::waiter::{Class, Wait, Want, Woken};
+use crate::proxy::client::{Client, Presence};
+use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
+use crate::proxy::exchange::{Exchange, Fate};
+use std::mem::take;
+use std::time::Instant;
+
+/// Pipelined requests of one client that are served in a row before the others in the epoll have their turn.
+const MOST_IN_A_ROW: u32 = 8;
+
+/// What a worker is to do with a conversation that it has served.
+pub enum Outcome {
+    Park(Box<Conversation>, Wait),
+    /// To be collected.
+    SentAhead(Box<Conversation>),
+    /// It is closed.
+    Over,
+}
+
+/// How serving stops.
+enum End {
+    Halt(Halt),
+    /// Close the connection.
+    Close,
+    /// Close it so that the client cannot take what it has for complete.
+    Reset,
+    /// Close it once the client has read what it was told.
+    Linger,
+}
+
+impl From<Halt> for End {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
+    }
+}
+
+/// Serves a conversation as long as there is something to do, from where it stopped.
+pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Context<'_>) -> Outcome {
+    let Conversation { client, stage } = &mut *conversation;
+    match woken {
+        Woken::ClientClosed if client.presence == Presence::Open => {
+            client.presence = Presence::HalfClosed(Instant::now());
+        }
+        Woken::ClientGone => client.presence = Presence::Gone,
+        _ => {}
+    }
+    let end = Session { client, context, served: 0 }.take_up(stage, woken);
+    conversation.end(end, context)
+}
+
+/// Goes on with a conversation whose request was sent ahead.
+pub fn collect(mut conversation: Box<Conversation>, context: &mut Context<'_>) -> Outcome {
+    context.allowance.begins();
+    let Conversation { client, stage } = &mut *conversation;
+    let mut session = Session { client, context, served: 0 };
+    session.load();
+    let end = session.run(stage);
+    conversation.end(end, context)
+}
+
+impl Conversation {
+    /// Carries out what serving came to.
+    fn end(mut self: Box<Self>, end: End, context: &mut Context<'_>) -> Outcome {
+        match end {
+            End::Halt(halt) => {
+                self.client.carried.extend_from_slice(context.scratch.from_client.filled());
+                match halt {
+                    Halt::Wait(wait) => Outcome::Park(self, wait),
+                    Halt::SentAhead => Outcome::SentAhead(self),
+                }
+            }
+            End::Close => Outcome::Over,
+            End::Reset => {
+                self.client.conn.reset();
+                Outcome::Over
+            }
+            End::Linger => {
+                linger(self, context.shared);
+                Outcome::Over
+            }
+        }
+    }
+}
+
+struct Session<'a, 'c> {
+    client: &'a mut Client,
+    context: &'a mut Context<'c>,
+    /// Requests in a row.
+    served: u32,
+}
+
+impl Session<'_, '_> {
+    /// Takes the client's bytes into the worker's buffer.
+    fn load(&mut self) {
+        self.context.scratch.from_client.refill(&take(&mut self.client.carried));
+    }
+
+    /// Goes on where the conversation was parked.
+    fn take_up(&mut self, stage: &mut Stage, woken: Woken) -> End {
+        match woken {
+            Woken::New(_) => self.context.allowance.begins(),
+            _ => self.context.allowance.goes_on(),
+        }
+        match (&mut *stage, woken) {
+            (Stage::Reading(reading), Woken::New(since)) => {
+                self.load();
+                reading.queued = since.elapsed();
+                if reading.queued > self.context.shared.config.queue_timeout {
+                    return self.refuse(Failure::Overloaded, since, reading.queued);
+                }
+            }
+            (Stage::Reading(reading), Woken::OverBudget) => {
+                self.load();
+                return self.refuse(Failure::OverBudget, Instant::now(), reading.queued);
+            }
+            (Stage::Exchanging(exchange), Woken::OverBudget) => {
+                self.load();
+                let fate = exchange.give_up(Failure::OverBudget);
+                return match self.settle(exchange, fate) {
+                    Ok(()) | Err(End::Halt(_)) => End::Linger,
+                    Err(end) => end,
+                };
+            }
+            (Stage::Reading(reading), _) => {
+                if let Err(end) = self.collect(reading) {
+                    return end;
+                }
+            }
+            (Stage::Exchanging(_) | Stage::Lingering(_), _) => self.load(),
+        }
+        self.run(stage)
+    }
+
+    fn run(&mut self, stage: &mut Stage) -> End {
+        loop {
+            let step = match stage {
+                Stage::Reading(reading) => match self.read_request(reading) {
+                    Ok(request) => {
+                        let timings = Timings { queued: reading.queued, ..Timings::default() };
+                        let record = Record { timings, ..Record::default() };
+                        let exchange = Exchange::new(request, record, &self.context.shared.config);
+                        *stage = Stage::Exchanging(Box::new(exchange));
+                        Ok(())
+                    }
+                    Err(end) => Err(end),
+                },
+                Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
+                    Ok(fate) => {
+                        let settled = self.settle(exchange, fate);
+                        *stage = Stage::Reading(Reading::next(self.context.shared.config.min_rate));
+                        settled
+                    }
+                    Err(halt) => Err(halt.into()),
+                },
+                Stage::Lingering(lingering) => Err(self.discard(lingering)),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+            self.context.allowance.begins();
+        }
+    }
+
+    /// What comes after an exchange: the connection persists, or that is how it ends.
+    fn settle(&mut self, exchange: &mut Exchange, fate: Fate) -> Result<(), End> {
+        let Exchange { request, record, .. } = exchange;
+        self.context.scratch.from_client.consume(request.meta.in_hand());
+        let fate = match fate {
+            Fate::Answer(failure) => self.answer(failure, &request.meta, record),
+            fate => fate,
+        };
+        let bytes = record.bytes;
+        record.timings.total = request.begun.elapsed();
+        self.context
+            .shared
+            .note(self.client.ip(), record.failure, || (take(&mut request.line), take(record)));
+        // The next request's head goes where this one's was.
+        self.context.scratch.request = take(&mut request.head);
+        match fate {
+            Fate::Persist => self.persist(),
+            Fate::Close => Err(End::Close),
+            Fate::Part | Fate::Answer(_) => Err(self.part(&request.meta, bytes)),
+            Fate::Reset => Err(End::Reset),
+        }
+    }
+
+    /// The connection persists. A client that is busy sends its next request soon; waiting for it saves the trip through
+    /// the waiter, which pays only while there is no other client.
+    fn persist(&mut self) -> Result<(), End> {
+        let Context { shared, scratch, .. } = &*self.context;
+        self.served += 1;
+        let now = Instant::now();
+        let (deadline, class) = (now + shared.config.keep_alive_timeout, Class::Idle);
+        let is_piped = !scratch.from_client.is_empty();
+        if is_piped && self.served >= MOST_IN_A_ROW {
+            // What is in hand is served when the others had their turn: a client can nearly always be written to.
+            return Err(
+                Halt::Wait(Wait { client: Want::Write, backend: Want::Nothing, deadline, class }).into()
+            );
+        }
+        if is_piped || shared.waiter.is_only_one_busy() {
+            return Ok(());
+        }
+        if !shared.is_running() {
+            return Err(End::Close);
+        }
+        Err(Halt::Wait(Wait { client: Want::Read, backend: Want::Nothing, deadline, class }).into())
+    }
+}

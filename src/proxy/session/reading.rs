@@ -1,0 +1,168 @@
+//! Reading until a request is there that can be sent on.
+//!
+//! The problem: a message comes cut anywhere, and byte by byte if its client likes. A message that is not complete needs no
+//! worker, and looking at it from its beginning at each byte would cost gigabytes of copies.
+//!
+//! Not here: what a request is (`request`).
+
+use super::{End, Session};
+use crate::http1::head;
+use crate::net::conn::{Block, Received};
+use crate::observe::failure::Failure;
+use crate::pool::min_rate::MinRate;
+use crate::pool::waiter::{Class, Wait, Want};
+use crate::proxy::conversation::{Context, Halt};
+use crate::proxy::request::{self, Missing, Parsed, Request, Source};
+use std::time::{Duration, Instant};
+
+/// A client that has not sent a whole request yet.
+#[derive(Debug)]
+pub struct Reading {
+    missing: Missing,
+    /// When the first byte was read.
+    begun: Option<Instant>,
+    /// Since when nothing has come.
+    since: Instant,
+    rate: MinRate,
+    /// How long the connection waited for a worker.
+    pub(super) queued: Duration,
+}
+
+impl Reading {
+    /// The next request, whose body is to come at `min_rate` bytes a second.
+    pub fn next(min_rate: u64) -> Self {
+        let (since, rate) = (Instant::now(), MinRate::new(min_rate));
+        Self { missing: Missing::Everything, begun: None, since, rate, queued: Duration::ZERO }
+    }
+}
+
+impl Session<'_, '_> {
+    /// Reads on where a message was parked. Its bytes are not loaded, nor looked at from the beginning, each time that
+    /// one more comes: in a head of 60 KB that would be gigabytes of copies.
+    pub(super) fn collect(&mut self, reading: &mut Reading) -> Result<(), End> {
+        let carried = &mut self.client.carried;
+        let before = carried.len();
+        let limit = match reading.missing {
+            Missing::Everything => 0,
+            Missing::Head => self.context.shared.config.max_head,
+            Missing::Body(length) => length,
+        };
+        let from_client = &mut self.context.scratch.from_client;
+        from_client.clear();
+        let room = from_client.one_read();
+        let most = room.len().min(limit.saturating_sub(before));
+        if most > 0
+            && let Ok(Received::Bytes(count)) = self.client.conn.receive(&mut room[..most], Block::Never)
+        {
+            carried.extend_from_slice(&room[..count]);
+            let have = carried.len();
+            let is_head = reading.missing == Missing::Head;
+            if have < limit && !(is_head && head::is_worth_a_look(carried, before)) {
+                return Err(self.wait_for_more(reading, have, count));
+            }
+        }
+        self.load();
+        Ok(())
+    }
+
+    /// Reads until a request is there that can be sent on: with its body, if that is collected.
+    pub(super) fn read_request(&mut self, reading: &mut Reading) -> Result<Request, End> {
+        loop {
+            if !self.context.scratch.from_client.is_empty() {
+                let begun = *reading.begun.get_or_insert_with(Instant::now);
+                match self.parse() {
+                    Ok(Parsed::Request(request, end)) => {
+                        self.context.scratch.from_client.consume(end);
+                        return Ok(Request { begun, ..request });
+                    }
+                    Ok(Parsed::Options(request, end)) => {
+                        self.context.scratch.from_client.consume(end);
+                        self.answer_options(Request { begun, ..request })?;
+                        *reading = Reading::next(self.context.shared.config.min_rate);
+                        continue;
+                    }
+                    Ok(Parsed::Partial(missing)) => reading.missing = missing,
+                    Err(failure) => return Err(self.refuse(failure, begun, reading.queued)),
+                }
+            }
+            self.read_more(reading)?;
+        }
+    }
+
+    fn parse(&mut self) -> Result<Parsed, Failure> {
+        let Context { shared, scratch, .. } = &mut *self.context;
+        let (ip, conn) = (self.client.ip(), &self.client.conn);
+        let source =
+            Source { client: ip, trust: shared.trust(ip), local: &|| conn.local(), via: &shared.via };
+        let bytes = scratch.from_client.filled_mut();
+        request::parse(bytes, &mut scratch.request, &source, &shared.config, &shared.logger)
+    }
+
+    /// Reads what is there, or comes soon.
+    fn read_more(&mut self, reading: &mut Reading) -> Result<(), End> {
+        let is_idle = reading.missing == Missing::Everything;
+        if is_idle && !self.context.shared.is_running() {
+            return Err(End::Close);
+        }
+        let Context { shared, scratch, allowance, .. } = &mut *self.context;
+        let conn = &self.client.conn;
+        let (received, _) =
+            allowance.spend(&shared.waiter, |block| conn.receive(scratch.from_client.room(), block));
+        match received {
+            Ok(Received::Bytes(count)) => {
+                scratch.from_client.grew(count);
+                // A few bytes at a time could go on for ever: whatever comes after this read is not waited for.
+                allowance.goes_on();
+                Ok(())
+            }
+            Ok(Received::Nothing) => {
+                let have = scratch.from_client.len();
+                Err(self.wait_for_more(reading, have, 0))
+            }
+            Ok(Received::End) if is_idle => Err(End::Close),
+            Ok(Received::End) => {
+                let failure = match reading.missing {
+                    Missing::Body(_) => Failure::BodyIncomplete,
+                    Missing::Everything | Missing::Head => Failure::HeadIncomplete,
+                };
+                Err(self.refuse(failure, Instant::now(), reading.queued))
+            }
+            Err(_) => Err(End::Close),
+        }
+    }
+
+    /// A client has sent `have` bytes of a message, `fresh` of them just now, and is waited for, unless it takes too long.
+    fn wait_for_more(&mut self, reading: &mut Reading, have: usize, fresh: usize) -> End {
+        let (now, config) = (Instant::now(), &self.context.shared.config);
+        let begun = reading.begun.unwrap_or(now);
+        let last = reading.since.max(begun);
+        let is_fast_enough = fresh == 0
+            || reading.missing == Missing::Head
+            || reading.rate.is_kept(have as u64, now.saturating_duration_since(last));
+        if fresh > 0 {
+            reading.since = now;
+        }
+        let (deadline, class, failure) = match reading.missing {
+            // Whoever has not begun to say anything is told nothing.
+            Missing::Everything => (reading.since + config.keep_alive_timeout, Class::Idle, None),
+            // Its time is one for the whole: a client that drips does not prolong it.
+            Missing::Head => (begun + config.head_timeout, Class::Slow, Some(Failure::HeadTimeout)),
+            Missing::Body(_) => {
+                let last = reading.since.max(begun);
+                (last + config.body_timeout, Class::Slow, Some(Failure::BodyTimeout))
+            }
+        };
+        let failure = match is_fast_enough {
+            false => Some(Failure::BodyTooSlow),
+            true if deadline > now => {
+                return Halt::Wait(Wait { client: Want::Read, backend: Want::Nothing, deadline, class })
+                    .into();
+            }
+            true => failure,
+        };
+        if self.context.scratch.from_client.is_empty() {
+            self.load();
+        }
+        failure.map_or(End::Close, |failure| self.refuse(failure, begun, reading.queued))
+    }
+}
