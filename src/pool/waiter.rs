@@ -29,7 +29,7 @@ use rustix::time::{timerfd_create, timerfd_settime};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -129,8 +129,6 @@ pub struct Waiter<T> {
     idle: AtomicUsize,
     workers: usize,
     stop: Stop,
-    /// Whether no new connection will come.
-    is_closed: AtomicBool,
 }
 
 struct Room<T> {
@@ -176,8 +174,7 @@ impl<T: Park> Waiter<T> {
         let (parked, deadlines) = (Slots::new(), Deadlines::default());
         let room = Mutex::new(Room { parked, deadlines, rings_at: None, weight: 0, budget });
         let (newcomers, idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
-        let is_closed = AtomicBool::new(false);
-        Ok(Self { epoll, arrival, timer, end, newcomers, room, idle, workers, stop, is_closed })
+        Ok(Self { epoll, arrival, timer, end, newcomers, room, idle, workers, stop })
     }
 
     /// Offers a new connection to the workers; it comes out as [`Woken::New`].
@@ -225,7 +222,7 @@ impl<T: Park> Waiter<T> {
         Ok(())
     }
 
-    /// Timings until there is something to do, and fills `batch` with it: [`BATCH`] values at most, and fewer while other
+    /// Waits until there is something to do, and fills `batch` with it: [`BATCH`] values at most, and fewer while other
     /// workers have nothing to do. Returns false when the worker may end.
     pub fn next(&self, batch: &mut Vec<(T, Woken)>) -> bool {
         let mut room = [const { MaybeUninit::uninit() }; BATCH];
@@ -276,10 +273,10 @@ impl<T: Park> Waiter<T> {
         }
     }
 
-    /// Takes new connections, as far as the batch has room for them; another worker is woken for the others.
+    /// Takes new connections: a batch of them beside those that were parked, or they would have to wait for all of these.
+    /// Another worker is woken for the rest.
     fn admit(&self, batch: &mut Vec<(T, Woken)>) {
-        let left = BATCH.saturating_sub(batch.len());
-        let newcomers = self.newcomers.1.try_iter().take(left);
+        let newcomers = self.newcomers.1.try_iter().take(BATCH);
         batch.extend(newcomers.map(|(value, since)| (value, Woken::New(since))));
         if !self.newcomers.1.is_empty() {
             self.arrival.wake();
@@ -351,15 +348,6 @@ impl<T: Park> Waiter<T> {
     pub fn cut(&self) {
         self.stop.advance(Phase::Over);
         self.ring_at(&mut self.room(), Instant::now());
-    }
-
-    /// No new connection will come: once all that there are have ended, the workers [may go](Self::release_workers).
-    pub fn close(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::SeqCst)
     }
 
     /// Lets the workers go; to be called when nothing is left for them.

@@ -8,9 +8,8 @@
 
 use crate::net::conn::Conn;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One client's connection and the bytes of it that no worker has in its buffer.
 #[derive(Debug)]
@@ -46,38 +45,60 @@ impl Client {
 }
 
 /// The clients that are connected, as a number with a bound: `--max-connections`.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimit(Arc<Count>);
+
 #[derive(Debug)]
-pub struct ConnectionLimit {
-    count: Arc<AtomicUsize>,
+struct Count {
+    connected: Mutex<usize>,
+    emptied: Condvar,
     most: usize,
 }
 
 /// One connection's share of the limit; given back when it is dropped.
 #[derive(Debug)]
-pub struct Permit(Arc<AtomicUsize>);
+pub struct Permit(Arc<Count>);
 
 impl ConnectionLimit {
     pub fn new(most: usize) -> Self {
-        Self { count: Arc::default(), most }
+        Self(Arc::new(Count { connected: Mutex::default(), emptied: Condvar::new(), most }))
     }
 
-    /// A permit, unless all are taken. Only the acceptor asks, so there is no race between looking and taking.
+    /// A permit, unless all are taken.
     pub fn enter(&self) -> Option<Permit> {
-        if self.count.load(Ordering::Relaxed) >= self.most {
+        let mut connected = self.0.lock();
+        if *connected >= self.0.most {
             return None;
         }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        Some(Permit(Arc::clone(&self.count)))
+        *connected += 1;
+        Some(Permit(Arc::clone(&self.0)))
     }
 
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::SeqCst)
+        *self.0.lock()
+    }
+
+    /// Waits until no client is connected, or for so long. Returns whether none is.
+    pub fn wait_until_empty(&self, most: Duration) -> bool {
+        let connected = self.0.lock();
+        let waited = self.0.emptied.wait_timeout_while(connected, most, |connected| *connected > 0);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+    }
+}
+
+impl Count {
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let mut connected = self.0.lock();
+        *connected -= 1;
+        if *connected == 0 {
+            self.0.emptied.notify_all();
+        }
     }
 }
 
@@ -94,5 +115,17 @@ mod tests {
         drop(first);
         assert!(limit.enter().is_some());
         assert_eq!(limit.count(), 1);
+    }
+
+    #[test]
+    fn the_end_of_the_last_connection_is_waited_for() {
+        let limit = ConnectionLimit::new(2);
+        assert!(limit.wait_until_empty(Duration::ZERO));
+        let permits = [limit.enter().unwrap(), limit.enter().unwrap()];
+        assert!(!limit.wait_until_empty(Duration::from_millis(1)));
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(permits));
+            assert!(limit.wait_until_empty(Duration::from_secs(10)));
+        });
     }
 }

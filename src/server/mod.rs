@@ -37,8 +37,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::{self, Scope};
-use std::time::Instant;
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
 /// A thread's stack. The deepest call chain needs a fifth of it, most of that for the field lines of one head.
 const STACK: usize = 128 * 1024;
@@ -121,50 +121,40 @@ impl Server {
         let Self { shared, listeners, orders: Orders(orders) } = self;
         let (shared, waker) = (&shared, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
-        let (working, worked) = bounded::<()>(0);
         thread::scope(|scope| {
             let started = (|| {
                 for number in 1..=shared.config.worker_count() {
-                    let working = working.clone();
-                    start(scope, &format!("worker {number}"), move || {
-                        worker::run(shared);
-                        drop(working);
-                    })?;
+                    start(scope, &format!("worker {number}"), || worker::run(shared))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
                 start(scope, "acceptor", move || accept(listeners, waker, shared))
             })();
-            drop(working);
-            let acceptor = match started {
-                Ok(acceptor) => acceptor,
-                Err(error) => {
-                    shared.waiter.cut();
-                    shared.waiter.release_workers();
-                    drop(watching);
-                    return Err(error);
-                }
-            };
-
             // The main thread has nothing else to do: an order, or the end of everything that could give one, is the end.
-            let _ = orders.recv();
-            let grace = shared.config.shutdown_grace;
-            log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
-            shared.waiter.drain();
-            waker.wake();
-            let _ = acceptor.join();
-            shared.waiter.drain();
-            shared.waiter.close();
-            worker::release_if_done(shared);
-            if worked.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
-                log::warn!("the grace is over: {} connections are cut", shared.connections.count());
-                shared.waiter.cut();
-                let _ = worked.recv();
-            }
+            let served = started.map(|acceptor| {
+                let _ = orders.recv();
+                drain(shared, waker, acceptor);
+            });
+            // What was started ends, and the scope joins it, also where not everything could be.
+            shared.waiter.release_workers();
             drop(watching);
-            Ok(())
+            served
         })?;
         log::info!("stopped: {}", shared.counters.summary());
         Ok(())
+    }
+}
+
+/// Ends everything that is in flight: what can be finished within the grace, and the rest at its end.
+fn drain(shared: &Shared, waker: &Waker, acceptor: ScopedJoinHandle<'_, ()>) {
+    let grace = shared.config.shutdown_grace;
+    log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
+    shared.waiter.drain();
+    waker.wake();
+    let _ = acceptor.join();
+    if !shared.connections.wait_until_empty(grace) {
+        log::warn!("the grace is over: {} connections are cut", shared.connections.count());
+        shared.waiter.cut();
+        shared.connections.wait_until_empty(Duration::MAX);
     }
 }
 
@@ -176,7 +166,7 @@ fn start<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     name: &str,
     run: impl FnOnce() + Send + 'scope,
-) -> io::Result<thread::ScopedJoinHandle<'scope, ()>> {
+) -> io::Result<ScopedJoinHandle<'scope, ()>> {
     let builder = thread::Builder::new().name(name.into()).stack_size(STACK);
     builder.spawn_scoped(scope, run).map_err(|error| {
         io::Error::new(error.kind(), format!("the system has no thread for the {name}: {error}"))

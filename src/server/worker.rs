@@ -20,38 +20,31 @@ use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 /// The life of a worker's thread.
 pub fn run(shared: &Shared) {
     yield_to_the_running();
+    while survive(|| serve_batches(shared)).is_none() {}
+}
+
+/// A panic is a bug, and it is logged as one; but it is one conversation's bug, and must cost neither a worker nor the other
+/// conversations of its batch.
+fn survive<R>(serve: impl FnOnce() -> R) -> Option<R> {
+    let served = catch_unwind(AssertUnwindSafe(serve));
+    served.inspect_err(|_| log::error!("a worker panicked, and goes on: please report this")).ok()
+}
+
+/// Serves until the end.
+fn serve_batches(shared: &Shared) {
     let mut scratch = Scratch::new(&shared.config);
-    let (mut batch, mut ahead) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
         let mut allowance = Allowance::new();
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
-        let mut serve = |pass, serve: &mut dyn FnMut(&mut Context<'_>) -> Option<Box<Conversation>>| {
-            let mut context = Context { shared, scratch: &mut scratch, allowance: &mut allowance, pass };
-            // A panic is a bug, and it is logged as one; but it is one conversation's bug, and must not cost a worker.
-            catch_unwind(AssertUnwindSafe(|| serve(&mut context))).unwrap_or_else(|_| {
-                log::error!("a worker panicked: please report this");
-                scratch = Scratch::new(&shared.config);
-                None
-            })
-        };
+        let mut context = Context { shared, scratch: &mut scratch, allowance: &mut allowance, pass };
         for (task, woken) in batch.drain(..) {
-            let mut task = Some(task);
-            ahead.extend(serve(pass, &mut |context| go_on(task.take()?, woken, context)));
+            ahead.extend(survive(|| go_on(task, woken, &mut context)).flatten());
         }
+        context.pass = Pass::Collect;
         for conversation in ahead.drain(..) {
-            let mut conversation = Some(conversation);
-            serve(Pass::Collect, &mut |context| {
-                put_away(session::collect(conversation.take()?, context), context)
-            });
+            survive(|| put_away(session::collect(conversation, &mut context), &mut context));
         }
-        release_if_done(shared);
-    }
-}
-
-/// Lets all workers go when the last connection has ended and no new one will come.
-pub fn release_if_done(shared: &Shared) {
-    if shared.waiter.is_closed() && shared.connections.count() == 0 {
-        shared.waiter.release_workers();
     }
 }
 
