@@ -20,7 +20,7 @@ pub use crate::pool::deadlines::Class;
 use crate::pool::deadlines::Deadlines;
 use crate::pool::slots::{Key, Slots};
 use crate::pool::stop::{Phase, Stop};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
@@ -124,11 +124,18 @@ pub struct Waiter<T> {
     timer: OwnedFd,
     /// Stays awake once it was woken, so that every worker sees it.
     end: Waker,
-    newcomers: (Sender<(T, Instant)>, Receiver<(T, Instant)>),
+    offers: Sender<Newcomer<T>>,
+    offered: Receiver<Newcomer<T>>,
     room: Mutex<Room<T>>,
     idle: AtomicUsize,
     workers: usize,
     stop: Stop,
+}
+
+/// A new connection, and since when it waits for a worker.
+struct Newcomer<T> {
+    value: T,
+    since: Instant,
 }
 
 struct Room<T> {
@@ -173,8 +180,8 @@ impl<T: Park> Waiter<T> {
         epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
         let (parked, deadlines) = (Slots::new(), Deadlines::default());
         let room = Mutex::new(Room { parked, deadlines, rings_at: None, weight: 0, budget });
-        let (newcomers, idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
-        Ok(Self { epoll, arrival, timer, end, newcomers, room, idle, workers, stop })
+        let ((offers, offered), idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
+        Ok(Self { epoll, arrival, timer, end, offers, offered, room, idle, workers, stop })
     }
 
     /// Offers a new connection to the workers; it comes out as [`Woken::New`].
@@ -182,11 +189,9 @@ impl<T: Park> Waiter<T> {
     /// # Errors
     /// It comes back when too many wait already.
     pub fn offer(&self, value: T) -> Result<(), T> {
-        let offered = self.newcomers.0.try_send((value, Instant::now()));
+        let offered = self.offers.try_send(Newcomer { value, since: Instant::now() });
         self.arrival.wake();
-        offered.map_err(|refused| match refused {
-            TrySendError::Full((value, _)) | TrySendError::Disconnected((value, _)) => value,
-        })
+        offered.map_err(|refused| refused.into_inner().value)
     }
 
     /// Parks a value until something of what it wants happens.
@@ -276,9 +281,9 @@ impl<T: Park> Waiter<T> {
     /// Takes new connections: a batch of them beside those that were parked, or they would have to wait for all of these.
     /// Another worker is woken for the rest.
     fn admit(&self, batch: &mut Vec<(T, Woken)>) {
-        let newcomers = self.newcomers.1.try_iter().take(BATCH);
-        batch.extend(newcomers.map(|(value, since)| (value, Woken::New(since))));
-        if !self.newcomers.1.is_empty() {
+        let newcomers = self.offered.try_iter().take(BATCH);
+        batch.extend(newcomers.map(|Newcomer { value, since }| (value, Woken::New(since))));
+        if !self.offered.is_empty() {
             self.arrival.wake();
         }
     }
