@@ -234,6 +234,7 @@ impl Crowd {
         match kind {
             Kind::SlowReader => sockopt::set_socket_recv_buffer_size(&socket, 4096)?,
             Kind::ThinReader => sockets::narrow(&socket)?,
+            Kind::SteadyReader => sockets::shorten(&socket)?,
             _ => {}
         }
         if kind == Kind::SlowReader || kind.reads() {

@@ -28,8 +28,9 @@ const WORST: Duration = Duration::from_secs(1);
 const SETTLING: Duration = Duration::from_secs(1);
 /// In which the CPU of a proxy is counted that has only the crowd.
 const REST: Duration = Duration::from_secs(5);
-/// How long clients that go on may take; a reader still has nearly 8 MB to come.
-const FINISHING: Duration = Duration::from_secs(60);
+/// How long clients that go on may take. A reader still has up to 14 MB to come, and BBR, where that is the machine's
+/// congestion control, believes for a while that the path is as slow as the reader was.
+const FINISHING: Duration = Duration::from_secs(120);
 
 /// A row while it is written.
 #[derive(Default)]

@@ -26,7 +26,7 @@ pub enum Kind {
     LateAsker,
     /// 8 MB, taken at 1 KB/s over a path with segments of 1400 bytes, as the Internet has.
     ThinReader,
-    /// 16 MB, taken at 20 KB/s with the system's buffers.
+    /// 16 MB, taken at 20 KB/s over such a path, with the system's buffers.
     SteadyReader,
     /// A body of 50 MB at 700 bytes a second.
     ThinUpload,

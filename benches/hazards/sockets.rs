@@ -25,14 +25,23 @@ pub fn socket(client: usize, flags: SocketFlags) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Makes the path as narrow as a slow client's: a small receive buffer, and segments as the Internet has them. With the
-/// loopback's segments of 64 KB the proxy's send buffer would begin at 2.5 MB, and take a slow reader's response whole.
+/// Makes a client slow to take: a small receive buffer, and the segments of a real path.
+///
+/// # Errors
+/// The system refuses.
+pub fn narrow(socket: &OwnedFd) -> io::Result<()> {
+    sockopt::set_socket_recv_buffer_size(socket, SMALL)?;
+    shorten(socket)
+}
+
+/// Gives the path segments as the Internet has them. With the loopback's 64 KB the proxy's send buffer grows to 4 MB: it
+/// would take a slow reader's response whole, and at 20 KB/s the proxy could not write again for a minute, which is
+/// where nginx and HAProxy give a client up.
 ///
 /// # Errors
 /// The system refuses.
 #[allow(unsafe_code, reason = "rustix does not have this option")]
-pub fn narrow(socket: &OwnedFd) -> io::Result<()> {
-    sockopt::set_socket_recv_buffer_size(socket, SMALL)?;
+pub fn shorten(socket: &OwnedFd) -> io::Result<()> {
     let value: *const c_int = &SEGMENT;
     // SAFETY: the descriptor is open, and the pointer is to as many bytes as the length says.
     match unsafe { setsockopt(socket.as_raw_fd(), IPPROTO_TCP, TCP_MAXSEG, value.cast(), 4) } {
