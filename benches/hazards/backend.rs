@@ -1,73 +1,65 @@
-//! Two backends on one thread, in a process of their own: they upgrade, stream, delay, and one of them can hang.
+//! Two backends on one thread and one epoll, in a process of their own.
+//!
+//! The problem: they hold as many connections as the proxy, and are not what is measured. So nothing here costs a thread
+//! or a large buffer per connection, and a long response writes one piece before the others have their turn: a small
+//! answer must not wait until the buffers of 8,000 long ones are full.
+//!
+//! Not here: what a request is answered with (`connection`).
 
+use crate::connection::{Connection, State, When};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::io::{self, BufRead, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::io::{self, BufRead};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-const LATE: Duration = Duration::from_millis(500);
-const BETWEEN_EVENTS: Duration = Duration::from_secs(1);
-const LONG: usize = 20 << 20;
-/// What one long response writes before the others have their turn: a real backend has a thread for each, and lets no
-/// small answer wait until the buffers of five hundred long ones are full.
-const PIECE: usize = 64 << 10;
+/// The loop looks for orders at least this often.
+const LOOK: Duration = Duration::from_millis(20);
+/// Part of a circle such that any number of steps is spread evenly over it.
+const GOLDEN: f64 = 0.618_033_988_75;
 
-/// Serves until its standard input ends; the line `hang` there makes the second backend answer nobody any more.
+/// Serves until its standard input ends. Each line there is answered with a line:
+///
+/// - `hang`: the second backend answers no request any more
+/// - `end N`: answer N of the polls, or end N of the event streams
+/// - `held`: how many requests are not answered to the end
 pub fn run(addresses: &[String]) {
-    let hangs = Arc::new(AtomicBool::new(false));
+    crate::stage::raise_descriptor_limit().expect("descriptors");
     let listeners = [0, 1].map(|side: usize| {
         let address: SocketAddr = addresses[side].parse().expect("an address");
         TcpListener::bind(address).expect("a listener")
     });
-    let server = Server::new(listeners, Arc::clone(&hangs)).expect("a server");
+    let server = Server::new(listeners).expect("a server");
     println!("ready");
-    thread::spawn(move || server.run().expect("epoll"));
-    for line in io::stdin().lock().lines().map_while(Result::ok) {
-        hangs.store(line == "hang", Ordering::Relaxed);
-        println!("done");
-    }
+    let (sender, orders) = mpsc::channel();
+    thread::spawn(move || {
+        io::stdin().lock().lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    server.run(&orders).expect("epoll");
 }
 
 struct Server {
     epoll: OwnedFd,
     listeners: [TcpListener; 2],
-    hangs: Arc<AtomicBool>,
+    hangs: bool,
     connections: HashMap<u64, Connection>,
     next: u64,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// Those that can write more at once.
+    /// Event streams so far.
+    streams: u32,
+    /// Connections that can write more at once, each of them once.
     pouring: VecDeque<u64>,
-}
-
-struct Connection {
-    stream: TcpStream,
-    side: usize,
-    seen: Vec<u8>,
-    state: State,
-}
-
-enum State {
-    Head,
-    /// So many bytes of the request are still to come.
-    Body(usize),
-    Late,
-    /// So many bytes of the response are still to go.
-    Long(usize),
-    Tunnel,
-    Events,
-    Hung,
+    is_pouring: HashSet<u64>,
 }
 
 impl Server {
-    fn new(listeners: [TcpListener; 2], hangs: Arc<AtomicBool>) -> io::Result<Self> {
+    fn new(listeners: [TcpListener; 2]) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         for (key, listener) in (0..).zip(&listeners) {
             rustix::net::listen(listener, 4096)?;
@@ -77,23 +69,26 @@ impl Server {
         Ok(Self {
             epoll,
             listeners,
-            hangs,
+            hangs: false,
             connections: HashMap::new(),
             next: 2,
             due: BinaryHeap::new(),
+            streams: 0,
             pouring: VecDeque::new(),
+            is_pouring: HashSet::new(),
         })
     }
 
-    fn run(mut self) -> io::Result<()> {
+    fn run(mut self, orders: &Receiver<String>) -> io::Result<()> {
         let mut events = Vec::with_capacity(1024);
         loop {
             events.clear();
-            let pause: Option<Timespec> = self
+            let pause = self
                 .due
                 .peek()
-                .and_then(|Reverse((due, _))| due.saturating_duration_since(Instant::now()).try_into().ok());
-            let pause = if self.pouring.is_empty() { pause } else { Some(Timespec::default()) };
+                .map_or(LOOK, |Reverse((due, _))| due.saturating_duration_since(Instant::now()).min(LOOK));
+            let pause = if self.pouring.is_empty() { pause } else { Duration::ZERO };
+            let pause = Timespec::try_from(pause).ok();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), pause.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -104,8 +99,34 @@ impl Server {
                     key => self.progress(key),
                 }
             }
-            self.what_is_due();
+            self.look_what_is_due();
             self.pour();
+            match orders.try_recv() {
+                Ok(order) => println!("{}", self.obey(&order)),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    fn obey(&mut self, order: &str) -> String {
+        match order.split_once(' ') {
+            Some(("end", count)) => self.end(count.parse().unwrap_or(0)),
+            _ if order == "hang" => self.hangs = true,
+            _ => {
+                let is_held = |connection: &&Connection| !matches!(connection.state, State::Head);
+                return format!("held={}", self.connections.values().filter(is_held).count());
+            }
+        }
+        "done".to_owned()
+    }
+
+    fn end(&mut self, count: usize) {
+        let can_end =
+            |connection: &&mut Connection| matches!(connection.state, State::Poll | State::Events { .. });
+        for connection in self.connections.values_mut().filter(can_end).take(count) {
+            // If the connection is gone, the loop sees it too.
+            let _ = connection.end();
         }
     }
 
@@ -113,12 +134,19 @@ impl Server {
     fn pour(&mut self) {
         for _ in 0..self.pouring.len() {
             let Some(key) = self.pouring.pop_front() else { break };
+            self.is_pouring.remove(&key);
             let Some(connection) = self.connections.get_mut(&key) else { continue };
             match connection.pour() {
-                Ok(true) => self.pouring.push_back(key),
+                Ok(true) => self.pour_later(key),
                 Ok(false) => {}
                 Err(_) => drop(self.connections.remove(&key)),
             }
+        }
+    }
+
+    fn pour_later(&mut self, key: u64) {
+        if self.is_pouring.insert(key) {
+            self.pouring.push_back(key);
         }
     }
 
@@ -129,8 +157,7 @@ impl Server {
                 && stream.set_nodelay(true).is_ok()
                 && epoll::add(&self.epoll, &stream, EventData::new_u64(self.next), flags).is_ok();
             if is_ready {
-                let connection = Connection { stream, side, seen: Vec::new(), state: State::Head };
-                self.connections.insert(self.next, connection);
+                self.connections.insert(self.next, Connection::new(stream, side));
                 self.next += 1;
             }
         }
@@ -138,151 +165,41 @@ impl Server {
 
     fn progress(&mut self, key: u64) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
-        let is_hung = connection.side == 1 && self.hangs.load(Ordering::Relaxed);
+        let is_hung = connection.side == 1 && self.hangs;
         match connection.progress(is_hung) {
-            Ok(Some(pause)) => self.due.push(Reverse((Instant::now() + pause, key))),
-            Ok(None) if matches!(connection.state, State::Long(_)) => {
-                if !self.pouring.contains(&key) {
-                    self.pouring.push_back(key);
-                }
+            Ok(Some(when)) => {
+                let pause = self.pause(when);
+                self.due.push(Reverse((Instant::now() + pause, key)));
             }
+            Ok(None) if matches!(connection.state, State::Long { .. }) => self.pour_later(key),
             Ok(None) => {}
             Err(_) => drop(self.connections.remove(&key)),
         }
     }
 
-    fn what_is_due(&mut self) {
+    fn pause(&mut self, when: When) -> Duration {
+        match when {
+            When::In(pause) => pause,
+            When::Within(period) => {
+                self.streams += 1;
+                period.mul_f64((f64::from(self.streams) * GOLDEN).fract())
+            }
+        }
+    }
+
+    fn look_what_is_due(&mut self) {
         let now = Instant::now();
         while let Some(&Reverse((due, key))) = self.due.peek()
             && due <= now
         {
             self.due.pop();
             let Some(connection) = self.connections.get_mut(&key) else { continue };
-            match connection.state {
-                State::Late => {
-                    connection.state = State::Head;
-                    // A response of 150 bytes fits into any socket that is still there.
-                    let _ = connection.stream.write_all(&small());
-                }
-                State::Events => {
-                    let event = format!("data: {}\n\n", micros());
-                    let chunk = format!("{:x}\r\n{event}\r\n", event.len());
-                    match connection.stream.write_all(chunk.as_bytes()) {
-                        Ok(()) => self.due.push(Reverse((due + BETWEEN_EVENTS, key))),
-                        Err(_) => drop(self.connections.remove(&key)),
-                    }
-                }
-                _ => {}
+            match connection.is_due() {
+                // Counted from when it was due, not from now: streams that were spread stay spread.
+                Ok(Some(period)) => self.due.push(Reverse((due + period, key))),
+                Ok(None) => {}
+                Err(_) => drop(self.connections.remove(&key)),
             }
         }
     }
-}
-
-impl Connection {
-    /// Reads what is there, and answers; an error is the end, a time is when to look again.
-    fn progress(&mut self, is_hung: bool) -> io::Result<Option<Duration>> {
-        let mut room = [0; 16 << 10];
-        let mut pause = None;
-        loop {
-            let count = match self.stream.read(&mut room) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            };
-            match &mut self.state {
-                State::Head => {
-                    self.seen.extend_from_slice(&room[..count]);
-                    pause = self.understand(is_hung)?.or(pause);
-                }
-                State::Body(left) => {
-                    *left = left.saturating_sub(count);
-                    self.end_of_body()?;
-                }
-                _ => {}
-            }
-        }
-        Ok(pause)
-    }
-
-    /// Writes a piece of a long response, and says whether more would go at once.
-    fn pour(&mut self) -> io::Result<bool> {
-        let State::Long(left) = &mut self.state else { return Ok(false) };
-        match self.stream.write(&[b'x'; PIECE][..PIECE.min(*left)]) {
-            Ok(count) => *left -= count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        if *left == 0 {
-            self.state = State::Head;
-        }
-        Ok(matches!(self.state, State::Long(_)))
-    }
-
-    /// Proxies send one request at a time.
-    fn understand(&mut self, is_hung: bool) -> io::Result<Option<Duration>> {
-        let Some(end) = self.seen.windows(4).position(|window| window == b"\r\n\r\n") else {
-            return Ok(None);
-        };
-        let head = String::from_utf8_lossy(&self.seen[..end + 4]).to_ascii_lowercase();
-        let body = self.seen.len() - end - 4;
-        self.seen.clear();
-        if is_hung {
-            self.state = State::Hung;
-            return Ok(None);
-        }
-        if head.contains("\r\nupgrade:") {
-            self.state = State::Tunnel;
-            self.stream.write_all(
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-            )?;
-            return Ok(None);
-        }
-        match head.split(' ').nth(1).unwrap_or_default() {
-            "/late" => {
-                self.state = State::Late;
-                Ok(Some(LATE))
-            }
-            "/long" => {
-                self.state = State::Long(LONG);
-                self.stream
-                    .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n").as_bytes())?;
-                Ok(None)
-            }
-            "/events" => {
-                self.state = State::Events;
-                // nginx would collect events, were it not for X-Accel-Buffering.
-                self.stream.write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n\
-                      Transfer-Encoding: chunked\r\n\r\n",
-                )?;
-                Ok(Some(Duration::ZERO))
-            }
-            _ => {
-                let length = head.split_once("\r\ncontent-length:").map_or("0", |(_, rest)| rest);
-                let length = length.split("\r\n").next().unwrap_or_default().trim().parse().unwrap_or(0);
-                self.state = State::Body(usize::saturating_sub(length, body));
-                self.end_of_body()?;
-                Ok(None)
-            }
-        }
-    }
-
-    fn end_of_body(&mut self) -> io::Result<()> {
-        if matches!(self.state, State::Body(0)) {
-            self.state = State::Head;
-            self.stream.write_all(&small())?;
-        }
-        Ok(())
-    }
-}
-
-fn small() -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", "x".repeat(100)).into_bytes()
-}
-
-/// A clock that the clients, in another process, have too.
-pub fn micros() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.as_micros().try_into().unwrap_or(u64::MAX)
 }

@@ -1,37 +1,42 @@
 //! The clients that hold a hazard: thousands, on one epoll, in a process of their own.
 //!
-//! Each has at most one thing to do next and a time for it. Who is cut off is counted and comes back a second later,
-//! so that the hazard lasts as long as the crowd does.
+//! Each has at most one thing to do next and a time for it. A client that is cut off is counted and comes back a second
+//! later, so that the hazard lasts as long as the crowd does.
+//!
+//! Not here: what a client makes of an answer (`hearing`).
 
-use crate::backend::micros;
-use crate::hazards::Kind;
+use crate::client::Client;
+use crate::kinds::{GO_ON, Kind, goes_on};
+use crate::pattern::PIECE;
+use crate::sockets;
 use crate::tally::Tally;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use rustix::net::{SocketFlags, connect, sockopt};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, BufRead, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two bytes, or a few, of those who are slow.
-const TRICKLE: Duration = Duration::from_millis(300);
 /// A new connection so often, until the crowd is there: 5,000 a second.
 const ARRIVAL: Duration = Duration::from_micros(200);
-/// Who was cut off, or was told 503, waits this long.
-const RETURN: Duration = Duration::from_secs(1);
+/// A client that was cut off, or was told 503, waits this long.
+pub const RETURN: Duration = Duration::from_secs(1);
 /// How long a client that asks waits for its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The loop looks at least so often whether it is told something.
-const GLANCE: Duration = Duration::from_millis(20);
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The loop looks for orders at least this often.
+const LOOK: Duration = Duration::from_millis(20);
 
-/// Holds the crowds until standard input ends. `mark` there forgets what was counted, `tell` tells it, and both are
-/// answered with a line.
+/// Holds the crowds until standard input ends. Each line there is answered with the tally:
+///
+/// - `tell`: nothing else
+/// - `mark`: forget what was counted
+/// - `go N`: N clients, or all, finish or say a word; how many have, the tally says later
 pub fn run(arguments: &[String]) {
     crate::stage::raise_descriptor_limit().expect("descriptors");
     let address = arguments[0].parse().expect("an address");
@@ -44,58 +49,42 @@ pub fn run(arguments: &[String]) {
     thread::spawn(move || {
         io::stdin().lock().lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
-    Crowd::new(address, kinds).and_then(|crowd| crowd.run(&orders)).expect("epoll");
+    Crowd::new(address, kinds.collect()).and_then(|crowd| crowd.run(&orders)).expect("epoll");
 }
 
-struct Crowd {
+pub struct Crowd {
     epoll: OwnedFd,
     address: SocketAddr,
-    clients: Vec<Client>,
-    /// What to do, for whom, unless something else was planned for the client since: then its serial is another.
+    pub clients: Vec<Client>,
+    /// What to do, for which client, unless something else was planned for it since: then its serial is another.
     due: BinaryHeap<Reverse<(Instant, usize, u64)>>,
-    tally: Tally,
-}
-
-struct Client {
-    kind: Kind,
-    stream: Option<TcpStream>,
-    serial: u64,
-    is_connected: bool,
-    /// When it asked what is not answered yet.
-    asked: Option<Instant>,
-    seen: Vec<u8>,
+    pub tally: Tally,
+    /// For one read at a time.
+    room: Vec<u8>,
 }
 
 impl Crowd {
-    fn new(address: SocketAddr, kinds: impl Iterator<Item = Kind>) -> io::Result<Self> {
-        let client = |kind| Client {
-            kind,
-            stream: None,
-            serial: 0,
-            is_connected: false,
-            asked: None,
-            seen: Vec::new(),
-        };
-        let clients: Vec<_> = kinds.map(client).collect();
+    fn new(address: SocketAddr, kinds: Vec<Kind>) -> io::Result<Self> {
+        let size = kinds.len();
+        let clients = kinds.into_iter().enumerate();
+        let clients = clients.map(|(index, kind)| Client::new(kind, goes_on(index, size))).collect();
         let begun = Instant::now();
-        let arrivals = (0..).zip(0..clients.len());
-        let due = arrivals.map(|(turn, index)| Reverse((begun + ARRIVAL * turn, index, 0))).collect();
+        let due =
+            (0..).zip(0..size).map(|(turn, index)| Reverse((begun + ARRIVAL * turn, index, 0))).collect();
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, address, clients, due, tally: Tally::default() })
+        Ok(Self { epoll, address, clients, due, tally: Tally::default(), room: vec![0; PIECE] })
     }
 
     fn run(mut self, orders: &Receiver<String>) -> io::Result<()> {
         let mut events = Vec::with_capacity(1024);
         loop {
             events.clear();
-            let next = self.due.peek().map_or(GLANCE, |Reverse((due, ..))| {
-                due.saturating_duration_since(Instant::now()).min(GLANCE)
-            });
-            match epoll::wait(
-                &self.epoll,
-                spare_capacity(&mut events),
-                Timespec::try_from(next).ok().as_ref(),
-            ) {
+            let next = self
+                .due
+                .peek()
+                .map_or(LOOK, |Reverse((due, ..))| due.saturating_duration_since(Instant::now()).min(LOOK));
+            let next = Timespec::try_from(next).ok();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), next.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -116,9 +105,7 @@ impl Crowd {
             }
             match orders.try_recv() {
                 Ok(order) => {
-                    if order == "mark" {
-                        self.tally = Tally::default();
-                    }
+                    self.obey(&order);
                     self.tally.held = self.clients.iter().filter(|client| client.is_held()).count();
                     println!("{}", self.tally);
                 }
@@ -128,70 +115,129 @@ impl Crowd {
         }
     }
 
-    fn plan(&mut self, index: usize, pause: Duration) {
+    fn obey(&mut self, order: &str) {
+        match order.split_once(' ') {
+            Some(("go", count)) => self.go(count.parse().unwrap_or(0)),
+            _ if order == "mark" => self.tally = Tally::default(),
+            _ => {}
+        }
+    }
+
+    /// Clients go on. Which of the polls and event streams do, the backend decides, so all of these are told.
+    fn go(&mut self, count: usize) {
+        let begun = Instant::now();
+        self.tally.finished.clear();
+        let size = self.clients.len();
+        for index in 0..size {
+            let client = &mut self.clients[index];
+            let is_chosen = count > GO_ON || goes_on(index, size) || client.kind.is_ended_by_backend();
+            if is_chosen && client.is_held() {
+                client.told = Some(begun);
+                let outcome = self.go_on(index);
+                self.settle(index, outcome);
+            }
+        }
+    }
+
+    fn go_on(&mut self, index: usize) -> io::Result<()> {
+        let client = &mut self.clients[index];
+        if client.kind == Kind::Tunnel {
+            return client.stream()?.write_all(Client::word(index).as_bytes());
+        }
+        if client.kind == Kind::ThinReader {
+            sockets::widen(client.stream()?)?;
+        }
+        if client.kind.reads() {
+            // A reader does not hear of arriving bytes while it is slow.
+            let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+            let key = EventData::new_u64(index as u64);
+            epoll::modify(&self.epoll, self.clients[index].stream()?, key, flags)?;
+            return Ok(());
+        }
+        self.progress(index)
+    }
+
+    pub fn plan(&mut self, index: usize, pause: Duration) {
         let client = &mut self.clients[index];
         client.serial += 1;
         self.due.push(Reverse((Instant::now() + pause, index, client.serial)));
+    }
+
+    /// A client that was told to go on has finished.
+    pub fn finish(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        let Some(told) = client.told.take() else { return };
+        self.tally.finished.push(told.elapsed());
+        if client.kind != Kind::Tunnel {
+            client.is_done = true;
+            client.serial += 1;
+            client.reset();
+        }
     }
 
     /// An error is the end of a connection.
     fn settle(&mut self, index: usize, outcome: io::Result<()>) {
         let Err(error) = outcome else { return };
         let client = &mut self.clients[index];
-        if !client.is_connected {
-            self.tally.refused += 1;
-        } else if client.kind.asks() && error.kind() == io::ErrorKind::TimedOut {
-            self.tally.unanswered += 1;
-        } else if client.asked.is_some() && client.kind.asks() {
-            self.tally.broken += 1;
-        } else {
-            self.tally.cut += 1;
+        let is_late = error.kind() == io::ErrorKind::TimedOut;
+        match error.kind() {
+            _ if !client.is_connected => self.tally.refused += 1,
+            io::ErrorKind::InvalidData => self.tally.wrong += 1,
+            _ if client.kind.asks() && is_late => self.tally.unanswered += 1,
+            _ if client.kind.asks() && client.asked.is_some() => self.tally.broken += 1,
+            _ => self.tally.cut += 1,
         }
-        client.stream = None;
-        client.is_connected = false;
-        client.asked = None;
-        client.seen = Vec::new();
+        client.reset();
         self.plan(index, RETURN);
     }
 
     /// What was planned: to come, to ask, to say a little more, to take a little more, or to lose patience.
     fn act(&mut self, index: usize) -> io::Result<()> {
-        if self.clients[index].stream.is_none() {
+        let client = &mut self.clients[index];
+        if client.stream.is_none() {
             return self.open(index);
         }
-        if !self.clients[index].is_connected {
+        if !client.is_connected {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let client = &mut self.clients[index];
-        match client.kind {
-            Kind::Asker | Kind::LateAsker if client.asked.is_some() => Err(io::ErrorKind::TimedOut.into()),
-            Kind::Asker | Kind::LateAsker => self.ask(index),
-            Kind::SlowHead => self.say(index, b"x"),
-            Kind::SlowBody => self.say(index, b"a body"),
-            Kind::SlowUpload => self.say(index, &[0; 4096]),
-            Kind::SlowReader => {
-                match client.stream()?.read(&mut [0; 900]) {
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                    Ok(_) | Err(_) => {}
-                }
-                self.plan(index, TRICKLE);
-                Ok(())
-            }
-            Kind::Idle | Kind::Silent | Kind::Tunnel | Kind::Events => Ok(()),
+        if client.kind.asks() {
+            return if client.asked.is_some() {
+                Err(io::ErrorKind::TimedOut.into())
+            } else {
+                self.ask(index)
+            };
         }
+        let Some((bytes, pause)) = client.kind.trickle().filter(|_| client.told.is_none()) else {
+            return Ok(());
+        };
+        let outcome = match client.kind {
+            Kind::SlowHead => client.stream()?.write(b"x").map(drop),
+            Kind::SlowBody => client.stream()?.write(b"a body").map(drop),
+            Kind::SlowUpload => client.stream()?.write(&[0; 4096]).map(drop),
+            Kind::SlowReader => match client.stream()?.read(&mut self.room[..bytes]) {
+                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                read => read.map(drop),
+            },
+            kind if kind.reads() => client.take(&mut self.room[..bytes], &mut self.tally),
+            _ => client.give(bytes),
+        };
+        // A client keeps trying, also when the proxy does not listen to it.
+        or_not_yet(outcome)?;
+        self.plan(index, pause);
+        Ok(())
     }
 
     fn open(&mut self, index: usize) -> io::Result<()> {
-        let socket = socket_with(
-            AddressFamily::INET,
-            SocketType::STREAM,
-            SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let socket = sockets::socket(index, SocketFlags::NONBLOCK)?;
+        let kind = self.clients[index].kind;
         let mut flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        if self.clients[index].kind == Kind::SlowReader {
-            sockopt::set_socket_recv_buffer_size(&socket, 4096)?;
+        match kind {
+            Kind::SlowReader => sockopt::set_socket_recv_buffer_size(&socket, 4096)?,
+            Kind::ThinReader => sockets::narrow(&socket)?,
+            Kind::SteadyReader => sockets::shorten(&socket)?,
+            _ => {}
+        }
+        if kind == Kind::SlowReader || kind.reads() {
             flags = EventFlags::OUT | EventFlags::ET;
         }
         match connect(&socket, &self.address) {
@@ -204,7 +250,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Something can be read, or written for the first time.
+    /// Something can be read, or written.
     fn progress(&mut self, index: usize) -> io::Result<()> {
         let client = &mut self.clients[index];
         if client.stream.is_none() {
@@ -217,16 +263,20 @@ impl Crowd {
             client.is_connected = true;
             self.ask(index)?;
         }
-        if self.clients[index].kind == Kind::SlowReader {
-            return Ok(());
+        let client = &mut self.clients[index];
+        match client.kind {
+            Kind::SlowReader => return Ok(()),
+            kind if kind.reads() && client.told.is_none() => return Ok(()),
+            kind if kind.reads() => return or_not_yet(self.take_all(index)),
+            kind if kind.uploads() && client.told.is_some() => or_not_yet(client.give_all())?,
+            _ => {}
         }
         let mut room = [0; 16 << 10];
         loop {
             match self.clients[index].stream()?.read(&mut room) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.hear(index, &room[..count])?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => return or_not_yet(Err(error)),
             }
             if self.clients[index].stream.is_none() {
                 return Ok(());
@@ -234,116 +284,33 @@ impl Crowd {
         }
     }
 
-    /// The first words on a connection, or the next request.
+    fn take_all(&mut self, index: usize) -> io::Result<()> {
+        while !self.clients[index].has_moved_all() {
+            self.clients[index].take(&mut self.room, &mut self.tally)?;
+        }
+        self.finish(index);
+        Ok(())
+    }
+
     fn ask(&mut self, index: usize) -> io::Result<()> {
         let client = &mut self.clients[index];
-        let text: &str = match client.kind {
-            Kind::Silent => "",
-            Kind::Idle | Kind::Asker => "GET /100 HTTP/1.1\r\nHost: bench\r\n\r\n",
-            Kind::LateAsker => "GET /late HTTP/1.1\r\nHost: bench\r\n\r\n",
-            Kind::SlowHead => "GET /100 HTTP/1.1\r\nHost: bench\r\nX-Slow: ",
-            Kind::SlowBody => "POST /100 HTTP/1.1\r\nHost: bench\r\nContent-Length: 10240\r\n\r\n",
-            Kind::SlowUpload => "POST /100 HTTP/1.1\r\nHost: bench\r\nContent-Length: 52428800\r\n\r\n",
-            Kind::SlowReader => "GET /long HTTP/1.1\r\nHost: bench\r\n\r\n",
-            Kind::Tunnel => {
-                "GET /tunnel HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            }
-            Kind::Events => "GET /events HTTP/1.1\r\nHost: bench\r\n\r\n",
-        };
+        let text = client.kind.request(client.goes_on);
         client.stream()?.write_all(text.as_bytes())?;
         client.asked = Some(Instant::now());
-        match client.kind {
-            Kind::Asker | Kind::LateAsker => self.plan(index, PATIENCE),
-            Kind::SlowHead | Kind::SlowBody | Kind::SlowUpload | Kind::SlowReader => {
-                self.plan(index, TRICKLE)
-            }
+        match client.kind.trickle() {
+            Some((_, pause)) => self.plan(index, pause),
+            None if client.kind.asks() => self.plan(index, PATIENCE),
             // What was planned was to lose patience with connecting.
-            Kind::Idle | Kind::Silent | Kind::Tunnel | Kind::Events => client.serial += 1,
+            None => client.serial += 1,
         }
         Ok(())
-    }
-
-    /// Says a little more. Whom the proxy does not listen to keeps trying.
-    fn say(&mut self, index: usize, text: &[u8]) -> io::Result<()> {
-        match self.clients[index].stream()?.write(text) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
-        self.plan(index, TRICKLE);
-        Ok(())
-    }
-
-    fn hear(&mut self, index: usize, bytes: &[u8]) -> io::Result<()> {
-        let client = &mut self.clients[index];
-        client.seen.extend_from_slice(bytes);
-        let Some(asked) = client.asked else { return client.hear_event(&mut self.tally) };
-        let Some(end) = client.seen.windows(4).position(|window| window == b"\r\n\r\n") else {
-            return Ok(());
-        };
-        let head = String::from_utf8_lossy(&client.seen[..end]).to_ascii_lowercase();
-        let status: u16 = head.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0);
-        let length = head.split_once("content-length:").and_then(|(_, rest)| rest.lines().next());
-        let length: usize = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        if client.seen.len() < end + 4 + length {
-            return Ok(());
-        }
-        self.tally.answered(status, asked.elapsed());
-        client.asked = None;
-        client.seen.drain(..end + 4 + length);
-        match client.kind {
-            Kind::Asker | Kind::LateAsker => {
-                let is_served = status == 200;
-                if head.contains("connection: close") {
-                    client.stream = None;
-                    client.is_connected = false;
-                    client.seen = Vec::new();
-                }
-                match is_served {
-                    true => self.plan(index, Duration::ZERO),
-                    false => self.plan(index, RETURN),
-                }
-                Ok(())
-            }
-            Kind::Tunnel | Kind::Idle => {
-                client.seen = Vec::new();
-                Ok(())
-            }
-            Kind::Events => client.hear_event(&mut self.tally),
-            // Whatever the answer to half a request is, it is the end.
-            _ => Err(io::ErrorKind::ConnectionAborted.into()),
-        }
     }
 }
 
-impl Kind {
-    fn asks(self) -> bool {
-        matches!(self, Self::Asker | Self::LateAsker)
-    }
-}
-
-impl Client {
-    fn stream(&mut self) -> io::Result<&mut TcpStream> {
-        self.stream.as_mut().ok_or(io::ErrorKind::NotConnected.into())
-    }
-
-    /// Whether it is where its kind wants to be.
-    fn is_held(&self) -> bool {
-        match self.kind {
-            Kind::Idle | Kind::Tunnel | Kind::Events => self.is_connected && self.asked.is_none(),
-            _ => self.is_connected,
-        }
-    }
-
-    /// Events say when they were sent.
-    fn hear_event(&mut self, tally: &mut Tally) -> io::Result<()> {
-        let text = String::from_utf8_lossy(&self.seen);
-        for line in text.lines() {
-            if let Some(sent) = line.strip_prefix("data: ").and_then(|sent| sent.parse().ok()) {
-                tally.delays.push(Duration::from_micros(micros().saturating_sub(sent)));
-            }
-        }
-        self.seen.clear();
-        Ok(())
+/// Whether it could be done now or not.
+fn or_not_yet(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        outcome => outcome,
     }
 }

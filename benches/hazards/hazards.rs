@@ -1,48 +1,7 @@
-//! The hazards, at the size that the issue "A fixed pool that nothing can starve" asks for.
+//! The hazards. The first are at the size that the issue "A fixed pool that nothing can starve" asks for, those from
+//! `slow-readers-8000` on at the number of slow clients that a proxy should hold without a thread for each.
 
-/// What one client of a crowd does, for as long as it is let; who is cut off comes back a second later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Asks once and stays.
-    Idle,
-    /// Connects and says nothing.
-    Silent,
-    /// A request head, a byte at a time, without end.
-    SlowHead,
-    /// A body of 10 KB at a few bytes a second.
-    SlowBody,
-    /// A body of 50 MB at 13 KB/s: slow, but honest.
-    SlowUpload,
-    /// 20 MB, taken at 3 KB/s through a small buffer.
-    SlowReader,
-    /// An upgraded connection on which nothing is said.
-    Tunnel,
-    /// An event a second.
-    Events,
-    /// Asks as fast as it is answered.
-    Asker,
-    /// Asks for what takes the backend 500 ms; after a 503 it waits a second.
-    LateAsker,
-}
-
-impl Kind {
-    const ALL: [Self; 10] = [
-        Self::Idle,
-        Self::Silent,
-        Self::SlowHead,
-        Self::SlowBody,
-        Self::SlowUpload,
-        Self::SlowReader,
-        Self::Tunnel,
-        Self::Events,
-        Self::Asker,
-        Self::LateAsker,
-    ];
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| format!("{kind:?}") == name)
-    }
-}
+use crate::kinds::Kind;
 
 /// What is asked of a proxy beside the prober's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +13,10 @@ pub enum Also {
     Hang,
     /// The prober's numbers are taken a second after the load has ended.
     Overload,
+    /// All are held, the witnesses see nothing of it, and 300 go on (`hold`). These crowds grow with `--size`.
+    Hold,
+    /// The same for `--steady-seconds`, with a crowd of this size.
+    HoldLong,
 }
 
 #[derive(Debug)]
@@ -90,4 +53,14 @@ pub const HAZARDS: &[Hazard] = &[
         ],
         also: Also::Hang,
     },
+    Hazard { name: "slow-readers-8000", crowds: &[(Kind::ThinReader, 8_000)], also: Also::Hold },
+    Hazard { name: "steady-readers", crowds: &[(Kind::SteadyReader, 500)], also: Also::HoldLong },
+    Hazard {
+        name: "uploads-8000",
+        crowds: &[(Kind::ThinUpload, 6_000), (Kind::ChunkedUpload, 2_000)],
+        also: Also::Hold,
+    },
+    Hazard { name: "event-streams-8000", crowds: &[(Kind::EventStream, 8_000)], also: Also::Hold },
+    Hazard { name: "websockets-8000", crowds: &[(Kind::Tunnel, 8_000)], also: Also::Hold },
+    Hazard { name: "late-answers-8000", crowds: &[(Kind::Poll, 8_000)], also: Also::Hold },
 ];

@@ -1,12 +1,13 @@
 //! One proxy before one hazard: freshly started, held, probed; one row of the table.
 
-use crate::hazards::{Also, Hazard, Kind};
-use crate::helper::Helper;
+use crate::gathering::{Crowd, start_backends};
+use crate::hazards::{Also, Hazard};
+use crate::kinds::Kind;
+use crate::options::Options;
 use crate::prober::{self, Seen};
 use crate::proxies::Proxy;
-use crate::stage::{account, ports};
-use crate::tally::parse;
-use anyhow::{Context, Result};
+use crate::stage::account;
+use anyhow::Result;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -17,25 +18,27 @@ use std::time::{Duration, Instant};
 const P95: Duration = Duration::from_millis(100);
 const WORST: Duration = Duration::from_secs(1);
 
-/// How long a crowd may take to be there; a proxy that cannot take it in is measured all the same.
-const GATHERING: Duration = Duration::from_secs(20);
 /// In which the CPU of a proxy that has nothing to do is counted.
 const REST: Duration = Duration::from_secs(5);
 /// "After the first seconds" a hung backend is known to be one.
 const FIRST_SECONDS: Duration = Duration::from_secs(3);
 
+/// ronde's workers in these rows: as few as anyone would give it.
+const WORKERS: Option<&str> = Some("8");
+
 /// # Errors
 /// Something does not start or ends early.
-pub fn measure(hazard: &Hazard, name: &str, duration: Duration) -> Result<String> {
+pub fn measure(hazard: &Hazard, name: &str, options: &Options) -> Result<String> {
+    let duration = options.duration;
     let (mut backends, addresses) = start_backends()?;
     let mut notes = String::new();
     // The healthy backend alone, with the same askers.
     let alone = match hazard.also {
-        Also::Hang => Some(throughput(name, addresses[0], hazard, duration)?),
+        Also::Hang => Some(throughput(name, addresses[0], hazard, options)?),
         _ => None,
     };
 
-    let proxy = Proxy::start(name, &addresses)?;
+    let proxy = Proxy::start(&options.programs, name, WORKERS, &addresses)?;
     prober::probe(proxy.address, Duration::from_millis(500));
     let memory = account::memory(proxy.process.id())?;
     let mut crowd = Crowd::gather(proxy.address, hazard.crowds)?;
@@ -69,57 +72,22 @@ pub fn measure(hazard: &Hazard, name: &str, duration: Duration) -> Result<String
     if let Some(why) = &seen.why {
         let _ = write!(notes, "; first failure: {why}");
     }
-    Ok(row(hazard, name, &seen, &notes))
-}
-
-fn start_backends() -> Result<(Helper, [SocketAddr; 2])> {
-    let addresses = [ports::free()?, ports::free()?];
-    let arguments = ["backends".to_owned(), addresses[0].to_string(), addresses[1].to_string()];
-    let backends = Helper::start(&arguments)?;
-    backends.hear(Duration::from_secs(5))?;
-    Ok((backends, addresses))
-}
-
-/// Clients in a process of their own.
-struct Crowd {
-    helper: Helper,
-    held: usize,
-    size: usize,
-}
-
-impl Crowd {
-    /// Returns when all are there, or no more come.
-    fn gather(address: SocketAddr, crowds: &[(Kind, usize)]) -> Result<Self> {
-        let mut arguments = vec!["crowd".to_owned(), address.to_string()];
-        arguments.extend(crowds.iter().map(|(kind, count)| format!("{kind:?}={count}")));
-        let size = crowds.iter().map(|(_, count)| count).sum();
-        let mut crowd = Self { helper: Helper::start(&arguments)?, held: 0, size };
-        let deadline = Instant::now() + GATHERING;
-        while crowd.held < size && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(50));
-            crowd.held = usize::try_from(*crowd.tell("tell")?.get("held").context("a count")?)?;
-        }
-        Ok(crowd)
-    }
-
-    fn tell(&mut self, word: &str) -> Result<HashMap<String, u64>> {
-        Ok(parse(&self.helper.tell(word)?))
-    }
+    Ok(row(hazard, &options.programs.label(name), &seen, &notes))
 }
 
 /// Requests a second that the askers of a hazard get from one backend alone.
-fn throughput(name: &str, backend: SocketAddr, hazard: &Hazard, duration: Duration) -> Result<f64> {
-    let proxy = Proxy::start(name, &[backend])?;
+fn throughput(name: &str, backend: SocketAddr, hazard: &Hazard, options: &Options) -> Result<f64> {
+    let proxy = Proxy::start(&options.programs, name, WORKERS, &[backend])?;
     let mut crowd = Crowd::gather(proxy.address, hazard.crowds)?;
     crowd.tell("mark")?;
     let begun = Instant::now();
     // With a prober, as later.
-    prober::probe(proxy.address, duration / 2);
+    prober::probe(proxy.address, options.duration / 2);
     let told = crowd.tell("tell")?;
     Ok(count(&told, "200") / begun.elapsed().as_secs_f64())
 }
 
-fn count(told: &HashMap<String, u64>, name: &str) -> f64 {
+pub fn count(told: &HashMap<String, u64>, name: &str) -> f64 {
     let count = told.get(name).copied().unwrap_or_default();
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

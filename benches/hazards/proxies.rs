@@ -2,18 +2,49 @@
 
 use crate::stage::backends::start_nginx;
 use crate::stage::process::Process;
-use crate::stage::tools::{self, Tool};
+use crate::stage::tools;
 use crate::stage::{http, ports};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 pub const NAMES: [&str; 3] = ["ronde", "nginx", "haproxy"];
 const RONDE: &str = "--access-log off --log-level error --shutdown-grace 0s";
-/// As few as anybody would give it; `ronde-256` has as many as that.
-const WORKERS: &str = "8";
+
+/// What to start by which name.
+pub struct Programs {
+    /// The path, if it was given.
+    ronde: Option<PathBuf>,
+    beside: Option<PathBuf>,
+}
+
+impl Programs {
+    pub fn new(ronde: Option<PathBuf>, beside: Option<PathBuf>) -> Self {
+        Self { ronde, beside }
+    }
+
+    /// The program, for a name like `ronde-4` or `beside`.
+    fn of(&self, name: &str) -> Option<&Path> {
+        match name.split('-').next()? {
+            "ronde" => Some(self.ronde.as_deref().unwrap_or(Path::new(env!("CARGO_BIN_EXE_ronde")))),
+            "beside" => self.beside.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The name, and the program's path if that was given.
+    pub fn label(&self, name: &str) -> String {
+        match self.of(name) {
+            Some(path) if path != Path::new(env!("CARGO_BIN_EXE_ronde")) => {
+                format!("{name} ({})", path.display())
+            }
+            _ => name.to_owned(),
+        }
+    }
+}
 
 /// A proxy that runs.
 pub struct Proxy {
@@ -23,9 +54,16 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// ronde gets as many workers as its name says, or else as `workers` says, or else its default.
+    ///
     /// # Errors
     /// It does not start; with what it said.
-    pub fn start(name: &str, backends: &[SocketAddr]) -> Result<Self> {
+    pub fn start(
+        programs: &Programs,
+        name: &str,
+        workers: Option<&str>,
+        backends: &[SocketAddr],
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("ronde-hazards-").tempdir()?;
         let address = ports::free()?;
         let fill = |settings: &str, line: &dyn Fn(&SocketAddr) -> String| {
@@ -36,14 +74,6 @@ impl Proxy {
             settings.replace("@LISTEN@", &address.to_string()).replace("@SERVERS@", &servers)
         };
         let process = match name {
-            _ if name.starts_with("ronde") => {
-                let workers = name.strip_prefix("ronde-").unwrap_or(WORKERS);
-                let mut arguments = vec![format!("--listen={address}"), format!("--workers={workers}")];
-                arguments.extend(RONDE.split(' ').map(str::to_owned));
-                arguments.extend(backends.iter().map(SocketAddr::to_string));
-                let program = Tool::at(env!("CARGO_BIN_EXE_ronde").into(), "-v");
-                Process::start(name, &program.path, &arguments, directory.path().join("output"))?
-            }
             "nginx" => {
                 let settings = fill(include_str!("nginx.conf"), &|backend| format!("    server {backend};"));
                 let [nginx] = tools::find(["nginx"])?;
@@ -59,7 +89,15 @@ impl Proxy {
                 let arguments = ["-db".to_owned(), "-f".to_owned(), file.display().to_string()];
                 Process::start(name, &haproxy.path, &arguments, directory.path().join("output"))?
             }
-            _ => bail!("no such proxy: {name}"),
+            _ => {
+                let program = programs.of(name).with_context(|| format!("no such proxy: {name}"))?;
+                let workers = name.split_once('-').map(|(_, workers)| workers).or(workers);
+                let mut arguments = vec![format!("--listen={address}")];
+                arguments.extend(workers.map(|workers| format!("--workers={workers}")));
+                arguments.extend(RONDE.split(' ').map(str::to_owned));
+                arguments.extend(backends.iter().map(SocketAddr::to_string));
+                Process::start(name, program, &arguments, directory.path().join("output"))?
+            }
         };
         http::await_answer(address, "/100").with_context(|| process.output())?;
         Ok(Self { address, process, _directory: directory })

@@ -20,6 +20,10 @@ pub struct Tally {
     pub cut: u64,
     /// Requests whose client lost patience.
     pub unanswered: u64,
+    /// Connections on which other bytes came than should have.
+    pub wrong: u64,
+    /// How long the clients that were told to go on took to finish.
+    pub finished: Vec<Duration>,
 }
 
 impl Tally {
@@ -43,7 +47,12 @@ impl fmt::Display for Tally {
         let (served, delays) = (Times::of(&self.served), Times::of(&self.delays));
         write!(f, " longest={} p95={}", self.longest.as_micros(), served.p95.as_micros())?;
         write!(f, " events={} delay={}", self.delays.len(), delays.p95.as_micros())?;
-        write!(f, " worst={}", delays.worst.as_micros())
+        write!(f, " worst={} wrong={}", delays.worst.as_micros(), self.wrong)?;
+        let within = |time: Duration| self.finished.iter().filter(|wait| **wait <= time).count();
+        let (first, second) = (within(Duration::from_secs(1)), within(Duration::from_secs(2)));
+        let slowest = self.finished.iter().max().copied().unwrap_or_default();
+        write!(f, " done={} done-1s={first} done-2s={second}", self.finished.len())?;
+        write!(f, " slowest={}", slowest.as_micros())
     }
 }
 

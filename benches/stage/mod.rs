@@ -16,13 +16,20 @@ pub mod tools;
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the descriptor limit of this process and its children to the hard limit, and returns it.
+/// For ten thousand clients with two sockets each, with some room.
+const DESCRIPTORS: u64 = 65_536;
+
+/// Raises the limit of descriptors, for this process and all that it starts, as far as the system allows; returns it.
+/// Root may raise the hard limit too.
 ///
 /// # Errors
 /// The system refuses.
 pub fn raise_descriptor_limit() -> Result<u64> {
     let most = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })
-        .context("raising the descriptor limit")?;
+    let raise = |limit| setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit });
+    if most.is_some_and(|most| most < DESCRIPTORS) && raise(Some(DESCRIPTORS)).is_ok() {
+        return Ok(DESCRIPTORS);
+    }
+    raise(most).context("raising the descriptor limit")?;
     Ok(most.unwrap_or(u64::MAX))
 }
