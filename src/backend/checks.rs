@@ -10,7 +10,7 @@
 use super::{Backend, Backends, connect_failure};
 use crate::config::waits;
 use crate::http1::head::{self, Lines, Scan};
-use crate::net::conn::{Block, Conn, Connected, Received, Sent};
+use crate::net::conn::{Block, Conn, Connected, Distance, Received, Sent};
 use crate::observe::failure::Failure;
 use crate::pool::waiter::{Class, Park, Wait, Waiter, Want};
 use std::io::{self, IoSlice};
@@ -213,10 +213,12 @@ impl Probe {
     /// Connects, sends, receives: as far as it comes.
     fn advance(&mut self) -> Progress {
         let connected = match &self.conn {
-            None => Conn::connect(self.backend.address, Block::Never).map(|(conn, connected)| {
-                self.conn = Some(conn);
-                connected
-            }),
+            None => {
+                Conn::connect(self.backend.address, Distance::Far, Block::Never).map(|(conn, connected)| {
+                    self.conn = Some(conn);
+                    connected
+                })
+            }
             Some(conn) => conn.finish_connect(),
         };
         let conn = match (connected, &self.conn) {

@@ -166,6 +166,7 @@ impl Membership {
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             waiting: AtomicUsize::new(0),
             is_slow: AtomicBool::new(false),
+            is_near: AtomicBool::new(false),
             progress: Progress::default(),
             active: AtomicUsize::new(0),
             most: named.spec.max_connections,

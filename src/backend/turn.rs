@@ -7,9 +7,10 @@
 
 use super::{Backend, Backends, lock};
 use crate::config::waits;
-use crate::net::conn::Conn;
+use crate::net::conn::{Block, Conn, Connected, Distance};
 use crate::observe::failure::Failure;
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,6 +56,25 @@ impl Turn {
     /// A connection that was used before and seems to be alive.
     pub fn kept(&self) -> Option<Conn> {
         self.backend.kept.take(self.since)
+    }
+
+    /// Begins a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Conn::connect`].
+    pub fn connect(&self, block: Block) -> io::Result<(Conn, Connected)> {
+        let distance = match self.backend.is_near.load(Ordering::Relaxed) {
+            true => Distance::Near,
+            false => Distance::Far,
+        };
+        Conn::connect(self.backend.address, distance, block)
+    }
+
+    /// A connect has succeeded, and `took` so long: about a round trip.
+    pub fn was_connected(&self, took: Duration) {
+        if took < waits::NEAR_CONNECT {
+            self.backend.is_near.store(true, Ordering::Relaxed);
+        }
     }
 
     /// It is the client that is waited for.

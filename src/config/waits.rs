@@ -30,6 +30,9 @@ pub const ONE_BATCH: Duration = milliseconds(2);
 /// that vanished stays silent. 300 ms reach the other side of the world.
 pub const FIRST_CONNECT: Duration = milliseconds(300);
 
+/// The longest connect to a backend on this host or network.
+pub const NEAR_CONNECT: Duration = milliseconds(2);
+
 /// The longest response time after which a worker still waits for the next response of the same backend. Just below
 /// [`ONE_CALL`], so that a wait that was in vain is not repeated.
 pub const PROMPT_RESPONSE: Duration = milliseconds(9);

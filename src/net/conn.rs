@@ -25,9 +25,20 @@ use std::time::{Duration, Instant};
 /// overruns: each connection too many waits a second for its SYN to be sent again.
 pub const BACKLOG: u16 = 4096;
 
-/// Bytes of a response that the kernel may hold for a client that does not read. Left to itself it takes six megabytes,
-/// and 8,000 slow readers fill the memory of any small host.
-const HELD_FOR_SLOW_CLIENT: usize = 64 * 1024;
+/// What the kernel may hold of a near peer's bytes, when nothing reads them because a client does not. It doubles this, and
+/// allows no more by default (rmem_max): some 800 MB/s at half a millisecond. Left to itself it takes six megabytes, and
+/// 8,000 slow readers use up all memory that TCP may have. It has to be settled before the connect: shrinking the buffer
+/// of a live connection makes the kernel drop what was promised room, and the peer waits for seconds to send it again.
+const HELD_OF_NEAR_PEER: usize = 208 * 1024;
+
+/// How far away a peer is. A fixed buffer turns the kernel's tuning off: for one at 50 ms it would mean 8 MB/s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distance {
+    /// On this host or network.
+    Near,
+    /// Or not known.
+    Far,
+}
 
 /// Whether a call may wait for the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +79,6 @@ pub enum Connected {
 pub struct Conn {
     stream: TcpStream,
     pub registration: Cell<Registration>,
-    /// How much the kernel may hold of what the peer sends.
-    window: Cell<Window>,
     _descriptor: Descriptor,
 }
 
@@ -81,13 +90,6 @@ pub enum Registration {
     Known,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Window {
-    /// As the kernel thinks best.
-    Automatic,
-    Narrow,
-}
-
 impl Conn {
     /// A connection from a listener made by [`listen`], which passes on its options.
     pub fn accepted(stream: TcpStream) -> Self {
@@ -95,12 +97,7 @@ impl Conn {
     }
 
     fn over(stream: TcpStream, descriptor: Descriptor) -> Self {
-        Self {
-            stream,
-            registration: Cell::new(Registration::Unknown),
-            window: Cell::new(Window::Automatic),
-            _descriptor: descriptor,
-        }
+        Self { stream, registration: Cell::new(Registration::Unknown), _descriptor: descriptor }
     }
 
     /// Begins to connect.
@@ -109,7 +106,7 @@ impl Conn {
     ///
     /// # Errors
     /// What connect(2) says; `EMFILE` when no descriptor is left.
-    pub fn connect(to: SocketAddr, block: Block) -> io::Result<(Self, Connected)> {
+    pub fn connect(to: SocketAddr, distance: Distance, block: Block) -> io::Result<(Self, Connected)> {
         let descriptor = Descriptor::take().ok_or(Errno::MFILE)?;
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = match block {
@@ -120,6 +117,9 @@ impl Conn {
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(waits::ONE_CALL))?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?;
         sockopt::set_tcp_nodelay(&socket, true)?;
+        if distance == Distance::Near {
+            sockopt::set_socket_recv_buffer_size(&socket, HELD_OF_NEAR_PEER)?;
+        }
         let connected = match connect(&socket, &to) {
             Ok(()) => Connected::Yes,
             // A signal interrupts the call and not the connect, which goes on (connect(2)).
@@ -138,7 +138,7 @@ impl Conn {
     /// # Errors
     /// What connect(2) says; [`ErrorKind::TimedOut`] at the deadline.
     pub fn connect_by(to: SocketAddr, deadline: Instant) -> io::Result<Self> {
-        let (conn, mut connected) = Self::connect(to, Block::Briefly)?;
+        let (conn, mut connected) = Self::connect(to, Distance::Far, Block::Briefly)?;
         while connected == Connected::NotYet {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -254,20 +254,6 @@ impl Conn {
         let _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
     }
 
-    /// Bounds what the kernel holds of this peer's bytes, from now on: the client they are for does not read. The window
-    /// of such a connection stays narrow, so it is [no longer worth keeping](Self::is_narrow).
-    pub fn narrow(&self) {
-        if self.window.replace(Window::Narrow) == Window::Automatic {
-            // Without it the kernel only holds more.
-            let _ = sockopt::set_socket_recv_buffer_size(&self.stream, HELD_FOR_SLOW_CLIENT);
-        }
-    }
-
-    /// Whether the window was [narrowed](Self::narrow).
-    pub fn is_narrow(&self) -> bool {
-        self.window.get() == Window::Narrow
-    }
-
     /// Has the kernel find out about a peer that vanished without a word.
     ///
     /// # Errors
@@ -372,15 +358,15 @@ mod tests {
     fn a_connect_is_decided_at_once_or_later() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(Conn::connect(address, Block::Briefly).unwrap().1, Connected::Yes);
-        let (conn, mut connected) = Conn::connect(address, Block::Never).unwrap();
+        assert_eq!(Conn::connect(address, Distance::Near, Block::Briefly).unwrap().1, Connected::Yes);
+        let (conn, mut connected) = Conn::connect(address, Distance::Near, Block::Never).unwrap();
         while connected == Connected::NotYet {
             connected = conn.finish_connect().unwrap();
         }
         // In blocking mode again.
         assert_eq!(conn.receive(&mut [0; 1], Block::Briefly).unwrap(), Received::Nothing);
         drop(listener);
-        let refused = Conn::connect(address, Block::Briefly).unwrap_err();
+        let refused = Conn::connect(address, Distance::Near, Block::Briefly).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
 }

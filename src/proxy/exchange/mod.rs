@@ -283,7 +283,9 @@ impl Exchange {
         };
         let failure = match (connected, connecting.conn.take()) {
             (Ok(Connected::Yes), Some(conn)) => {
-                self.record.timings.connect += connecting.begun.elapsed();
+                let took = connecting.begun.elapsed();
+                connecting.turn.was_connected(took);
+                self.record.timings.connect += took;
                 return Step::To(Asking::on_fresh(conn, connecting.turn));
             }
             (Ok(_), conn) => {
@@ -396,7 +398,7 @@ fn short_connect(context: &Context<'_>) -> Duration {
 /// Where descriptors have run out, kept connections and idle clients can best be done without.
 fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Conn, Connected)> {
     let Context { shared, allowance, .. } = context;
-    let mut connect = || allowance.spend(&shared.waiter, |block| Conn::connect(turn.address(), block)).0;
+    let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(block)).0;
     match connect() {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {
             match shared.backends.let_go() || shared.waiter.evict().is_some() {

@@ -167,7 +167,7 @@ impl Exchange {
             // The backend is done before its client is: another request may have the connection already. Bytes behind the
             // response are nobody's, and then it is not used again.
             let is_reusable = response.backend_persists && pipe.is_read_exactly();
-            if let Some((conn, turn)) = backend.take_if(|(conn, _)| is_reusable && !conn.is_narrow()) {
+            if let Some((conn, turn)) = backend.take_if(|_| is_reusable) {
                 turn.keep(conn, Instant::now());
             }
             if pipe.direction.is_over() {
@@ -233,9 +233,6 @@ impl Exchange {
         };
         if down == Wants::Sink {
             relaying.down.sink_is_slow();
-            if let Some(conn) = relaying.conn() {
-                conn.narrow();
-            }
         }
         self.wait(Awaited { client: client_want, backend, failure, limit }, client, context)
     }
