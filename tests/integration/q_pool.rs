@@ -219,6 +219,7 @@ fn two_hung_backends_of_three_held_every_worker() {
     asking.iter_mut().for_each(|client| client.send(GET));
     let caught = || hung.each_ref().map(Backend::count);
     eventually("each is answered or caught", || good.count() + caught().iter().sum::<usize>() == 40);
+    eventually("ronde has the answers", || proxy.process.stdout.all().len() == good.count());
     // All requests came before any response could show which backends hang. Even so, a hung backend catches no more
     // than its turns, which are 13 or 14 of 40.
     let before = caught();

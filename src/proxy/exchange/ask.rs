@@ -7,30 +7,26 @@
 //!
 //! Not here: which backend, and what to do when it did not answer (`exchange`).
 
-use super::respond::{Relaying, Response, Tunnelling};
-use super::{Awaited, Exchange, Fate, Lap, Stage, Step, Stop, malformed, upload_failure, watch};
+use super::connect::Lap;
+use super::interims::Interims;
+use super::respond::{Relaying, Tunnelling};
+use super::response_head::{Final, Head};
+use super::timer::{Awaited, watch};
+use super::{Exchange, Stage, Step, Stop, upload_failure};
 use crate::backend::Turn;
 use crate::config::waits;
-use crate::http1::chunked::Decoder;
-use crate::http1::forward::{self, Delivery, Persistence};
-use crate::http1::framing::{self, Framing};
-use crate::http1::head::{self, Lines, Scan, Version};
-use crate::http1::reframer::Reframer;
+use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received, Sent};
 use crate::observe::failure::Failure;
 use crate::pool::waiter::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
-use crate::proxy::relay::{Broken, Direction, GIVE_WAY, Pipe, Wants};
+use crate::proxy::relay::{Broken, GIVE_WAY, Pipe, Wants};
 use crate::proxy::request::{Body, Expectation};
 use crate::proxy::scratch::Scratch;
 use std::io::IoSlice;
 use std::mem::take;
 use std::time::{Duration, Instant};
-
-/// Interim responses within a second. A backend that reports progress sends a few; each is a write to the client that
-/// costs the backend next to nothing.
-const FLOOD: u32 = 1000;
 
 /// A request that is with a backend, or on its way there.
 pub(super) struct Asking {
@@ -65,16 +61,6 @@ enum Outgoing {
     Refused,
 }
 
-/// The interim responses to one request (RFC 9110 §15.2).
-#[derive(Debug, Default)]
-struct Interims {
-    /// What the client has not taken. Nothing more is read from the backend until it has.
-    undelivered: Vec<u8>,
-    first: Option<Instant>,
-    /// Those since the beginning of a second.
-    second: Option<(Instant, u32)>,
-}
-
 /// Why an attempt brought no response.
 enum Missed {
     Halt(Halt),
@@ -97,20 +83,6 @@ impl From<Stop> for Missed {
             Stop::Failed(failure) => Self::Final(failure),
         }
     }
-}
-
-/// What the backend said, written for the client in `scratch.response`.
-enum Head {
-    Interim,
-    Final(Final),
-}
-
-/// What follows the head that ends the asking.
-enum Final {
-    /// A body, of which what came along with the head is loaded.
-    Response(Response, Direction),
-    /// Another protocol.
-    Switch,
 }
 
 impl Asking {
@@ -137,7 +109,7 @@ impl Asking {
     }
 
     pub(super) fn weight(&self) -> usize {
-        size_of::<Self>() + self.received.capacity() + self.interims.undelivered.capacity()
+        size_of::<Self>() + self.received.capacity() + self.interims.weight()
     }
 
     fn is_sending(&self) -> bool {
@@ -228,9 +200,9 @@ impl Exchange {
             match self.take_head(context)? {
                 Some(Head::Final(last)) => return Ok(last),
                 Some(Head::Interim) => {
-                    if self.request.meta.version == Version::Http11 {
-                        asking.interims.note(&context.scratch.response)?;
-                    }
+                    // An HTTP/1.0 client knows none.
+                    let is_known = self.request.meta.version == Version::Http11;
+                    asking.interims.note(if is_known { &context.scratch.response } else { &[] })?;
                     self.timer.restart();
                     continue;
                 }
@@ -241,7 +213,7 @@ impl Exchange {
                 sent = self.send(asking, client, context.scratch)?;
                 moved += sent;
                 if !asking.is_sending() {
-                    self.was_sent(asking, context)?;
+                    self.was_sent(asking, client, context)?;
                 }
             }
             match self.receive(asking, context)? {
@@ -311,9 +283,14 @@ impl Exchange {
         Ok(count)
     }
 
-    /// The whole request is with the backend. While others in the batch are to be sent, it is left there; and where the
-    /// backend was late the last time, it is parked at once.
-    fn was_sent(&mut self, asking: &mut Asking, context: &mut Context<'_>) -> Result<(), Missed> {
+    /// The whole request is with the backend. Where that was late the last time, it is parked at once; and while others in
+    /// the batch are to be sent, it is left there.
+    fn was_sent(
+        &mut self,
+        asking: &mut Asking,
+        client: &Client,
+        context: &mut Context<'_>,
+    ) -> Result<(), Missed> {
         self.timer.restart();
         if self.upload.is_some() {
             asking.sent = Instant::now();
@@ -324,9 +301,12 @@ impl Exchange {
             context.scratch.from_client.consume(self.request.meta.in_hand());
             self.request.meta.body = Body::Gone;
         }
-        match context.pass {
-            Pass::Ahead if asking.outgoing == Outgoing::All => Err(Missed::Halt(Halt::SentAhead)),
-            Pass::Ahead | Pass::Collect => Ok(()),
+        match (asking.outgoing, context.pass) {
+            // What it said before it took no more is there already.
+            (Outgoing::Refused, _) => Ok(()),
+            _ if asking.turn.is_slow() => Err(self.await_either(asking, client, context).into()),
+            (_, Pass::Ahead) => Err(Missed::Halt(Halt::SentAhead)),
+            (_, Pass::Collect) => Ok(()),
         }
     }
 
@@ -335,7 +315,7 @@ impl Exchange {
         let Context { shared, scratch, allowance, .. } = context;
         let has_spoken = asking.interims.first.is_some() || !scratch.from_backend.is_empty();
         let mut receive = |block| asking.conn.receive(scratch.from_backend.one_read(), block);
-        // A backend that was late is not waited for, nor is one that has not got the whole request.
+        // A backend that is late is not waited for, nor is one that has not got the whole request.
         let (received, block) = match asking.is_sending() || asking.turn.is_slow() {
             true => (receive(Block::Never), Block::Never),
             false => allowance.spend(&shared.waiter, receive),
@@ -396,102 +376,5 @@ impl Exchange {
     fn await_client(&mut self, client: &Client, context: &Context<'_>) -> Stop {
         let (failure, limit) = (Failure::ClientStalled, context.shared.config.idle_timeout);
         self.wait(Awaited { client: Want::Write, backend: Want::Nothing, failure, limit }, client, context)
-    }
-
-    /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
-    fn take_head(&mut self, context: &mut Context<'_>) -> Result<Option<Head>, Failure> {
-        let is_uploading = self.is_uploading();
-        let Scratch { from_backend, response: out, .. } = &mut *context.scratch;
-        let bytes = from_backend.filled();
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let max_head = context.shared.config.max_head;
-        let end = match head::scan(bytes) {
-            Scan::Complete { start: 0, end } if end <= max_head => end,
-            Scan::Complete { start: 0, .. } => return Err(Failure::ResponseHeadTooLarge),
-            Scan::Partial if !head::may_be_response(bytes) => return Err(Failure::ResponseMalformed),
-            Scan::Partial if bytes.len() > max_head || from_backend.is_full() => {
-                return Err(Failure::ResponseHeadTooLarge);
-            }
-            Scan::Partial => return Ok(None),
-            Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
-        };
-        let mut lines = Lines::new();
-        let head = head::response(&bytes[..end], &mut lines)?;
-        let meta = &self.request.meta;
-        let framed = framing::of_response(meta.method, head.status, head.version, head.fields)?;
-        let mut last = match head.status {
-            101 if !forward::is_asked_for(&head, &self.request.head) => return Err(Failure::UpgradeUnasked),
-            101 => {
-                forward::switch(out, &head)?;
-                Final::Switch
-            }
-            100..=199 => {
-                forward::interim(out, &head)?;
-                from_backend.consume(end);
-                return Ok(Some(Head::Interim));
-            }
-            status => {
-                let delivery = Delivery::of(meta.version, meta.method, status, framed);
-                // Decided once, from both halves of the exchange.
-                let persists = meta.persistence == Persistence::Persist
-                    && delivery != Delivery::UntilClose
-                    && !is_uploading
-                    && context.shared.is_running();
-                let (persistence, fate) = match persists {
-                    true => (Persistence::Persist, Fate::Persist),
-                    false => (Persistence::Close, Fate::Part),
-                };
-                forward::response(out, &head, meta.version, delivery, persistence)?;
-                let backend_persists = framing::persists(head.version, head.fields)
-                    && framed.framing != Framing::UntilClose
-                    && !is_uploading;
-                let reframer =
-                    Reframer::new(Decoder::new(framed.framing), delivery.coding(head.fields), out.len());
-                Final::Response(Response { delivery, backend_persists, fate }, Direction::new(reframer))
-            }
-        };
-        self.record.status = Some(head.status);
-        from_backend.consume(end);
-        if let Final::Response(_, down) = &mut last {
-            // What came along is looked at as long as its faults can still be answered with a status.
-            let loaded = Pipe { direction: down, buffer: from_backend, lead: out }.load();
-            loaded.map_err(|broken| match broken {
-                Broken::Malformed(fault) => malformed(fault),
-                Broken::Source | Broken::Sink => Failure::Internal,
-            })?;
-        }
-        Ok(Some(Head::Final(last)))
-    }
-}
-
-impl Interims {
-    /// Takes a response that is to be delivered.
-    fn note(&mut self, response: &[u8]) -> Result<(), Failure> {
-        let now = Instant::now();
-        self.first.get_or_insert(now);
-        let (since, count) = match self.second {
-            Some((since, count)) if now.duration_since(since) < Duration::from_secs(1) => (since, count + 1),
-            _ => (now, 1),
-        };
-        if count > FLOOD {
-            return Err(Failure::InterimFlood);
-        }
-        self.second = Some((since, count));
-        self.undelivered.extend_from_slice(response);
-        Ok(())
-    }
-
-    /// Sends what is not delivered; returns whether the client took all of it.
-    fn deliver(&mut self, client: &Client) -> Result<bool, Failure> {
-        while !self.undelivered.is_empty() {
-            match client.conn.send(&[IoSlice::new(&self.undelivered)], Block::Never) {
-                Ok(Sent::Bytes(count)) => drop(self.undelivered.drain(..count)),
-                Ok(Sent::Nothing) => return Ok(false),
-                Err(_) => return Err(Failure::ClientGone),
-            }
-        }
-        Ok(true)
     }
 }

@@ -12,32 +12,36 @@
 //!   to the same backend, then to the others, but only if it is idempotent and its body is in hand;
 //! - nothing after a timeout: the backend may still be working on it.
 //!
-//! Reading order: this module (the stages, and which backend), `ask` (the request goes out, the response head comes in),
-//! `respond` (the response goes to the client).
+//! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
+//! comes in), `response_head` (what the backend says), `interims`, `respond` (the response goes to the client), `timer`
+//! (how long who is waited for).
 //!
 //! Not here: reading requests, and the client's connection afterwards (`session`).
 
 mod ask;
+mod connect;
+mod interims;
 mod respond;
+mod response_head;
+mod timer;
 
-use crate::backend::{Tried, Turn, connect_failure};
-use crate::config::{Config, waits};
+use crate::backend::{Tried, Turn};
+use crate::config::Config;
 use crate::http1::chunked::{Decoder, Malformed};
 use crate::http1::reframer::Reframer;
-use crate::net::conn::{Conn, Connected};
+use crate::net::conn::Conn;
 use crate::observe::access::Record;
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
-use crate::pool::waiter::{Class, Wait, Want};
-use crate::proxy::client::{Client, Presence};
+use crate::proxy::client::Client;
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::request::{Body, Request};
 use ask::Asking;
+use connect::{Connecting, Lap};
 use respond::{Relaying, Tunnelling};
-use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use timer::Timer;
 
 /// What is to be done with the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,51 +111,6 @@ struct Choice {
     last: Option<Failure>,
 }
 
-/// All connects together take at most twice `--connect-timeout`: a first lap of short ones, so short that no backend is
-/// left out, and, for those that did not answer in time, a second with all the time there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lap {
-    First,
-    Second,
-}
-
-struct Connecting {
-    turn: Turn,
-    lap: Lap,
-    conn: Option<Conn>,
-    begun: Instant,
-    deadline: Instant,
-}
-
-/// Since when one side is waited for, and which failure it is when it takes too long. Progress, or waiting for the other
-/// side, begins anew.
-struct Timer {
-    awaited: Failure,
-    since: Option<Instant>,
-}
-
-impl Timer {
-    fn since(&mut self, awaited: Failure, now: Instant) -> Instant {
-        if self.awaited != awaited {
-            (self.awaited, self.since) = (awaited, None);
-        }
-        *self.since.get_or_insert(now)
-    }
-
-    fn restart(&mut self) {
-        self.since = None;
-    }
-}
-
-/// What an exchange waits for.
-struct Awaited {
-    client: Want,
-    backend: Want,
-    /// The failure, when it takes too long.
-    failure: Failure,
-    limit: Duration,
-}
-
 impl Exchange {
     /// Of a request that is whole as far as its body is collected.
     pub fn new(request: Request, record: Record, config: &Config) -> Self {
@@ -163,7 +122,7 @@ impl Exchange {
                 Some(Box::new(Direction::new(reframer.at_most(config.max_body))))
             }
         };
-        let timer = Timer { awaited: Failure::Internal, since: None };
+        let timer = Timer::default();
         let rate = MinRate::new(config.min_rate);
         Self { request, record, choice: Choice::default(), upload, rate, timer, stage: Stage::Choosing }
     }
@@ -254,72 +213,6 @@ impl Exchange {
         })
     }
 
-    fn connecting(&self, turn: Turn, lap: Lap, context: &Context<'_>) -> Stage {
-        let whole = context.shared.config.connect_timeout;
-        let most = match lap {
-            Lap::First => short_connect(context),
-            Lap::Second => whole,
-        };
-        let begun = Instant::now();
-        let left = (2 * whole).saturating_sub(self.record.timings.connect);
-        Stage::Connecting(Connecting { turn, lap, conn: None, begun, deadline: begun + most.min(left) })
-    }
-
-    fn connect(
-        &mut self,
-        mut connecting: Connecting,
-        client: &mut Client,
-        context: &mut Context<'_>,
-    ) -> Step {
-        if client.presence == Presence::Gone {
-            return self.fail(Failure::ClientGone, context);
-        }
-        let connected = match &connecting.conn {
-            Some(conn) => conn.finish_connect(),
-            None => begin_connect(&connecting.turn, context).map(|(conn, connected)| {
-                connecting.conn = Some(conn);
-                connected
-            }),
-        };
-        let failure = match (connected, connecting.conn.take()) {
-            (Ok(Connected::Yes), Some(conn)) => {
-                let took = connecting.begun.elapsed();
-                connecting.turn.was_connected(took);
-                self.record.timings.connect += took;
-                return Step::To(Asking::on_fresh(conn, connecting.turn));
-            }
-            (Ok(_), conn) => {
-                connecting.conn = conn;
-                let left = connecting.deadline.saturating_duration_since(connecting.begun);
-                let awaited = Awaited {
-                    client: watch(client),
-                    backend: Want::Write,
-                    failure: Failure::ConnectTimeout,
-                    limit: left,
-                };
-                self.timer.awaited = Failure::ConnectTimeout;
-                self.timer.since = Some(connecting.begun);
-                match self.wait(awaited, client, context) {
-                    Stop::Halt(halt) => return Step::Halt(Stage::Connecting(connecting), halt),
-                    Stop::Failed(failure) => failure,
-                }
-            }
-            (Err(error), _) => connect_failure(&error),
-        };
-        self.record.timings.connect += connecting.begun.elapsed();
-        let Connecting { turn, lap, .. } = connecting;
-        match failure {
-            Failure::Cut | Failure::HalfClosed => self.fail(failure, context),
-            Failure::ConnectTimeout
-                if lap == Lap::First && short_connect(context) < context.shared.config.connect_timeout =>
-            {
-                self.choice.silent.push_back(turn);
-                Step::To(Stage::Choosing)
-            }
-            failure => self.ask_another(turn, failure, context),
-        }
-    }
-
     /// A backend brought nothing, and the next may be asked.
     fn ask_another(&mut self, turn: Turn, failure: Failure, context: &Context<'_>) -> Step {
         self.record.tried.push(turn.address());
@@ -348,65 +241,6 @@ impl Exchange {
         self.record.failure = Some(failure);
         self.record.bytes = bytes;
         if is_open_ended { Fate::Reset } else { Fate::Close }
-    }
-
-    /// What an exchange has to wait for is waited for, until its time is up.
-    fn wait(&mut self, awaited: Awaited, client: &Client, context: &Context<'_>) -> Stop {
-        let Awaited { client: client_want, backend, failure, limit } = awaited;
-        if context.shared.is_over() {
-            return Stop::Failed(Failure::Cut);
-        }
-        let now = Instant::now();
-        let since = self.timer.since(failure, now);
-        let is_backends_turn = client_want != Want::Write && backend != Want::Nothing;
-        let (deadline, failure) = match client.presence {
-            // The client has said its last, and may be gone: it is waited for as long as an ordinary answer takes.
-            Presence::HalfClosed(closed) if is_backends_turn && failure != Failure::TunnelSilent => {
-                let half_closed = since.max(closed) + context.shared.config.half_close_timeout;
-                match half_closed < since + limit {
-                    true => (half_closed, Failure::HalfClosed),
-                    false => (since + limit, failure),
-                }
-            }
-            _ => (since + limit, failure),
-        };
-        if deadline <= now {
-            return Stop::Failed(failure);
-        }
-        let class = if is_backends_turn { Class::Busy } else { Class::Slow };
-        Stop::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
-    }
-}
-
-/// What is wanted of a client while its backend is waited for: to know when it leaves. After its FIN, epoll would report it
-/// for ever.
-fn watch(client: &Client) -> Want {
-    match client.presence {
-        Presence::Open => Want::HalfClose,
-        Presence::HalfClosed(_) | Presence::Gone => Want::Break,
-    }
-}
-
-fn short_connect(context: &Context<'_>) -> Duration {
-    let whole = context.shared.config.connect_timeout;
-    match u32::try_from(context.shared.backends.count()) {
-        Ok(0 | 1) => whole,
-        count => waits::FIRST_CONNECT.min(whole / count.unwrap_or(u32::MAX)),
-    }
-}
-
-/// Where descriptors have run out, kept connections and idle clients can best be done without.
-fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Conn, Connected)> {
-    let Context { shared, allowance, .. } = context;
-    let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(block)).0;
-    match connect() {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {
-            match shared.backends.let_go() || shared.waiter.evict().is_some() {
-                true => connect(),
-                false => Err(error),
-            }
-        }
-        connected => connected,
     }
 }
 

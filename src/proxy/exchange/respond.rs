@@ -10,7 +10,8 @@
 //!
 //! Not here: which response (`ask`), how bytes are moved (`relay`).
 
-use super::{Awaited, Exchange, Fate, Stage, Step, Stop, response_failure, watch};
+use super::timer::{Awaited, watch};
+use super::{Exchange, Fate, Stage, Step, Stop, response_failure};
 use crate::backend::Turn;
 use crate::http1::chunked::Decoder;
 use crate::http1::forward::Delivery;

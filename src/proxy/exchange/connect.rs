@@ -1,0 +1,123 @@
+//! Connecting to a backend.
+//!
+//! The problem: an address that vanished is silent, and waiting for it is lost time while another backend could be asked. But
+//! a backend may also be slow to accept, and then no other may be any better.
+//!
+//! Not here: which backend (`exchange`).
+
+use super::ask::Asking;
+use super::timer::{Awaited, wait_since, watch};
+use super::{Exchange, Stage, Step, Stop};
+use crate::backend::{Turn, connect_failure};
+use crate::config::waits;
+use crate::net::conn::{Conn, Connected};
+use crate::observe::failure::Failure;
+use crate::pool::waiter::Want;
+use crate::proxy::client::{Client, Presence};
+use crate::proxy::conversation::Context;
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
+
+/// All connects together take at most twice `--connect-timeout`: a first lap of short ones, so short that no backend is
+/// left out, and, for those that did not answer in time, a second with all the time there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lap {
+    First,
+    Second,
+}
+
+pub(super) struct Connecting {
+    turn: Turn,
+    lap: Lap,
+    pub(super) conn: Option<Conn>,
+    begun: Instant,
+    deadline: Instant,
+}
+
+impl Exchange {
+    pub(super) fn connecting(&self, turn: Turn, lap: Lap, context: &Context<'_>) -> Stage {
+        let whole = context.shared.config.connect_timeout;
+        let most = match lap {
+            Lap::First => short_connect(context),
+            Lap::Second => whole,
+        };
+        let begun = Instant::now();
+        let left = (2 * whole).saturating_sub(self.record.timings.connect);
+        Stage::Connecting(Connecting { turn, lap, conn: None, begun, deadline: begun + most.min(left) })
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        mut connecting: Connecting,
+        client: &mut Client,
+        context: &mut Context<'_>,
+    ) -> Step {
+        if client.presence == Presence::Gone {
+            return self.fail(Failure::ClientGone, context);
+        }
+        let connected = match &connecting.conn {
+            Some(conn) => conn.finish_connect(),
+            None => begin_connect(&connecting.turn, context).map(|(conn, connected)| {
+                connecting.conn = Some(conn);
+                connected
+            }),
+        };
+        let failure = match (connected, connecting.conn.take()) {
+            (Ok(Connected::Yes), Some(conn)) => {
+                let took = connecting.begun.elapsed();
+                connecting.turn.was_connected(took);
+                self.record.timings.connect += took;
+                return Step::To(Asking::on_fresh(conn, connecting.turn));
+            }
+            (Ok(_), conn) => {
+                connecting.conn = conn;
+                let awaited = Awaited {
+                    client: watch(client),
+                    backend: Want::Write,
+                    failure: Failure::ConnectTimeout,
+                    limit: connecting.deadline.saturating_duration_since(connecting.begun),
+                };
+                match wait_since(connecting.begun, Instant::now(), awaited, client, context) {
+                    Stop::Halt(halt) => return Step::Halt(Stage::Connecting(connecting), halt),
+                    Stop::Failed(failure) => failure,
+                }
+            }
+            (Err(error), _) => connect_failure(&error),
+        };
+        self.record.timings.connect += connecting.begun.elapsed();
+        let Connecting { turn, lap, .. } = connecting;
+        match failure {
+            Failure::Cut | Failure::HalfClosed => self.fail(failure, context),
+            Failure::ConnectTimeout
+                if lap == Lap::First && short_connect(context) < context.shared.config.connect_timeout =>
+            {
+                self.choice.silent.push_back(turn);
+                Step::To(Stage::Choosing)
+            }
+            failure => self.ask_another(turn, failure, context),
+        }
+    }
+}
+
+fn short_connect(context: &Context<'_>) -> Duration {
+    let whole = context.shared.config.connect_timeout;
+    match u32::try_from(context.shared.backends.count()) {
+        Ok(0 | 1) => whole,
+        count => waits::FIRST_CONNECT.min(whole / count.unwrap_or(u32::MAX)),
+    }
+}
+
+/// Where descriptors have run out, kept connections and idle clients can best be done without.
+fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Conn, Connected)> {
+    let Context { shared, allowance, .. } = context;
+    let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(block)).0;
+    match connect() {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {
+            match shared.backends.let_go() || shared.waiter.evict().is_some() {
+                true => connect(),
+                false => Err(error),
+            }
+        }
+        connected => connected,
+    }
+}

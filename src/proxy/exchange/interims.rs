@@ -1,0 +1,61 @@
+//! The interim responses to one request, on their way to the client (RFC 9110 §15.2).
+//!
+//! The problem: a backend may send any number of them, and they are passed on as they come. A client that does not read them
+//! must not fill ronde's memory: until it has taken one, nothing more is read from the backend.
+//!
+//! Not here: what they say (`http1::forward`).
+
+use crate::net::conn::{Block, Sent};
+use crate::observe::failure::Failure;
+use crate::proxy::client::Client;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+/// Interim responses within a second. A backend that reports progress sends a few; each is a write to the client that
+/// costs the backend next to nothing.
+const FLOOD: u32 = 1000;
+
+/// The interim responses to one request (RFC 9110 §15.2).
+#[derive(Debug, Default)]
+pub(super) struct Interims {
+    /// What the client has not taken. Nothing more is read from the backend until it has.
+    undelivered: Vec<u8>,
+    pub(super) first: Option<Instant>,
+    /// Those since the beginning of a second.
+    second: Option<(Instant, u32)>,
+}
+
+impl Interims {
+    /// Takes a response that is to be delivered.
+    pub(super) fn note(&mut self, response: &[u8]) -> Result<(), Failure> {
+        let now = Instant::now();
+        self.first.get_or_insert(now);
+        let (since, count) = match self.second {
+            Some((since, count)) if now.duration_since(since) < Duration::from_secs(1) => (since, count + 1),
+            _ => (now, 1),
+        };
+        if count > FLOOD {
+            return Err(Failure::InterimFlood);
+        }
+        self.second = Some((since, count));
+        self.undelivered.extend_from_slice(response);
+        Ok(())
+    }
+
+    /// Sends what is not delivered; returns whether the client took all of it.
+    pub(super) fn deliver(&mut self, client: &Client) -> Result<bool, Failure> {
+        while !self.undelivered.is_empty() {
+            match client.conn.send(&[IoSlice::new(&self.undelivered)], Block::Never) {
+                Ok(Sent::Bytes(count)) => drop(self.undelivered.drain(..count)),
+                Ok(Sent::Nothing) => return Ok(false),
+                Err(_) => return Err(Failure::ClientGone),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Bytes of memory that they keep, beside themselves.
+    pub(super) fn weight(&self) -> usize {
+        self.undelivered.capacity()
+    }
+}

@@ -1,0 +1,101 @@
+//! Understanding what a backend says.
+//!
+//! The problem: here the response is decided: whether it is one, how its body ends on either side, whether each of the two
+//! connections persists. Up to here every fault of it can still be answered with a status.
+//!
+//! Not here: reading (`ask`), the grammar (`http1`).
+
+use super::respond::Response;
+use super::{Exchange, Fate, malformed};
+use crate::http1::chunked::Decoder;
+use crate::http1::forward::{self, Delivery, Persistence};
+use crate::http1::framing::{self, Framing};
+use crate::http1::head::{self, Lines, Scan};
+use crate::http1::reframer::Reframer;
+use crate::observe::failure::Failure;
+use crate::proxy::conversation::Context;
+use crate::proxy::relay::{Broken, Direction, Pipe};
+use crate::proxy::scratch::Scratch;
+
+/// What the backend said, written for the client in `scratch.response`.
+pub(super) enum Head {
+    Interim,
+    Final(Final),
+}
+
+/// What follows the head that ends the asking.
+pub(super) enum Final {
+    /// A body, of which what came along with the head is loaded.
+    Response(Response, Direction),
+    /// Another protocol.
+    Switch,
+}
+
+impl Exchange {
+    /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
+    pub(super) fn take_head(&mut self, context: &mut Context<'_>) -> Result<Option<Head>, Failure> {
+        let is_uploading = self.is_uploading();
+        let Scratch { from_backend, response: out, .. } = &mut *context.scratch;
+        let bytes = from_backend.filled();
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let max_head = context.shared.config.max_head;
+        let end = match head::scan(bytes) {
+            Scan::Complete { start: 0, end } if end <= max_head => end,
+            Scan::Complete { start: 0, .. } => return Err(Failure::ResponseHeadTooLarge),
+            Scan::Partial if !head::may_be_response(bytes) => return Err(Failure::ResponseMalformed),
+            Scan::Partial if bytes.len() > max_head || from_backend.is_full() => {
+                return Err(Failure::ResponseHeadTooLarge);
+            }
+            Scan::Partial => return Ok(None),
+            Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
+        };
+        let mut lines = Lines::new();
+        let head = head::response(&bytes[..end], &mut lines)?;
+        let meta = &self.request.meta;
+        let framed = framing::of_response(meta.method, head.status, head.version, head.fields)?;
+        let mut last = match head.status {
+            101 if !forward::is_asked_for(&head, &self.request.head) => return Err(Failure::UpgradeUnasked),
+            101 => {
+                forward::switch(out, &head)?;
+                Final::Switch
+            }
+            100..=199 => {
+                forward::interim(out, &head)?;
+                from_backend.consume(end);
+                return Ok(Some(Head::Interim));
+            }
+            status => {
+                let delivery = Delivery::of(meta.version, meta.method, status, framed);
+                // Decided once, from both halves of the exchange.
+                let persists = meta.persistence == Persistence::Persist
+                    && delivery != Delivery::UntilClose
+                    && !is_uploading
+                    && context.shared.is_running();
+                let (persistence, fate) = match persists {
+                    true => (Persistence::Persist, Fate::Persist),
+                    false => (Persistence::Close, Fate::Part),
+                };
+                forward::response(out, &head, meta.version, delivery, persistence)?;
+                let backend_persists = framing::persists(head.version, head.fields)
+                    && framed.framing != Framing::UntilClose
+                    && !is_uploading;
+                let reframer =
+                    Reframer::new(Decoder::new(framed.framing), delivery.coding(head.fields), out.len());
+                Final::Response(Response { delivery, backend_persists, fate }, Direction::new(reframer))
+            }
+        };
+        self.record.status = Some(head.status);
+        from_backend.consume(end);
+        if let Final::Response(_, down) = &mut last {
+            // What came along is looked at as long as its faults can still be answered with a status.
+            let loaded = Pipe { direction: down, buffer: from_backend, lead: out }.load();
+            loaded.map_err(|broken| match broken {
+                Broken::Malformed(fault) => malformed(fault),
+                Broken::Source | Broken::Sink => Failure::Internal,
+            })?;
+        }
+        Ok(Some(Head::Final(last)))
+    }
+}

@@ -1,0 +1,90 @@
+//! How long an exchange waits for whom.
+//!
+//! The problem: a timeout counts for the side that is waited for, and has the name of what is late. It begins anew with
+//! progress, or when the other side is waited for instead.
+//!
+//! Not here: where it waits (`pool`).
+
+use super::{Exchange, Stop};
+use crate::observe::failure::Failure;
+use crate::pool::waiter::{Class, Wait, Want};
+use crate::proxy::client::{Client, Presence};
+use crate::proxy::conversation::{Context, Halt};
+use std::time::{Duration, Instant};
+
+/// Since when one side is waited for, and which failure it is when it takes too long.
+#[derive(Debug, Default)]
+pub(super) struct Timer(Option<(Failure, Instant)>);
+
+/// What an exchange waits for.
+pub(super) struct Awaited {
+    pub client: Want,
+    pub backend: Want,
+    /// The failure, when it takes too long.
+    pub failure: Failure,
+    pub limit: Duration,
+}
+
+impl Timer {
+    /// Something moved: the next wait begins anew.
+    pub fn restart(&mut self) {
+        self.0 = None;
+    }
+
+    /// Since when this is waited for; from now on, if something else was until now.
+    fn since(&mut self, failure: Failure, now: Instant) -> Instant {
+        let (_, since) = self.0.filter(|(awaited, _)| *awaited == failure).unwrap_or((failure, now));
+        self.0 = Some((failure, since));
+        since
+    }
+}
+
+impl Exchange {
+    /// Waits for what is awaited, unless its time is up.
+    pub(super) fn wait(&mut self, awaited: Awaited, client: &Client, context: &Context<'_>) -> Stop {
+        let now = Instant::now();
+        let since = self.timer.since(awaited.failure, now);
+        wait_since(since, now, awaited, client, context)
+    }
+}
+
+/// Waits for what has been awaited since then, unless its time is up.
+pub(super) fn wait_since(
+    since: Instant,
+    now: Instant,
+    awaited: Awaited,
+    client: &Client,
+    context: &Context<'_>,
+) -> Stop {
+    if context.shared.is_over() {
+        return Stop::Failed(Failure::Cut);
+    }
+    let Awaited { client: client_want, backend, failure, limit } = awaited;
+    let is_backends_turn = client_want != Want::Write && backend != Want::Nothing;
+    let (deadline, failure) = match client.presence {
+        // The client has said its last, and may be gone: it is waited for as long as an ordinary answer takes.
+        Presence::HalfClosed(closed) if is_backends_turn && failure != Failure::TunnelSilent => {
+            let half_closed = since.max(closed) + context.shared.config.half_close_timeout;
+            if half_closed < since + limit {
+                (half_closed, Failure::HalfClosed)
+            } else {
+                (since + limit, failure)
+            }
+        }
+        _ => (since + limit, failure),
+    };
+    if deadline <= now {
+        return Stop::Failed(failure);
+    }
+    let class = if is_backends_turn { Class::Busy } else { Class::Slow };
+    Stop::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
+}
+
+/// What is wanted of a client while its backend is waited for: to know when it leaves. After its FIN, epoll would report it
+/// for ever.
+pub(super) fn watch(client: &Client) -> Want {
+    match client.presence {
+        Presence::Open => Want::HalfClose,
+        Presence::HalfClosed(_) | Presence::Gone => Want::Break,
+    }
+}
