@@ -17,7 +17,7 @@ use std::time::Instant;
 pub enum Class {
     /// A client that has nothing to say: it gives way when connections run out, and a shutdown does not wait for it.
     Idle,
-    /// A client that sends or takes bytes slowly: the next to expire gives way when memory runs out.
+    /// A client that sends or takes bytes slowly: it gives way when memory runs out.
     Slow,
     /// A backend: it never gives way, as its client has done all it can.
     Busy,

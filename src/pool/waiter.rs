@@ -111,7 +111,7 @@ pub enum Woken {
     ClientGone,
     /// Its deadline has come.
     Expired,
-    /// The memory for what is parked is used up, and of those that wait for a slow client it is the next to expire.
+    /// The memory for what is parked is used up, and it can best be done without.
     OverBudget,
     /// Nothing is waited for any more: the grace of the shutdown is over.
     Stopped,
@@ -294,10 +294,10 @@ impl<T: Park> Waiter<T> {
         let is_over = self.stop.phase() == Phase::Over;
         room.rings_at = None;
         while let Some((deadline, key)) = room.deadlines.first() {
-            let (key, woken) = match room.deadlines.first_of(Class::Slow) {
+            let (key, woken) = match room.first_of(&[Class::Lingering, Class::Idle, Class::Slow]) {
                 _ if is_over => (key, Woken::Stopped),
                 _ if deadline <= now => (key, Woken::Expired),
-                Some(slow) if room.weight > room.budget => (slow, Woken::OverBudget),
+                Some(key) if room.weight > room.budget => (key, Woken::OverBudget),
                 _ => return self.ring_at(room, deadline),
             };
             if batch.len() >= BATCH {
@@ -307,18 +307,17 @@ impl<T: Park> Waiter<T> {
         }
     }
 
-    /// Takes the connection that can best be done without, if there is one.
+    /// Takes a connection with which nothing is lost, if there is one.
     pub fn evict(&self) -> Option<T> {
         let mut room = self.room();
-        let key =
-            [Class::Lingering, Class::Idle].into_iter().find_map(|class| room.deadlines.first_of(class));
-        room.take(key?)
+        let key = room.first_of(&[Class::Lingering, Class::Idle])?;
+        room.take(key)
     }
 
-    /// Whether what is parked keeps all the memory that it may.
-    pub fn is_over_budget(&self) -> bool {
+    /// Whether what is parked keeps all the memory that it may, and nothing of it can give way.
+    pub fn is_full(&self) -> bool {
         let room = self.room();
-        room.weight > room.budget
+        room.weight > room.budget && room.first_of(&[Class::Lingering, Class::Idle, Class::Slow]).is_none()
     }
 
     /// Whether another worker has nothing to do.
@@ -395,6 +394,11 @@ impl<T: Park> Waiter<T> {
 }
 
 impl<T> Room<T> {
+    /// Of the first class that there is, the next to expire.
+    fn first_of(&self, classes: &[Class]) -> Option<Key> {
+        classes.iter().find_map(|class| self.deadlines.first_of(*class))
+    }
+
     fn take(&mut self, key: Key) -> Option<T> {
         let Parked { value, deadline, class, weight } = self.parked.remove(key)?;
         self.deadlines.remove(class, deadline, key);

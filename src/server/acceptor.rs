@@ -92,6 +92,9 @@ fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
     if !descriptors::has_room_for_one_more() && !make_room(shared) {
         return refuse(&conn, ip, Failure::Descriptors, shared);
     }
+    if shared.waiter.is_full() {
+        return refuse(&conn, ip, Failure::OverBudget, shared);
+    }
     let permit = match shared.connections.enter() {
         // The one that has been idle for the longest goes; the newcomer has something to ask.
         None if shared.waiter.evict().is_some() => shared.connections.enter(),

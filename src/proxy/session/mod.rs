@@ -125,10 +125,11 @@ impl Session<'_, '_> {
                     return self.refuse(Failure::Overloaded, since, reading.queued);
                 }
             }
-            (Stage::Reading(reading), Woken::OverBudget) => {
+            (Stage::Reading(reading), Woken::OverBudget) if reading.has_begun() => {
                 self.load();
                 return self.refuse(Failure::OverBudget, Instant::now(), reading.queued);
             }
+            (Stage::Reading(_) | Stage::Lingering(_), Woken::OverBudget) => return End::Close,
             (Stage::Exchanging(exchange), Woken::OverBudget) => {
                 self.load();
                 let fate = exchange.give_up(Failure::OverBudget);

@@ -34,6 +34,11 @@ impl Reading {
         let (since, rate) = (Instant::now(), MinRate::new(min_rate));
         Self { missing: Missing::Everything, begun: None, since, rate, queued: Duration::ZERO }
     }
+
+    /// Whether the client has sent a part of a request.
+    pub(super) fn has_begun(&self) -> bool {
+        self.missing != Missing::Everything
+    }
 }
 
 impl Session<'_, '_> {
