@@ -170,6 +170,7 @@ impl Server {
             Ok(Some(when)) => {
                 let pause = self.pause(when);
                 self.due.push(Reverse((Instant::now() + pause, key)));
+                self.pour_later(key);
             }
             Ok(None) if matches!(connection.state, State::Long { .. }) => self.pour_later(key),
             Ok(None) => {}
@@ -196,7 +197,10 @@ impl Server {
             let Some(connection) = self.connections.get_mut(&key) else { continue };
             match connection.is_due() {
                 // Counted from when it was due, not from now: streams that were spread stay spread.
-                Ok(Some(period)) => self.due.push(Reverse((due + period, key))),
+                Ok(Some(period)) => {
+                    self.due.push(Reverse((due + period, key)));
+                    self.pour_later(key);
+                }
                 Ok(None) => {}
                 Err(_) => drop(self.connections.remove(&key)),
             }

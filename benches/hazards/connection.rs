@@ -5,6 +5,7 @@
 //! | `/late` | 100 bytes after 500 ms |
 //! | `/poll` | 100 bytes when the backend is told to |
 //! | `/long`, `/bytes/N` | 20 MB, or N bytes, of the pattern |
+//! | `/drip/N` | the same, but slowly after the first 128 KB |
 //! | `/events`, `/stream` | an event a second, or every 5 s, until the backend is told to end |
 //! | `/count` | the length of the request body, and whether it was the pattern |
 //! | any other | 100 bytes after the request body |
@@ -24,11 +25,15 @@ const LATE: Duration = Duration::from_millis(500);
 const LONG: usize = 20 << 20;
 /// What one long response writes before the others have their turn.
 const PIECE: usize = 64 << 10;
-/// The same, and the send buffer (which the kernel doubles), of a response to a crowd of thousands. The kernel has one
-/// limit for the memory of all sockets, 2.2 GB here, and at it every connection of the machine suffers. With the
-/// loopback's segments of 64 KB a send buffer would begin at 2.5 MB, and a proxy that gets large pieces at once would be
-/// given a larger receive buffer than it needs.
-const SMALL_PIECE: usize = 8 << 10;
+/// The same, and the send buffer (which the kernel doubles), of a response to a crowd.
+const SMALL_PIECE: usize = 16 << 10;
+/// What a proxy gets at once of a response to a client of 1 KB/s, and then a second: enough that its buffers and its
+/// socket to the client are full and stay so. All of the response would fill its receive buffer as well, at 8,000 clients
+/// the memory of all sockets would be near the kernel's limit (2.2 GB here), and what is measured would be a machine that
+/// drops packets.
+const AHEAD: usize = 128 << 10;
+const DRIP: usize = 2 << 10;
+const DRIPPING: Duration = Duration::from_secs(1);
 
 pub struct Connection {
     pub stream: TcpStream,
@@ -46,9 +51,10 @@ pub enum State {
     },
     Late,
     Poll,
-    /// A response of `length` bytes, of which so many are gone, in pieces.
+    /// A response of `length` bytes, of which so many are gone, in pieces; more than `limit` may not go yet.
     Long {
         sent: usize,
+        limit: usize,
         length: usize,
         piece: usize,
     },
@@ -107,8 +113,11 @@ impl Connection {
 
     /// Writes a piece of a long response, and says whether more would go at once.
     pub fn pour(&mut self) -> io::Result<bool> {
-        let State::Long { sent, length, piece } = &mut self.state else { return Ok(false) };
-        let bytes = pattern::piece(*sent, (*length - *sent).min(*piece));
+        let State::Long { sent, limit, length, piece } = &mut self.state else { return Ok(false) };
+        let bytes = pattern::piece(*sent, (*limit - *sent).min(*piece));
+        if bytes.is_empty() {
+            return Ok(false);
+        }
         // With EOR the kernel does not append a piece to the one before, which it would do beyond the send buffer's end.
         match send(&self.stream, bytes, SendFlags::EOR | SendFlags::NOSIGNAL) {
             Ok(count) => *sent += count,
@@ -140,6 +149,10 @@ impl Connection {
                 // A response of 150 bytes fits into any socket that is still there.
                 let _ = self.stream.write_all(&answer(&"x".repeat(100)));
                 Ok(None)
+            }
+            State::Long { ref mut limit, length, .. } => {
+                *limit = length.min(*limit + DRIP);
+                Ok(Some(DRIPPING))
             }
             State::Events { period } => {
                 let event = format!("data: {}\n\n", micros());
@@ -184,24 +197,32 @@ impl Connection {
                 self.begin_events(period)?;
                 return Ok(Some(When::Within(period)));
             }
-            _ => match path.strip_prefix("/bytes/").and_then(|length| length.parse().ok()) {
-                Some(length) => {
-                    set_socket_send_buffer_size(&self.stream, SMALL_PIECE)?;
+            _ => {
+                let length = |name| path.strip_prefix(name).and_then(|length| length.parse().ok());
+                if let Some(length) = length("/bytes/") {
                     self.begin_long(length, SMALL_PIECE)?;
-                }
-                None => {
+                } else if let Some(length) = length("/drip/") {
+                    self.begin_long(length, SMALL_PIECE)?;
+                    if let State::Long { limit, .. } = &mut self.state {
+                        *limit = AHEAD.min(length);
+                    }
+                    return Ok(Some(When::In(DRIPPING)));
+                } else {
                     let mut body = body_of(&head);
                     body.take(&rest);
                     self.state = State::Body { body, is_counted: path == "/count" };
                     self.end_of_body()?;
                 }
-            },
+            }
         }
         Ok(None)
     }
 
     fn begin_long(&mut self, length: usize, piece: usize) -> io::Result<()> {
-        self.state = State::Long { sent: 0, length, piece };
+        if piece == SMALL_PIECE {
+            set_socket_send_buffer_size(&self.stream, piece)?;
+        }
+        self.state = State::Long { sent: 0, limit: length, length, piece };
         self.stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: what all benches count (`stage::account`).
 
+use crate::network;
 use anyhow::{Context, Result};
 use std::fs;
 use std::sync::Arc;
@@ -34,9 +35,7 @@ pub fn socket_memory() -> Result<u64> {
 /// # Errors
 /// `/proc` cannot be read.
 pub fn is_socket_memory_short() -> Result<bool> {
-    let limits = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem")?;
-    let most: u64 = limits.split_whitespace().last().unwrap_or_default().parse()?;
-    Ok(socket_memory()? > most * PAGE / 10 * 9)
+    Ok(socket_memory()? / PAGE > network::most_socket_pages() / 10 * 9)
 }
 
 /// Waits until the sockets of the row before have given back their memory: some are closed, and not empty yet.

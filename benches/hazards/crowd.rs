@@ -144,10 +144,8 @@ impl Crowd {
         if client.kind == Kind::Tunnel {
             return client.stream()?.write_all(Client::word(index).as_bytes());
         }
-        if client.kind == Kind::ThinReader {
-            sockets::widen(client.stream()?)?;
-        }
         if client.kind.reads() {
+            sockets::widen(client.stream()?)?;
             // A reader does not hear of arriving bytes while it is slow.
             let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
             let key = EventData::new_u64(index as u64);

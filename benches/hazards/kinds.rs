@@ -89,6 +89,8 @@ impl Kind {
             Self::SlowReader => get("/long"),
             Self::Tunnel => UPGRADE.to_owned(),
             Self::Events => get("/events"),
+            // What it takes in a row, the backend has sent in the first second.
+            Self::ThinReader if !goes_on => get(&format!("/drip/{}", self.length(goes_on))),
             Self::ThinReader | Self::SteadyReader => get(&format!("/bytes/{}", self.length(goes_on))),
             Self::ThinUpload => post("/count", &format!("Content-Length: {}", self.length(goes_on))),
             Self::ChunkedUpload => post("/count", "Transfer-Encoding: chunked"),

@@ -10,6 +10,7 @@
 //! - [`prober`] measures, [`witnesses`] notice
 //! - [`backend`]: two backends that upgrade, stream, delay and hang, each [`connection`] with its [`body`]
 //! - [`pattern`]: bodies that are checked; [`sockets`]: clients from many addresses, over a narrow path
+//! - [`network`]: all of it in a network of its own
 //! - [`helper`]: crowd and backends are this program again, in processes of their own, which [`gathering`] starts
 //! - [`measure`] and [`hold`]: one proxy before one hazard; [`proxies`] with the timeouts one would give them, at
 //!   what [`cost`]
@@ -27,6 +28,7 @@ mod helper;
 mod hold;
 mod kinds;
 mod measure;
+mod network;
 mod options;
 mod pattern;
 mod prober;
@@ -73,6 +75,9 @@ fn bench() -> Result<()> {
         // `cargo test --all-targets` starts benches to see whether they start.
         println!("nothing is measured without --bench, which `cargo bench` adds");
         return Ok(());
+    }
+    if !arguments.contains("--this-network") {
+        eprintln!("in {}", network::enter());
     }
     let options = Options::read(&mut arguments, stage::raise_descriptor_limit()?)?;
     let names = arguments.finish();

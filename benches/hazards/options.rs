@@ -16,6 +16,7 @@ cargo bench --bench hazards -- [HAZARD ...] [FLAGS]
   --seconds S          that a prober asks before each hazard [10]
   --size N             clients of the hazards that hold 8,000 [8000]
   --steady-seconds S   that steady-readers lasts [180; at most 400, then its responses end]
+  --this-network       use the machine's network; without, root gets one of its own, with Reno
   --list               name the hazards, run nothing
 ";
 

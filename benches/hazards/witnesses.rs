@@ -50,6 +50,7 @@ impl Paused {
     /// # Errors
     /// The second half does not come, or is not as it should be.
     pub fn finish(mut self) -> Result<()> {
+        sockets::widen(&self.stream)?;
         self.take(DOWNLOAD)
     }
 
