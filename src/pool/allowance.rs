@@ -11,7 +11,8 @@
 
 use crate::config::waits;
 use crate::net::conn::Block;
-use crate::pool::waiter::{Park, Waiter};
+use crate::pool::park::Park;
+use crate::pool::waiter::Waiter;
 use std::time::{Duration, Instant};
 
 /// What one worker has waited for, in its batch and in the stage that it serves.

@@ -2,7 +2,7 @@
 //!
 //! The rule: a worker serves with plain blocking calls while bytes flow; what waits is parked.
 //!
-//! Reading order: `waiter` (where it waits, and where workers get their batches), `slots` and `deadlines` (what the waiter
+//! Reading order: `park` (what can wait, and for what), `waiter` (where it waits, and where workers get their batches), `slots` and `deadlines` (what the waiter
 //! is made of), `allowance` (how long a worker may block), `min_rate` (whether a body comes fast enough), `stop`.
 //!
 //! Not here: HTTP. What is parked and how it is served is a type parameter.
@@ -10,6 +10,7 @@
 pub mod allowance;
 mod deadlines;
 pub mod min_rate;
+pub mod park;
 mod slots;
 pub mod stop;
 pub mod waiter;

@@ -10,7 +10,7 @@
 use crate::backend::checks::Probe;
 use crate::net::conn::Conn;
 use crate::pool::allowance::Allowance;
-use crate::pool::waiter::{Park, Wait};
+use crate::pool::park::{Park, Wait};
 use crate::proxy::client::Client;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;

@@ -14,7 +14,7 @@ use crate::http1::chunked::Malformed;
 use crate::http1::reframer::Reframer;
 use crate::net::buffer::Buffer;
 use crate::net::conn::{Block, Conn, Received, Sent};
-use crate::pool::waiter::Want;
+use crate::pool::park::Want;
 use std::io;
 
 /// What one read takes from the source of a sink that does not keep up: it is what a slow client keeps in memory.

@@ -8,7 +8,8 @@
 //! Not here: what is said to clients and backends (`proxy`), and what waits (`pool`).
 
 use crate::pool::allowance::Allowance;
-use crate::pool::waiter::{BATCH, Woken};
+use crate::pool::park::Woken;
+use crate::pool::waiter::BATCH;
 use crate::proxy::conversation::{Context, Conversation, Pass, Task};
 use crate::proxy::scratch::Scratch;
 use crate::proxy::session::{self, Outcome};

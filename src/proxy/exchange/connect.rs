@@ -12,7 +12,7 @@ use crate::backend::{Turn, connect_failure};
 use crate::config::waits;
 use crate::net::conn::{Conn, Connected};
 use crate::observe::failure::Failure;
-use crate::pool::waiter::Want;
+use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
 use rustix::io::Errno;

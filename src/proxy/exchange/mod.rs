@@ -13,7 +13,7 @@
 //! - nothing after a timeout: the backend may still be working on it.
 //!
 //! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
-//! comes in), `response_head` (what the backend says), `interims`, `respond` (the response goes to the client), `timer`
+//! comes in), `send`, `response_head` (what the backend says), `interims`, `respond` (the response goes to the client), `tunnel`, `timer`
 //! (how long who is waited for).
 //!
 //! Not here: reading requests, and the client's connection afterwards (`session`).
@@ -23,7 +23,9 @@ mod connect;
 mod interims;
 mod respond;
 mod response_head;
+mod send;
 mod timer;
+mod tunnel;
 
 use crate::backend::{Tried, Turn};
 use crate::config::Config;
@@ -39,9 +41,10 @@ use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::request::{Body, Request};
 use ask::Asking;
 use connect::{Connecting, Lap};
-use respond::{Relaying, Tunnelling};
+use respond::Relaying;
 use std::collections::VecDeque;
 use timer::Timer;
+use tunnel::Tunnelling;
 
 /// What is to be done with the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

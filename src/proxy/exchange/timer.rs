@@ -7,7 +7,7 @@
 
 use super::{Exchange, Stop};
 use crate::observe::failure::Failure;
-use crate::pool::waiter::{Class, Wait, Want};
+use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
 use std::time::{Duration, Instant};

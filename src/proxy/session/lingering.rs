@@ -9,7 +9,7 @@
 use super::{End, Session};
 use crate::config::waits;
 use crate::net::conn::{Block, Received};
-use crate::pool::waiter::{Class, Wait, Want};
+use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::conversation::{Conversation, Halt, Stage, Task};
 use crate::proxy::shared::Shared;
 use std::time::Instant;

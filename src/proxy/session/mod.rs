@@ -14,7 +14,7 @@ pub use reading::Reading;
 
 use crate::observe::access::{Record, Timings};
 use crate::observe::failure::Failure;
-use crate::pool::waiter::{Class, Wait, Want, Woken};
+use crate::pool::park::{Class, Wait, Want, Woken};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
 use crate::proxy::exchange::{Exchange, Fate};

@@ -10,7 +10,7 @@ use crate::http1::head;
 use crate::net::conn::{Block, Received};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
-use crate::pool::waiter::{Class, Wait, Want};
+use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::request::{self, Missing, Parsed, Request, Source};
 use std::time::{Duration, Instant};

@@ -1,0 +1,92 @@
+//! What can be parked, what it waits for, and why it comes out again.
+//!
+//! The problem: the waiter knows no HTTP, and what is parked knows no epoll. These few words are all that they say to each
+//! other.
+//!
+//! Not here: waiting (`waiter`).
+
+use crate::net::conn::Conn;
+pub use crate::pool::deadlines::Class;
+use rustix::event::epoll::EventFlags;
+use std::time::Instant;
+
+/// What can be parked.
+pub trait Park {
+    /// The connection to the client, if there is one.
+    fn client(&self) -> Option<&Conn>;
+
+    /// The connection to the backend, if there is one.
+    fn backend(&self) -> Option<&Conn>;
+
+    /// Bytes of memory that it keeps, itself included.
+    fn weight(&self) -> usize;
+}
+
+impl<P: Park> Park for Box<P> {
+    fn client(&self) -> Option<&Conn> {
+        (**self).client()
+    }
+
+    fn backend(&self) -> Option<&Conn> {
+        (**self).backend()
+    }
+
+    fn weight(&self) -> usize {
+        (**self).weight()
+    }
+}
+
+/// What is wanted of a socket. Whatever is wanted, an error or a hang-up of both directions is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Not even that: both directions have ended, and epoll would report it for ever.
+    Nothing,
+    /// Only that the connection breaks.
+    Break,
+    /// That the peer sends no more, without looking at what it has sent.
+    HalfClose,
+    Read,
+    Write,
+    ReadOrWrite,
+}
+
+impl Want {
+    pub(super) fn flags(self) -> Option<EventFlags> {
+        match self {
+            Self::Nothing => None,
+            Self::Break => Some(EventFlags::empty()),
+            Self::HalfClose => Some(EventFlags::RDHUP),
+            Self::Read => Some(EventFlags::IN | EventFlags::RDHUP),
+            Self::Write => Some(EventFlags::OUT),
+            Self::ReadOrWrite => Some(EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT),
+        }
+    }
+}
+
+/// What a parked value waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub client: Want,
+    pub backend: Want,
+    pub deadline: Instant,
+    pub class: Class,
+}
+
+/// Why a value comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// It was just accepted, at this time.
+    New(Instant),
+    /// Something happened on a socket.
+    Ready,
+    /// The client sends no more; it may still read.
+    ClientClosed,
+    /// The client's connection is broken, or closed in both directions.
+    ClientGone,
+    /// Its deadline has come.
+    Expired,
+    /// The memory for what is parked is used up, and it can best be done without.
+    OverBudget,
+    /// Nothing is waited for any more: the grace of the shutdown is over.
+    Stopped,
+}

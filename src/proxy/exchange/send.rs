@@ -1,0 +1,115 @@
+//! Sending a request.
+//!
+//! The problem: a request that is in hand goes out in one write where the backend takes it, and may be sent again. One whose
+//! body streams goes out as it comes, and is gone. A backend that takes no more of either may have answered already, so
+//! that is no failure: what it said is read next.
+//!
+//! Not here: what the backend says meanwhile (`ask`).
+
+use super::ask::{Asking, Missed};
+use super::{Exchange, upload_failure};
+use crate::net::conn::{Block, Sent};
+use crate::observe::failure::Failure;
+use crate::proxy::client::Client;
+use crate::proxy::conversation::{Context, Halt, Pass};
+use crate::proxy::relay::{Broken, Pipe};
+use crate::proxy::request::Body;
+use crate::proxy::scratch::Scratch;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+/// How much of the request has gone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outgoing {
+    /// So many bytes of what is in hand; a body that streams keeps its own count.
+    Part(usize),
+    All,
+    /// The backend takes no more. It may have answered before.
+    Refused,
+}
+
+impl Exchange {
+    /// Sends what is there and what the backend takes; returns how many bytes that was.
+    pub(super) fn send(
+        &mut self,
+        asking: &mut Asking,
+        client: &Client,
+        scratch: &mut Scratch,
+    ) -> Result<usize, Failure> {
+        let Outgoing::Part(sent) = asking.outgoing else { return Ok(0) };
+        let head = &self.request.head;
+        let Some(upload) = &mut self.upload else {
+            let body = &scratch.from_client.filled()[..self.request.meta.in_hand()];
+            let (head_left, body_left) =
+                (head.get(sent..).unwrap_or_default(), &body[sent.saturating_sub(head.len())..]);
+            let parts = [IoSlice::new(head_left), IoSlice::new(body_left)];
+            let parts =
+                if body_left.is_empty() { &parts[..1] } else { &parts[usize::from(head_left.is_empty())..] };
+            return Ok(match asking.conn.send(parts, Block::Never) {
+                Ok(Sent::Bytes(count)) if sent + count == head.len() + body.len() => {
+                    asking.outgoing = Outgoing::All;
+                    count
+                }
+                Ok(Sent::Bytes(count)) => {
+                    asking.outgoing = Outgoing::Part(sent + count);
+                    self.timer.restart();
+                    count
+                }
+                Ok(Sent::Nothing) => 0,
+                Err(_) => {
+                    asking.outgoing = Outgoing::Refused;
+                    0
+                }
+            });
+        };
+        let mut pipe = Pipe { direction: upload, buffer: &mut scratch.from_client, lead: head };
+        let pumped = pipe.load().and_then(|()| pipe.pump(&client.conn, &asking.conn));
+        let count = match pumped {
+            Ok(count) => count,
+            Err(Broken::Sink) => {
+                asking.outgoing = Outgoing::Refused;
+                return Ok(0);
+            }
+            Err(broken) => return Err(upload_failure(broken)),
+        };
+        // Only the time counts in which it was the client that was waited for.
+        let waited = asking.awaits_client.take().map_or(Duration::ZERO, |since| since.elapsed());
+        if !self.rate.is_kept(upload.moved(), waited) {
+            return Err(Failure::BodyTooSlow);
+        }
+        if count > 0 {
+            self.timer.restart();
+        }
+        if upload.is_over() {
+            asking.outgoing = Outgoing::All;
+        }
+        Ok(count)
+    }
+
+    /// The whole request is with the backend. Where that was late the last time, it is parked at once; and while others in
+    /// the batch are to be sent, it is left there.
+    pub(super) fn was_sent(
+        &mut self,
+        asking: &mut Asking,
+        client: &Client,
+        context: &mut Context<'_>,
+    ) -> Result<(), Missed> {
+        self.timer.restart();
+        if self.upload.is_some() {
+            asking.sent = Instant::now();
+        }
+        asking.turn.was_sent(&context.shared.backends, asking.sent);
+        // A body that will not be sent again is not kept.
+        if !self.request.meta.may_repeat() && self.request.meta.in_hand() > 0 {
+            context.scratch.from_client.consume(self.request.meta.in_hand());
+            self.request.meta.body = Body::Gone;
+        }
+        match (asking.outgoing, context.pass) {
+            // What it said before it took no more is there already.
+            (Outgoing::Refused, _) => Ok(()),
+            _ if asking.turn.is_slow() => Err(self.await_either(asking, client, context).into()),
+            (_, Pass::Ahead) => Err(Missed::Halt(Halt::SentAhead)),
+            (_, Pass::Collect) => Ok(()),
+        }
+    }
+}
