@@ -1,55 +1,85 @@
-//! ronde (French: a round) is an HTTP/1.1 reverse proxy and round-robin load balancer made of blocking I/O: no async
-//! runtime, a fixed number of threads, and nobody, neither a slow client nor a hung backend, who can hold them all.
+//! ronde (French: a round) is an HTTP/1.1 reverse proxy and round-robin load balancer made of blocking I/O, without an
+//! async runtime. A fixed number of threads serves thousands of clients, whatever slow clients and hung backends do.
+//!
+//! > **A worker serves with plain blocking calls while bytes flow. What waits, is parked.**
 //!
 //! ```text
-//!           ┌─────── acceptor ───────┐      one bounded channel of ready connections
-//!  client ─▶│ accept, cap, rate      ├──▶ ┌────────┐   serve   ┌─────────┐  exchange  ┌─────────┐
-//!           └────────────────────────┘    │ worker ├──────────▶│ session ├───────────▶│ backend │
-//!           ┌──────── waiter ────────┐    │   ×N   │◀──────────┤         │◀───────────┤         │
-//!           │ epoll + deadline FIFOs ├──▶ └───┬────┘           └─────────┘            └─────────┘
-//!           └───────────▲────────────┘        │
-//!                       └──────── park ───────┘
+//!  clients ──▶ acceptor ──▶ bounded channel + eventfd ─┐     ┌─ thread `backends`: probes
+//!                                                      ▼     ▼
+//!       ┌──────────── the waiter: one epoll, a place and not a thread ─────────────┐
+//!  ┌───▶│ parked: idle clients, half a head, late answers, slow transfers, tunnels │
+//!  │    └──────┬───────────────────────┬─────────────────────────────┬─────────────┘
+//!  │           ▼ a batch, up to 16     ▼                             ▼
+//!  │        worker 1                worker 2          ...         worker N
+//!  │          1. each request: read it, send it ahead  ──▶  backends, in the round
+//!  │          2. each answer: collect it, relay it     ◀──
+//!  └─ park ───┘
 //! ```
 //!
-//! A client's connection is always in exactly one place: in the channel, with a worker, in the waiter, or closed.
-//! Whoever has it owns it, and handing it over is the change of state; there is no table of connections and no state
-//! machine. A worker serves it with blocking reads and writes, written down in the order in which they happen, for
-//! as long as there is something to do. What only waits, waits elsewhere: in the waiter, if it waits for a client, or
-//! for a backend that takes its time; in the channel again, if it waits for a backend while others wait for the worker
-//! (`in_flight`); on a thread beside the workers, if it is a long transfer (`seats`).
+//! Everything that can wait is one value. It owns its sockets, the bytes in hand and its deadlines, and it says what it
+//! waits for. All workers wait in the same epoll; the one that wakes takes a batch of these values and goes on with
+//! each where it stopped. Handing a value over is the change of state: there is no table of connections.
 //!
 //! # Reading it
 //!
-//! The modules below are listed in the order in which a request meets them, and so is this:
+//! Follow a request through the nine folders. The head of each file says what the file is, which problem it solves, and
+//! what is not in it.
 //!
-//! 1. [`server`] starts and joins every thread. [`acceptor`] accepts the connection and offers it to the [`seats`],
-//!    from where a [`worker`] takes it.
-//! 2. [`session`] reads the request, or lets the [`waiter`] collect it. [`head`] understands it, over the field lines
-//!    in [`fields`]; [`framing`] decides how long it is; [`forward`] writes the head that goes on.
-//! 3. [`exchange`] asks the [`backend`]s in their round until one answers, with what lies on its [`scratch`] and is known
-//!    of the [`in_flight`], and [`relay`]s the response, whose body is decoded by [`body`] and framed afresh by
-//!    [`reframer`]. After a 101 it is a [`tunnel`].
-//! 4. What fails has its one row in [`failure`], its answer in [`reply`], and its line in the [`logger`].
+//! 1. `main.rs` reads the settings ([`config`]: one table) and starts a [`server::Server`], which starts and joins
+//!    every thread.
+//! 2. `server::acceptor` accepts a connection ([`net::conn`]), wraps it in a [`proxy::client`] and a
+//!    [`proxy::conversation`], and offers it to the waiter.
+//! 3. [`pool::waiter`] is where everything waits, and where `server::worker` takes its batches. [`pool::allowance`]
+//!    says how long a worker may block.
+//! 4. [`proxy::session`] reads the request and parks what is not complete. `proxy::request` understands it:
+//!    [`http1::head`] and [`http1::fields`] (is it HTTP?), [`http1::framing`] (how long is it?), [`http1::forward`]
+//!    (the head for the backend).
+//! 5. [`proxy::exchange`] asks [`backend::Backends`] for a [`backend::Turn`]. [`backend::balance`] says whose turn it
+//!    is, [`backend::health`] and [`backend::progress`] which backends take none. `exchange::ask` then sends the
+//!    request and receives the response head.
+//! 6. `exchange::respond` relays the response, or both directions of a tunnel, with `proxy::relay`. [`http1::chunked`]
+//!    takes the framing off a body and [`http1::reframer`] puts new framing on.
+//! 7. Back in [`proxy::session`], the connection serves its next request, is parked, or is closed so that the client
+//!    can read its answer.
+//! 8. What fails has its row in [`observe::failure`], its response in [`http1::reply`], and its line in
+//!    [`observe::access`], which [`observe::logger`] writes.
+//! 9. Beside the requests, [`backend::checks`] probes the backends and [`backend::resolve`] follows their names. The
+//!    shutdown is in [`server`], phase by phase ([`pool::stop`]).
 //!
-//! Imports point strictly down the floors (`tests/tidy.rs` sees to it):
+//! Imports point strictly down the floors (`tests/tidy.rs` checks it):
 //!
-//! | floor | | |
+//! | floor | folder | what is in it |
 //! |---|---|---|
-//! | 5 | the program | `main` |
-//! | 4 | threads and commands | [`server`] [`acceptor`] [`worker`]; [`demo`] [`check`] [`probe`] |
-//! | 3 | conversations | [`session`] [`exchange`] [`relay`] [`tunnel`] |
-//! | 2 | what a request is served with | [`shared`] [`scratch`] [`in_flight`] [`backend`] |
-//! | 1 | mechanisms | [`seats`] [`waiter`] [`client`] [`conn`] [`buffer`] |
-//! | 1 | messages, pure functions over bytes | [`head`] [`framing`] [`body`] [`reframer`] [`forward`] [`reply`] |
-//! | 0 | vocabulary | [`fields`] [`failure`] [`config`] [`logger`] [`clock`] [`rate`] [`stop`] [`waker`] |
+//! | 6 | `main.rs`, [`cli`] | the program; the commands `demo`, `check` and `health` |
+//! | 5 | [`server`] | every thread and how it ends: acceptor, workers, backends, drain |
+//! | 4 | [`proxy`] | the conversations: session, request, exchange, relay |
+//! | 3 | [`backend`] | the round, turns, kept connections, health, names |
+//! | 2 | [`pool`] | the waiter, and how long a worker may block. Knows no HTTP |
+//! | 1 | [`net`] | sockets, buffers, wakers. The only folder that names a socket option |
+//! | 1 | [`http1`] | messages: pure functions over bytes, without a socket |
+//! | 0 | [`observe`], [`config`] | failures, access lines, counters; every setting with its reason |
+//!
+//! How to run, test and extend it: `docs/architecture.md`.
 //!
 //! # Words
 //!
-//! *Client* and *backend* are the two sides; never upstream and downstream, which RFC 9110 and nginx use with opposite
-//! meanings. *Field*, *field line*, *message body*, *framing*, *request target*, *hop-by-hop* and *gateway* are those
-//! of RFC 9110 and 9112. A *seat* is a worker's place, a *turn* is a backend's place in the *round*; a connection
-//! *lingers* with a worker, is *parked* with the waiter, and a long transfer *steps aside*. An *in_flight* is a request
-//! under way, and its *scratch* what it is worked on with. A *slice* is the longest wait in one call.
+//! *Client* and *backend* are the two sides. Upstream and downstream, which RFC 9110 and nginx use with opposite
+//! meanings, do not occur. The terms of RFC 9110 and 9112 keep their meaning.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | client | what connects to ronde, and its connection |
+//! | backend | one address that ronde sends requests to; a configured name can resolve to several |
+//! | round | the backends in the order of their turns |
+//! | turn | one request's claim on one backend, from the choice to the end of the response |
+//! | park | to leave a value in the waiter, with what it waits for and a deadline |
+//! | waiter | the epoll in which workers wait, and the parked values |
+//! | batch | what a worker takes out of the waiter at once; it sends all requests, then collects all answers |
+//! | conversation | a client's connection with all that is going on on it: the value that is served and parked |
+//! | exchange | one request and its response |
+//! | stage | a step of a conversation or an exchange: a loop of reads and writes that can be parked and resumed |
+//! | failure | one row of the closed table of everything that can go wrong |
+//! | blame | the side a failure counts against: client, ronde or backend |
 
 #![forbid(unsafe_code)]
 
