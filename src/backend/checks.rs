@@ -69,12 +69,12 @@ enum Purpose {
 }
 
 /// How far a probe came.
-enum Progress {
+enum Advance {
     Passed,
     Failed(Failure),
     /// It was answered with this status, which is not good.
     Unwell(u16),
-    Timings(Want),
+    Waits(Want),
 }
 
 impl Park for Probe {
@@ -155,28 +155,28 @@ impl Backends {
     /// Goes on with a probe as far as that is possible without waiting. It comes back with what it waits for.
     pub fn go_on(&self, mut probe: Box<Probe>) -> Option<(Box<Probe>, Wait)> {
         match probe.advance() {
-            Progress::Timings(want) if Instant::now() < probe.deadline => {
+            Advance::Waits(want) if Instant::now() < probe.deadline => {
                 let (client, deadline, class) = (Want::Nothing, probe.deadline, Class::Busy);
                 return Some((probe, Wait { client, backend: want, deadline, class }));
             }
-            Progress::Timings(_) => {
+            Advance::Waits(_) => {
                 let failure = match probe.question {
                     Question::None | Question::Request(_) => Failure::ConnectTimeout,
                     Question::Response(_) => Failure::ResponseTimeout,
                 };
                 self.conclude(&probe, Err(failure.to_string()));
             }
-            Progress::Passed => self.conclude(&probe, Ok(())),
+            Advance::Passed => self.conclude(&probe, Ok(())),
             // ronde's own lack of descriptors says nothing about a backend.
-            Progress::Failed(Failure::Descriptors) => {}
-            Progress::Failed(failure) => {
+            Advance::Failed(Failure::Descriptors) => {}
+            Advance::Failed(failure) => {
                 // Not when it is silent: that is no sign of a restart.
                 if probe.purpose == Purpose::Restart && failure == Failure::Refused {
                     Self::note_vanished(&probe.backend);
                 }
                 self.conclude(&probe, Err(failure.to_string()));
             }
-            Progress::Unwell(status) => {
+            Advance::Unwell(status) => {
                 let path = self.check.as_ref().and_then(|check| check.path.as_deref()).unwrap_or_default();
                 self.conclude(&probe, Err(format!("{path} is answered with {status}")));
             }
@@ -212,7 +212,7 @@ impl Probe {
     }
 
     /// Connects, sends, receives: as far as it comes.
-    fn advance(&mut self) -> Progress {
+    fn advance(&mut self) -> Advance {
         let connected = match &self.conn {
             None => {
                 Conn::connect(self.backend.address, Distance::Far, Block::Never).map(|(conn, connected)| {
@@ -224,27 +224,27 @@ impl Probe {
         };
         let conn = match (connected, &self.conn) {
             (Ok(Connected::Yes), Some(conn)) => conn,
-            (Ok(_), _) => return Progress::Timings(Want::Write),
-            (Err(error), _) => return Progress::Failed(connect_failure(&error)),
+            (Ok(_), _) => return Advance::Waits(Want::Write),
+            (Err(error), _) => return Advance::Failed(connect_failure(&error)),
         };
         loop {
             match &mut self.question {
-                Question::None => return Progress::Passed,
+                Question::None => return Advance::Passed,
                 Question::Request(request) => match conn.send(&[IoSlice::new(request)], Block::Never) {
                     Ok(Sent::Bytes(count)) if count == request.len() => {
                         self.question = Question::Response(Vec::new());
                     }
                     Ok(Sent::Bytes(count)) => drop(request.drain(..count)),
-                    Ok(Sent::Nothing) => return Progress::Timings(Want::Write),
-                    Err(_) => return Progress::Failed(Failure::BackendReset),
+                    Ok(Sent::Nothing) => return Advance::Waits(Want::Write),
+                    Err(_) => return Advance::Failed(Failure::BackendReset),
                 },
                 Question::Response(response) => {
                     let mut room = [0; 4096];
                     match conn.receive(&mut room, Block::Never) {
                         Ok(Received::Bytes(count)) => response.extend_from_slice(&room[..count]),
-                        Ok(Received::Nothing) => return Progress::Timings(Want::Read),
-                        Ok(Received::End) => return Progress::Failed(Failure::BackendClosed),
-                        Err(_) => return Progress::Failed(Failure::BackendReset),
+                        Ok(Received::Nothing) => return Advance::Waits(Want::Read),
+                        Ok(Received::End) => return Advance::Failed(Failure::BackendClosed),
+                        Err(_) => return Advance::Failed(Failure::BackendReset),
                     }
                     if let Some(verdict) = verdict(response) {
                         return verdict;
@@ -256,18 +256,18 @@ impl Probe {
 }
 
 /// What a response says, once its head is there.
-fn verdict(bytes: &[u8]) -> Option<Progress> {
+fn verdict(bytes: &[u8]) -> Option<Advance> {
     match head::scan(bytes) {
         Scan::Complete { start, end } => {
             let mut lines = Lines::new();
             Some(match head::response(&bytes[start..end], &mut lines) {
-                Ok(response) if (200..400).contains(&response.status) => Progress::Passed,
-                Ok(response) => Progress::Unwell(response.status),
-                Err(failure) => Progress::Failed(failure),
+                Ok(response) if (200..400).contains(&response.status) => Advance::Passed,
+                Ok(response) => Advance::Unwell(response.status),
+                Err(failure) => Advance::Failed(failure),
             })
         }
-        Scan::Partial if bytes.len() > MAX_HEAD => Some(Progress::Failed(Failure::ResponseHeadTooLarge)),
+        Scan::Partial if bytes.len() > MAX_HEAD => Some(Advance::Failed(Failure::ResponseHeadTooLarge)),
         Scan::Partial => None,
-        Scan::Hopeless(_) => Some(Progress::Failed(Failure::ResponseMalformed)),
+        Scan::Hopeless(_) => Some(Advance::Failed(Failure::ResponseMalformed)),
     }
 }

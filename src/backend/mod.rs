@@ -1,4 +1,4 @@
-//! The backends: who is in the round, whose turn it is, and the connections to them.
+//! The backends: the round, its turns, and the connections.
 //!
 //! The problem: a configured backend is a name; what takes a turn is an address. A name may have several, none yet,
 //! or others than a minute ago. So every address is a [`Backend`] of its own, made when its name first resolves to
@@ -54,7 +54,7 @@ pub struct Backend {
     most: Option<usize>,
     progress: Progress,
     health: Mutex<Health>,
-    /// Whether health has nothing to say and nothing to learn: so that the steady path asks no lock.
+    /// Whether a success would change nothing, so that the usual path takes no lock.
     is_sound: AtomicBool,
     kept: KeptConnections,
 }
@@ -159,7 +159,7 @@ impl Backends {
         self.membership.count()
     }
 
-    /// Why there was no turn: nobody is known, or everybody is busy.
+    /// Why there was no turn: no backend is known, or all are at their limit.
     pub fn absence(&self) -> Failure {
         if self.count() == 0 { Failure::NoBackend } else { Failure::BackendsBusy }
     }
@@ -285,14 +285,14 @@ impl Backends {
         log::info!("{backend} is in the round: {why}");
     }
 
-    /// An address that never worked is no news: `localhost` may be `::1` too, where nobody listens.
+    /// An address that never worked is no news: `localhost` may be `::1` too, where nothing listens.
     fn say_out(&self, backend: &Backend, why: &str) {
         let level = if lock(&backend.health).has_worked { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{backend} is out of the round: {why}");
     }
 }
 
-/// Whose turn it is of those who may take one: backups have theirs when no primary can.
+/// The next of those that may take a turn: a backup only when no primary can.
 fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
     [Rank::Primary, Rank::Backup].into_iter().find_map(|rank| {
         let takes = |backend: &Arc<Backend>| backend.rank == rank && may_take(backend);

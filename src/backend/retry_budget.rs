@@ -20,8 +20,8 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// Holds at most this many retries, and starts full. It should be one for each worker: all of them may have a
-    /// request at a backend that is being restarted.
+    /// Holds at most this many retries, and starts full. Enough for the requests that are under way to one backend when it
+    /// restarts.
     pub fn new(retries: usize) -> Self {
         let capacity = retries * TOKENS_PER_RETRY;
         Self { tokens: AtomicUsize::new(capacity), capacity }

@@ -33,7 +33,7 @@ enum Side {
     Backend,
 }
 
-/// Whether this request is to tell if a backend that is out is well again.
+/// Whether this request is the trial of a backend that is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trial {
     No,
@@ -78,14 +78,14 @@ impl Turn {
     }
 
     /// It is the client that is waited for.
-    pub fn awaits_client(&self) {
+    pub fn await_client(&self) {
         if self.awaited.replace(Side::Client) == Side::Backend {
             self.backend.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// It is the backend that is waited for.
-    pub fn awaits_backend(&self) {
+    pub fn await_backend(&self) {
         if self.awaited.replace(Side::Backend) == Side::Client {
             self.backend.waiting.fetch_add(1, Ordering::Relaxed);
         }
@@ -93,23 +93,23 @@ impl Turn {
 
     /// The whole request is with the backend, since `now`.
     pub fn was_sent(&self, backends: &Backends, now: Instant) {
-        self.awaits_backend();
+        self.await_backend();
         self.backend.progress.waits(&backends.answers, now);
     }
 
     /// A worker has waited for the response in vain. None should wait for the next one.
-    pub fn is_late(&self) {
+    pub fn note_late(&self) {
         self.backend.is_slow.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the backend's last response was late: its next one is parked for as soon as the request is sent.
+    /// Whether the backend's last response was late: its next request is parked as soon as it is sent.
     pub fn is_slow(&self) -> bool {
         self.backend.is_slow.load(Ordering::Relaxed)
     }
 
     /// The response head is there, since `now`, and it `took` so long.
     pub fn answered(&self, backends: &Backends, now: Instant, took: Duration) {
-        self.awaits_client();
+        self.await_client();
         self.trial.set(Trial::No);
         let is_slow = took > waits::PROMPT_RESPONSE;
         // Nearly always it is as it was, and reading it is cheaper than taking the cache line from another core.
@@ -133,7 +133,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.awaits_client();
+        self.await_client();
         self.backend.active.fetch_sub(1, Ordering::Relaxed);
         if self.trial.get() == Trial::Undecided {
             lock(&self.backend.health).learned_nothing(Instant::now());

@@ -21,7 +21,8 @@ const fn seconds(count: u64) -> Duration {
 /// longer, and an answer that does not come would hold a worker for more than the trip through the waiter is worth.
 pub const ONE_CALL: Duration = milliseconds(10);
 
-/// All waits of one batch together, while no other worker is idle. An answer that is on its way is there by then.
+/// While no other worker is idle: once the waits of a batch have lasted this long, no new one begins. An answer that is on
+/// its way is there by then.
 pub const ONE_BATCH: Duration = milliseconds(2);
 
 // A backend.

@@ -6,7 +6,7 @@
 //! Not here: reading. `conn` fills the free part.
 
 /// The most that one read of a body takes, in bytes. Larger reads gain nothing on loopback and cost cache misses.
-pub const MOUTHFUL: usize = 64 * 1024;
+pub const READ_SIZE: usize = 64 * 1024;
 
 /// A fixed allocation; the filled part lies anywhere in it, with free space on both sides.
 #[derive(Debug)]
@@ -55,10 +55,10 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
-    /// The same, limited to [`MOUTHFUL`].
+    /// The same, limited to [`READ_SIZE`].
     pub fn one_read(&mut self) -> &mut [u8] {
         let room = self.room();
-        let length = room.len().min(MOUTHFUL);
+        let length = room.len().min(READ_SIZE);
         &mut room[..length]
     }
 

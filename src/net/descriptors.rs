@@ -1,4 +1,4 @@
-//! How many sockets are open, of how many there may be.
+//! Counts open sockets against the limit.
 //!
 //! The problem: both sides of the proxy take descriptors from one limit, which the system sets for the process
 //! (RLIMIT_NOFILE). A fixed split would refuse clients while half of the descriptors are unused; without a count, the

@@ -2,10 +2,10 @@
 //!
 //! The problem: blocking is fast, because it saves the trip through the waiter; and it holds a thread. Which of the two
 //! counts depends on the others. While another worker is idle, a stage of an exchange may wait for [`waits::ONE_CALL`] in
-//! all. While none is, the rest of this worker's batch and all that is ready in the epoll wait, too; then all waits of one
-//! batch together may last [`waits::ONE_BATCH`], by when an answer that is on its way is there. What has not come by then
-//! is parked. And what was parked once is not waited for again in the same stage: it will mostly be slow again, and five
-//! hundred event streams that are waited for, each for a moment, are five hundred moments.
+//! all. While none is, the rest of this worker's batch and all that is ready in the epoll wait, too; then no wait begins
+//! once those of the batch have lasted [`waits::ONE_BATCH`]. What has not come by then is parked. And what was parked once
+//! is not waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of five hundred
+//! event streams would take five seconds.
 //!
 //! Not here: the length of one blocking call, which is the socket's (also [`waits::ONE_CALL`]).
 
@@ -29,12 +29,12 @@ impl Allowance {
     }
 
     /// A stage begins.
-    pub fn begins(&mut self) {
+    pub fn begin_stage(&mut self) {
         self.stage = Duration::ZERO;
     }
 
     /// The stage was parked before, or something of it came: whatever is missing now is not waited for.
-    pub fn goes_on(&mut self) {
+    pub fn stop_waiting(&mut self) {
         self.stage = Duration::MAX;
     }
 

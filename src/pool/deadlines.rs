@@ -15,23 +15,26 @@ use std::time::Instant;
 /// What a value waits for, as far as others are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// A client that has nothing to say: it gives way when connections run out, and a shutdown does not wait for it.
+    /// A client with no request under way: it gives way when connections run out, and a shutdown does not wait for it.
     Idle,
     /// A client that sends or takes bytes slowly: it gives way when memory runs out.
     Slow,
-    /// A backend: it never gives way, as its client has done all it can.
+    /// A backend: the last to give way, as its client has done all it can.
     Busy,
     /// A client that was told all, and only has to close: the first to give way.
     Lingering,
 }
 
 impl Class {
-    const ALL: [Self; 4] = [Self::Idle, Self::Slow, Self::Busy, Self::Lingering];
+    const COUNT: usize = 4;
+
+    /// In the order in which they give way when memory runs out.
+    pub const BY_LOSS: [Self; Self::COUNT] = [Self::Lingering, Self::Idle, Self::Slow, Self::Busy];
 }
 
 /// The deadlines of each class, in order.
 #[derive(Debug, Default)]
-pub struct Deadlines([BTreeSet<(Instant, Key)>; Class::ALL.len()]);
+pub struct Deadlines([BTreeSet<(Instant, Key)>; Class::COUNT]);
 
 impl Deadlines {
     pub fn insert(&mut self, class: Class, deadline: Instant, key: Key) {

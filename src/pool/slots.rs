@@ -13,7 +13,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Generations are counted in 31 bits, so that whoever carries a key as 64 bits has one bit left.
+    /// 31 bits, so that a key packed into 64 bits leaves one free.
     const GENERATIONS: u32 = 1 << 31;
 
     /// The key in the upper 63 bits, and one bit more.

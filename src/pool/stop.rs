@@ -1,9 +1,8 @@
-//! The end, as every wait sees it.
+//! How far a shutdown has come.
 //!
-//! The problem: threads that block cannot be told anything while they block. So every wait ends within a slice,
-//! and looks here before the next one.
+//! The problem: a shutdown has phases, and every place that parks, reads or accepts has to know the present one.
 //!
-//! Not here: waking anybody. Whoever ends a phase wakes those who sleep without a slice (`server`).
+//! Not here: waking threads (`waiter`, `server`).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -32,13 +31,5 @@ impl Stop {
 
     pub fn advance(&self, to: Phase) {
         self.0.fetch_max(to as u8, Ordering::Release);
-    }
-
-    pub fn is_running(&self) -> bool {
-        self.phase() == Phase::Running
-    }
-
-    pub fn is_over(&self) -> bool {
-        self.phase() == Phase::Over
     }
 }

@@ -60,8 +60,8 @@ struct Newcomer<T> {
 struct Room<T> {
     parked: Slots<Parked<T>>,
     deadlines: Deadlines,
-    /// When the timer rings; an earlier deadline has to set it again.
-    rings_at: Option<Instant>,
+    /// When the timer fires; an earlier deadline has to set it again.
+    timer_due: Option<Instant>,
     weight: usize,
     budget: usize,
 }
@@ -92,13 +92,13 @@ impl<T: Park> Waiter<T> {
         let (arrival, end) = (Waker::new()?, Waker::new()?);
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        // Edge-triggered: each ring wakes one worker, and nobody has to read it silent.
+        // Edge-triggered: each write wakes one worker, and none has to reset the counter.
         let edge = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &arrival, EventData::new_u64(ARRIVAL), edge)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), edge)?;
         epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
         let (parked, deadlines) = (Slots::new(), Deadlines::default());
-        let room = Mutex::new(Room { parked, deadlines, rings_at: None, weight: 0, budget });
+        let room = Mutex::new(Room { parked, deadlines, timer_due: None, weight: 0, budget });
         let ((offers, offered), idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
         Ok(Self { epoll, arrival, timer, end, offers, offered, room, idle, workers, stop })
     }
@@ -106,7 +106,7 @@ impl<T: Park> Waiter<T> {
     /// Offers a new connection to the workers; it comes out as [`Woken::New`].
     ///
     /// # Errors
-    /// It comes back when too many wait already.
+    /// The value, if too many wait already.
     pub fn offer(&self, value: T) -> Result<(), T> {
         let offered = self.offers.try_send(Newcomer { value, since: Instant::now() });
         self.arrival.wake();
@@ -116,7 +116,7 @@ impl<T: Park> Waiter<T> {
     /// Parks a value until something of what it wants happens.
     ///
     /// # Errors
-    /// It comes back when it is not waited for: the shutdown does not wait for its class, or the system refuses.
+    /// The value, if it is not waited for: the shutdown does not wait for its class, or the system refuses.
     pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
         let weight = value.weight();
         let mut room = self.room();
@@ -139,9 +139,9 @@ impl<T: Park> Waiter<T> {
             return room.take(key).map_or(Ok(()), Err);
         }
         if room.weight > room.budget {
-            self.ring_at(&mut room, Instant::now());
-        } else if room.rings_at.is_none_or(|rings_at| deadline < rings_at) {
-            self.ring_at(&mut room, deadline);
+            self.set_timer(&mut room, Instant::now());
+        } else if room.timer_due.is_none_or(|timer_due| deadline < timer_due) {
+            self.set_timer(&mut room, deadline);
         }
         Ok(())
     }
@@ -170,13 +170,13 @@ impl<T: Park> Waiter<T> {
 
     /// Takes out of the room what the events name.
     fn sort(&self, events: &[Event], batch: &mut Vec<(T, Woken)>) {
-        let (mut has_arrivals, mut is_ringing) = (false, false);
+        let (mut has_arrivals, mut is_due) = (false, false);
         let mut room = self.room();
         for event in events {
             let (data, flags) = (event.data, event.flags);
             match data.u64() {
                 ARRIVAL => has_arrivals = true,
-                TIMER => is_ringing = true,
+                TIMER => is_due = true,
                 data => {
                     let (key, side) = Key::from_bits(data);
                     let woken = match side {
@@ -188,7 +188,7 @@ impl<T: Park> Waiter<T> {
                 }
             }
         }
-        if is_ringing {
+        if is_due {
             self.expire(&mut room, batch);
         }
         drop(room);
@@ -211,16 +211,16 @@ impl<T: Park> Waiter<T> {
     fn expire(&self, room: &mut Room<T>, batch: &mut Vec<(T, Woken)>) {
         let now = Instant::now();
         let is_over = self.stop.phase() == Phase::Over;
-        room.rings_at = None;
+        room.timer_due = None;
         while let Some((deadline, key)) = room.deadlines.first() {
-            let (key, woken) = match room.first_of(&[Class::Lingering, Class::Idle, Class::Slow]) {
+            let (key, woken) = match room.first_of(&Class::BY_LOSS) {
                 _ if is_over => (key, Woken::Stopped),
                 _ if deadline <= now => (key, Woken::Expired),
                 Some(key) if room.weight > room.budget => (key, Woken::OverBudget),
-                _ => return self.ring_at(room, deadline),
+                _ => return self.set_timer(room, deadline),
             };
             if batch.len() >= BATCH {
-                return self.ring_at(room, now);
+                return self.set_timer(room, now);
             }
             batch.extend(room.take(key).map(|value| (value, woken)));
         }
@@ -270,7 +270,7 @@ impl<T: Park> Waiter<T> {
     /// The grace is over: everything that is parked comes out, and nothing is parked any more.
     pub fn cut(&self) {
         self.stop.advance(Phase::Over);
-        self.ring_at(&mut self.room(), Instant::now());
+        self.set_timer(&mut self.room(), Instant::now());
     }
 
     /// Lets the workers go; to be called when nothing is left for them.
@@ -299,9 +299,9 @@ impl<T: Park> Waiter<T> {
         Ok(())
     }
 
-    fn ring_at(&self, room: &mut Room<T>, at: Instant) {
-        room.rings_at = Some(at);
-        // Never a moment too early, which would be a turn for nothing; and zero would stop the timer.
+    fn set_timer(&self, room: &mut Room<T>, at: Instant) {
+        room.timer_due = Some(at);
+        // Rounded up: an early wake-up would find nothing due. Zero would disarm the timer.
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(100);
         let once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let Ok(left) = Timespec::try_from(left) else { return };

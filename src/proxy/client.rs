@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One client's connection and the bytes of it that no worker has in its buffer.
+/// One client's connection, and the bytes that were read from it and are in no worker's buffer.
 #[derive(Debug)]
 pub struct Client {
     pub conn: Conn,

@@ -45,7 +45,7 @@ pub enum Task {
 pub enum Halt {
     /// It is to be parked.
     Wait(Wait),
-    /// Its request is with a backend, and its answer is collected after those of the others in the batch.
+    /// Its request is with a backend; its answer is collected in the second pass.
     SentAhead,
 }
 

@@ -7,7 +7,7 @@
 //! other), `request` (what a request is), `exchange` (one request and its response), `relay` (bytes on their way);
 //! `client`, `scratch` and `shared` are what they work with.
 //!
-//! Not here: threads (`server`), who waits where (`pool`), what a message is (`http1`), whose turn it is (`backend`).
+//! Not here: threads (`server`), where connections wait (`pool`), what a message is (`http1`), whose turn it is (`backend`).
 
 pub mod client;
 pub mod conversation;

@@ -3,7 +3,7 @@
 //! The problem has two halves. One way at a time, as most responses go, it is a loop of a read and a write, and nothing is
 //! faster. Both ways at once, as in a tunnel or an upload that is answered before it ended, two blocking copies deadlock
 //! as soon as both peers stop reading because both are writing. So a [`Pipe`] never decides to wait: it moves what can be
-//! moved, and says what it [wants](Pipe::wants) when it can move nothing.
+//! moved, and says what it is [stalled](Pipe::stalled) when it can move nothing.
 //!
 //! What lasts is the [`Direction`]: how far the body came. The bytes stand in a worker's buffer while they flow, and with
 //! the parked exchange while they do not.
@@ -23,7 +23,7 @@ const SMALL_READ: usize = 16 * 1024;
 /// How many of these, taken whole, make a sink fast again.
 const FAST_AGAIN: u32 = 128;
 
-/// What one exchange may move before the others in the epoll have their turn. A millisecond's work.
+/// What one exchange may move before other conversations are served. A millisecond's work.
 pub const GIVE_WAY: usize = 1024 * 1024;
 
 /// One direction: how far its body came, and whether its two ends are open.
@@ -46,9 +46,9 @@ enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reads {
     Whole,
-    /// The sink was waited for: what it does not take next time is to be little. So many in a row, taken whole, and it is
-    /// fast again. They are more than a third of the largest send buffer (tcp_wmem, 4 MB), which is what the kernel
-    /// lets drain before it calls a socket writable.
+    /// The sink had to be waited for, so reads stay small: what it does not take is what a parked client keeps. After
+    /// `to_go` more small reads that it takes whole, reads are large again. They are more than a third of the largest send
+    /// buffer (tcp_wmem, 4 MB), which is what the kernel lets drain before it calls a socket writable.
     Small {
         to_go: u32,
     },
@@ -65,13 +65,13 @@ pub enum Broken {
     Sink,
 }
 
-/// What a pipe waits for when nothing moves.
+/// Which side holds a pipe up when nothing moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wants {
-    Source,
-    Sink,
+pub enum Stalled {
+    OnSource,
+    OnSink,
     /// It has come to its end.
-    Nothing,
+    Never,
 }
 
 impl Direction {
@@ -94,8 +94,8 @@ impl Direction {
         self.reframer.moved()
     }
 
-    /// The sink has to be waited for.
-    pub fn sink_is_slow(&mut self) {
+    /// The sink had to be waited for: reads little from now on.
+    pub fn use_small_reads(&mut self) {
         self.reads = Reads::Small { to_go: FAST_AGAIN };
     }
 
@@ -108,7 +108,7 @@ impl Direction {
         }
     }
 
-    /// Whether this side has said its last to the sink.
+    /// Whether the half-close was sent to the sink.
     pub fn is_finished(&self) -> bool {
         self.sink == End::Closed
     }
@@ -141,27 +141,27 @@ impl Pipe<'_> {
         self.direction.is_at_end() && self.direction.reframer.consumed() == self.buffer.len()
     }
 
-    pub fn wants(&self) -> Wants {
+    pub fn stalled(&self) -> Stalled {
         if self.has_output() {
-            Wants::Sink
+            Stalled::OnSink
         } else if self.direction.reframer.is_hungry() && self.direction.source == End::Open {
-            Wants::Source
+            Stalled::OnSource
         } else {
-            Wants::Nothing
+            Stalled::Never
         }
     }
 
     /// Moves what can be moved by a read and a write, without waiting. Returns how many bytes moved, whether in or out; zero
-    /// says that what it [wants](Self::wants) did not happen.
+    /// says that what it is [stalled](Self::stalled).
     ///
     /// # Errors
     /// See [`Broken`].
     pub fn pump(&mut self, source: &Conn, sink: &Conn) -> Result<usize, Broken> {
         let mut moved = 0;
-        if self.wants() == Wants::Source {
+        if self.stalled() == Stalled::OnSource {
             moved += self.fill(|room| source.receive(room, Block::Never))?;
         }
-        if self.wants() == Wants::Sink {
+        if self.stalled() == Stalled::OnSink {
             moved += self.empty(|parts| sink.send(parts, Block::Never))?;
         }
         Ok(moved)
@@ -227,14 +227,14 @@ impl Pipe<'_> {
 }
 
 /// What is wanted of the two connections when neither direction moves: `up` is from the client to the backend.
-pub fn wants(up: Wants, down: Wants) -> (Want, Want) {
+pub fn wants(up: Stalled, down: Stalled) -> (Want, Want) {
     let want = |reads, writes| match (reads, writes) {
         (true, true) => Want::ReadOrWrite,
         (true, false) => Want::Read,
         (false, true) => Want::Write,
         (false, false) => Want::Break,
     };
-    let client = want(up == Wants::Source, down == Wants::Sink);
-    let backend = want(down == Wants::Source, up == Wants::Sink);
+    let client = want(up == Stalled::OnSource, down == Stalled::OnSink);
+    let backend = want(down == Stalled::OnSource, up == Stalled::OnSink);
     (client, backend)
 }

@@ -7,11 +7,11 @@
 
 use crate::config::Config;
 use crate::http1::head;
-use crate::net::buffer::{Buffer, MOUTHFUL};
+use crate::net::buffer::{Buffer, READ_SIZE};
 use crate::proxy::request::COLLECTED_BODY;
 
-/// The least for a backend's bytes. No more than [`MOUTHFUL`] of it is ever touched, unless a head is as long; but the C
-/// library gives 128 KiB and more page by page, where 64 would be cleared and so used.
+/// The least size of the buffer for a backend's bytes. Only the first [`READ_SIZE`] bytes are touched unless a head is longer.
+/// The C library maps 128 KiB and more without touching the pages; 64 KiB it would clear, and so use.
 const MAPPED: usize = 128 * 1024;
 
 /// See the module.
@@ -40,6 +40,6 @@ impl Scratch {
     pub fn size(config: &Config) -> usize {
         // The heads are written afresh: as long as they came, and what ronde adds.
         let heads = 2 * config.max_head;
-        head::EMPTY_LINES + config.max_head + COLLECTED_BODY + config.max_head.max(MOUTHFUL) + heads
+        head::EMPTY_LINES + config.max_head + COLLECTED_BODY + config.max_head.max(READ_SIZE) + heads
     }
 }

@@ -32,8 +32,8 @@ const BATCH: usize = 64;
 /// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
 /// keep it from ending: a queue holds one backlog, and no more is taken from it.
 pub fn run(listeners: &[TcpListener], waker: &Waker, shared: &Shared) {
-    // Behind those that run, it finds clients that have sent their request.
-    worker::yield_to_the_running();
+    // Under SCHED_BATCH it runs after the busy workers, so that most clients that it accepts have sent their request.
+    worker::set_batch_policy();
     let mut shortage = Shortage::default();
     while shared.is_running() {
         let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
@@ -96,14 +96,14 @@ fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
         return refuse(&conn, ip, Failure::OverBudget, shared);
     }
     let permit = match shared.connections.enter() {
-        // The one that has been idle for the longest goes; the newcomer has something to ask.
+        // A lingering connection gives way first, then the client that has been idle for the longest.
         None if shared.waiter.evict().is_some() => shared.connections.enter(),
         permit => permit,
     };
     let Some(permit) = permit else { return refuse(&conn, ip, Failure::ConnectionLimit, shared) };
     let conversation = Conversation::new(Client::new(conn, address, permit), shared);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
-        say_no(&conversation.client.conn, ip, Failure::Overloaded, shared);
+        send_refusal(&conversation.client.conn, ip, Failure::Overloaded, shared);
         session::linger(conversation, shared);
     }
 }
@@ -111,12 +111,12 @@ fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
 /// Says no to a connection that has no place in which to linger. What it sent so far is read, or closing would take the
 /// answer back.
 fn refuse(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
-    say_no(conn, client, failure, shared);
+    send_refusal(conn, client, failure, shared);
     let _ = conn.receive(&mut [0; 4096], Block::Never);
 }
 
 /// Answers without waiting for anything; what the client asks is not even read. The answer is small: it fits.
-fn say_no(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
+fn send_refusal(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
     let begun = Instant::now();
     let mut words = Vec::new();
     let bytes = reply::failed(&mut words, failure, None, Persistence::Close, None);

@@ -1,8 +1,7 @@
 //! Every thread and how it ends: bind, run, drain, join.
 //!
 //! The problem: a server that starts threads here and there cannot say when it is over. The workers, the acceptor and the
-//! thread that looks after the backends are started and joined in this module; each has a name, and each ends because
-//! something it waits for is closed. Three kinds of thread are not joined, since nothing can end them in time: the
+//! thread that looks after the backends are started and joined in this module; each has a name, and one event that ends it. Three kinds of thread are not joined, since nothing can end them in time: the
 //! logger's, which [`Logger::finish`] waits for; the one that handles signals; and one for each name that is looked up, as
 //! getaddrinfo(3) cannot be interrupted.
 //!
@@ -129,12 +128,12 @@ impl Server {
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
                 start(scope, "acceptor", move || accept(listeners, waker, shared))
             })();
-            // The main thread has nothing else to do: an order, or the end of everything that could give one, is the end.
+            // The main thread only waits for the order to stop. That all `Stopper`s are gone is such an order, too.
             let served = started.map(|acceptor| {
                 let _ = orders.recv();
                 drain(shared, waker, acceptor);
             });
-            // What was started ends, and the scope joins it, also where not everything could be.
+            // Also when a thread could not be started: those that were end, and the scope joins them.
             shared.waiter.release_workers();
             drop(watching);
             served

@@ -23,7 +23,7 @@ use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
-use crate::proxy::relay::{Broken, GIVE_WAY, Pipe, Wants};
+use crate::proxy::relay::{Broken, GIVE_WAY, Pipe, Stalled};
 use crate::proxy::request::{Body, Expectation};
 use crate::proxy::scratch::Scratch;
 use std::io::IoSlice;
@@ -36,7 +36,7 @@ pub(super) struct Asking {
     turn: Turn,
     age: Age,
     pub(super) outgoing: Outgoing,
-    /// When the request was there. On a kept connection that is when it was chosen, which saves a look at the clock.
+    /// When the whole request was sent; of one in hand, when the connection was chosen or made, which saves a clock read.
     sent: Instant,
     interims: Interims,
     /// Since when the client is waited for.
@@ -92,7 +92,7 @@ impl Asking {
             conn,
             turn,
             age,
-            outgoing: Outgoing::Part(0),
+            outgoing: Outgoing::Partly(0),
             sent,
             interims: Interims::default(),
             awaits_client: None,
@@ -105,7 +105,7 @@ impl Asking {
     }
 
     fn is_sending(&self) -> bool {
-        matches!(self.outgoing, Outgoing::Part(_))
+        matches!(self.outgoing, Outgoing::Partly(_))
     }
 }
 
@@ -116,7 +116,7 @@ impl Exchange {
         client: &mut Client,
         context: &mut Context<'_>,
     ) -> Step {
-        // What another backend's connection left there is no answer.
+        // Bytes that an earlier attempt left in the buffer are not this response's.
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
@@ -213,7 +213,7 @@ impl Exchange {
                 0 => return Err(self.await_either(asking, client, context).into()),
                 _ if context.shared.is_over() => return Err(Failure::Cut.into()),
                 // A head that trickles is not waited for, byte by byte.
-                _ => context.allowance.goes_on(),
+                _ => context.allowance.stop_waiting(),
             }
         }
     }
@@ -235,7 +235,7 @@ impl Exchange {
             }
             Ok(Received::Nothing) => {
                 if block == Block::Briefly {
-                    asking.turn.is_late();
+                    asking.turn.note_late();
                 }
                 Ok(0)
             }
@@ -252,30 +252,33 @@ impl Exchange {
             return Stop::Failed(Failure::ResponseTimeout);
         }
         let wants = match (&mut self.upload, asking.outgoing) {
-            (Some(direction), Outgoing::Part(_)) => {
-                Pipe { direction, buffer: &mut context.scratch.from_client, lead: &self.request.head }.wants()
+            (Some(direction), Outgoing::Partly(_)) => {
+                Pipe { direction, buffer: &mut context.scratch.from_client, lead: &self.request.head }
+                    .stalled()
             }
-            (None, Outgoing::Part(_)) => Wants::Sink,
-            (_, Outgoing::All | Outgoing::Refused) => Wants::Nothing,
+            (None, Outgoing::Partly(_)) => Stalled::OnSink,
+            (_, Outgoing::All | Outgoing::Refused) => Stalled::Never,
         };
         // A client that waits for the backend's word before it sends its body is not slow.
         let waits_for_word = self.request.meta.expectation == Expectation::Continue
             && asking.interims.first.is_none()
             && self.upload.as_ref().is_some_and(|upload| upload.moved() == 0);
         let (client_want, backend, failure, limit) = match wants {
-            Wants::Source if waits_for_word => {
+            Stalled::OnSource if waits_for_word => {
                 (Want::Read, Want::Read, Failure::ResponseTimeout, config.response_timeout)
             }
-            Wants::Source => {
+            Stalled::OnSource => {
                 asking.awaits_client.get_or_insert_with(Instant::now);
                 (Want::Read, Want::Read, Failure::BodyTimeout, config.body_timeout)
             }
-            Wants::Sink => (watch(client), Want::ReadOrWrite, Failure::SendTimeout, config.response_timeout),
-            Wants::Nothing => (watch(client), Want::Read, Failure::ResponseTimeout, config.response_timeout),
+            Stalled::OnSink => {
+                (watch(client), Want::ReadOrWrite, Failure::SendTimeout, config.response_timeout)
+            }
+            Stalled::Never => (watch(client), Want::Read, Failure::ResponseTimeout, config.response_timeout),
         };
-        match client_want {
-            Want::Read => asking.turn.awaits_client(),
-            _ => asking.turn.awaits_backend(),
+        match failure {
+            Failure::BodyTimeout => asking.turn.await_client(),
+            _ => asking.turn.await_backend(),
         }
         self.wait(Awaited { client: client_want, backend, failure, limit }, client, context)
     }

@@ -52,7 +52,7 @@ pub enum Fate {
     /// The next request may come.
     Persist,
     /// Everything was said, and the client must be able to read it: it may still be sending.
-    Part,
+    Linger,
     /// Nothing more can be said, and the client can tell.
     Close,
     /// The response is incomplete, and only a reset says so.
@@ -151,7 +151,7 @@ impl Exchange {
                 }
                 Step::Over(fate) => return Ok(fate),
             }
-            context.allowance.begins();
+            context.allowance.begin_stage();
         }
     }
 

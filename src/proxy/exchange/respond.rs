@@ -18,7 +18,7 @@ use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
-use crate::proxy::relay::{self, Broken, Direction, GIVE_WAY, Pipe, Wants};
+use crate::proxy::relay::{self, Broken, Direction, GIVE_WAY, Pipe, Stalled};
 use crate::proxy::scratch::Scratch;
 use std::mem::take;
 use std::time::Instant;
@@ -50,7 +50,7 @@ pub(super) struct InHand {
 }
 
 impl InHand {
-    /// Takes them out of a worker's buffers. A head that is out already stays.
+    /// Takes them out of a worker's buffers.
     pub(super) fn take(scratch: &mut Scratch) -> Self {
         Self { lead: take(&mut scratch.response), bytes: scratch.from_backend.filled().to_vec() }
     }
@@ -105,8 +105,10 @@ impl Exchange {
                 Step::Over(relaying.response.fate)
             }
             Err(Stop::Halt(halt)) => {
-                // The request is not sent again: its head has done its part.
-                self.request.head = Vec::new();
+                // The request is not sent again. An upload that goes on may still have to send its head.
+                if self.upload.is_none() {
+                    self.request.head = Vec::new();
+                }
                 relaying.parked = Some(InHand::take(context.scratch));
                 Step::Halt(Stage::Relaying(relaying), halt)
             }
@@ -134,7 +136,7 @@ impl Exchange {
             let mut pipe =
                 Pipe { direction: down, buffer: &mut scratch.from_backend, lead: &scratch.response };
             // The backend is done before its client is: another request may have the connection already. Bytes behind the
-            // response are nobody's, and then it is not used again.
+            // response belong to no request; such a connection is not reused.
             let is_reusable = response.backend_persists && pipe.is_read_exactly();
             if let Some((conn, turn)) = backend.take_if(|_| is_reusable) {
                 turn.keep(conn, Instant::now());
@@ -142,39 +144,42 @@ impl Exchange {
             if pipe.direction.is_over() {
                 return Ok(());
             }
-            let mut now = match (pipe.wants(), &*backend, &self.upload) {
+            if self.upload.as_ref().is_some_and(|upload| upload.is_over()) {
+                self.upload = None;
+            }
+            let mut count = match (pipe.stalled(), &*backend, &self.upload) {
                 // One way, and so with blocking calls. Two ways would wait for each other.
-                (Wants::Source, Some((conn, _)), None) => {
+                (Stalled::OnSource, Some((conn, _)), None) => {
                     pipe.fill(|room| allowance.spend(&shared.waiter, |block| conn.receive(room, block)).0)
                 }
-                (Wants::Sink, _, None) | (_, None, _) => pipe
+                (Stalled::OnSink, _, None) | (_, None, _) => pipe
                     .empty(|parts| allowance.spend(&shared.waiter, |block| client.conn.send(parts, block)).0),
                 (_, Some((conn, _)), _) => pipe.pump(conn, &client.conn),
             }
             .map_err(response_failure)?;
-            let down_wants = pipe.wants();
+            let down_wants = pipe.stalled();
             let up_wants = match (&*backend, &mut self.upload) {
-                (Some((conn, _)), Some(upload)) if !upload.is_over() => {
+                (Some((conn, _)), Some(upload)) => {
                     let lead = &self.request.head;
                     let mut pipe = Pipe { direction: upload, buffer: &mut scratch.from_client, lead };
                     match pipe.pump(&client.conn, conn) {
-                        Ok(count) => {
-                            now += count;
-                            pipe.wants()
+                        Ok(uploaded) => {
+                            count += uploaded;
+                            pipe.stalled()
                         }
                         Err(_) => {
                             self.upload = None;
-                            Wants::Nothing
+                            Stalled::Never
                         }
                     }
                 }
-                _ => Wants::Nothing,
+                _ => Stalled::Never,
             };
-            moved += now;
-            if now > 0 {
+            moved += count;
+            if count > 0 {
                 self.timer.restart();
             }
-            if now == 0 || moved >= GIVE_WAY {
+            if count == 0 || moved >= GIVE_WAY {
                 if relaying.down.is_over() {
                     continue;
                 }
@@ -186,8 +191,8 @@ impl Exchange {
     fn await_relay(
         &mut self,
         relaying: &mut Relaying,
-        up: Wants,
-        down: Wants,
+        up: Stalled,
+        down: Stalled,
         client: &Client,
         context: &Context<'_>,
     ) -> Stop {
@@ -197,11 +202,11 @@ impl Exchange {
             client_want = watch(client);
         }
         let failure = match down {
-            Wants::Sink => Failure::ClientStalled,
-            Wants::Source | Wants::Nothing => Failure::ResponseStalled,
+            Stalled::OnSink => Failure::ClientStalled,
+            Stalled::OnSource | Stalled::Never => Failure::ResponseStalled,
         };
-        if down == Wants::Sink {
-            relaying.down.sink_is_slow();
+        if down == Stalled::OnSink {
+            relaying.down.use_small_reads();
         }
         self.wait(Awaited { client: client_want, backend, failure, limit }, client, context)
     }

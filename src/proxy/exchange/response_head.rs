@@ -75,7 +75,7 @@ impl Exchange {
                     && context.shared.is_running();
                 let (persistence, fate) = match persists {
                     true => (Persistence::Persist, Fate::Persist),
-                    false => (Persistence::Close, Fate::Part),
+                    false => (Persistence::Close, Fate::Linger),
                 };
                 forward::response(out, &head, meta.version, delivery, persistence)?;
                 let backend_persists = framing::persists(head.version, head.fields)

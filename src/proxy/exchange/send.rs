@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outgoing {
     /// So many bytes of what is in hand; a body that streams keeps its own count.
-    Part(usize),
+    Partly(usize),
     All,
     /// The backend takes no more. It may have answered before.
     Refused,
@@ -36,7 +36,7 @@ impl Exchange {
         client: &Client,
         scratch: &mut Scratch,
     ) -> Result<usize, Failure> {
-        let Outgoing::Part(sent) = asking.outgoing else { return Ok(0) };
+        let Outgoing::Partly(sent) = asking.outgoing else { return Ok(0) };
         let head = &self.request.head;
         let Some(upload) = &mut self.upload else {
             let body = &scratch.from_client.filled()[..self.request.meta.in_hand()];
@@ -51,7 +51,7 @@ impl Exchange {
                     count
                 }
                 Ok(Sent::Bytes(count)) => {
-                    asking.outgoing = Outgoing::Part(sent + count);
+                    asking.outgoing = Outgoing::Partly(sent + count);
                     self.timer.restart();
                     count
                 }

@@ -40,7 +40,7 @@ impl Timer {
 }
 
 impl Exchange {
-    /// Waits for what is awaited, unless its time is up.
+    /// Parks the exchange until the deadline, or returns the failure if that has passed.
     pub(super) fn wait(&mut self, awaited: Awaited, client: &Client, context: &Context<'_>) -> Stop {
         let now = Instant::now();
         let since = self.timer.since(awaited.failure, now);
@@ -48,7 +48,7 @@ impl Exchange {
     }
 }
 
-/// Waits for what has been awaited since then, unless its time is up.
+/// The same for what has been awaited `since` then.
 pub(super) fn wait_since(
     since: Instant,
     now: Instant,
@@ -60,10 +60,10 @@ pub(super) fn wait_since(
         return Stop::Failed(Failure::Cut);
     }
     let Awaited { client: client_want, backend, failure, limit } = awaited;
-    let is_backends_turn = client_want != Want::Write && backend != Want::Nothing;
+    let is_for_client = matches!(failure, Failure::BodyTimeout | Failure::ClientStalled);
     let (deadline, failure) = match client.presence {
-        // The client has said its last, and may be gone: it is waited for as long as an ordinary answer takes.
-        Presence::HalfClosed(closed) if is_backends_turn && failure != Failure::TunnelSilent => {
+        // A half-closed client may be gone, so it is served only for so much silence of its backend.
+        Presence::HalfClosed(closed) if !is_for_client && failure != Failure::TunnelSilent => {
             let half_closed = since.max(closed) + context.shared.config.half_close_timeout;
             if half_closed < since + limit {
                 (half_closed, Failure::HalfClosed)
@@ -76,7 +76,7 @@ pub(super) fn wait_since(
     if deadline <= now {
         return Stop::Failed(failure);
     }
-    let class = if is_backends_turn { Class::Busy } else { Class::Slow };
+    let class = if is_for_client { Class::Slow } else { Class::Busy };
     Stop::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
 }
 

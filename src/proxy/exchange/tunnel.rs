@@ -103,7 +103,7 @@ impl Exchange {
             if up.direction.is_over() && down.direction.is_over() {
                 return Ok(());
             }
-            // Once ronde has said its last to the client, the client's own last is a hang-up, too.
+            // After ronde's half-close, the client's own FIN is reported as a hang-up, too.
             if client.presence == Presence::Gone && !down.direction.is_finished() {
                 return Err(Failure::ClientGone.into());
             }
@@ -112,7 +112,7 @@ impl Exchange {
                 self.timer.restart();
             }
             if now == 0 || moved >= GIVE_WAY {
-                let (up_wants, down_wants) = (up.wants(), down.wants());
+                let (up_wants, down_wants) = (up.stalled(), down.stalled());
                 let ends = (up.direction.is_finished(), down.direction.is_finished());
                 let (mut client_want, mut backend) = relay::wants(up_wants, down_wants);
                 // A connection of which both directions have ended would be reported for ever.

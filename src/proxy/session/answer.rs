@@ -1,9 +1,9 @@
 //! ronde's own answers, and how a connection ends after an answer.
 //!
-//! The problem: a client is owed an answer whatever went wrong, and must be able to read it; and after some failures nobody
-//! knows where its next request begins.
+//! The problem: a client is owed an answer whatever went wrong, and must be able to read it; and after some failures
+//! ronde cannot tell where the next request begins.
 //!
-//! Not here: the words (`http1::reply`), and which failure it is.
+//! Not here: the text (`http1::reply`), and which failure it is.
 
 use super::{End, Session};
 use crate::http1::forward::Persistence;
@@ -39,9 +39,9 @@ impl Session<'_, '_> {
         let out = &mut self.context.scratch.response;
         record.bytes = reply::failed(out, failure, Some(meta.method), persistence, named.as_deref());
         record.status = Some(failure.status());
-        match self.say() {
+        match self.send_reply() {
             true if persists => Fate::Persist,
-            true => Fate::Part,
+            true => Fate::Linger,
             false => Fate::Close,
         }
     }
@@ -54,7 +54,7 @@ impl Session<'_, '_> {
         let line = access::quote(&[head::first_line(received)]);
         let out = &mut self.context.scratch.response;
         let sent = reply::failed(out, failure, asked, Persistence::Close, None);
-        let said = self.say();
+        let said = self.send_reply();
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
         self.context.shared.note(self.client.ip(), Some(failure), || {
             let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
@@ -79,7 +79,7 @@ impl Session<'_, '_> {
             }
             None => reply::options(out, persistence),
         }
-        let said = self.say();
+        let said = self.send_reply();
         let status = Some(failure.map_or(200, Failure::status));
         let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
         self.context.shared.note(self.client.ip(), failure, || {
@@ -87,14 +87,14 @@ impl Session<'_, '_> {
         });
         match persistence {
             Persistence::Persist if said => self.persist(),
-            Persistence::Close if said => Err(self.part(&request.meta, 0)),
+            Persistence::Close if said => Err(self.linger_or_close(&request.meta, 0)),
             _ => Err(End::Close),
         }
     }
 
     /// Sends ronde's own words, which nearly always fit into the socket at once. A client that leaves its answers unread
     /// is not waited for.
-    fn say(&mut self) -> bool {
+    fn send_reply(&mut self) -> bool {
         let words = &self.context.scratch.response;
         let sent = self.client.conn.send(&[IoSlice::new(words)], Block::Never);
         matches!(sent, Ok(Sent::Bytes(count)) if count == words.len())
@@ -104,7 +104,7 @@ impl Session<'_, '_> {
     /// read, or before bytes that are still to come, is a reset, which takes back what the client has not read yet; so
     /// it is closed in stages (RFC 9112 §9.6). That costs a trip through the waiter, which is saved where the client
     /// has nothing more to say and what it was told has left already.
-    pub(super) fn part(&self, meta: &RequestMeta, bytes: u64) -> End {
+    pub(super) fn linger_or_close(&self, meta: &RequestMeta, bytes: u64) -> End {
         let is_clients_last = meta.persistence == Persistence::Close
             && meta.body != Body::Streams
             && self.context.scratch.from_client.is_empty();

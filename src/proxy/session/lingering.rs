@@ -18,7 +18,7 @@ use std::time::Instant;
 /// are a second of a fast network, and clients with longer uploads mostly ask first (`Expect`).
 const MOST_DISCARDED: usize = 64 * 1024 * 1024;
 
-/// Reads in a row before the others in the epoll have their turn.
+/// Reads in a row before other conversations are served.
 const READS: usize = 16;
 
 /// A client that was told everything.

@@ -3,7 +3,7 @@
 //! The problem: between two requests, and within a request that comes slowly, there is nothing to do but wait, and waiting
 //! in a worker is what starves a fixed pool. So a worker reads what is there, serves what is complete, and parks the rest.
 //!
-//! Not here: the request's way to a backend and back (`exchange`), and who waits where (`pool`).
+//! Not here: the request's way to a backend and back (`exchange`), and where connections wait (`pool`).
 
 mod answer;
 mod lingering;
@@ -21,7 +21,7 @@ use crate::proxy::exchange::{Exchange, Fate};
 use std::mem::take;
 use std::time::Instant;
 
-/// Pipelined requests of one client that are served in a row before the others in the epoll have their turn.
+/// Pipelined requests of one client that are served in a row before other conversations are served.
 const MOST_IN_A_ROW: u32 = 8;
 
 /// What a worker is to do with a conversation that it has served.
@@ -66,7 +66,7 @@ pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Co
 
 /// Goes on with a conversation whose request was sent ahead.
 pub fn collect(mut conversation: Box<Conversation>, context: &mut Context<'_>) -> Outcome {
-    context.allowance.begins();
+    context.allowance.begin_stage();
     let Conversation { client, stage } = &mut *conversation;
     let mut session = Session { client, context, served: 0 };
     session.load();
@@ -114,8 +114,8 @@ impl Session<'_, '_> {
     /// Goes on where the conversation was parked.
     fn take_up(&mut self, stage: &mut Stage, woken: Woken) -> End {
         match woken {
-            Woken::New(_) => self.context.allowance.begins(),
-            _ => self.context.allowance.goes_on(),
+            Woken::New(_) => self.context.allowance.begin_stage(),
+            _ => self.context.allowance.stop_waiting(),
         }
         match (&mut *stage, woken) {
             (Stage::Reading(reading), Woken::New(since)) => {
@@ -133,13 +133,14 @@ impl Session<'_, '_> {
             (Stage::Exchanging(exchange), Woken::OverBudget) => {
                 self.load();
                 let fate = exchange.give_up(Failure::OverBudget);
+                // Its memory is wanted: the connection ends even if it could persist.
                 return match self.settle(exchange, fate) {
                     Ok(()) | Err(End::Halt(_)) => End::Linger,
                     Err(end) => end,
                 };
             }
             (Stage::Reading(reading), _) => {
-                if let Err(end) = self.collect(reading) {
+                if let Err(end) = self.read_parked(reading) {
                     return end;
                 }
             }
@@ -174,7 +175,7 @@ impl Session<'_, '_> {
             if let Err(end) = step {
                 return end;
             }
-            self.context.allowance.begins();
+            self.context.allowance.begin_stage();
         }
     }
 
@@ -196,7 +197,7 @@ impl Session<'_, '_> {
         match fate {
             Fate::Persist => self.persist(),
             Fate::Close => Err(End::Close),
-            Fate::Part | Fate::Answer(_) => Err(self.part(&request.meta, bytes)),
+            Fate::Linger | Fate::Answer(_) => Err(self.linger_or_close(&request.meta, bytes)),
             Fate::Reset => Err(End::Reset),
         }
     }
@@ -210,7 +211,7 @@ impl Session<'_, '_> {
         let (deadline, class) = (now + shared.config.keep_alive_timeout, Class::Idle);
         let is_piped = !scratch.from_client.is_empty();
         if is_piped && self.served >= MOST_IN_A_ROW {
-            // What is in hand is served when the others had their turn: a client can nearly always be written to.
+            // What is in hand is served after other conversations: a client can nearly always be written to.
             return Err(
                 Halt::Wait(Wait { client: Want::Write, backend: Want::Nothing, deadline, class }).into()
             );

@@ -44,7 +44,7 @@ impl Reading {
 impl Session<'_, '_> {
     /// Reads on where a message was parked. Its bytes are not loaded, nor looked at from the beginning, each time that
     /// one more comes: in a head of 60 KB that would be gigabytes of copies.
-    pub(super) fn collect(&mut self, reading: &mut Reading) -> Result<(), End> {
+    pub(super) fn read_parked(&mut self, reading: &mut Reading) -> Result<(), End> {
         let carried = &mut self.client.carried;
         let before = carried.len();
         let limit = match reading.missing {
@@ -117,7 +117,7 @@ impl Session<'_, '_> {
             Ok(Received::Bytes(count)) => {
                 scratch.from_client.grew(count);
                 // A few bytes at a time could go on for ever: whatever comes after this read is not waited for.
-                allowance.goes_on();
+                allowance.stop_waiting();
                 Ok(())
             }
             Ok(Received::Nothing) => {
@@ -148,7 +148,7 @@ impl Session<'_, '_> {
             reading.since = now;
         }
         let (deadline, class, failure) = match reading.missing {
-            // Whoever has not begun to say anything is told nothing.
+            // A client that has sent nothing gets no 408.
             Missing::Everything => (reading.since + config.keep_alive_timeout, Class::Idle, None),
             // Its time is one for the whole: a client that drips does not prolong it.
             Missing::Head => (begun + config.head_timeout, Class::Slow, Some(Failure::HeadTimeout)),
