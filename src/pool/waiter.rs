@@ -45,7 +45,7 @@ pub struct Waiter<T> {
     end: Waker,
     offers: Sender<Newcomer<T>>,
     offered: Receiver<Newcomer<T>>,
-    room: Mutex<Room<T>>,
+    state: Mutex<State<T>>,
     idle: AtomicUsize,
     workers: usize,
     stop: Stop,
@@ -57,7 +57,7 @@ struct Newcomer<T> {
     since: Instant,
 }
 
-struct Room<T> {
+struct State<T> {
     parked: Slots<Parked<T>>,
     deadlines: Deadlines,
     /// When the timer fires; an earlier deadline has to set it again.
@@ -98,9 +98,9 @@ impl<T: Park> Waiter<T> {
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), edge)?;
         epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
         let (parked, deadlines) = (Slots::new(), Deadlines::default());
-        let room = Mutex::new(Room { parked, deadlines, timer_due: None, weight: 0, budget });
+        let state = Mutex::new(State { parked, deadlines, timer_due: None, weight: 0, budget });
         let ((offers, offered), idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
-        Ok(Self { epoll, arrival, timer, end, offers, offered, room, idle, workers, stop })
+        Ok(Self { epoll, arrival, timer, end, offers, offered, state, idle, workers, stop })
     }
 
     /// Offers a new connection to the workers; it comes out as [`Woken::New`].
@@ -119,7 +119,7 @@ impl<T: Park> Waiter<T> {
     /// The value, if it is not waited for: the shutdown does not wait for its class, or the system refuses.
     pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
         let weight = value.weight();
-        let mut room = self.room();
+        let mut state = self.state();
         let is_welcome = match (self.stop.phase(), wait.class) {
             (Phase::Running, _) => true,
             (Phase::Draining, Class::Idle) | (Phase::Over, _) => false,
@@ -129,19 +129,19 @@ impl<T: Park> Waiter<T> {
             return Err(value);
         }
         let Wait { deadline, class, .. } = wait;
-        let key = room.parked.insert(Parked { value, deadline, class, weight });
-        room.deadlines.insert(class, deadline, key);
-        room.weight += weight;
+        let key = state.parked.insert(Parked { value, deadline, class, weight });
+        state.deadlines.insert(class, deadline, key);
+        state.weight += weight;
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
-        if let Err(error) = self.arm(&room, key, wait) {
+        if let Err(error) = self.arm(&state, key, wait) {
             log::error!("a connection cannot be waited for: {error}");
-            return room.take(key).map_or(Ok(()), Err);
+            return state.take(key).map_or(Ok(()), Err);
         }
-        if room.weight > room.budget {
-            self.set_timer(&mut room, Instant::now());
-        } else if room.timer_due.is_none_or(|timer_due| deadline < timer_due) {
-            self.set_timer(&mut room, deadline);
+        if state.weight > state.budget {
+            self.set_timer(&mut state, Instant::now());
+        } else if state.timer_due.is_none_or(|timer_due| deadline < timer_due) {
+            self.set_timer(&mut state, deadline);
         }
         Ok(())
     }
@@ -149,11 +149,11 @@ impl<T: Park> Waiter<T> {
     /// Waits until there is something to do, and fills `batch` with it: [`BATCH`] values at most, and fewer while other
     /// workers have nothing to do. Returns false when the worker may end.
     pub fn next(&self, batch: &mut Vec<(T, Woken)>) -> bool {
-        let mut room = [const { MaybeUninit::uninit() }; BATCH];
+        let mut events = [const { MaybeUninit::uninit() }; BATCH];
         while batch.is_empty() {
             let others_idle = self.idle.fetch_add(1, Ordering::Relaxed);
             let most = if others_idle > 0 { BATCH / 4 } else { BATCH };
-            let waited = epoll::wait(&self.epoll, &mut room[..most], None);
+            let waited = epoll::wait(&self.epoll, &mut events[..most], None);
             self.idle.fetch_sub(1, Ordering::Relaxed);
             match waited {
                 Ok((events, _)) if events.iter().any(|event| event.data.u64() == END) => return false,
@@ -168,10 +168,10 @@ impl<T: Park> Waiter<T> {
         true
     }
 
-    /// Takes out of the room what the events name.
+    /// Takes out what the events name.
     fn sort(&self, events: &[Event], batch: &mut Vec<(T, Woken)>) {
         let (mut has_arrivals, mut is_due) = (false, false);
-        let mut room = self.room();
+        let mut state = self.state();
         for event in events {
             let (data, flags) = (event.data, event.flags);
             match data.u64() {
@@ -184,14 +184,14 @@ impl<T: Park> Waiter<T> {
                         CLIENT if flags.contains(EventFlags::RDHUP) => Woken::ClientClosed,
                         CLIENT | BACKEND => Woken::Ready,
                     };
-                    batch.extend(room.take(key).map(|value| (value, woken)));
+                    batch.extend(state.take(key).map(|value| (value, woken)));
                 }
             }
         }
         if is_due {
-            self.expire(&mut room, batch);
+            self.expire(&mut state, batch);
         }
-        drop(room);
+        drop(state);
         if has_arrivals {
             self.admit(batch);
         }
@@ -208,35 +208,35 @@ impl<T: Park> Waiter<T> {
     }
 
     /// Takes out what is due, as far as the batch has room for it, and sets the timer for the next.
-    fn expire(&self, room: &mut Room<T>, batch: &mut Vec<(T, Woken)>) {
+    fn expire(&self, state: &mut State<T>, batch: &mut Vec<(T, Woken)>) {
         let now = Instant::now();
         let is_over = self.stop.phase() == Phase::Over;
-        room.timer_due = None;
-        while let Some((deadline, key)) = room.deadlines.first() {
-            let (key, woken) = match room.first_of(&Class::BY_LOSS) {
+        state.timer_due = None;
+        while let Some((deadline, key)) = state.deadlines.first() {
+            let (key, woken) = match state.first_of(&Class::BY_LOSS) {
                 _ if is_over => (key, Woken::Stopped),
                 _ if deadline <= now => (key, Woken::Expired),
-                Some(key) if room.weight > room.budget => (key, Woken::OverBudget),
-                _ => return self.set_timer(room, deadline),
+                Some(key) if state.weight > state.budget => (key, Woken::OverBudget),
+                _ => return self.set_timer(state, deadline),
             };
             if batch.len() >= BATCH {
-                return self.set_timer(room, now);
+                return self.set_timer(state, now);
             }
-            batch.extend(room.take(key).map(|value| (value, woken)));
+            batch.extend(state.take(key).map(|value| (value, woken)));
         }
     }
 
     /// Takes a connection with which nothing is lost, if there is one.
     pub fn evict(&self) -> Option<T> {
-        let mut room = self.room();
-        let key = room.first_of(&[Class::Lingering, Class::Idle])?;
-        room.take(key)
+        let mut state = self.state();
+        let key = state.first_of(&[Class::Lingering, Class::Idle])?;
+        state.take(key)
     }
 
     /// Whether what is parked keeps all the memory that it may, and nothing of it can give way.
     pub fn is_full(&self) -> bool {
-        let room = self.room();
-        room.weight > room.budget && room.first_of(&[Class::Lingering, Class::Idle, Class::Slow]).is_none()
+        let state = self.state();
+        state.weight > state.budget && state.first_of(&[Class::Lingering, Class::Idle, Class::Slow]).is_none()
     }
 
     /// Whether another worker has nothing to do.
@@ -258,10 +258,10 @@ impl<T: Park> Waiter<T> {
     pub fn drain(&self) {
         self.stop.advance(Phase::Draining);
         loop {
-            let mut room = self.room();
-            let Some(key) = room.deadlines.first_of(Class::Idle) else { return };
-            let idle = room.take(key);
-            drop(room);
+            let mut state = self.state();
+            let Some(key) = state.deadlines.first_of(Class::Idle) else { return };
+            let idle = state.take(key);
+            drop(state);
             // Closing is a system call: not under the lock.
             drop(idle);
         }
@@ -270,7 +270,7 @@ impl<T: Park> Waiter<T> {
     /// The grace is over: everything that is parked comes out, and nothing is parked any more.
     pub fn cut(&self) {
         self.stop.advance(Phase::Over);
-        self.set_timer(&mut self.room(), Instant::now());
+        self.set_timer(&mut self.state(), Instant::now());
     }
 
     /// Lets the workers go; to be called when nothing is left for them.
@@ -278,14 +278,14 @@ impl<T: Park> Waiter<T> {
         self.end.wake();
     }
 
-    /// A panic in another thread leaves the room as it was: every change to it is complete before anything that could
+    /// A panic in another thread leaves the state as it was: every change to it is complete before anything that could
     /// panic.
-    fn room(&self) -> MutexGuard<'_, Room<T>> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn arm(&self, room: &Room<T>, key: Key, wait: Wait) -> io::Result<()> {
-        let Some(Parked { value, .. }) = room.parked.get(key) else { return Ok(()) };
+    fn arm(&self, state: &State<T>, key: Key, wait: Wait) -> io::Result<()> {
+        let Some(Parked { value, .. }) = state.parked.get(key) else { return Ok(()) };
         for (conn, want, side) in
             [(value.client(), wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)]
         {
@@ -299,8 +299,8 @@ impl<T: Park> Waiter<T> {
         Ok(())
     }
 
-    fn set_timer(&self, room: &mut Room<T>, at: Instant) {
-        room.timer_due = Some(at);
+    fn set_timer(&self, state: &mut State<T>, at: Instant) {
+        state.timer_due = Some(at);
         // Rounded up: an early wake-up would find nothing due. Zero would disarm the timer.
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(100);
         let once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -312,7 +312,7 @@ impl<T: Park> Waiter<T> {
     }
 }
 
-impl<T> Room<T> {
+impl<T> State<T> {
     /// Of the first class that there is, the next to expire.
     fn first_of(&self, classes: &[Class]) -> Option<Key> {
         classes.iter().find_map(|class| self.deadlines.first_of(*class))

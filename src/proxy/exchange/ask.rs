@@ -14,21 +14,19 @@ use super::response_head::{Final, Head};
 use super::send::Outgoing;
 use super::timer::{Awaited, watch};
 use super::tunnel::Tunnelling;
-use super::{Exchange, Stage, Step, Stop, upload_failure};
+use super::{Exchange, Stage, Step, Stop};
 use crate::backend::Turn;
 use crate::config::waits;
 use crate::http1::head::Version;
-use crate::net::conn::{Block, Conn, Received, Sent};
+use crate::net::conn::{Block, Conn, Received};
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
-use crate::proxy::relay::{Broken, GIVE_WAY, Pipe, Stalled};
+use crate::proxy::relay::{GIVE_WAY, Pipe, Stalled};
 use crate::proxy::request::{Body, Expectation};
-use crate::proxy::scratch::Scratch;
-use std::io::IoSlice;
 use std::mem::take;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A request that is with a backend, or on its way there.
 pub(super) struct Asking {
@@ -40,7 +38,7 @@ pub(super) struct Asking {
     sent: Instant,
     interims: Interims,
     /// Since when the client is waited for.
-    awaits_client: Option<Instant>,
+    pub(super) awaits_client: Option<Instant>,
     /// What has come of the next head; only while this is parked.
     received: Vec<u8>,
 }
@@ -54,7 +52,7 @@ enum Age {
 }
 
 /// Why an attempt brought no response.
-pub(super) enum Missed {
+enum Missed {
     Halt(Halt),
     /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
     Unanswered(Failure),
@@ -215,6 +213,33 @@ impl Exchange {
                 // A head that trickles is not waited for, byte by byte.
                 _ => context.allowance.stop_waiting(),
             }
+        }
+    }
+
+    /// The whole request is with the backend. Where that was late the last time, it is parked at once; and while others in
+    /// the batch are to be sent, it is left there.
+    fn was_sent(
+        &mut self,
+        asking: &mut Asking,
+        client: &Client,
+        context: &mut Context<'_>,
+    ) -> Result<(), Missed> {
+        self.timer.restart();
+        if self.upload.is_some() {
+            asking.sent = Instant::now();
+        }
+        asking.turn.was_sent(&context.shared.backends, asking.sent);
+        // A body that will not be sent again is not kept.
+        if !self.request.meta.may_repeat() && self.request.meta.in_hand() > 0 {
+            context.scratch.from_client.consume(self.request.meta.in_hand());
+            self.request.meta.body = Body::Gone;
+        }
+        match (asking.outgoing, context.pass) {
+            // What it said before it took no more is there already.
+            (Outgoing::Refused, _) => Ok(()),
+            _ if asking.turn.is_slow() => Err(self.await_either(asking, client, context).into()),
+            (_, Pass::Ahead) => Err(Missed::Halt(Halt::SentAhead)),
+            (_, Pass::Collect) => Ok(()),
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! The problem: up to the first byte of the response head that goes to the client, everything can still be put right:
 //! another backend can be asked, an error can be answered. After it nothing can, but to cut the connection so that the
-//! client can tell. The two halves are different stages with different outcomes: until [`Stage::Asking`] has ended a
-//! failure may be retried or become a status; in [`Stage::Relaying`] and [`Stage::Tunnelling`] it can only end the
+//! client can tell. The two halves are different stages with different outcomes: until `Stage::Asking` has ended a
+//! failure may be retried or become a status; in `Stage::Relaying` and `Stage::Tunnelling` it can only end the
 //! connection.
 //!
 //! What may be sent again (RFC 9110 §9.2.2):

@@ -9,16 +9,13 @@
 use super::timer::{Awaited, watch};
 use super::{Exchange, Fate, Stage, Step, Stop, response_failure};
 use crate::backend::Turn;
-use crate::http1::chunked::Decoder;
 use crate::http1::forward::Delivery;
-use crate::http1::framing::{Coding, Framing};
-use crate::http1::reframer::Reframer;
 use crate::net::conn::Conn;
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
-use crate::proxy::relay::{self, Broken, Direction, GIVE_WAY, Pipe, Stalled};
+use crate::proxy::relay::{self, Direction, GIVE_WAY, Pipe, Stalled};
 use crate::proxy::scratch::Scratch;
 use std::mem::take;
 use std::time::Instant;

@@ -6,17 +6,15 @@
 //!
 //! Not here: what the backend says meanwhile (`ask`).
 
-use super::ask::{Asking, Missed};
+use super::ask::Asking;
 use super::{Exchange, upload_failure};
 use crate::net::conn::{Block, Sent};
 use crate::observe::failure::Failure;
 use crate::proxy::client::Client;
-use crate::proxy::conversation::{Context, Halt, Pass};
 use crate::proxy::relay::{Broken, Pipe};
-use crate::proxy::request::Body;
 use crate::proxy::scratch::Scratch;
 use std::io::IoSlice;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How much of the request has gone out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,32 +82,5 @@ impl Exchange {
             asking.outgoing = Outgoing::All;
         }
         Ok(count)
-    }
-
-    /// The whole request is with the backend. Where that was late the last time, it is parked at once; and while others in
-    /// the batch are to be sent, it is left there.
-    pub(super) fn was_sent(
-        &mut self,
-        asking: &mut Asking,
-        client: &Client,
-        context: &mut Context<'_>,
-    ) -> Result<(), Missed> {
-        self.timer.restart();
-        if self.upload.is_some() {
-            asking.sent = Instant::now();
-        }
-        asking.turn.was_sent(&context.shared.backends, asking.sent);
-        // A body that will not be sent again is not kept.
-        if !self.request.meta.may_repeat() && self.request.meta.in_hand() > 0 {
-            context.scratch.from_client.consume(self.request.meta.in_hand());
-            self.request.meta.body = Body::Gone;
-        }
-        match (asking.outgoing, context.pass) {
-            // What it said before it took no more is there already.
-            (Outgoing::Refused, _) => Ok(()),
-            _ if asking.turn.is_slow() => Err(self.await_either(asking, client, context).into()),
-            (_, Pass::Ahead) => Err(Missed::Halt(Halt::SentAhead)),
-            (_, Pass::Collect) => Ok(()),
-        }
     }
 }
