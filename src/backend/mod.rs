@@ -200,9 +200,9 @@ impl Backends {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
         }
-        drop(round);
         let backend = chosen?;
         tried.note(&backend);
+        // Still under the lock of the round: of two requests at once only one may be the trial.
         let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
         Some(Turn::new(backend, is_trial, now))
     }
