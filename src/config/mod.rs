@@ -221,9 +221,9 @@ settings! {
     }
 
     "Workers" {
-        /// threads that serve; auto: 3 per core
-        /// A worker never waits for long: what waits is parked, and takes no thread. Three keep a core busy when
-        /// one of them waits for a moment; more only take turns.
+        /// threads that serve; auto: 2 per core, at least 4
+        /// What waits is parked, and takes no thread; a second one keeps a core busy while the first waits for a
+        /// moment. More only take turns, and a client waits for those that have their request and not the core.
         "--workers" "N", default "auto" ["1" to "16384"]
             => workers: Option<usize> = Maybe(count);
 
@@ -381,9 +381,13 @@ settings! {
     }
 }
 
-/// Workers for each core, unless the admin says otherwise. One may wait for a moment, one serves, and one more keeps a core
-/// busy between the two. Measured on two cores, 2 to 8 in all are the same within noise.
-const WORKERS_PER_CORE: usize = 3;
+/// Workers for each core, unless the admin says otherwise: while one waits for a moment, the other serves. Measured on two
+/// cores, 2 to 8 in all have the same throughput within noise; with more of them, more requests are in the hands of a
+/// worker that has no core.
+const WORKERS_PER_CORE: usize = 2;
+
+/// The least, since a small machine has as many things to wait for.
+const LEAST_WORKERS: usize = 4;
 
 /// Workers for each core above which their number looks like a mistake.
 const MANY_WORKERS_PER_CORE: usize = 8;
@@ -395,7 +399,7 @@ fn cores() -> usize {
 impl Config {
     /// How many workers there are to be.
     pub fn worker_count(&self) -> usize {
-        self.workers.unwrap_or_else(|| cores() * WORKERS_PER_CORE)
+        self.workers.unwrap_or_else(|| (cores() * WORKERS_PER_CORE).max(LEAST_WORKERS))
     }
 
     /// What an admin should know about settings that are allowed, and surely not meant.

@@ -170,12 +170,13 @@ impl<T: Park> Waiter<T> {
 
     /// Takes out what the events name.
     fn sort(&self, events: &[Event], batch: &mut Vec<(T, Woken)>) {
-        let (mut has_arrivals, mut is_due) = (false, false);
+        let mut is_due = false;
         let mut state = self.state();
         for event in events {
             let (data, flags) = (event.data, event.flags);
             match data.u64() {
-                ARRIVAL => has_arrivals = true,
+                // Newcomers are looked for in any case.
+                ARRIVAL => {}
                 TIMER => is_due = true,
                 data => {
                     let (key, side) = Key::from_bits(data);
@@ -192,13 +193,11 @@ impl<T: Park> Waiter<T> {
             self.expire(&mut state, batch);
         }
         drop(state);
-        if has_arrivals {
-            self.admit(batch);
-        }
+        self.admit(batch);
     }
 
-    /// Takes new connections: a batch of them beside those that were parked, or they would have to wait for all of these.
-    /// Another worker is woken for the rest.
+    /// Takes new connections: with every batch as many as there may be parked values in one, or they would have to wait for
+    /// all of those that are ready. Another worker is woken for the rest.
     fn admit(&self, batch: &mut Vec<(T, Woken)>) {
         let newcomers = self.offered.try_iter().take(BATCH);
         batch.extend(newcomers.map(|Newcomer { value, since }| (value, Woken::New(since))));
