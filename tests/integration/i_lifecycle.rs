@@ -1,11 +1,14 @@
 //! The stop, from the first signal to the exit code; and the access log.
 
 use crate::harness::{
-    Backend, End, GET, Origin, Process, Proxy, Ronde, TIMEOUT, each_row, eventually, ok, ronde_only, setup,
+    Backend, End, GET, Origin, Process, Proxy, Ronde, TIMEOUT, each_row, eventually, needs, ok, ronde_only,
+    setup,
 };
 use rustix::process::Signal;
+use std::fs::Permissions;
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SIGNALS: [Signal; 2] = [Signal::TERM, Signal::INT];
@@ -185,4 +188,23 @@ fn a_full_or_closed_stdout_blocks_nothing() {
         proxy.process.signal(Signal::TERM);
         assert_eq!(proxy.process.exit().code(), Some(0));
     }
+}
+
+/// The limit of threads is one of a user, and root has none.
+#[test]
+fn a_start_without_enough_threads_ends_with_exit_code_1_and_says_for_which() {
+    ronde_only!();
+    needs!(Setpriv);
+    let directory = tempfile::tempdir().expect("a directory that every user may enter");
+    let program = directory.path().join("ronde");
+    std::fs::copy(env!("CARGO_BIN_EXE_ronde"), &program).expect("a copy of ronde");
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("permissions");
+    let line = format!(
+        "ulimit -u 20; exec setpriv --reuid=54321 --regid=54321 --clear-groups {} --listen 127.0.0.1:0 --workers 50 \
+         127.0.0.1:9",
+        program.display()
+    );
+    let mut process = Process::spawn(Command::new("sh").args(["-c", &line]));
+    assert_eq!(process.exit().code(), Some(1));
+    process.stderr.line_with("ronde: cannot start: the system has no thread for the worker ");
 }

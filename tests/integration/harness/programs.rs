@@ -21,6 +21,8 @@ pub enum Program {
     Requests,
     Websockets,
     Chromium,
+    /// To run a program as another user, which only root may.
+    Setpriv,
 }
 
 impl Program {
@@ -35,6 +37,10 @@ impl Program {
                 (&["python3", "-c", "import websockets"], "python3 -m pip install websockets")
             }
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
+            Program::Setpriv => (
+                &["setpriv", "--reuid=54321", "--clear-groups", "true"],
+                "apt-get install util-linux; as root",
+            ),
         };
         let done = Command::new(probe[0]).args(&probe[1..]).output();
         // wrk exits with a failure even when asked for its version.
