@@ -199,12 +199,11 @@ fn a_start_without_enough_threads_ends_with_exit_code_1_and_says_for_which() {
     let program = directory.path().join("ronde");
     std::fs::copy(env!("CARGO_BIN_EXE_ronde"), &program).expect("a copy of ronde");
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("permissions");
-    let line = format!(
-        "ulimit -u 20; exec setpriv --reuid=54321 --regid=54321 --clear-groups {} --listen 127.0.0.1:0 --workers 50 \
-         127.0.0.1:9",
-        program.display()
-    );
-    let mut process = Process::spawn(Command::new("sh").args(["-c", &line]));
+    let words = "--nproc=20 setpriv --reuid=54321 --regid=54321 --clear-groups";
+    let mut command = Command::new("prlimit");
+    command.args(words.split(' ')).arg(program);
+    let mut process =
+        Process::spawn(command.args(["--listen", "127.0.0.1:0", "--workers", "50", "127.0.0.1:9"]));
     assert_eq!(process.exit().code(), Some(1));
     process.stderr.line_with("ronde: cannot start: the system has no thread for the worker ");
 }
