@@ -267,7 +267,11 @@ fn a_tunnel_whose_backend_finished_and_then_broke_ends() {
     backend.finish();
     client.expect_eof();
     thread::sleep(PARKED);
+    let before = proxy.processor_time();
     backend.reset();
+    thread::sleep(Duration::from_millis(300));
+    let spent = proxy.processor_time() - before;
+    assert!(spent < Duration::from_millis(100), "{spent:?} of 300 ms");
     let line = proxy.process.stdout.line_with("HTTP/1.1\" 101 ");
     assert!(line.contains(ENDED_EARLY), "{line}");
 }

@@ -164,7 +164,7 @@ fn a_response_that_is_not_read_is_finished_within_the_grace_and_cut_past_it() {
             assert!(sending.join().expect("its end").is_ok());
             drop((client, backend));
         } else {
-            drop(sending);
+            proxy.process.exit();
             let (rest, end) = client.rest();
             assert!(rest.len() < SIZE && end != End::Silence, "{} bytes and {end:?}", rest.len());
         }
