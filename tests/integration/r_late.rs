@@ -1,30 +1,13 @@
 //! Late responses: only the waiter waits for them, and in every other respect they are like other responses.
 
-use crate::harness::{Backend, GET, Proxy, Wire, each_row, eventually, ok, ronde_only, setup};
+use crate::harness::{Backend, GET, Gate, Proxy, Wire, each_row, eventually, ok, ronde_only, setup};
 use rustix::process::Signal;
 use std::net::TcpStream;
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longer than a worker waits for a response.
 const LATE: Duration = Duration::from_millis(60);
-
-/// Closed until it is opened once.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn open(&self) {
-        *self.0.0.lock().expect("the gate") = true;
-        self.0.1.notify_all();
-    }
-
-    fn pass(&self) {
-        let shut = self.0.0.lock().expect("the gate");
-        drop(self.0.1.wait_while(shut, |is_open| !*is_open).expect("the gate"));
-    }
-}
 
 /// A backend that responds when the gate opens.
 fn gated() -> (Gate, Backend) {

@@ -10,6 +10,7 @@
 //! Not here: the tests.
 
 mod backend;
+mod gate;
 mod message;
 mod names;
 mod origin;
@@ -20,11 +21,12 @@ mod proxy;
 mod wire;
 
 pub use backend::Backend;
+pub use gate::Gate;
 pub use message::{Framing, Message, ok, ok_chunked};
 pub use names::{DnsReply, NameService};
 pub use origin::{Origin, Port};
 pub use process::Process;
-pub use programs::{Program, chromium, curl, curl_reading, python, python_server, wrk};
+pub use programs::{Program, chromium, curl, curl_reading, open_many_files, python, python_server, wrk};
 pub use proxy::{Proxy, Ronde};
 pub use wire::{End, Wire};
 
@@ -39,6 +41,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection without a byte for this long counts as silent.
 pub const SILENCE: Duration = Duration::from_millis(200);
+
+/// Longer than a worker waits for a byte: a connection without one for this long is parked.
+pub const PARKED: Duration = Duration::from_millis(40);
 
 /// The simplest request.
 pub const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -97,10 +97,14 @@ pub fn python_server(script: &str, arguments: &[&str]) -> (Process, SocketAddr) 
     (server, SocketAddr::from(([127, 0, 0, 1], number.expect("a port"))))
 }
 
-pub fn wrk(connections: usize, url: &str) -> Process {
-    // A thousand connections on each side of the proxy exceed the usual limit of 1024 open files.
+/// A thousand connections on each side of the proxy exceed the usual limit of 1024 open files.
+pub fn open_many_files() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("more open files");
+}
+
+pub fn wrk(connections: usize, url: &str) -> Process {
+    open_many_files();
     let connections = format!("-c{connections}");
     Process::spawn(Program::command("wrk").args(["-t2", "-d2s", "--timeout=10s", &connections, url]))
 }

@@ -4,7 +4,8 @@
 
 use super::message::{Framing, Message, field_lines};
 use super::{SILENCE, TIMEOUT};
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+use rustix::net::{AddressFamily, SocketType, connect, socket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -36,6 +37,15 @@ pub struct Wire {
 impl Wire {
     pub fn connect(address: SocketAddr) -> Wire {
         Wire::over(TcpStream::connect(address).expect("a connection"))
+    }
+
+    /// With SO_RCVBUF, which the kernel doubles. On a connection that exists already a smaller buffer makes the kernel
+    /// drop bytes that it had promised room for, and send them again seconds later.
+    pub fn connect_narrow(address: SocketAddr, buffer: usize) -> Wire {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        set_socket_recv_buffer_size(&socket, buffer).expect("SO_RCVBUF");
+        connect(&socket, &address).expect("a connection");
+        Wire::over(TcpStream::from(socket))
     }
 
     pub fn over(stream: TcpStream) -> Wire {
