@@ -28,8 +28,8 @@ pub enum Class {
 impl Class {
     const COUNT: usize = 4;
 
-    /// In the order in which they give way when memory runs out.
-    pub const BY_LOSS: [Self; Self::COUNT] = [Self::Lingering, Self::Idle, Self::Slow, Self::Busy];
+    /// In the order in which they give way when memory runs out: what keeps most and loses least first.
+    pub const BY_LOSS: [Self; Self::COUNT] = [Self::Slow, Self::Idle, Self::Lingering, Self::Busy];
 }
 
 /// The deadlines of each class, in order.
