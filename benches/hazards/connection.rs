@@ -5,7 +5,7 @@
 //! | `/late` | 100 bytes after 500 ms |
 //! | `/poll` | 100 bytes when the backend is told to |
 //! | `/long`, `/bytes/N` | 20 MB, or N bytes, of the pattern |
-//! | `/drip/N` | the same, but slowly after the first 128 KB |
+//! | `/drip/N` | the same, but slowly after the first 160 KB |
 //! | `/events`, `/stream` | an event a second, or every 5 s, until the backend is told to end |
 //! | `/count` | the length of the request body, and whether it was the pattern |
 //! | any other | 100 bytes after the request body |
@@ -27,13 +27,13 @@ const LONG: usize = 20 << 20;
 const PIECE: usize = 64 << 10;
 /// The same, and the send buffer (which the kernel doubles), of a response to a crowd.
 const SMALL_PIECE: usize = 16 << 10;
-/// What a proxy gets at once of a response to a client of 1 KB/s, and then a second: enough that its buffers and its
-/// socket to the client are full and stay so. All of the response would fill its receive buffer as well, at 8,000 clients
-/// the memory of all sockets would be near the kernel's limit (2.2 GB here), and what is measured would be a machine that
-/// drops packets.
-const AHEAD: usize = 128 << 10;
-const DRIP: usize = 2 << 10;
-const DRIPPING: Duration = Duration::from_secs(1);
+/// What a proxy gets at once of a response to a client of 1 KB/s, and then at that client's rate: enough that nginx and
+/// HAProxy have their buffers full (with 128 KB HAProxy has not). Without a bound their receive buffers would be full as
+/// well, and at 8,000 clients all sockets would be at the kernel's limit for TCP (2.2 GB here): it drops packets then, and
+/// what is measured is the wait for retransmissions. So it is near `tcp_mem`'s middle number, with a few.
+const AHEAD: usize = 160 << 10;
+const DRIP: usize = 8 << 10;
+const DRIPPING: Duration = Duration::from_secs(8);
 
 pub struct Connection {
     pub stream: TcpStream,
@@ -206,7 +206,7 @@ impl Connection {
                     if let State::Long { limit, .. } = &mut self.state {
                         *limit = AHEAD.min(length);
                     }
-                    return Ok(Some(When::In(DRIPPING)));
+                    return Ok(Some(When::Within(DRIPPING)));
                 } else {
                     let mut body = body_of(&head);
                     body.take(&rest);

@@ -31,6 +31,8 @@ const REST: Duration = Duration::from_secs(5);
 /// How long clients that go on may take. A reader still has up to 14 MB to come, and BBR, where that is the machine's
 /// congestion control, believes for a while that the path is as slow as the reader was.
 const FINISHING: Duration = Duration::from_secs(120);
+/// If none finishes for so long, no more are waited for.
+const STANDSTILL: Duration = Duration::from_secs(25);
 
 /// A row while it is written.
 #[derive(Default)]
@@ -196,13 +198,17 @@ fn go(crowd: &mut Crowd, backends: Option<&mut Helper>, count: usize, wanted: us
     if let Some(backends) = backends {
         backends.tell(&format!("end {count}"))?;
     }
-    let deadline = Instant::now() + FINISHING;
+    let begun = Instant::now();
+    let (mut most, mut last) = (0, begun);
     loop {
         thread::sleep(Duration::from_millis(100));
         let told = crowd.tell("tell")?;
         let number = |name: &str| told.get(name).copied().unwrap_or_default();
         let done = usize::try_from(number("done"))?;
-        if done >= wanted || Instant::now() >= deadline {
+        if done > most {
+            (most, last) = (done, Instant::now());
+        }
+        if done >= wanted || last.elapsed() >= STANDSTILL || begun.elapsed() >= FINISHING {
             return Ok(GoneOn {
                 done,
                 within_1s: usize::try_from(number("done-1s"))?,

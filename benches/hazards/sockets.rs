@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Ethernet's 1500, less the heads and what tunnels take.
 const SEGMENT: c_int = 1400;
-/// Receive buffer of a client that is slow, and of one that has become fast. The kernel doubles them.
+/// Receive buffers: of a client of 1 KB/s, and of one that has become fast. The kernel doubles them.
 const SMALL: usize = 16 << 10;
 const LARGE: usize = 64 << 10;
-/// The most a client says it can take, by the same cases. The kernel alone would promise what short segments do not leave
-/// room for; then it drops some, and the proxy's socket waits for up to a minute before it sends them again.
+/// The most a client says it can take, with a small buffer, the system's and a large one, as far as the kernel heeds it. Without it the kernel promises
+/// what short segments do not leave room for; then it drops some, and the proxy's socket waits before it sends them again.
 const SMALL_WINDOW: c_int = 8 << 10;
-const WINDOW: c_int = 40 << 10;
+const SYSTEM_WINDOW: c_int = 40 << 10;
 const LARGE_WINDOW: c_int = 60 << 10;
 /// As many as the system has for outgoing connections, times eight.
 const SOURCES: usize = 8;
@@ -47,7 +47,7 @@ pub fn narrow(socket: &OwnedFd) -> io::Result<()> {
 /// # Errors
 /// The system refuses.
 pub fn shorten(socket: &OwnedFd) -> io::Result<()> {
-    set(socket, TCP_WINDOW_CLAMP, WINDOW)?;
+    set(socket, TCP_WINDOW_CLAMP, SYSTEM_WINDOW)?;
     set(socket, TCP_MAXSEG, SEGMENT)
 }
 
