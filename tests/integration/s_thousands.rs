@@ -50,7 +50,8 @@ fn gated() -> (Gate, Backend) {
 fn setup() -> (Gate, Backend, Proxy) {
     open_many_files();
     let (gate, backend) = gated();
-    let proxy = Proxy::with("--workers 2", &[backend.address]);
+    // On a busy machine a thousand at once may take longer to be accepted than the usual second.
+    let proxy = Proxy::with("--workers 2 --queue-timeout 10s", &[backend.address]);
     (gate, backend, proxy)
 }
 

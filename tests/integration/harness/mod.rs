@@ -1,7 +1,8 @@
 //! The tools of the tests: the proxy in a process of its own, backends, raw connections, a strict parser.
 //!
 //! Reading order: `message` (the valid messages), `wire` (one end of a connection), `origin` (a backend that the test
-//! drives step by step), `backend` (a backend that runs by itself), `proxy` and `process` (the program under test),
+//! drives step by step), `backend` (a backend that runs by itself), `gate` (where
+//! several of its requests wait), `proxy` and `process` (the program under test),
 //! `peers` (nginx and HAProxy in its place), `programs` (third-party clients, and the rule for when they are missing),
 //! `names` (a name service for one test).
 //!
