@@ -83,6 +83,8 @@ pub enum Woken {
     ClientClosed,
     /// The client's connection is broken, or closed in both directions.
     ClientGone,
+    /// The backend's is.
+    BackendGone,
     /// Its deadline has come.
     Expired,
     /// The memory for what is parked is used up, and it can best be done without.

@@ -182,6 +182,7 @@ impl<T: Park> Waiter<T> {
                     let (key, side) = Key::from_bits(data);
                     let woken = match side {
                         CLIENT if flags.intersects(EventFlags::ERR | EventFlags::HUP) => Woken::ClientGone,
+                        BACKEND if flags.intersects(EventFlags::ERR | EventFlags::HUP) => Woken::BackendGone,
                         CLIENT if flags.contains(EventFlags::RDHUP) => Woken::ClientClosed,
                         CLIENT | BACKEND => Woken::Ready,
                     };

@@ -219,7 +219,7 @@ impl Pipe<'_> {
     }
 
     /// Counts bytes as sent, and drops what is done with.
-    fn settle(&mut self, count: usize) {
+    pub fn settle(&mut self, count: usize) {
         if let Some(consumed) = self.direction.reframer.sent(count) {
             self.buffer.consume(consumed);
         }

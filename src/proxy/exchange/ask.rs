@@ -120,8 +120,12 @@ impl Exchange {
             Ok(last) => {
                 let Asking { conn, turn, sent, outgoing, .. } = *asking;
                 self.was_answered(&turn, sent, context);
-                if outgoing == Outgoing::Refused {
-                    self.upload = None;
+                match outgoing {
+                    Outgoing::Partly(sent) if self.upload.is_none() => {
+                        self.stream_rest(sent, context.scratch)
+                    }
+                    Outgoing::Refused => self.upload = None,
+                    Outgoing::Partly(_) | Outgoing::All => {}
                 }
                 Step::To(match last {
                     Final::Response(response, down) => Relaying::begin(conn, turn, response, down),
@@ -187,7 +191,7 @@ impl Exchange {
             if !asking.interims.deliver(client)? {
                 return Err(self.await_client(client, context).into());
             }
-            match self.take_head(context)? {
+            match self.take_head(asking.outgoing, context)? {
                 Some(Head::Final(last)) => return Ok(last),
                 Some(Head::Interim) => {
                     // An HTTP/1.0 client knows none.

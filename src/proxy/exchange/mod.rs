@@ -71,7 +71,16 @@ pub struct Exchange {
     /// Whether that comes fast enough.
     rate: MinRate,
     timer: Timer,
+    backend: BackendEnd,
     stage: Stage,
+}
+
+/// Whether the connection to the backend still is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BackendEnd {
+    Open,
+    /// It is broken, or closed in both directions. What it has sent before can still be read.
+    Gone,
 }
 
 /// Where an exchange stands.
@@ -127,7 +136,8 @@ impl Exchange {
         };
         let timer = Timer::default();
         let rate = MinRate::new(config.min_rate);
-        Self { request, record, choice: Choice::default(), upload, rate, timer, stage: Stage::Choosing }
+        let (choice, backend, stage) = (Choice::default(), BackendEnd::Open, Stage::Choosing);
+        Self { request, record, choice, upload, rate, timer, backend, stage }
     }
 
     /// Goes on until the exchange ends, or has to wait.
@@ -153,6 +163,11 @@ impl Exchange {
             }
             context.allowance.begin_stage();
         }
+    }
+
+    /// The backend's connection is broken, or closed in both directions.
+    pub fn note_backend_gone(&mut self) {
+        self.backend = BackendEnd::Gone;
     }
 
     /// Ends the exchange where it is, for a reason that is neither side's.
@@ -185,10 +200,6 @@ impl Exchange {
         };
         let upload = self.upload.as_ref().map_or(0, |_| size_of::<Direction>());
         size_of::<Self>() + self.request.head.capacity() + self.request.line.weight() + upload + stage
-    }
-
-    fn is_uploading(&self) -> bool {
-        self.upload.as_ref().is_some_and(|upload| !upload.is_over())
     }
 
     /// Chooses the next backend to ask: a kept connection if there is one, or a fresh one.

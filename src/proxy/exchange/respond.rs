@@ -194,9 +194,13 @@ impl Exchange {
         context: &Context<'_>,
     ) -> Stop {
         let limit = context.shared.config.idle_timeout;
-        let (mut client_want, backend) = relay::wants(up, down);
+        let (mut client_want, mut backend) = relay::wants(up, down);
         if client_want == Want::Break {
             client_want = watch(client);
+        }
+        // That the backend breaks is seen when it is read again; until then epoll would report it over and over.
+        if backend == Want::Break {
+            backend = Want::Nothing;
         }
         let failure = match down {
             Stalled::OnSink => Failure::ClientStalled,

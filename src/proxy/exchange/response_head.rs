@@ -6,6 +6,7 @@
 //! Not here: reading (`ask`), the grammar (`http1`).
 
 use super::respond::Response;
+use super::send::Outgoing;
 use super::{Exchange, Fate, malformed};
 use crate::http1::chunked::Decoder;
 use crate::http1::forward::{self, Delivery, Persistence};
@@ -33,8 +34,11 @@ pub(super) enum Final {
 
 impl Exchange {
     /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
-    pub(super) fn take_head(&mut self, context: &mut Context<'_>) -> Result<Option<Head>, Failure> {
-        let is_uploading = self.is_uploading();
+    pub(super) fn take_head(
+        &mut self,
+        outgoing: Outgoing,
+        context: &mut Context<'_>,
+    ) -> Result<Option<Head>, Failure> {
         let Scratch { from_backend, response: out, .. } = &mut *context.scratch;
         let bytes = from_backend.filled();
         if bytes.is_empty() {
@@ -68,10 +72,10 @@ impl Exchange {
             }
             status => {
                 let delivery = Delivery::of(meta.version, meta.method, status, framed);
-                // Decided once, from both halves of the exchange.
+                // Decided once, from both halves of the exchange. Behind a request that is not out whole there is no next one.
                 let persists = meta.persistence == Persistence::Persist
                     && delivery != Delivery::UntilClose
-                    && !is_uploading
+                    && outgoing == Outgoing::All
                     && context.shared.is_running();
                 let (persistence, fate) = match persists {
                     true => (Persistence::Persist, Fate::Persist),
@@ -80,7 +84,7 @@ impl Exchange {
                 forward::response(out, &head, meta.version, delivery, persistence)?;
                 let backend_persists = framing::persists(head.version, head.fields)
                     && framed.framing != Framing::UntilClose
-                    && !is_uploading;
+                    && outgoing == Outgoing::All;
                 let reframer =
                     Reframer::new(Decoder::new(framed.framing), delivery.coding(head.fields), out.len());
                 Final::Response(Response { delivery, backend_persists, fate }, Direction::new(reframer))

@@ -8,10 +8,13 @@
 
 use super::ask::Asking;
 use super::{Exchange, upload_failure};
+use crate::http1::chunked::Decoder;
+use crate::http1::reframer::Reframer;
 use crate::net::conn::{Block, Sent};
 use crate::observe::failure::Failure;
 use crate::proxy::client::Client;
-use crate::proxy::relay::{Broken, Pipe};
+use crate::proxy::relay::{Broken, Direction, Pipe};
+use crate::proxy::request::Body;
 use crate::proxy::scratch::Scratch;
 use std::io::IoSlice;
 use std::time::Duration;
@@ -82,5 +85,21 @@ impl Exchange {
             asking.outgoing = Outgoing::All;
         }
         Ok(count)
+    }
+
+    /// A response has begun when only `sent` bytes of a request in hand were out. The rest goes out beside the response, like
+    /// a body that streams.
+    pub(super) fn stream_rest(&mut self, sent: usize, scratch: &mut Scratch) {
+        let head = &self.request.head;
+        let reframer =
+            Reframer::new(Decoder::new(self.request.meta.framing), self.request.meta.coding, head.len());
+        let mut direction = Direction::new(reframer);
+        let mut pipe = Pipe { direction: &mut direction, buffer: &mut scratch.from_client, lead: head };
+        // What is in hand was never chunked: its length is known, and so nothing of it is malformed.
+        if pipe.load().is_ok() {
+            pipe.settle(sent);
+            self.request.meta.body = Body::Gone;
+            self.upload = Some(Box::new(direction));
+        }
     }
 }

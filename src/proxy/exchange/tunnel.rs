@@ -9,7 +9,7 @@
 
 use super::respond::InHand;
 use super::timer::Awaited;
-use super::{Exchange, Fate, Stage, Step, Stop, response_failure};
+use super::{BackendEnd, Exchange, Fate, Stage, Step, Stop, response_failure};
 use crate::backend::Turn;
 use crate::http1::chunked::Decoder;
 use crate::http1::framing::{Coding, Framing};
@@ -107,6 +107,10 @@ impl Exchange {
             if client.presence == Presence::Gone && !down.direction.is_finished() {
                 return Err(Failure::ClientGone.into());
             }
+            // The client has all that the backend has sent, and nothing reaches the backend any more.
+            if self.backend == BackendEnd::Gone && down.direction.is_over() {
+                return Err(Failure::ResponseIncomplete.into());
+            }
             moved += now;
             if now > 0 {
                 self.timer.restart();
@@ -119,7 +123,7 @@ impl Exchange {
                 if client_want == Want::Break && ends.1 {
                     client_want = Want::Nothing;
                 }
-                if backend == Want::Break && ends.0 {
+                if backend == Want::Break && (ends.0 || self.backend == BackendEnd::Gone) {
                     backend = Want::Nothing;
                 }
                 let (failure, limit) = (Failure::TunnelSilent, context.shared.config.tunnel_timeout);

@@ -144,6 +144,10 @@ impl Session<'_, '_> {
                     return end;
                 }
             }
+            (Stage::Exchanging(exchange), Woken::BackendGone) => {
+                exchange.note_backend_gone();
+                self.load();
+            }
             (Stage::Exchanging(_) | Stage::Lingering(_), _) => self.load(),
         }
         self.run(stage)

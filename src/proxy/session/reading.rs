@@ -158,6 +158,7 @@ impl Session<'_, '_> {
             }
         };
         let failure = match is_fast_enough {
+            _ if self.context.shared.is_over() => failure.and(Some(Failure::Cut)),
             false => Some(Failure::BodyTooSlow),
             true if deadline > now => {
                 return Halt::Wait(Wait { client: Want::Read, backend: Want::Nothing, deadline, class })
