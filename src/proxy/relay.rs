@@ -94,7 +94,7 @@ impl Direction {
         self.reframer.moved()
     }
 
-    /// The sink had to be waited for: reads little from now on.
+    /// The sink had to be waited for, or may have to be for long: reads little from now on.
     pub fn use_small_reads(&mut self) {
         self.reads = Reads::Small { to_go: FAST_AGAIN };
     }

@@ -18,6 +18,10 @@ use crate::proxy::conversation::Context;
 use crate::proxy::relay::{Broken, Direction, Pipe};
 use crate::proxy::scratch::Scratch;
 
+/// A body of which little is read at first, until its client has shown that it is fast: it might keep what it does not take
+/// for hours. Shorter ones are not worth the extra calls.
+const LONG: u64 = 1024 * 1024;
+
 /// What the backend said, written for the client in `scratch.response`.
 pub(super) enum Head {
     Interim,
@@ -87,7 +91,11 @@ impl Exchange {
                     && outgoing == Outgoing::All;
                 let reframer =
                     Reframer::new(Decoder::new(framed.framing), delivery.coding(head.fields), out.len());
-                Final::Response(Response { delivery, backend_persists, fate }, Direction::new(reframer))
+                let mut down = Direction::new(reframer);
+                if matches!(framed.framing, Framing::Length(length) if length > LONG) {
+                    down.use_small_reads();
+                }
+                Final::Response(Response { delivery, backend_persists, fate }, down)
             }
         };
         self.record.status = Some(head.status);
