@@ -26,6 +26,7 @@ mod o_round;
 mod p_regressions;
 mod q_pool;
 mod r_late;
+mod s_connecting;
 mod s_deadlines;
 mod s_early_answers;
 mod s_gone;

@@ -3,10 +3,10 @@
 //! Not here: that clients notice no failure (`k_health`).
 
 use crate::harness::{
-    Backend, DnsReply, GET, NameService, Origin, Port, Process, Proxy, Ronde, Wire, each_row, eventually, ok,
-    ronde_only, scratch_directory, within,
+    Backend, DnsReply, GET, NameService, Origin, Port, Process, Proxy, Ronde, Silent, Wire, each_row,
+    eventually, ok, ronde_only, scratch_directory, within,
 };
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -37,30 +37,6 @@ fn configured(flags: &str, backends: &[(SocketAddr, &str)]) -> Proxy {
 
 fn lines(process: &Process, part: &str) -> Vec<String> {
     process.stderr.all().into_iter().filter(|line| line.contains(part)).collect()
-}
-
-/// An address that drops every SYN, like one that has vanished: a listener whose queue is full.
-struct Silent {
-    port: Port,
-    listener: TcpListener,
-    _filling: TcpStream,
-}
-
-impl Silent {
-    fn start() -> Silent {
-        let port = Port::reserve();
-        let listener = port.listen(0);
-        let filling = TcpStream::connect(port.address).expect("the only slot of the queue");
-        Silent { port, listener, _filling: filling }
-    }
-
-    fn some(count: usize) -> Vec<Silent> {
-        (0..count).map(|_| Silent::start()).collect()
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.port.address
-    }
 }
 
 fn hang_up(wire: &Wire) {

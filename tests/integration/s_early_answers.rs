@@ -105,16 +105,16 @@ fn an_answer_and_a_reset_while_a_long_upload_is_sent_arrive_as_an_answer() {
     assert_answered_at_once(&post(6 << 20), Then::Closes);
 }
 
-/// A request with a head of 60 KB, and as much body. The kernel takes megabytes on the way to a loopback backend, but
-/// less than this if the backend has small segments.
+/// A request with a head of 500 KB. The kernel takes megabytes on the way to a loopback backend, but less than this if
+/// the backend has small segments.
 fn long(target: &str, length: usize) -> String {
-    let (x, body) = ("x".repeat(60_000), "y".repeat(length));
+    let (x, body) = ("x".repeat(500_000), "y".repeat(length));
     format!("POST {target} HTTP/1.1\r\nHost: a\r\nX: {x}\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
 fn narrow() -> (Process, Proxy) {
     let (server, address) = python_server("tests/integration/clients/narrow_backend.py", &[]);
-    (server, Proxy::with("--workers 2 --max-fails 0", &[address]))
+    (server, Proxy::with("--workers 2 --max-fails 0 --max-head 1m", &[address]))
 }
 
 /// Up to 64 KB are collected before they are sent; more streams.

@@ -59,6 +59,7 @@ def converse(connection):
         if target.startswith("/e"):
             # Meanwhile everything on the way fills up.
             time.sleep(0.2)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         fields = stream.through(b"\r\n\r\n").lower().split(b"\r\n")
         lengths = [int(field[15:]) for field in fields if field.startswith(b"content-length:")]
         body = stream.take(sum(lengths))

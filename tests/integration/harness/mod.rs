@@ -2,9 +2,9 @@
 //!
 //! Reading order: `message` (the valid messages), `wire` (one end of a connection), `origin` (a backend that the test
 //! drives step by step), `backend` (a backend that runs by itself), `gate` (where
-//! several of its requests wait), `proxy` and `process` (the program under test),
-//! `peers` (nginx and HAProxy in its place), `programs` (third-party clients, and the rule for when they are missing),
-//! `names` (a name service for one test).
+//! several of its requests wait), `silent` (no backend at all), `proxy` and `process` (the program under test), `peers` (nginx
+//! and HAProxy in its place), `programs` (third-party clients, and the rule for when they are missing), `names` (a name
+//! service for one test).
 //!
 //! No test sleeps to synchronise: it waits for the event itself and gives up after [`TIMEOUT`].
 //!
@@ -19,6 +19,7 @@ mod peers;
 mod process;
 mod programs;
 mod proxy;
+mod silent;
 mod wire;
 
 pub use backend::Backend;
@@ -29,6 +30,7 @@ pub use origin::{Origin, Port};
 pub use process::Process;
 pub use programs::{Program, chromium, curl, curl_reading, open_many_files, python, python_server, wrk};
 pub use proxy::{Proxy, Ronde};
+pub use silent::Silent;
 pub use wire::{End, Wire};
 
 use std::fmt::Debug;
