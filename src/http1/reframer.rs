@@ -149,22 +149,33 @@ impl Reframer {
         parts.map(IoSlice::new)
     }
 
-    /// Counts bytes as sent. Once all parts are sent, returns how many bytes to drop from the front of the buffer.
-    pub fn sent(&mut self, count: usize) -> Option<usize> {
+    /// Counts bytes as sent. Returns how many bytes to drop from the front of the buffer: those of data that were sent, and
+    /// once all parts are sent, everything that was loaded. So what a slow peer keeps in memory is what it has not taken.
+    pub fn sent(&mut self, count: usize) -> usize {
         self.sent += count;
-        if self.sent < self.loaded() {
-            return None;
+        if self.sent >= self.loaded() {
+            (self.lead, self.sent, self.data, self.ending) = (0, 0, 0..0, b"");
+            self.size_line = SizeLine::default();
+            self.trailers.clear();
+            if self.state == State::Loaded {
+                self.state = State::Empty;
+            }
+            return std::mem::take(&mut self.consumed);
         }
-        self.lead = 0;
-        self.sent = 0;
+        let Some(into_data) = self.sent.checked_sub(self.lead + self.size_line.bytes().len()) else {
+            return 0;
+        };
+        let sent = into_data.min(self.data.len());
+        let dropped = self.data.start + sent;
+        (self.lead, self.sent, self.data) = (0, into_data - sent, 0..self.data.len() - sent);
         self.size_line = SizeLine::default();
-        self.data = 0..0;
-        self.ending = b"";
-        self.trailers.clear();
-        if self.state == State::Loaded {
-            self.state = State::Empty;
-        }
-        Some(std::mem::take(&mut self.consumed))
+        self.consumed -= dropped;
+        dropped
+    }
+
+    /// Whether the lead, or a part of it, is still to be sent.
+    pub fn has_lead(&self) -> bool {
+        self.lead > 0
     }
 
     /// Length of the current parts, including the bytes of them that were sent; zero when there is nothing to send.
@@ -254,8 +265,8 @@ mod tests {
                 let parts = reframer.parts(lead, &buffer);
                 let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(write).collect();
                 output.extend_from_slice(&bytes);
-                if let Some(consumed) = reframer.sent(bytes.len()) {
-                    buffer.drain(..consumed);
+                buffer.drain(..reframer.sent(bytes.len()));
+                if reframer.loaded() == 0 {
                     break;
                 }
             }

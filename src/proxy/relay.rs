@@ -89,6 +89,11 @@ impl Direction {
         self.reframer.is_at_end()
     }
 
+    /// Whether the head that goes before the body is still to be sent, or a part of it.
+    pub fn has_lead(&self) -> bool {
+        self.reframer.has_lead()
+    }
+
     /// Bytes of body that were read.
     pub fn moved(&self) -> u64 {
         self.reframer.moved()
@@ -220,9 +225,7 @@ impl Pipe<'_> {
 
     /// Counts bytes as sent, and drops what is done with.
     pub fn settle(&mut self, count: usize) {
-        if let Some(consumed) = self.direction.reframer.sent(count) {
-            self.buffer.consume(consumed);
-        }
+        self.buffer.consume(self.direction.reframer.sent(count));
     }
 }
 

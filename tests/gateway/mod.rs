@@ -149,10 +149,9 @@ pub fn pump<'a>(
         let parts = reframer.parts(lead, &buffer);
         let before = sent.bytes.len();
         sent.bytes.extend(parts.iter().flat_map(|part| part.iter()).take(write.max(1)));
-        if let Some(consumed) = reframer.sent(sent.bytes.len() - before) {
-            buffer.drain(..consumed);
-            sent.taken += consumed;
-        }
+        let dropped = reframer.sent(sent.bytes.len() - before);
+        buffer.drain(..dropped);
+        sent.taken += dropped;
         if reframer.is_over() {
             break;
         }

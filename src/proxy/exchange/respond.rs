@@ -48,12 +48,15 @@ pub(super) struct InHand {
 
 impl InHand {
     /// Takes them out of a worker's buffers.
-    pub(super) fn take(scratch: &mut Scratch) -> Self {
-        Self { lead: take(&mut scratch.response), bytes: scratch.from_backend.filled().to_vec() }
+    pub(super) fn take(down: &Direction, scratch: &mut Scratch) -> Self {
+        let lead = if down.has_lead() { take(&mut scratch.response) } else { Vec::new() };
+        Self { lead, bytes: scratch.from_backend.filled().to_vec() }
     }
 
     pub(super) fn give_back(self, scratch: &mut Scratch) {
-        scratch.response = self.lead;
+        if !self.lead.is_empty() {
+            scratch.response = self.lead;
+        }
         scratch.from_backend.refill(&self.bytes);
     }
 
@@ -103,10 +106,10 @@ impl Exchange {
             }
             Err(Stop::Halt(halt)) => {
                 // The request is not sent again. An upload that goes on may still have to send its head.
-                if self.upload.is_none() {
+                if self.upload.as_ref().is_none_or(|upload| !upload.has_lead()) {
                     self.request.head = Vec::new();
                 }
-                relaying.parked = Some(InHand::take(context.scratch));
+                relaying.parked = Some(InHand::take(&relaying.down, context.scratch));
                 Step::Halt(Stage::Relaying(relaying), halt)
             }
             Err(Stop::Failed(failure)) => {

@@ -70,7 +70,7 @@ impl Exchange {
         match stop {
             Stop::Halt(halt) => {
                 self.request.head = Vec::new();
-                tunnelling.parked = Some(InHand::take(context.scratch));
+                tunnelling.parked = Some(InHand::take(&tunnelling.down, context.scratch));
                 Step::Halt(Stage::Tunnelling(tunnelling), halt)
             }
             Stop::Failed(failure) => Step::Over(self.abort(failure, tunnelling.moved(), true)),
