@@ -77,7 +77,7 @@ fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
 }
 
 /// From here on, diagnostics go through the logger to standard error. Under systemd (`JOURNAL_STREAM` is set) they
-/// carry no time: the journal adds its own.
+/// carry no time: journald adds its own.
 fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
     let logger = Logger::start(form)?;

@@ -114,6 +114,8 @@ rounds. More is better for requests; less is better for CPU time, latency and me
 Medians of {rounds} rounds of {seconds} s.
 
 {details}
+Thousands of slow clients at once, and what all others see meanwhile: [hazards.md](hazards.md).
+
 ## How it is measured
 
 - wrk, the proxy, and an nginx that serves as both backends share the machine. All traffic is on 127.0.0.1.

@@ -1,11 +1,12 @@
 //! How long a worker may block in one call: the one place where that is decided.
 //!
 //! The problem: blocking is fast, because it saves the trip through the waiter; and it holds a thread. Which of the two
-//! counts depends on the others. While another worker is idle, a stage of an exchange may wait for [`waits::ONE_CALL`] in
-//! all. While none is, the rest of this worker's batch and all that is ready in the epoll wait, too; then no wait begins
-//! once those of the batch have lasted [`waits::ONE_BATCH`]. What has not come by then is parked. And what was parked once
-//! is not waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of five hundred
-//! event streams would take five seconds.
+//! counts depends on what else waits. A stage of an exchange that is alone in its batch, while another worker is idle, may
+//! wait for [`waits::ONE_CALL`]: nothing else waits for this worker. Beside others in the batch, no wait begins once those
+//! of the whole batch have lasted as long. And while no worker is idle, all that is ready in the epoll waits, too: then no
+//! wait begins once they have lasted [`waits::ONE_BATCH`]. What has not come by then is parked. What was parked once is not
+//! waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of five hundred event
+//! streams would take five seconds.
 //!
 //! Not here: the length of one blocking call, which is the socket's (also [`waits::ONE_CALL`]).
 
@@ -16,16 +17,25 @@ use crate::pool::waiter::Waiter;
 use std::time::{Duration, Instant};
 
 /// What one worker has waited for, in its batch and in the stage that it serves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Allowance {
     batch: Duration,
     stage: Duration,
+    company: Company,
+}
+
+/// What else is in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Company {
+    Alone,
+    Others,
 }
 
 impl Allowance {
-    /// Of a batch that begins.
-    pub fn new() -> Self {
-        Self::default()
+    /// Of a batch of so many that begins.
+    pub fn of_batch(size: usize) -> Self {
+        let company = if size > 1 { Company::Others } else { Company::Alone };
+        Self { batch: Duration::ZERO, stage: Duration::ZERO, company }
     }
 
     /// A stage begins.
@@ -40,9 +50,12 @@ impl Allowance {
 
     /// Makes a call that may wait as long as this stage and this batch may. Returns whether it was allowed to.
     pub fn spend<T: Park, R>(&mut self, waiter: &Waiter<T>, call: impl FnOnce(Block) -> R) -> (R, Block) {
-        let is_spent =
-            self.stage >= waits::ONE_CALL || self.batch >= waits::ONE_BATCH && !waiter.has_idle_workers();
-        if is_spent {
+        let most = match (waiter.has_idle_workers(), self.company) {
+            (false, _) => waits::ONE_BATCH,
+            (true, Company::Others) => waits::ONE_CALL,
+            (true, Company::Alone) => Duration::MAX,
+        };
+        if self.stage >= waits::ONE_CALL || self.batch >= most {
             return (call(Block::Never), Block::Never);
         }
         let begun = Instant::now();

@@ -1,10 +1,10 @@
-//! Accepts connections, at a rate.
+//! Accepts connections.
 //!
-//! The problem: accept fails, and mostly not for the reason one thinks. A client that is gone again is nothing; a
-//! process without descriptors must neither die nor spin, since the listener stays readable. And whoever floods
-//! ronde with connections must not keep it from seeing the stop.
+//! The problem: accept fails, and mostly not for the reason one thinks. A client that is gone again is nothing; a process
+//! without descriptors must neither die nor spin, since the listener stays readable. And a flood of connections must not
+//! keep the acceptor from seeing the shutdown.
 //!
-//! Not here: waiting for a client's first byte. That is a worker's, for a moment, and then the waiter's.
+//! Not here: waiting for a client's first byte. A worker does that, for one call at most, and then the waiter.
 
 use crate::config::waits;
 use crate::http1::forward::Persistence;

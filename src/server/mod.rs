@@ -1,9 +1,10 @@
 //! Every thread and how it ends: bind, run, drain, join.
 //!
 //! The problem: a server that starts threads here and there cannot say when it is over. The workers, the acceptor and the
-//! thread that looks after the backends are started and joined in this module; each has a name, and one event that ends it. Three kinds of thread are not joined, since nothing can end them in time: the
-//! logger's, which [`Logger::finish`] waits for; the one that handles signals; and one for each name that is looked up, as
-//! getaddrinfo(3) cannot be interrupted.
+//! thread that looks after the backends are started and joined in this module; each has a name, and one event that ends
+//! it. Three kinds of thread are not joined, since nothing can end them in time: the logger's, which [`Logger::finish`]
+//! waits for; the one that handles signals; and one for each name that is looked up, as getaddrinfo(3) cannot be
+//! interrupted.
 //!
 //! ```text
 //! stop ─▶ acceptor empties the backlog ─▶ idle clients are closed ─▶ workers finish what is in flight
@@ -201,7 +202,7 @@ fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for
-/// clients and how many for backends is settled from moment to moment.
+/// clients and how many for backends is settled as they are needed.
 fn bound_by_descriptors(config: &mut Config) {
     if let Some(sockets) = descriptors::raise_limit()
         && sockets < config.max_connections

@@ -36,7 +36,7 @@ fn serve_batches(shared: &Shared) {
     let mut scratch = Scratch::new(&shared.config);
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
-        let mut allowance = Allowance::new();
+        let mut allowance = Allowance::of_batch(batch.len());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
         let mut context = Context { shared, scratch: &mut scratch, allowance: &mut allowance, pass };
         for (task, woken) in batch.drain(..) {

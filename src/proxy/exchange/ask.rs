@@ -36,7 +36,7 @@ pub(super) struct Asking {
     pub(super) outgoing: Outgoing,
     /// When the whole request was sent; of one in hand, when the connection was chosen or made, which saves a clock read.
     sent: Instant,
-    interims: Interims,
+    pub(super) interims: Interims,
     /// Since when the client is waited for.
     pub(super) awaits_client: Option<Instant>,
     /// What has come of the next head; only while this is parked.
@@ -139,8 +139,10 @@ impl Exchange {
             Err(Missed::Unanswered(failure)) => self.was_not_answered(*asking, failure, context),
             Err(Missed::Final(failure)) => {
                 self.record.tried.push(asking.turn.address());
+                let fate = self.answer_unless_cut(failure, &asking);
                 asking.turn.failed(&context.shared.backends, failure);
-                self.fail(failure, context)
+                self.blame_silent(context);
+                Step::Over(fate)
             }
         }
     }

@@ -26,12 +26,13 @@ pub(super) enum Lap {
     Second,
 }
 
+/// A connection that is being made.
 pub(super) struct Connecting {
     turn: Turn,
     lap: Lap,
     pub(super) conn: Option<Conn>,
     begun: Instant,
-    deadline: Instant,
+    limit: Duration,
 }
 
 impl Exchange {
@@ -41,9 +42,8 @@ impl Exchange {
             Lap::First => short_connect(context),
             Lap::Second => whole,
         };
-        let begun = Instant::now();
         let left = (2 * whole).saturating_sub(self.record.timings.connect);
-        Stage::Connecting(Connecting { turn, lap, conn: None, begun, deadline: begun + most.min(left) })
+        Stage::Connecting(Connecting { turn, lap, conn: None, begun: Instant::now(), limit: most.min(left) })
     }
 
     pub(super) fn connect(
@@ -75,7 +75,7 @@ impl Exchange {
                     client: watch(client),
                     backend: Want::Write,
                     failure: Failure::ConnectTimeout,
-                    limit: connecting.deadline.saturating_duration_since(connecting.begun),
+                    limit: connecting.limit,
                 };
                 match wait_since(connecting.begun, Instant::now(), awaited, client, context) {
                     Stop::Halt(halt) => return Step::Halt(Stage::Connecting(connecting), halt),

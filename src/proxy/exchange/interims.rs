@@ -54,6 +54,11 @@ impl Interims {
         Ok(true)
     }
 
+    /// Whether the client has all of them. A part of one may be out otherwise.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.undelivered.is_empty()
+    }
+
     /// Bytes of memory that they keep, beside themselves.
     pub(super) fn weight(&self) -> usize {
         self.undelivered.capacity()

@@ -14,7 +14,7 @@
 //!
 //! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
 //! comes in), `send`, `response_head` (what the backend says), `interims`, `respond` (the response goes to the client), `tunnel`, `timer`
-//! (how long who is waited for).
+//! (how long each side is waited for).
 //!
 //! Not here: reading requests, and the client's connection afterwards (`session`).
 
@@ -173,7 +173,8 @@ impl Exchange {
     /// Ends the exchange where it is, for a reason that is neither side's.
     pub fn give_up(&mut self, failure: Failure) -> Fate {
         match std::mem::take(&mut self.stage) {
-            Stage::Choosing | Stage::Connecting(_) | Stage::Asking(_) => Fate::Answer(failure),
+            Stage::Choosing | Stage::Connecting(_) => Fate::Answer(failure),
+            Stage::Asking(asking) => self.answer_unless_cut(failure, &asking),
             Stage::Relaying(relaying) => self.abort(failure, relaying.moved(), relaying.is_open_ended()),
             Stage::Tunnelling(tunnelling) => self.abort(failure, tunnelling.moved(), true),
         }
@@ -246,6 +247,14 @@ impl Exchange {
         for turn in self.choice.silent.drain(..) {
             self.record.tried.push(turn.address());
             turn.failed(&context.shared.backends, Failure::ConnectTimeout);
+        }
+    }
+
+    /// An answer in the middle of an interim response would be no answer.
+    fn answer_unless_cut(&mut self, failure: Failure, asking: &Asking) -> Fate {
+        match asking.interims.is_delivered() {
+            true => Fate::Answer(failure),
+            false => self.abort(failure, 0, false),
         }
     }
 

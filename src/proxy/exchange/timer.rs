@@ -1,4 +1,4 @@
-//! How long an exchange waits for whom.
+//! How long an exchange waits, and for which side.
 //!
 //! The problem: a timeout counts for the side that is waited for, and has the name of what is late. It begins anew with
 //! progress, or when the other side is waited for instead.

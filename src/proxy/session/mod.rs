@@ -216,9 +216,8 @@ impl Session<'_, '_> {
         let is_piped = !scratch.from_client.is_empty();
         if is_piped && self.served >= MOST_IN_A_ROW {
             // What is in hand is served after other conversations: a client can nearly always be written to.
-            return Err(
-                Halt::Wait(Wait { client: Want::Write, backend: Want::Nothing, deadline, class }).into()
-            );
+            let (client, class) = (Want::Write, Class::Busy);
+            return Err(Halt::Wait(Wait { client, backend: Want::Nothing, deadline, class }).into());
         }
         if is_piped || shared.waiter.is_only_one_busy() {
             return Ok(());
