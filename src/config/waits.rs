@@ -61,7 +61,10 @@ pub const RESOLVE_PAUSE: Duration = milliseconds(200);
 /// For the first answers of the name service, so that the first request finds backends where there are any.
 pub const FIRST_ADDRESSES: Duration = seconds(1);
 
-// A client that leaves, and one that arrives.
+// A client.
+
+/// For a client to take what fills its socket. One that takes longer is slow. A fast one far away needs a round trip.
+pub const SLOW_CLIENT: Duration = milliseconds(500);
 
 /// Between two reads from a client that was told no, so that it can read the answer before the connection closes.
 pub const LINGERING_CLOSE: Duration = seconds(2);

@@ -14,7 +14,7 @@ use crate::net::descriptors::Descriptor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType};
-use rustix::net::{connect, recv, sendmsg, socket_with, sockopt};
+use rustix::net::{connect, recv, send, sendmsg, socket_with, sockopt};
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -221,13 +221,14 @@ impl Conn {
     /// # Errors
     /// The connection is gone.
     pub fn send(&self, parts: &[IoSlice<'_>], block: Block) -> io::Result<Sent> {
+        let at_once = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        // One piece is not gathered: send(2) is 0.2 µs cheaper than sendmsg(2).
         let sent = match (block, parts) {
-            (Block::Never, parts) => {
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                let sent = sendmsg(&self.stream, parts, &mut SendAncillaryBuffer::default(), flags);
+            (Block::Never, [piece]) => send(&self.stream, piece, at_once).map_err(io::Error::from),
+            (Block::Never, pieces) => {
+                let sent = sendmsg(&self.stream, pieces, &mut SendAncillaryBuffer::default(), at_once);
                 sent.map_err(io::Error::from)
             }
-            // One piece is not gathered: send(2) is 0.2 µs cheaper than writev(2).
             (Block::Briefly, [piece]) => (&self.stream).write(piece),
             (Block::Briefly, pieces) => (&self.stream).write_vectored(pieces),
         };

@@ -99,7 +99,7 @@ impl Direction {
         self.reframer.moved()
     }
 
-    /// The sink had to be waited for, or may have to be for long: reads little from now on.
+    /// The sink had to be waited for, or may have to be for long: little is read from now on.
     pub fn use_small_reads(&mut self) {
         self.reads = Reads::Small { to_go: FAST_AGAIN };
     }
@@ -111,6 +111,11 @@ impl Direction {
             // When this fails the sink is gone, and reading from it will say so.
             let _ = sink.finish();
         }
+    }
+
+    /// Whether that is so.
+    pub fn reads_little(&self) -> bool {
+        self.reads != Reads::Whole
     }
 
     /// Whether the half-close was sent to the sink.

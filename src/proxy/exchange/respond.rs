@@ -9,7 +9,9 @@
 use super::timer::{Awaited, watch};
 use super::{Exchange, Fate, Stage, Step, Stop, response_failure};
 use crate::backend::Turn;
+use crate::config::waits;
 use crate::http1::forward::Delivery;
+use crate::net::buffer::READ_SIZE;
 use crate::net::conn::Conn;
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
@@ -37,6 +39,8 @@ pub(super) struct Relaying {
     down: Direction,
     response: Response,
     parked: Option<InHand>,
+    /// Since when the client is waited for, while it is.
+    waits_since: Option<Instant>,
 }
 
 /// Bytes from the backend that the client has not taken, and the head that goes before them.
@@ -68,7 +72,20 @@ impl InHand {
 impl Relaying {
     /// The head of the response is in `scratch.response`, and what came with it in `scratch.from_backend`.
     pub(super) fn begin(conn: Conn, turn: Turn, response: Response, down: Direction) -> Stage {
-        Stage::Relaying(Box::new(Self { backend: Some((conn, turn)), down, response, parked: None }))
+        Stage::Relaying(Box::new(Self {
+            backend: Some((conn, turn)),
+            down,
+            response,
+            parked: None,
+            waits_since: None,
+        }))
+    }
+
+    /// A client that had to be waited for so long is slow, and is to keep little in hand.
+    fn note_wait(&mut self) {
+        if self.waits_since.take().is_some_and(|since| since.elapsed() >= waits::SLOW_CLIENT) {
+            self.down.use_small_reads();
+        }
     }
 
     pub(super) fn conn(&self) -> Option<&Conn> {
@@ -126,7 +143,8 @@ impl Exchange {
         client: &mut Client,
         context: &mut Context<'_>,
     ) -> Result<(), Stop> {
-        let mut moved = 0;
+        relaying.note_wait();
+        let (mut moved, mut granted) = (0, 0);
         loop {
             if client.presence == Presence::Gone {
                 return Err(Failure::ClientGone.into());
@@ -179,6 +197,11 @@ impl Exchange {
             if count > 0 {
                 self.timer.restart();
             }
+            // Bulk is worth waiting for, as long as its client is fast; a trickle is not.
+            if moved - granted >= READ_SIZE && !relaying.down.reads_little() {
+                granted = moved;
+                context.allowance.begin_stage();
+            }
             if count == 0 || moved >= GIVE_WAY {
                 if relaying.down.is_over() {
                     continue;
@@ -209,9 +232,7 @@ impl Exchange {
             Stalled::OnSink => Failure::ClientStalled,
             Stalled::OnSource | Stalled::Never => Failure::ResponseStalled,
         };
-        if down == Stalled::OnSink {
-            relaying.down.use_small_reads();
-        }
+        relaying.waits_since = (down == Stalled::OnSink).then(Instant::now);
         self.wait(Awaited { client: client_want, backend, failure, limit }, client, context)
     }
 }
