@@ -25,13 +25,15 @@ use std::time::{Duration, Instant};
 /// overruns: each connection too many waits a second for its SYN to be sent again.
 pub const BACKLOG: u16 = 4096;
 
-/// What the kernel may hold of a near peer's bytes, when nothing reads them because a client does not. It doubles this, and
-/// allows no more by default (rmem_max): some 800 MB/s at half a millisecond. Left to itself it takes six megabytes, and
-/// 8,000 slow readers use up all memory that TCP may have. It has to be settled before the connect: shrinking the buffer
-/// of a live connection makes the kernel drop what was promised room, and the peer waits for seconds to send it again.
-const HELD_OF_NEAR_PEER: usize = 208 * 1024;
+/// What the kernel may hold of a near peer's bytes, when nothing reads them because a client does not. Left to itself it
+/// takes six megabytes, and 8,000 slow readers use up all memory that TCP may have. Not less than this: a response that
+/// fits costs a third less than one for which the peer has to wait for room. (The kernel doubles it, and grants no more
+/// than rmem_max.) It has to be settled before the connect: shrinking the buffer of a live connection makes the kernel drop
+/// what was promised room, and the peer waits for seconds to send it again.
+const HELD_OF_NEAR_PEER: usize = 512 * 1024;
 
-/// How far away a peer is. A fixed buffer turns the kernel's tuning off: for one at 50 ms it would mean 8 MB/s.
+/// How far away a peer is. A fixed buffer turns the kernel's tuning off: for one at 50 ms it would mean 8 MB/s
+/// where rmem_max is as it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
     /// On this host or network.

@@ -30,6 +30,15 @@ pub(super) struct Response {
     pub backend_persists: bool,
     /// What becomes of the client's connection when all goes well.
     pub fate: Fate,
+    pub pauses: Pauses,
+}
+
+/// Whether the backend is known to pause within its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pauses {
+    Perhaps,
+    /// It is a stream of events, and not waited for at all.
+    Surely,
 }
 
 /// A response whose head is out, or as good as out.
@@ -144,6 +153,9 @@ impl Exchange {
         context: &mut Context<'_>,
     ) -> Result<(), Stop> {
         relaying.note_wait();
+        if relaying.response.pauses == Pauses::Surely {
+            context.allowance.stop_waiting();
+        }
         let (mut moved, mut granted) = (0, 0);
         loop {
             if client.presence == Presence::Gone {

@@ -5,10 +5,11 @@
 //!
 //! Not here: reading (`ask`), the grammar (`http1`).
 
-use super::respond::Response;
+use super::respond::{Pauses, Response};
 use super::send::Outgoing;
 use super::{Exchange, Fate, malformed};
 use crate::http1::chunked::Decoder;
+use crate::http1::fields::Name;
 use crate::http1::forward::{self, Delivery, Persistence};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Lines, Scan};
@@ -95,7 +96,11 @@ impl Exchange {
                 if matches!(framed.framing, Framing::Length(length) if length > LONG) {
                     down.use_small_reads();
                 }
-                Final::Response(Response { delivery, backend_persists, fate }, down)
+                let pauses = match head.fields.lines(Name::ContentType).any(is_event_stream) {
+                    true => Pauses::Surely,
+                    false => Pauses::Perhaps,
+                };
+                Final::Response(Response { delivery, backend_persists, fate, pauses }, down)
             }
         };
         self.record.status = Some(head.status);
@@ -110,4 +115,9 @@ impl Exchange {
         }
         Ok(Some(Head::Final(last)))
     }
+}
+
+fn is_event_stream(content_type: &[u8]) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    content_type.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
 }
