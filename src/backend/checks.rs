@@ -10,7 +10,7 @@
 use super::{Backend, Backends, connect_failure};
 use crate::config::waits;
 use crate::http1::head::{self, Lines, Scan};
-use crate::net::conn::{Block, Conn, Connected, Distance, Received, Sent};
+use crate::net::conn::{Block, Conn, Connected, Received, Sent, Window};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Park, Wait, Want};
 use crate::pool::waiter::Waiter;
@@ -214,12 +214,12 @@ impl Probe {
     /// Connects, sends, receives: as far as it comes.
     fn advance(&mut self) -> Advance {
         let connected = match &self.conn {
-            None => {
-                Conn::connect(self.backend.address, Distance::Far, Block::Never).map(|(conn, connected)| {
+            None => Conn::connect(self.backend.address, Window::Automatic, Block::Never).map(
+                |(conn, connected)| {
                     self.conn = Some(conn);
                     connected
-                })
-            }
+                },
+            ),
             Some(conn) => conn.finish_connect(),
         };
         let conn = match (connected, &self.conn) {

@@ -7,7 +7,7 @@
 
 use super::{Backend, Backends, lock};
 use crate::config::waits;
-use crate::net::conn::{Block, Conn, Connected, Distance};
+use crate::net::conn::{Block, Conn, Connected, Window};
 use crate::observe::failure::Failure;
 use std::cell::Cell;
 use std::io;
@@ -58,16 +58,13 @@ impl Turn {
         self.backend.kept.take(self.since)
     }
 
-    /// Begins a connection of its own.
+    /// Begins a connection of its own, with this window if the backend is near.
     ///
     /// # Errors
     /// As [`Conn::connect`].
-    pub fn connect(&self, block: Block) -> io::Result<(Conn, Connected)> {
-        let distance = match self.backend.is_near.load(Ordering::Relaxed) {
-            true => Distance::Near,
-            false => Distance::Far,
-        };
-        Conn::connect(self.backend.address, distance, block)
+    pub fn connect(&self, near: Window, block: Block) -> io::Result<(Conn, Connected)> {
+        let window = if self.backend.is_near.load(Ordering::Relaxed) { near } else { Window::Automatic };
+        Conn::connect(self.backend.address, window, block)
     }
 
     /// A connect has succeeded, and `took` so long: about a round trip.

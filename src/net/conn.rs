@@ -25,21 +25,30 @@ use std::time::{Duration, Instant};
 /// overruns: each connection too many waits a second for its SYN to be sent again.
 pub const BACKLOG: u16 = 4096;
 
-/// What the kernel may hold of a near peer's bytes, when nothing reads them because a client does not. Left to itself it
-/// takes six megabytes, and 8,000 slow readers use up all memory that TCP may have. Not less than this: a response that
-/// fits costs a third less than one for which the peer has to wait for room. (The kernel doubles it, and grants no more
-/// than rmem_max.) It has to be settled before the connect: shrinking the buffer of a live connection makes the kernel drop
-/// what was promised room, and the peer waits for seconds to send it again.
-const HELD_OF_NEAR_PEER: usize = 512 * 1024;
-
-/// How far away a peer is. A fixed buffer turns the kernel's tuning off: for one at 50 ms it would mean 8 MB/s
-/// where rmem_max is as it comes.
+/// How much the kernel may hold of a peer's bytes while nothing reads them, because a client does not.
+///
+/// It has to be settled before the connect: shrinking the buffer of a live connection makes the kernel drop what was promised
+/// room, and the peer waits for seconds to send it again. The kernel doubles what is asked for, and grants no more than
+/// rmem_max.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Distance {
-    /// On this host or network.
-    Near,
-    /// Or not known.
-    Far,
+pub enum Window {
+    /// As the kernel thinks best, up to six megabytes. For a peer far away a fixed window would be slow: 8 MB/s at 50 ms,
+    /// where rmem_max is as it comes.
+    Automatic,
+    /// A megabyte: a response that fits costs a third less than one for which the peer has to wait for room.
+    Wide,
+    /// 208 KB: 8,000 slow readers with wide ones use up all memory that TCP may have.
+    Narrow,
+}
+
+impl Window {
+    fn size(self) -> Option<usize> {
+        match self {
+            Self::Automatic => None,
+            Self::Wide => Some(1024 * 1024),
+            Self::Narrow => Some(208 * 1024),
+        }
+    }
 }
 
 /// Whether a call may wait for the peer.
@@ -108,7 +117,7 @@ impl Conn {
     ///
     /// # Errors
     /// What connect(2) says; `EMFILE` when no descriptor is left.
-    pub fn connect(to: SocketAddr, distance: Distance, block: Block) -> io::Result<(Self, Connected)> {
+    pub fn connect(to: SocketAddr, window: Window, block: Block) -> io::Result<(Self, Connected)> {
         let descriptor = Descriptor::take().ok_or(Errno::MFILE)?;
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = match block {
@@ -119,8 +128,8 @@ impl Conn {
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(waits::ONE_CALL))?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?;
         sockopt::set_tcp_nodelay(&socket, true)?;
-        if distance == Distance::Near {
-            sockopt::set_socket_recv_buffer_size(&socket, HELD_OF_NEAR_PEER)?;
+        if let Some(size) = window.size() {
+            sockopt::set_socket_recv_buffer_size(&socket, size)?;
         }
         let connected = match connect(&socket, &to) {
             Ok(()) => Connected::Yes,
@@ -140,7 +149,7 @@ impl Conn {
     /// # Errors
     /// What connect(2) says; [`ErrorKind::TimedOut`] at the deadline.
     pub fn connect_by(to: SocketAddr, deadline: Instant) -> io::Result<Self> {
-        let (conn, mut connected) = Self::connect(to, Distance::Far, Block::Briefly)?;
+        let (conn, mut connected) = Self::connect(to, Window::Automatic, Block::Briefly)?;
         while connected == Connected::NotYet {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -361,15 +370,15 @@ mod tests {
     fn a_connect_is_decided_at_once_or_later() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(Conn::connect(address, Distance::Near, Block::Briefly).unwrap().1, Connected::Yes);
-        let (conn, mut connected) = Conn::connect(address, Distance::Near, Block::Never).unwrap();
+        assert_eq!(Conn::connect(address, Window::Wide, Block::Briefly).unwrap().1, Connected::Yes);
+        let (conn, mut connected) = Conn::connect(address, Window::Wide, Block::Never).unwrap();
         while connected == Connected::NotYet {
             connected = conn.finish_connect().unwrap();
         }
         // In blocking mode again.
         assert_eq!(conn.receive(&mut [0; 1], Block::Briefly).unwrap(), Received::Nothing);
         drop(listener);
-        let refused = Conn::connect(address, Distance::Near, Block::Briefly).unwrap_err();
+        let refused = Conn::connect(address, Window::Wide, Block::Briefly).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
 }

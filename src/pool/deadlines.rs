@@ -45,6 +45,11 @@ impl Deadlines {
         self.0[class as usize].remove(&(deadline, key));
     }
 
+    /// How many there are of a class.
+    pub fn count(&self, class: Class) -> usize {
+        self.0[class as usize].len()
+    }
+
     /// The next to expire of a class.
     pub fn first_of(&self, class: Class) -> Option<Key> {
         self.0[class as usize].first().map(|(_, key)| *key)

@@ -233,6 +233,11 @@ impl<T: Park> Waiter<T> {
         state.take(key)
     }
 
+    /// How many wait for a slow client.
+    pub fn slow(&self) -> usize {
+        self.state().deadlines.count(Class::Slow)
+    }
+
     /// Whether what is parked keeps all the memory that it may, and nothing of it can give way.
     pub fn is_full(&self) -> bool {
         let state = self.state();

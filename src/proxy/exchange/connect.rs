@@ -10,13 +10,16 @@ use super::timer::{Awaited, wait_since, watch};
 use super::{Exchange, Stage, Step, Stop};
 use crate::backend::{Turn, connect_failure};
 use crate::config::waits;
-use crate::net::conn::{Conn, Connected};
+use crate::net::conn::{Conn, Connected, Window};
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
+
+/// Slow clients from which on the kernel is to hold little for each: with a megabyte, these are some hundred megabytes.
+const MANY_SLOW: usize = 256;
 
 /// All connects together take at most twice `--connect-timeout`: a first lap of short ones, so short that no backend is
 /// left out, and, for those that did not answer in time, a second with all the time there is.
@@ -110,7 +113,8 @@ fn short_connect(context: &Context<'_>) -> Duration {
 /// Where descriptors have run out, kept connections and idle clients can best be done without.
 fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Conn, Connected)> {
     let Context { shared, allowance, .. } = context;
-    let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(block)).0;
+    let window = if shared.waiter.slow() > MANY_SLOW { Window::Narrow } else { Window::Wide };
+    let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(window, block)).0;
     match connect() {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {
             match shared.backends.let_go() || shared.waiter.evict().is_some() {
