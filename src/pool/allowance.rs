@@ -38,6 +38,11 @@ impl Allowance {
         Self { batch: Duration::ZERO, stage: Duration::ZERO, company }
     }
 
+    /// Whether nothing else is in the batch.
+    pub fn is_alone(&self) -> bool {
+        self.company == Company::Alone
+    }
+
     /// A stage begins.
     pub fn begin_stage(&mut self) {
         self.stage = Duration::ZERO;

@@ -152,7 +152,7 @@ impl<T: Park> Waiter<T> {
         let mut events = [const { MaybeUninit::uninit() }; BATCH];
         while batch.is_empty() {
             let others_idle = self.idle.fetch_add(1, Ordering::Relaxed);
-            let most = if others_idle > 0 { BATCH / 4 } else { BATCH };
+            let most = if others_idle > 0 { BATCH / 2 } else { BATCH };
             let waited = epoll::wait(&self.epoll, &mut events[..most], None);
             self.idle.fetch_sub(1, Ordering::Relaxed);
             match waited {

@@ -209,7 +209,7 @@ impl Session<'_, '_> {
     /// The connection persists. A client that is busy sends its next request soon; waiting for it saves the trip through
     /// the waiter, which pays only while there is no other client.
     fn persist(&mut self) -> Result<(), End> {
-        let Context { shared, scratch, .. } = &*self.context;
+        let Context { shared, scratch, allowance, .. } = &*self.context;
         self.served += 1;
         let now = Instant::now();
         let (deadline, class) = (now + shared.config.keep_alive_timeout, Class::Idle);
@@ -219,7 +219,7 @@ impl Session<'_, '_> {
             let (client, class) = (Want::Write, Class::Busy);
             return Err(Halt::Wait(Wait { client, backend: Want::Nothing, deadline, class }).into());
         }
-        if is_piped || shared.waiter.is_only_one_busy() {
+        if is_piped || allowance.is_alone() && shared.waiter.is_only_one_busy() {
             return Ok(());
         }
         if !shared.is_running() {
