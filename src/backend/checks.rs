@@ -77,7 +77,7 @@ enum Advance {
     Waits(Want),
 }
 
-impl Park for Probe {
+impl Park for Box<Probe> {
     fn client(&self) -> Option<&Conn> {
         None
     }
@@ -91,7 +91,7 @@ impl Park for Probe {
             Question::None => 0,
             Question::Request(bytes) | Question::Response(bytes) => bytes.capacity(),
         };
-        size_of::<Self>() + bytes
+        size_of::<Probe>() + bytes
     }
 }
 

@@ -9,7 +9,7 @@
 
 use crate::http1::chunked::{Decoder, Malformed};
 use crate::http1::forward;
-use crate::http1::framing::{Coding, Framing};
+use crate::http1::framing::Coding;
 use std::io::IoSlice;
 use std::ops::Range;
 
@@ -66,11 +66,6 @@ impl Reframer {
             reframer.end();
         }
         reframer
-    }
-
-    /// A message with neither body nor lead.
-    pub fn nothing() -> Self {
-        Self::new(Decoder::new(Framing::Length(0)), Coding::Plain, 0)
     }
 
     /// Limits the body to so many bytes; `None` is no limit.
@@ -237,6 +232,7 @@ impl SizeLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::framing::Framing;
     use proptest::prelude::*;
 
     /// Passes `input` through a re-framer, reading `read` bytes at a time and writing `write` bytes at a time.

@@ -24,11 +24,6 @@ impl Waker {
         // The write only fails when the counter is at its maximum, and then the thread is being woken already.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
-
-    /// Resets the counter, so that the next wait blocks again.
-    pub fn clear(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
-    }
 }
 
 impl AsFd for Waker {

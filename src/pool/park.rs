@@ -22,20 +22,6 @@ pub trait Park {
     fn weight(&self) -> usize;
 }
 
-impl<P: Park> Park for Box<P> {
-    fn client(&self) -> Option<&Conn> {
-        (**self).client()
-    }
-
-    fn backend(&self) -> Option<&Conn> {
-        (**self).backend()
-    }
-
-    fn weight(&self) -> usize {
-        (**self).weight()
-    }
-}
-
 /// What is wanted of a socket. Whatever is wanted, an error or a hang-up of both directions is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {

@@ -69,12 +69,6 @@ impl<T> Slots<T> {
     }
 }
 
-impl<T> Default for Slots<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

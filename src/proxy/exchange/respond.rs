@@ -24,7 +24,7 @@ use std::time::Instant;
 
 /// A final response whose head is understood.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Response {
+pub(super) struct FinalResponse {
     pub delivery: Delivery,
     /// Whether the backend's connection can serve another request afterwards.
     pub backend_persists: bool,
@@ -46,7 +46,7 @@ pub(super) struct Relaying {
     /// Gone when the response was read to its end, and another request may have the connection already.
     backend: Option<(Conn, Turn)>,
     down: Direction,
-    response: Response,
+    response: FinalResponse,
     parked: Option<InHand>,
     /// Since when the client is waited for, while it is.
     waits_since: Option<Instant>,
@@ -80,7 +80,7 @@ impl InHand {
 
 impl Relaying {
     /// The head of the response is in `scratch.response`, and what came with it in `scratch.from_backend`.
-    pub(super) fn begin(conn: Conn, turn: Turn, response: Response, down: Direction) -> Stage {
+    pub(super) fn begin(conn: Conn, turn: Turn, response: FinalResponse, down: Direction) -> Stage {
         Stage::Relaying(Box::new(Self {
             backend: Some((conn, turn)),
             down,

@@ -5,7 +5,7 @@
 //!
 //! Not here: reading (`ask`), the grammar (`http1`).
 
-use super::respond::{Pauses, Response};
+use super::respond::{FinalResponse, Pauses};
 use super::send::Outgoing;
 use super::{Exchange, Fate, malformed};
 use crate::http1::chunked::Decoder;
@@ -32,7 +32,7 @@ pub(super) enum Head {
 /// What follows the head that ends the asking.
 pub(super) enum Final {
     /// A body, of which what came along with the head is loaded.
-    Response(Response, Direction),
+    Response(FinalResponse, Direction),
     /// Another protocol.
     Switch,
 }
@@ -100,7 +100,7 @@ impl Exchange {
                     true => Pauses::Surely,
                     false => Pauses::Perhaps,
                 };
-                Final::Response(Response { delivery, backend_persists, fate, pauses }, down)
+                Final::Response(FinalResponse { delivery, backend_persists, fate, pauses }, down)
             }
         };
         self.record.status = Some(head.status);
