@@ -186,7 +186,8 @@ fn unread_interim_responses_held_every_worker() {
 fn clients_beyond_the_descriptors_got_no_answer() {
     ronde_only!();
     let hung = silent();
-    // Room for 16 clients with a connection to the backend each.
+    // Room for 24 clients and 8 connections to the backend. A refused client leaves room for another, but only once
+    // ronde has closed its connection: how many of the rest are refused depends on how fast they leave.
     let proxy = Proxy::with_descriptors(24 + 32, "--workers 4 --response-timeout 1h", &[hung.address]);
     let (told, tell) = mpsc::channel();
     for _ in 0..24 {
@@ -198,10 +199,13 @@ fn clients_beyond_the_descriptors_got_no_answer() {
             }
         });
     }
-    drop(told);
-    let statuses: Vec<_> = tell.iter().take(8).collect();
-    assert_eq!(statuses, [503; 8]);
-    eventually("the others are with the backend", || hung.count() == 16);
+    let mut statuses: Vec<_> = tell.iter().take(8).collect();
+    eventually("the others are with the backend or refused, too", || {
+        statuses.extend(tell.try_iter());
+        statuses.len() + hung.count() == 24
+    });
+    assert!(hung.count() >= 8, "{}", hung.count());
+    assert!(statuses.iter().all(|status| *status == 503), "{statuses:?}");
 }
 
 fn silent() -> Backend {
