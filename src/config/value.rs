@@ -125,6 +125,11 @@ pub(super) fn access_log(raw: &RawValue, _: &Setting) -> Result<AccessLog, Strin
     word(&raw.text, "off, plain, combined or json")
 }
 
+/// One of the words of [`Scheduling`].
+pub(super) fn scheduling(raw: &RawValue, _: &Setting) -> Result<Scheduling, String> {
+    word(&raw.text, "batch or inherit")
+}
+
 /// The level of the diagnostics.
 pub(super) fn level(raw: &RawValue, _: &Setting) -> Result<LevelFilter, String> {
     word(&raw.text, "off, error, warn, info, debug or trace")
@@ -164,6 +169,27 @@ impl FromStr for AccessLog {
             "plain" => Ok(AccessLog::Plain),
             "combined" => Ok(AccessLog::Combined),
             "json" => Ok(AccessLog::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The scheduling policy of ronde's threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduling {
+    /// `SCHED_BATCH` (sched(7)), where the system permits it.
+    Batch,
+    /// The policy that ronde was started with; no call is made.
+    Inherit,
+}
+
+impl FromStr for Scheduling {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Scheduling, ()> {
+        match text {
+            "batch" => Ok(Scheduling::Batch),
+            "inherit" => Ok(Scheduling::Inherit),
             _ => Err(()),
         }
     }

@@ -127,9 +127,10 @@ impl Conn {
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(waits::ONE_CALL))?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
+        // What only makes it faster may be refused.
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
         if let Some(size) = window.size() {
-            sockopt::set_socket_recv_buffer_size(&socket, size)?;
+            let _ = sockopt::set_socket_recv_buffer_size(&socket, size);
         }
         let connected = match connect(&socket, &to) {
             Ok(()) => Connected::Yes,
@@ -304,7 +305,7 @@ pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
         sockopt::set_ipv6_v6only(&socket, !at.ip().is_unspecified())?;
     }
     rustix::net::bind(&socket, &at)?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
+    let _ = sockopt::set_tcp_nodelay(&socket, true);
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(waits::ONE_CALL))?;
     rustix::net::listen(&socket, BACKLOG.into())?;

@@ -15,6 +15,7 @@
 
 mod acceptor;
 mod listeners;
+mod scheduling;
 mod worker;
 
 pub use listeners::StartError;
@@ -78,6 +79,8 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn bind(mut config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
+        // Before anything depends on this process: a system call filter may kill it for the attempt.
+        scheduling::set(config.scheduling);
         let listeners = listen_all(&config.listen)?;
         refuse_myself(&config, &listeners)?;
         bound_by_descriptors(&mut config);
