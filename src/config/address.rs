@@ -50,12 +50,42 @@ pub enum Listen {
     Localhost(u16),
 }
 
+impl Listen {
+    /// Whether a client of `other` reaches this listener as well, so that a socket for `other` is one too many, and would be
+    /// refused as in use. Port 0 is a port of its own each time.
+    pub fn includes(self, other: Listen) -> bool {
+        let is_every = |address: IpAddr| address.is_unspecified();
+        self != other
+            && self.port() == other.port()
+            && self.port() != 0
+            && match (self, other) {
+                (Listen::Every(_), _) => true,
+                (_, Listen::Every(_)) => false,
+                (Listen::At(all), Listen::At(one)) if is_every(all.ip()) => {
+                    !is_every(one.ip()) && (all.is_ipv6() || one.is_ipv4())
+                }
+                (Listen::At(all), Listen::Localhost(_)) => is_every(all.ip()) && all.is_ipv6(),
+                (Listen::Localhost(_), Listen::At(one)) => {
+                    [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&one.ip())
+                }
+                _ => false,
+            }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Listen::Every(port) | Listen::Localhost(port) => port,
+            Listen::At(address) => address.port(),
+        }
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Listen, String> {
-        if let Ok(address) = text.parse() {
-            return Ok(Listen::At(address));
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Listen::At(canonical(address)));
         }
         let text_shown = shown(text);
         if text.parse::<u16>().is_ok() {
@@ -80,6 +110,14 @@ impl FromStr for Listen {
             Some(port) => Ok(Listen::Localhost(port)),
             None => Err(format!("{text_shown} has no valid port; give 0 to 65535")),
         }
+    }
+}
+
+/// An IPv4 address that is written as IPv6 cannot be listened on as IPv6 alone. Others keep their scope.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -262,6 +300,7 @@ mod tests {
             ("[::1]:80", "[::1]:80"),
             ("[::]:80", "[::]:80"),
             ("localhost:8080", "localhost:8080"),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
         ] {
             assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()), Ok(shown.to_string()));
         }
@@ -269,6 +308,38 @@ mod tests {
             ["", ":", ":x", ":+1", ":65536", "8080", "localhost", "::1", "::1:80", "app1:80", "[::1]", "*"]
         {
             assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_includes_the_addresses_of_its_port() {
+        let listen = |text: &str| text.parse::<Listen>().unwrap();
+        for (all, one) in [
+            (":80", "0.0.0.0:80"),
+            (":80", "[::]:80"),
+            (":80", "localhost:80"),
+            (":80", "10.0.0.1:80"),
+            ("[::]:80", "10.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("[::]:80", "localhost:80"),
+            ("0.0.0.0:80", "10.0.0.1:80"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("localhost:80", "[::1]:80"),
+        ] {
+            assert!(listen(all).includes(listen(one)), "{all} {one}");
+            assert!(!listen(one).includes(listen(all)), "{one} {all}");
+        }
+        for (one, other) in [
+            ("0.0.0.0:80", "[::]:80"),
+            ("0.0.0.0:80", "[::1]:80"),
+            ("0.0.0.0:80", "localhost:80"),
+            ("0.0.0.0:80", "10.0.0.1:81"),
+            ("localhost:80", "127.0.0.2:80"),
+            ("10.0.0.1:80", "10.0.0.2:80"),
+            (":0", "127.0.0.1:0"),
+        ] {
+            assert!(!listen(one).includes(listen(other)), "{one} {other}");
+            assert!(!listen(other).includes(listen(one)), "{other} {one}");
         }
     }
 

@@ -214,6 +214,12 @@ settings! {
         "--listen" "ADDR", default "127.0.0.1:8080"
             => listen: Vec<Listen> = Each(listen);
 
+        /// listen on addresses that do not exist yet
+        /// Off: a missing address is nearly always a typing error. On, ronde can start before its network is up, and can
+        /// wait for an address that moves between machines (IP_FREEBIND).
+        "--freebind" "", default "false"
+            => freebind: bool = One(switch);
+
         /// clients at once; then the idlest is closed
         /// With a backend connection each they need 65536 descriptors, within the hard limits of systemd and Docker.
         "--max-connections" "N", default "32768" ["1" to "1048576"]

@@ -81,7 +81,7 @@ impl Server {
     pub fn bind(mut config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
-        let listeners = listen_all(&config.listen)?;
+        let listeners = listen_all(&config)?;
         refuse_myself(&config, &listeners)?;
         bound_by_descriptors(&mut config);
         let shared = Shared {

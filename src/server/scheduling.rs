@@ -25,8 +25,8 @@ pub fn set(policy: Scheduling) {
         return;
     }
     let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-    let outcome = ThreadPriority::try_from(NOT_NICE)
-        .map_err(|error| error.to_string()).and_then(|priority| {
+    let outcome =
+        ThreadPriority::try_from(NOT_NICE).map_err(|error| error.to_string()).and_then(|priority| {
             let set = set_thread_priority_and_policy(thread_native_id(), priority, batch);
             set.map_err(|error| format!("{error:?}"))
         });

@@ -2,8 +2,12 @@
 //!
 //! Not here: mistakes in the settings (`i_commands`).
 
-use crate::harness::{Backend, Process, Proxy, needs, python, ronde_only};
+use crate::harness::{Backend, Port, Process, Proxy, Ronde, Wire, each_row, needs, python, ronde_only};
+use std::fs::Permissions;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 
 /// The calls of systemd's `@resources` that ronde could make.
 const OPTIONAL: &str = "sched_setscheduler,sched_setattr,sched_setparam,setpriority";
@@ -63,4 +67,77 @@ fn workers_and_acceptor_inherit_the_batch_policy() {
     let serving = policies.iter().filter(|(name, _)| name.starts_with("worker") || name == "acceptor");
     assert!(serving.clone().count() > 4, "{policies:?}");
     assert!(serving.clone().all(|(_, policy)| policy == "3"), "{policies:?}");
+}
+
+/// Listeners, `P` for the same port, and the addresses that clients reach them by. They were said to be in use by another
+/// program, which was ronde itself.
+const OVERLAPPING: &[(&str, &[&str])] = &[
+    ("--listen 0.0.0.0:P --listen [::]:P", &["127.0.0.1", "::1"]),
+    ("--listen [::]:P --listen 0.0.0.0:P", &["127.0.0.1", "::1"]),
+    ("--listen [::]:P --listen 127.0.0.1:P", &["127.0.0.1", "::1"]),
+    ("--listen 127.0.0.1:P --listen :P", &["127.0.0.1", "::1"]),
+    ("--listen :P --listen 0.0.0.0:P --listen [::]:P", &["127.0.0.1", "::1"]),
+    ("--listen 0.0.0.0:P --listen 127.0.0.1:P", &["127.0.0.1"]),
+    ("--listen 0.0.0.0:P --listen [::1]:P", &["127.0.0.1", "::1"]),
+    ("--listen localhost:P --listen 127.0.0.1:P", &["127.0.0.1", "::1"]),
+    ("--listen [::1]:P --listen localhost:P", &["127.0.0.1", "::1"]),
+    ("--listen localhost:P --listen 0.0.0.0:P", &["127.0.0.1", "::1"]),
+    ("--listen localhost:P --listen :P", &["127.0.0.1", "::1"]),
+    ("--listen [::ffff:127.0.0.1]:P", &["127.0.0.1"]),
+];
+
+#[test]
+fn listeners_that_share_a_port_do_not_take_it_from_each_other() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    each_row(OVERLAPPING, |(flags, reached_by)| {
+        let reserved =
+            Port::at(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))).expect("a port of both families");
+        let port = reserved.address.port();
+        let flags = flags.replace('P', &port.to_string());
+        let _proxy = Ronde::with(&format!("{flags} {}", backend.address)).serve();
+        for ip in *reached_by {
+            let address = SocketAddr::new(ip.parse().unwrap(), port);
+            assert_eq!(Wire::connect(address).get("/").text(), "b", "{address}");
+        }
+    });
+}
+
+/// localhost was served on one of its two addresses only, without a word.
+#[test]
+fn localhost_of_which_one_address_is_taken_is_refused() {
+    ronde_only!();
+    let taken = TcpListener::bind("[::1]:0").expect("an IPv6 loopback");
+    let port = taken.local_addr().unwrap().port();
+    let mut process = Ronde::with(&format!("--listen localhost:{port} 127.0.0.1:1")).spawn();
+    assert_eq!(process.exit().code(), Some(1));
+    process.stderr.line_with(&format!("[::1]:{port} is in use by another program"));
+}
+
+/// 192.0.2.0/24 and 2001:db8::/32 are for documentation (RFC 5737, RFC 3849).
+#[test]
+fn an_address_that_does_not_exist_yet_is_refused_or_claimed() {
+    ronde_only!();
+    each_row(&["192.0.2.213:0", "[2001:db8::213]:0"], |address| {
+        let mut process = Ronde::with(&format!("--listen {address} 127.0.0.1:1")).spawn();
+        assert_eq!(process.exit().code(), Some(1));
+        process.stderr.line_with("--freebind");
+        let claimed = Ronde::with(&format!("--freebind --listen {address} 127.0.0.1:1")).serve();
+        assert_eq!(claimed.address.ip(), address.parse::<SocketAddr>().unwrap().ip());
+    });
+}
+
+#[test]
+fn a_port_below_1024_says_how_to_get_the_privilege() {
+    ronde_only!();
+    needs!(Setpriv);
+    let directory = tempfile::tempdir().expect("a directory that every user may enter");
+    let program = directory.path().join("ronde");
+    std::fs::copy(env!("CARGO_BIN_EXE_ronde"), &program).expect("a copy of ronde");
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("permissions");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=54321", "--clear-groups", "--bounding-set=-net_bind_service"]).arg(program);
+    let mut process = Process::spawn(command.args(["--listen", "127.0.0.1:1", "127.0.0.1:2"]));
+    assert_eq!(process.exit().code(), Some(1));
+    process.stderr.line_with("setcap cap_net_bind_service=+ep");
 }
