@@ -43,11 +43,12 @@ fn check_backend(backend: &Backend, config: &Config, out: &mut impl Write) -> io
     let addresses = match resolve::look_up(&backend.host, backend.port) {
         Ok(addresses) => addresses,
         Err(error) => {
-            writeln!(out, "backend  {backend}  does not resolve: {error}")?;
+            writeln!(out, "backend  {}  does not resolve: {error}", backend.with_options())?;
             return Ok(Verdict::Faulty);
         }
     };
     let mut verdict = Verdict::Sound;
+    let backend = backend.with_options();
     for address in addresses {
         match connect(address, config) {
             Ok(milliseconds) => {

@@ -93,8 +93,26 @@ impl FromStr for Listen {
                 "{text_shown} is a port only; write :{text} for every address, or 127.0.0.1:{text}"
             ));
         }
-        if let Ok(address) = text.parse::<IpAddr>() {
+        if is_path(text) {
+            return Err(format!(
+                "{text_shown} is a path; ronde listens on TCP only: give 127.0.0.1:8080 or :8080"
+            ));
+        }
+        if let Some((_, rest)) = text.split_once("://") {
+            let authority = rest.split('/').next().unwrap_or_default();
+            let advice =
+                if authority.parse::<Listen>().is_ok() { authority } else { "127.0.0.1:8080 or :8080" };
+            return Err(format!("{text_shown} is a URL; write {advice}"));
+        }
+        if let Some(meant) = with_brackets(text) {
+            return Err(format!("{text_shown} has no brackets; write {meant}"));
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
             return Err(format!("{text_shown} has no port; write {}", SocketAddr::new(address, 8080)));
+        }
+        if text == "localhost" {
+            return Err(format!("{text_shown} has no port; write localhost:8080"));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(format!("{text_shown} is not an address; give one such as 127.0.0.1:8080 or :8080"));
@@ -152,6 +170,16 @@ impl Backend {
         let host = address.ip().to_canonical().to_string();
         Self { host, port: address.port(), weight: 1, backup: false, max_connections: None }
     }
+
+    /// With its options, by their keys in the file, where they are not the defaults:
+    /// `app1:8000 (weight 2, backup, max-connections 9)`.
+    pub fn with_options(&self) -> String {
+        let weight = (self.weight != 1).then(|| format!("weight {}", self.weight));
+        let backup = self.backup.then(|| "backup".to_string());
+        let most = self.max_connections.map(|most| format!("max-connections {most}"));
+        let options: Vec<_> = [weight, backup, most].into_iter().flatten().collect();
+        if options.is_empty() { self.to_string() } else { format!("{self} ({})", options.join(", ")) }
+    }
 }
 
 impl fmt::Display for Backend {
@@ -163,6 +191,9 @@ impl fmt::Display for Backend {
 
 fn host_and_port(text: &str) -> Result<(String, u16), String> {
     let text_shown = shown(text);
+    if is_path(text) {
+        return Err(format!("{text_shown} is a path; ronde connects to backends by TCP: give HOST:PORT"));
+    }
     if let Some((scheme, rest)) = text.split_once("://") {
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(format!(
@@ -170,12 +201,22 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
             ));
         }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let port = if authority.contains(':') { "" } else { ":80" };
-        return Err(format!("{text_shown} is a URL; write {}{port}", authority.escape_debug()));
+        let authority = authority.rsplit('@').next().unwrap_or_default();
+        let meant = [authority.to_string(), format!("{authority}:80")];
+        let meant = meant.into_iter().find(|meant| host_and_port(meant).is_ok());
+        return Err(format!("{text_shown} is a URL; write {}", meant.as_deref().unwrap_or("HOST:PORT")));
     }
     if text.parse::<Ipv6Addr>().is_ok() {
+        let meant = with_brackets(text).unwrap_or_else(|| format!("[{text}]:8000"));
+        return Err(format!("{text_shown} has no port, or no brackets; write {meant}"));
+    }
+    if text.contains(',') {
+        return Err(format!("{text_shown} is a list; give each backend by itself"));
+    }
+    let authority = text.split('/').next().unwrap_or_default();
+    if authority != text && host_and_port(authority).is_ok() {
         return Err(format!(
-            "{text_shown} has no port, or no brackets; write [::1]:8000 for an IPv6 address"
+            "{text_shown} has a path; write {authority}: a request keeps its own path on its way to a backend"
         ));
     }
     let Some((host, port)) = text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
@@ -194,6 +235,19 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
         Some(host) => Ok((host, port)),
         None => Err(format!("{text_shown} has no valid host; give a name or an address, IPv6 in brackets")),
     }
+}
+
+/// A Unix socket as other programs write it, or any other path.
+fn is_path(text: &str) -> bool {
+    let text = text.strip_prefix("http://").unwrap_or(text);
+    text.starts_with("unix:") || text.starts_with('/') || text.starts_with("./") || text.starts_with("../")
+}
+
+/// What is surely meant by an IPv6 address with a port and without brackets: `[::1]:8080` by `::1:8080`.
+fn with_brackets(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let (host, port): (Ipv6Addr, u16) = (host.parse().ok()?, port_number(port)?);
+    Some(SocketAddr::new(host.into(), port).to_string())
 }
 
 /// Whether it is a name to look up: labels of letters, digits, `-` and `_` (Compose allows `_` in a service's name).

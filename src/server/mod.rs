@@ -22,7 +22,7 @@ pub use listeners::StartError;
 
 use crate::backend::Backends;
 use crate::config::value::time_text;
-use crate::config::{Config, waits};
+use crate::config::{self, Config, waits};
 use crate::net::descriptors;
 use crate::net::waker::Waker;
 use crate::observe::counters::Counters;
@@ -104,7 +104,7 @@ impl Server {
     pub fn description(&self) -> String {
         let config = &self.shared.config;
         let addresses: Vec<_> = self.addresses().iter().map(SocketAddr::to_string).collect();
-        let backends: Vec<_> = config.backend.iter().map(ToString::to_string).collect();
+        let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         format!(
             "listening on {}; backends {}; {} workers; at most {} connections and {} MB of memory \
              (and what the kernel takes for sockets)",

@@ -166,6 +166,49 @@ fn check_tries_every_backend_and_serves_nothing() {
     assert!(format!("{stdout}{stderr}").contains(&down.address.to_string()), "{stdout}{stderr}");
 }
 
+/// They were in the file and nowhere else.
+#[test]
+fn the_start_line_and_check_say_the_options_of_a_backend() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let file = scratch_directory().join("options.toml");
+    let text = format!(
+        "listen = '127.0.0.1:0'\n[[backend]]\naddress = '{}'\nweight = 2\nbackup = true\nmax-connections = 9\n",
+        backend.address
+    );
+    std::fs::write(&file, text).unwrap();
+    let options = format!("{} (weight 2, backup, max-connections 9)", backend.address);
+    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    proxy.process.stderr.line_with(&options);
+    let (code, stdout, _) = run(Ronde::with(&format!("check --config {}", file.display())));
+    assert!(code == 0 && stdout.contains(&options), "{stdout}");
+    let (_, help, _) = run(Ronde::with("--help"));
+    for key in ["weight", "backup", "max-connections"] {
+        assert!(help.contains(key), "{key} in {help}");
+    }
+}
+
+/// `ronde check` said that all was valid, and a start failed without the hint.
+#[test]
+fn hints_come_before_a_failure_and_with_a_check() {
+    ronde_only!();
+    let hint = "ronde: unknown variable \"RONDE_BACKENDS\" is ignored; did you mean RONDE_BACKEND?";
+    let (code, _, stderr) = run(Ronde::with("").env("RONDE_BACKENDS", "127.0.0.1:1"));
+    assert_eq!((code, stderr.lines().next()), (2, Some(hint)), "{stderr}");
+    assert!(stderr.lines().nth(1).is_some_and(|line| line.contains("no backends")), "{stderr}");
+
+    let backend = Backend::named("b");
+    let check = Ronde::with(&format!("check {}", backend.address)).env("RONDE_LISTN", ":80");
+    let (code, _, stderr) = run(check);
+    let hint = "ronde: unknown variable \"RONDE_LISTN\" is ignored; did you mean RONDE_LISTEN?";
+    assert_eq!((code, stderr.as_str()), (0, hint));
+
+    let port = crate::harness::Port::reserve();
+    let health = Ronde::with(&format!("health --listen {}", port.address)).env("RONDE_LISTN", ":80");
+    let (code, _, stderr) = run(health);
+    assert!(code == 1 && stderr.starts_with(hint), "{stderr}");
+}
+
 #[test]
 fn the_backends_of_the_demo_respond_in_turn() {
     ronde_only!();

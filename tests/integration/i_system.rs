@@ -7,7 +7,9 @@ use std::fs::Permissions;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::Command;
+use tempfile::TempDir;
 
 /// The calls of systemd's `@resources` that ronde could make.
 const OPTIONAL: &str = "sched_setscheduler,sched_setattr,sched_setparam,setpriority";
@@ -127,14 +129,40 @@ fn an_address_that_does_not_exist_yet_is_refused_or_claimed() {
     });
 }
 
-#[test]
-fn a_port_below_1024_says_how_to_get_the_privilege() {
-    ronde_only!();
-    needs!(Setpriv);
+/// A copy of ronde, because the directory of the build may be closed to others.
+fn program_for_every_user() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory that every user may enter");
     let program = directory.path().join("ronde");
     std::fs::copy(env!("CARGO_BIN_EXE_ronde"), &program).expect("a copy of ronde");
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("permissions");
+    (directory, program)
+}
+
+/// A container's user reads what belongs to the user of the host.
+#[test]
+fn a_file_that_is_closed_to_rondes_user_names_both_users() {
+    ronde_only!();
+    needs!(Setpriv);
+    let (directory, program) = program_for_every_user();
+    let file = directory.path().join("ronde.toml");
+    std::fs::write(&file, "queue = 1").expect("a file");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("permissions");
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=54321", "--regid=54321", "--clear-groups"])
+        .arg(program)
+        .arg("--config")
+        .arg(&file);
+    let mut process = Process::spawn(&mut command);
+    assert_eq!(process.exit().code(), Some(2));
+    process.stderr.line_with("it belongs to user 0 with mode 600, and ronde runs as user 54321: chmod o+r");
+}
+
+#[test]
+fn a_port_below_1024_says_how_to_get_the_privilege() {
+    ronde_only!();
+    needs!(Setpriv);
+    let (_directory, program) = program_for_every_user();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=54321", "--clear-groups", "--bounding-set=-net_bind_service"]).arg(program);
     let mut process = Process::spawn(command.args(["--listen", "127.0.0.1:1", "127.0.0.1:2"]));
