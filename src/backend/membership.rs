@@ -173,6 +173,7 @@ impl Membership {
             health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),
             is_sound: AtomicBool::new(false),
             kept: KeptConnections::new(self.keep_alive),
+            failed_returns: AtomicUsize::new(0),
         }
     }
 }

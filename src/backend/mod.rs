@@ -57,6 +57,8 @@ pub struct Backend {
     /// Whether a success would change nothing, so that the usual path takes no lock.
     is_sound: AtomicBool,
     kept: KeptConnections,
+    /// Connects that looked for its return and failed.
+    failed_returns: AtomicUsize,
 }
 
 /// Whether a backend serves, or stands by until no other can.
@@ -222,6 +224,21 @@ impl Backends {
         }
     }
 
+    /// A backend that was never up is worth one warning: a port that was mistyped, an application that was not started. A
+    /// moment later than it is out, for it may only be starting; and for the whole name, since `localhost` may be `::1` too,
+    /// where nothing listens.
+    fn note_no_return(&self, backend: &Backend, cause: &str) {
+        let is_time = backend.failed_returns.fetch_add(1, Ordering::Relaxed) + 1 == RETURNS_BEFORE_WARNING;
+        let has_worked = |other: &Backend| lock(&other.health).has_worked;
+        let is_named_so = |other: &&Arc<Backend>| other.name == backend.name;
+        if is_time && !self.all().iter().filter(is_named_so).any(|other| has_worked(other)) {
+            log::warn!(
+                "{} has accepted no connection yet: {cause}; does it run, on this port?",
+                backend.name
+            );
+        }
+    }
+
     fn note_failure(&self, backend: &Backend, failure: Failure, is_trial: bool) {
         if failure.blame() != Blame::Backend {
             return;
@@ -302,6 +319,9 @@ fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Ar
 
 /// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
 const RETRIES: usize = 100;
+
+/// One a second. Most applications start within this.
+const RETURNS_BEFORE_WARNING: usize = 3;
 
 /// What `--health-interval` is when only `--health-path` is set.
 const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);

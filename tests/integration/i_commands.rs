@@ -188,6 +188,25 @@ fn the_start_line_and_check_say_the_options_of_a_backend() {
     }
 }
 
+/// It was mentioned among the things that are no news.
+#[test]
+fn a_backend_that_was_never_up_is_one_warning() {
+    ronde_only!();
+    let (mut backend, down) = (Backend::named("b"), Origin::down());
+    let proxy = Proxy::with("--fail-timeout 1m", &[backend.address, down.address]);
+    (0..10).for_each(|_| assert_eq!(proxy.get("/").text(), "b"));
+    let said = " has accepted no connection yet: the backend refused the connection";
+    let line = proxy.process.stderr.line_with(said);
+    assert!(line.contains("[WARN]") && line.contains(&down.address.to_string()), "{line}");
+    // One that has worked is told of when it goes out, and not again.
+    backend.go_down();
+    (0..10).for_each(|_| assert_eq!(proxy.get("/").status(), 502));
+    backend.come_up();
+    proxy.process.stderr.line_with(&format!("{} is in the round", backend.address));
+    let lines = proxy.process.stderr.all();
+    assert_eq!(lines.iter().filter(|line| line.contains(said)).count(), 1, "{lines:#?}");
+}
+
 /// `ronde check` said that all was valid, and a start failed without the hint.
 #[test]
 fn hints_come_before_a_failure_and_with_a_check() {
