@@ -8,7 +8,7 @@
 
 use crate::config::waits;
 use crate::http1::forward::Persistence;
-use crate::http1::reply;
+use crate::http1::reply::{self, Asked};
 use crate::net::conn::{BACKLOG, Block, Conn};
 use crate::net::descriptors;
 use crate::net::waker::Waker;
@@ -116,7 +116,7 @@ fn refuse(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
 fn send_refusal(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
     let begun = Instant::now();
     let mut words = Vec::new();
-    let bytes = reply::failed(&mut words, failure, None, Persistence::Close, None);
+    let bytes = reply::failed(&mut words, failure, Asked::default(), Persistence::Close, None);
     let _ = conn.send(&[IoSlice::new(&words)], Block::Never);
     shared.note(client, Some(failure), || {
         let timings = Timings { total: begun.elapsed(), ..Timings::default() };
