@@ -17,7 +17,11 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn main() -> ExitCode {
-    let Loaded { command, notes } = config::load(std::env::args_os().skip(1).collect(), std::env::vars_os());
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments == ["health"] {
+        arguments.extend(health::arguments_of_the_container());
+    }
+    let Loaded { command, notes } = config::load(arguments, std::env::vars_os());
     // A server logs its notes; with any other command they stand before what may have come of them.
     if matches!(command, Ok(Command::Check(_)) | Err(_)) {
         notes.iter().for_each(print_note);

@@ -40,7 +40,7 @@ impl Form {
 
     fn preferred<'a, Ranges: Iterator<Item = &'a [u8]>>(accepted: impl Fn() -> Ranges) -> Self {
         let page = quality(accepted(), b"text/html");
-        if page > quality(accepted(), b"text/plain") { Self::Page } else { Self::Line }
+        if page > 0 && page > quality(accepted(), b"text/plain") { Self::Page } else { Self::Line }
     }
 }
 

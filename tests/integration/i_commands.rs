@@ -1,6 +1,9 @@
 //! The command line and the file: which settings are accepted, which are refused, and with which message.
 
-use crate::harness::{Backend, Origin, Process, Proxy, Ronde, each_row, ronde_only, scratch_directory};
+use crate::harness::{
+    Backend, Origin, Port, Process, Proxy, Ronde, each_row, needs, ronde_only, scratch_directory,
+};
+use std::process::Command;
 
 /// Runs ronde to its end: the exit code, standard output, standard error.
 fn run(ronde: Ronde) -> (i32, String, String) {
@@ -166,6 +169,24 @@ fn check_tries_every_backend_and_serves_nothing() {
     assert!(format!("{stdout}{stderr}").contains(&down.address.to_string()), "{stdout}{stderr}");
 }
 
+/// The health check of an image sees no argument of its container: it asked port 8080, whatever `--listen` said.
+#[test]
+fn health_follows_the_arguments_of_process_1() {
+    ronde_only!();
+    needs!(Unshare);
+    let (backend, port) = (Backend::named("b"), Port::reserve());
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", env!("CARGO_BIN_EXE_ronde")]);
+    command.args(["--listen", &port.address.to_string(), &backend.address.to_string()]);
+    let proxy = Proxy::of(Process::spawn(&mut command));
+    let outer = proxy.process.id();
+    let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).expect("a child");
+    let mut health = Command::new("nsenter");
+    health.args(["--pid", "--mount", "--target", children.trim(), env!("CARGO_BIN_EXE_ronde"), "health"]);
+    let said = Process::spawn(&mut health).success();
+    assert_eq!(said, format!("ronde at {} is well", port.address));
+}
+
 /// They were in the file and nowhere else.
 #[test]
 fn the_start_line_and_check_say_the_options_of_a_backend() {
@@ -222,7 +243,7 @@ fn hints_come_before_a_failure_and_with_a_check() {
     let hint = "ronde: unknown variable \"RONDE_LISTN\" is ignored; did you mean RONDE_LISTEN?";
     assert_eq!((code, stderr.as_str()), (0, hint));
 
-    let port = crate::harness::Port::reserve();
+    let port = Port::reserve();
     let health = Ronde::with(&format!("health --listen {}", port.address)).env("RONDE_LISTN", ":80");
     let (code, _, stderr) = run(health);
     assert!(code == 1 && stderr.starts_with(hint), "{stderr}");
@@ -242,7 +263,7 @@ fn the_backends_of_the_demo_respond_in_turn() {
 #[test]
 fn a_backend_that_is_ronde_itself_is_refused_or_a_loop() {
     ronde_only!();
-    let port = crate::harness::Port::reserve();
+    let port = Port::reserve();
     let mut process: Process = Ronde::with(&format!("--listen {0} {0}", port.address)).spawn();
     let is_logged = || process.stderr.all().iter().any(|line| line.contains(&port.address.to_string()));
     crate::harness::eventually("ronde logs its address", is_logged);
