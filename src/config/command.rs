@@ -61,20 +61,20 @@ fn command(
     env: impl IntoIterator<Item = (OsString, OsString)>,
     notes: &mut Vec<String>,
 ) -> Result<Command, Error> {
+    let first = args.first().and_then(|word| word.to_str()).unwrap_or_default();
+    // Many programs have these as commands, and a user tries what those have.
+    let (asks_for_help, asks_for_version) = (first == "help", first == "version");
     let mut line = Arguments::from_vec(args);
     // First, because a user who asks for help has often made a mistake elsewhere on the line.
-    if line.contains(["-h", "--help"]) {
+    if asks_for_help || line.contains(["-h", "--help"]) {
         return Ok(Command::Help(help::text()));
     }
-    if line.contains(["-V", "--version"]) {
+    if asks_for_version || line.contains(["-V", "--version"]) {
         return Ok(Command::Version);
     }
 
     let mut words = line.finish();
-    let named = match take_command(&mut words) {
-        Named::Ready(command) => return Ok(command),
-        Named::Needs(settings) => settings,
-    };
+    let named = take_command(&mut words);
     let words = without_retired(words, notes);
     let variables = variables(env, notes);
     let flags = flags(words)?;
@@ -98,29 +98,20 @@ fn command(
     }
 }
 
-/// What the first word asks for.
-enum Named {
-    Needs(fn(Config) -> Command),
-    Ready(Command),
-}
-
-/// The words that [`take_command`] knows, for a hint.
+/// The words that can come first, for a hint.
 const COMMANDS: [&str; 6] = ["serve", "demo", "check", "health", "help", "version"];
 
-/// The first word, if it is a command. `serve`, `help` and `version` are what many other programs call what ronde does
-/// without a word, or for a flag.
-fn take_command(words: &mut Vec<OsString>) -> Named {
-    let named = match words.first().and_then(|word| word.to_str()) {
-        Some("serve") => Named::Needs(Command::Serve),
-        Some("demo") => Named::Needs(Command::Demo),
-        Some("check") => Named::Needs(Command::Check),
-        Some("health") => Named::Needs(Command::Health),
-        Some("help") => Named::Ready(Command::Help(help::text())),
-        Some("version") => Named::Ready(Command::Version),
-        _ => return Named::Needs(Command::Serve),
+/// The first word, if it is a command.
+fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
+    let command: fn(Config) -> Command = match words.first().and_then(|word| word.to_str()) {
+        Some("serve") => Command::Serve,
+        Some("demo") => Command::Demo,
+        Some("check") => Command::Check,
+        Some("health") => Command::Health,
+        _ => return Command::Serve,
     };
     words.remove(0);
-    named
+    command
 }
 
 /// The words without the flags of older versions and their values; and a note for each of these flags.

@@ -342,8 +342,9 @@ settings! {
     }
 
     "Proxying" {
-        /// proxies whose X-Forwarded-For is believed
-        /// None: any client can send that field, so an address in it may be forged.
+        /// proxies whose X-Forwarded-* and Forwarded are believed
+        /// None: any client can send these fields, so what they say may be forged. Behind a TLS terminator it is needed,
+        /// or the application is told http.
         "--trust-proxy" "CIDR", default ""
             => trust_proxy: Vec<Cidr> = Each(cidr);
 

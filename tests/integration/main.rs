@@ -8,6 +8,7 @@ mod b_framing;
 mod b_http10;
 mod b_random;
 mod b_syntax;
+mod c_application;
 mod c_fields;
 mod d_limits;
 mod e_continue;
