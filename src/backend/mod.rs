@@ -14,6 +14,7 @@ pub mod checks;
 pub mod health;
 pub mod kept;
 mod membership;
+mod never_up;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
@@ -57,7 +58,7 @@ pub struct Backend {
     /// Whether a success would change nothing, so that the usual path takes no lock.
     is_sound: AtomicBool,
     kept: KeptConnections,
-    /// Connects that looked for its return and failed.
+    /// Connects that looked for its return and failed; see `never_up`.
     failed_returns: AtomicUsize,
 }
 
@@ -150,8 +151,9 @@ impl Backends {
         });
         let following = Arc::downgrade(&backends);
         backends.membership.follow(move || following.upgrade())?;
-        if let Some(check) = &backends.check {
-            backends.check_first(check)?;
+        match &backends.check {
+            Some(check) => backends.check_first(check)?,
+            None => backends.look_for_listeners(),
         }
         Ok(backends)
     }
@@ -221,21 +223,6 @@ impl Backends {
     fn note_connected(&self, backend: &Backend) {
         if backend.change(Health::connected) == Some(Change::In) {
             self.say_in(backend, "it accepts connections again");
-        }
-    }
-
-    /// A backend that was never up is worth one warning: a port that was mistyped, an application that was not started. A
-    /// moment later than it is out, for it may only be starting; and for the whole name, since `localhost` may be `::1` too,
-    /// where nothing listens.
-    fn note_no_return(&self, backend: &Backend, cause: &str) {
-        let is_time = backend.failed_returns.fetch_add(1, Ordering::Relaxed) + 1 == RETURNS_BEFORE_WARNING;
-        let has_worked = |other: &Backend| lock(&other.health).has_worked;
-        let is_named_so = |other: &&Arc<Backend>| other.name == backend.name;
-        if is_time && !self.all().iter().filter(is_named_so).any(|other| has_worked(other)) {
-            log::warn!(
-                "{} has accepted no connection yet: {cause}; does it run, on this port?",
-                backend.name
-            );
         }
     }
 
@@ -319,9 +306,6 @@ fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Ar
 
 /// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
 const RETRIES: usize = 100;
-
-/// One a second. Most applications start within this.
-const RETURNS_BEFORE_WARNING: usize = 3;
 
 /// What `--health-interval` is when only `--health-path` is set.
 const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);

@@ -214,11 +214,11 @@ fn the_start_line_and_check_say_the_options_of_a_backend() {
 fn a_backend_that_was_never_up_is_one_warning() {
     ronde_only!();
     let (mut backend, down) = (Backend::named("b"), Origin::down());
-    let proxy = Proxy::with("--fail-timeout 1m", &[backend.address, down.address]);
-    (0..10).for_each(|_| assert_eq!(proxy.get("/").text(), "b"));
-    let said = " has accepted no connection yet: the backend refused the connection";
+    let proxy = Proxy::with("", &[backend.address, down.address]);
+    let said = " has accepted no connection yet: nothing listens on its port";
     let line = proxy.process.stderr.line_with(said);
     assert!(line.contains("[WARN]") && line.contains(&down.address.to_string()), "{line}");
+    (0..10).for_each(|_| assert_eq!(proxy.get("/").text(), "b"));
     // One that has worked is told of when it goes out, and not again.
     backend.go_down();
     (0..10).for_each(|_| assert_eq!(proxy.get("/").status(), 502));
