@@ -69,6 +69,23 @@ fn a_name_that_resolves_later_is_503_until_then_and_a_backend_soon_after() {
 }
 
 #[test]
+fn a_name_whose_addresses_were_never_up_is_one_warning_after_a_moment() {
+    let names = name_service!();
+    let [down, ..] = names.ports();
+    let up = Backend::named("up");
+    let number = down.address.port();
+    let proxy = names.ronde(BRISK, &format!("late.test:{number} {}", up.address)).serve();
+    // Not at the start, when the kernel is asked.
+    names.knows("late.test", [names.neighbour(1), names.neighbour(2)]);
+    let said =
+        format!("late.test:{number} has accepted no connection yet: the backend refused the connection");
+    within(Duration::from_secs(15), "the warning", || {
+        proxy.get("/").text() == "up" && lines(&proxy, &said) == 1
+    });
+    assert_eq!(lines(&proxy, "is out of the round"), 2);
+}
+
+#[test]
 fn backends_follow_the_addresses_of_their_name() {
     let names = name_service!();
     let [one, two, _] = names.ports();
