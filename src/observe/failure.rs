@@ -128,6 +128,13 @@ failures! {
     Cut                  503 "proxy_internal_error" Ronde "the transfer was cut at the end of the shutdown grace";
 }
 
+impl Failure {
+    /// Whether a backend had the request, or a part of it, and closed the connection without a byte of a response.
+    pub fn is_unanswered(self) -> bool {
+        matches!(self, Self::BackendClosed | Self::BackendReset)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())

@@ -66,6 +66,13 @@ pub enum Pass {
     Collect,
 }
 
+impl Context<'_> {
+    /// Whether an exchange that has moved so many bytes in a row gives way to what else is ready.
+    pub fn gives_way(&self, moved: usize) -> bool {
+        self.allowance.is_used_up(moved, &self.shared.waiter)
+    }
+}
+
 impl Conversation {
     /// With a client that has just connected.
     pub fn new(client: Client, shared: &Shared) -> Box<Self> {

@@ -3,8 +3,7 @@
 //! The problem: up to the first byte of the response head that goes to the client, everything can still be put right:
 //! another backend can be asked, an error can be answered. After it nothing can, but to cut the connection so that the
 //! client can tell. The two halves are different stages with different outcomes: until `Stage::Asking` has ended a
-//! failure may be retried or become a status; in `Stage::Relaying` and `Stage::Tunnelling` it can only end the
-//! connection.
+//! failure may be retried or become a status; in `Stage::Relaying` it can only end the connection.
 //!
 //! What may be sent again (RFC 9110 §9.2.2):
 //! - a request of which nothing was sent, whatever it is: to each other backend, once;
@@ -13,14 +12,15 @@
 //! - nothing after a timeout: the backend may still be working on it.
 //!
 //! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
-//! comes in), `send`, `response_head` (what the backend says), `interims`, `respond` (the response goes to the client), `tunnel`, `timer`
-//! (how long each side is waited for).
+//! comes in), `send`, `response_head` (what the backend says), `interims`, `relaying` (what follows the head), `respond` (a body),
+//! `tunnel`, `timer` (how long each side is waited for).
 //!
 //! Not here: reading requests, and the client's connection afterwards (`session`).
 
 mod ask;
 mod connect;
 mod interims;
+mod relaying;
 mod respond;
 mod response_head;
 mod send;
@@ -41,10 +41,9 @@ use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::request::{Body, Request};
 use ask::Asking;
 use connect::{Connecting, Lap};
-use respond::Relaying;
+use relaying::Relaying;
 use std::collections::VecDeque;
 use timer::Timer;
-use tunnel::Tunnelling;
 
 /// What is to be done with the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +91,6 @@ enum Stage {
     Connecting(Connecting),
     Asking(Box<Asking>),
     Relaying(Box<Relaying>),
-    Tunnelling(Box<Tunnelling>),
 }
 
 /// What a stage came to.
@@ -151,7 +149,6 @@ impl Exchange {
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
                 Stage::Asking(asking) => self.ask(asking, client, context),
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
-                Stage::Tunnelling(tunnelling) => self.tunnel(tunnelling, client, context),
             };
             match step {
                 Step::To(stage) => self.stage = stage,
@@ -175,8 +172,7 @@ impl Exchange {
         match std::mem::take(&mut self.stage) {
             Stage::Choosing | Stage::Connecting(_) => Fate::Answer(failure),
             Stage::Asking(asking) => self.answer_unless_cut(failure, &asking),
-            Stage::Relaying(relaying) => self.abort(failure, relaying.moved(), relaying.is_open_ended()),
-            Stage::Tunnelling(tunnelling) => self.abort(failure, tunnelling.moved(), true),
+            Stage::Relaying(relaying) => self.break_off(failure, &relaying),
         }
     }
 
@@ -187,7 +183,6 @@ impl Exchange {
             Stage::Connecting(connecting) => connecting.conn.as_ref(),
             Stage::Asking(asking) => Some(&asking.conn),
             Stage::Relaying(relaying) => relaying.conn(),
-            Stage::Tunnelling(tunnelling) => Some(&tunnelling.conn),
         }
     }
 
@@ -197,7 +192,6 @@ impl Exchange {
             Stage::Choosing | Stage::Connecting(_) => 0,
             Stage::Asking(asking) => asking.weight(),
             Stage::Relaying(relaying) => relaying.weight(),
-            Stage::Tunnelling(tunnelling) => tunnelling.weight(),
         };
         let upload = self.upload.as_ref().map_or(0, |_| size_of::<Direction>());
         size_of::<Self>() + self.request.head.capacity() + self.request.line.weight() + upload + stage
@@ -217,7 +211,7 @@ impl Exchange {
             },
         };
         // If the last one had the request and gave no answer, asking another is paid for.
-        if let Some(failure @ (Failure::BackendClosed | Failure::BackendReset)) = self.choice.last
+        if let Some(failure) = self.choice.last.filter(|failure| failure.is_unanswered())
             && !backends.may_send_again()
         {
             return self.fail(failure, context);
@@ -252,18 +246,11 @@ impl Exchange {
 
     /// An answer in the middle of an interim response would be no answer.
     fn answer_unless_cut(&mut self, failure: Failure, asking: &Asking) -> Fate {
-        match asking.interims.is_delivered() {
-            true => Fate::Answer(failure),
-            false => self.abort(failure, 0, false),
+        if asking.interims.is_delivered() {
+            return Fate::Answer(failure);
         }
-    }
-
-    /// The response will not be complete. A length or a last chunk that never comes tells the client enough; where the end
-    /// of the connection is the end of the body, or of a tunnel, a FIN would look like success.
-    fn abort(&mut self, failure: Failure, bytes: u64, is_open_ended: bool) -> Fate {
         self.record.failure = Some(failure);
-        self.record.bytes = bytes;
-        if is_open_ended { Fate::Reset } else { Fate::Close }
+        Fate::Close
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Not here: reading (`ask`), the grammar (`http1`).
 
-use super::respond::{FinalResponse, Pauses};
+use super::relaying::{FinalResponse, Pauses};
 use super::send::Outgoing;
 use super::{Exchange, Fate, malformed};
 use crate::http1::chunked::Decoder;

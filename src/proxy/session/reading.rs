@@ -140,21 +140,18 @@ impl Session<'_, '_> {
     fn wait_for_more(&mut self, reading: &mut Reading, have: usize, fresh: usize) -> End {
         let (now, config) = (Instant::now(), &self.context.shared.config);
         let begun = reading.begun.unwrap_or(now);
-        let last = reading.since.max(begun);
+        let last = reading.begun.map_or(reading.since, |begun| reading.since.max(begun));
         let is_fast_enough = fresh == 0
             || reading.missing == Missing::Head
             || reading.rate.is_kept(have as u64, now.saturating_duration_since(last));
-        if fresh > 0 {
-            reading.since = now;
-        }
+        reading.since = if fresh > 0 { now } else { last };
         let (deadline, class, failure) = match reading.missing {
             // A client that has sent nothing gets no 408.
             Missing::Everything => (reading.since + config.keep_alive_timeout, Class::Idle, None),
             // Its time is one for the whole: a client that drips does not prolong it.
             Missing::Head => (begun + config.head_timeout, Class::Slow, Some(Failure::HeadTimeout)),
             Missing::Body(_) => {
-                let last = reading.since.max(begun);
-                (last + config.body_timeout, Class::Slow, Some(Failure::BodyTimeout))
+                (reading.since + config.body_timeout, Class::Slow, Some(Failure::BodyTimeout))
             }
         };
         let failure = match is_fast_enough {
