@@ -180,7 +180,7 @@ impl RequestMeta {
             framing,
             coding: forward::coding(head.fields, framing),
             persistence: if persists { Persistence::Persist } else { Persistence::Close },
-            upgrade: forward::upgrade(head, framing),
+            upgrade: forward::upgrade(head),
             expectation: if waits { Expectation::Continue } else { Expectation::None },
             body: Body::Streams,
         })

@@ -77,7 +77,7 @@ pub fn request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
         let mut lines = Lines::new();
         let head = head::request(bytes, &mut lines)?;
         let framing = framing::of_request(head.version, head.fields)?;
-        let upgrade = forward::upgrade(&head, framing);
+        let upgrade = forward::upgrade(&head);
         let origin =
             Origin { client: CLIENT, trust: Trust::Stranger, framing, upgrade, local: Some(LOCAL), via: VIA };
         forward::request(out, &head, &origin)?;

@@ -51,11 +51,11 @@ pub enum Upgrade {
 
 /// Whether the client asks for another protocol (RFC 9110 §7.8), and for one that ronde can tunnel.
 ///
-/// Not in HTTP/1.0, where `Upgrade` must be ignored. Not with a body: the protocol would change in the middle of it.
-/// Not to `h2c`: ronde could not check the requests in the tunnel.
-pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
+/// Also with a body, as `docker exec` asks for one: the new protocol begins behind the request, whose end its framing
+/// tells. Not in HTTP/1.0, where `Upgrade` must be ignored. Not to `h2c`: ronde could not check the requests in the
+/// tunnel.
+pub fn upgrade(head: &Request<'_>) -> Upgrade {
     let asked = head.version == Version::Http11
-        && framing == Framing::Length(0)
         && head.fields.has_member(Name::Connection, "upgrade")
         && head.fields.members(Name::Upgrade).any(is_tunnelled);
     if asked { Upgrade::Asked } else { Upgrade::NotAsked }
@@ -358,7 +358,7 @@ mod tests {
         let mut lines = head::Lines::new();
         let head = head::request(bytes.as_bytes(), &mut lines)?;
         let framing = framing::of_request(head.version, head.fields)?;
-        let upgrade = upgrade(&head, framing);
+        let upgrade = upgrade(&head);
         let mut out = b"old".to_vec();
         request(
             &mut out,

@@ -104,9 +104,7 @@ impl Exchange {
                 }
                 let (follows, down) = match last {
                     Final::Response(response, down) => (Follows::Body(response), down),
-                    Final::Switch => {
-                        (Follows::Tunnel, self.begin_tunnel(&conn, context.scratch.response.len()))
-                    }
+                    Final::Switch => (Follows::Tunnel, self.begin_tunnel(&conn, context.scratch)),
                 };
                 Step::To(Relaying::begin(conn, turn, follows, down))
             }
@@ -190,6 +188,8 @@ impl Exchange {
                 moved += sent;
                 if !asking.is_sending() {
                     self.was_sent(asking, client, context)?;
+                    // What the backend said meanwhile may have had to wait for this.
+                    continue;
                 }
             }
             match self.receive(asking, context)? {
@@ -223,6 +223,7 @@ impl Exchange {
         match (asking.outgoing, context.pass) {
             // What it said before it took no more is there already.
             (Outgoing::Refused, _) => Ok(()),
+            _ if !context.scratch.from_backend.is_empty() => Ok(()),
             _ if asking.turn.is_slow() => Err(self.await_either(asking, client, context)),
             (_, Pass::Ahead) => Err(Stop::Halt(Halt::SentAhead)),
             (_, Pass::Collect) => Ok(()),

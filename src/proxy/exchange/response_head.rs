@@ -66,6 +66,8 @@ impl Exchange {
         let framed = framing::of_response(meta.method, head.status, head.version, head.fields)?;
         let mut last = match head.status {
             101 if !forward::is_asked_for(&head, &self.request.head) => return Err(Failure::UpgradeUnasked),
+            // The protocol must not change in the middle of a request (RFC 9110 §7.8).
+            101 if matches!(outgoing, Outgoing::Partly(_)) => return Ok(None),
             101 => {
                 forward::switch(out, &head)?;
                 Final::Switch

@@ -19,18 +19,21 @@ use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
 use crate::proxy::relay::{self, Broken, Direction, Pipe};
+use crate::proxy::request::Body;
 use crate::proxy::scratch::Scratch;
 
 impl Exchange {
-    /// What the client sends from now on goes through the tunnel, and so does what the backend sends; the 101, of `lead`
-    /// bytes, goes before it.
-    pub(super) fn begin_tunnel(&mut self, conn: &Conn, lead: usize) -> Direction {
+    /// What the client sends behind its request goes through the tunnel, and so does what the backend sends; the 101 in
+    /// `scratch.response` goes before it.
+    pub(super) fn begin_tunnel(&mut self, conn: &Conn, scratch: &mut Scratch) -> Direction {
+        scratch.from_client.consume(self.request.meta.in_hand());
+        self.request.meta.body = Body::Gone;
         let plain =
             |lead| Direction::new(Reframer::new(Decoder::new(Framing::UntilClose), Coding::Plain, lead));
         // A peer that refuses this is gone already, and reading from it says so.
         let _ = conn.keep_alive();
         self.upload = Some(Box::new(plain(0)));
-        plain(lead)
+        plain(scratch.response.len())
     }
 
     /// Moves what can be moved until both directions have ended.
