@@ -28,7 +28,7 @@ fn exchange(body: &mut [u8], request: &mut Vec<u8>, response: &mut Vec<u8>) {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         trust: Trust::Stranger,
         framing,
-        upgrade: forward::upgrade(&asked, framing),
+        upgrade: forward::upgrade(&asked),
         local: None,
         via: "ronde-0123456789abcdef",
     };

@@ -72,6 +72,9 @@ pub const LINGERING_CLOSE: Duration = seconds(2);
 /// For all of these together.
 pub const LINGERING_CLOSE_TOTAL: Duration = seconds(30);
 
+/// For the last packet to leave, and to be read, before a reset: a round trip to the other side of the world.
+pub const LAST_PACKET: Duration = milliseconds(300);
+
 /// Until accept(2) is tried again when no descriptor is left. Long enough not to spin, short enough not to be noticed.
 pub const ACCEPT_RETRY: Duration = milliseconds(20);
 

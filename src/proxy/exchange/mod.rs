@@ -54,8 +54,10 @@ pub enum Fate {
     Linger,
     /// Nothing more can be said, and the client can tell.
     Close,
-    /// The response is incomplete, and only a reset says so.
+    /// The response is incomplete, and only a reset says so. What was sent of it is delivered before.
     Reset,
+    /// The same to a client that takes nothing: at once.
+    Abort,
     /// No response was begun, and this is why.
     Answer(Failure),
 }

@@ -121,12 +121,17 @@ impl Exchange {
         }
     }
 
-    /// What follows will not be complete. A length or a last chunk that never comes tells the client enough; where the end of
-    /// the connection is the end of the body, or of a tunnel, a FIN would look like success.
+    /// What follows will not be complete. A length or a last chunk that never comes tells the client enough, once it has read
+    /// what did come; where the end of the connection is the end of the body, or of a tunnel, a FIN would look like success.
     pub(super) fn break_off(&mut self, failure: Failure, relaying: &Relaying) -> Fate {
         self.record.failure = Some(failure);
         self.record.bytes = relaying.down.moved();
-        if relaying.is_open_ended() { Fate::Reset } else { Fate::Close }
+        match (failure, relaying.is_open_ended()) {
+            (Failure::ClientGone | Failure::ClientStalled, true) => Fate::Abort,
+            (Failure::ClientGone | Failure::ClientStalled, false) => Fate::Close,
+            (_, true) => Fate::Reset,
+            (_, false) => Fate::Linger,
+        }
     }
 }
 

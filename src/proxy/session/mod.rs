@@ -8,9 +8,11 @@
 mod answer;
 mod lingering;
 mod reading;
+mod resetting;
 
 pub use lingering::{Lingering, linger};
 pub use reading::Reading;
+pub use resetting::{Resetting, reset};
 
 use crate::observe::access::{Record, Timings};
 use crate::observe::failure::Failure;
@@ -38,8 +40,10 @@ enum End {
     Halt(Halt),
     /// Close the connection.
     Close,
-    /// Close it so that the client cannot take what it has for complete.
+    /// Close it so that the client cannot take what it has for complete, once it has what was sent.
     Reset,
+    /// The same at once.
+    Abort,
     /// Close it once the client has read what it was told.
     Linger,
 }
@@ -87,7 +91,12 @@ impl Conversation {
             }
             End::Close => Outcome::Over,
             End::Reset => {
-                self.client.conn.reset();
+                reset(self, context.shared);
+                Outcome::Over
+            }
+            End::Abort => {
+                // When this fails the client is gone.
+                let _ = self.client.conn.close_abortively();
                 Outcome::Over
             }
             End::Linger => {
@@ -129,7 +138,9 @@ impl Session<'_, '_> {
                 self.load();
                 return self.refuse(Failure::OverBudget, Instant::now(), reading.queued);
             }
-            (Stage::Reading(_) | Stage::Lingering(_), Woken::OverBudget) => return End::Close,
+            (Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_), Woken::OverBudget) => {
+                return End::Close;
+            }
             (Stage::Exchanging(exchange), Woken::OverBudget) => {
                 self.load();
                 let fate = exchange.give_up(Failure::OverBudget);
@@ -148,7 +159,7 @@ impl Session<'_, '_> {
                 exchange.note_backend_gone();
                 self.load();
             }
-            (Stage::Exchanging(_) | Stage::Lingering(_), _) => self.load(),
+            (Stage::Exchanging(_) | Stage::Lingering(_) | Stage::Resetting(_), _) => self.load(),
         }
         self.run(stage)
     }
@@ -175,6 +186,7 @@ impl Session<'_, '_> {
                     Err(halt) => Err(halt.into()),
                 },
                 Stage::Lingering(lingering) => Err(self.discard(lingering)),
+                Stage::Resetting(resetting) => Err(self.go_on_resetting(resetting)),
             };
             if let Err(end) = step {
                 return end;
@@ -203,6 +215,7 @@ impl Session<'_, '_> {
             Fate::Close => Err(End::Close),
             Fate::Linger | Fate::Answer(_) => Err(self.linger_or_close(&request.meta, bytes)),
             Fate::Reset => Err(End::Reset),
+            Fate::Abort => Err(End::Abort),
         }
     }
 
