@@ -87,8 +87,9 @@ impl Backend {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn has_room(&self) -> bool {
-        self.most.is_none_or(|most| self.active.load(Ordering::Relaxed) < most)
+    /// How many more requests it may have in flight.
+    fn room(&self) -> usize {
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.active.load(Ordering::Relaxed)))
     }
 
     fn awaits_check(&self) -> bool {
@@ -121,6 +122,14 @@ pub struct Backends {
     answers: Answers,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
+    limits: Limits,
+}
+
+/// Whether any backend may have only so many requests in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limits {
+    None,
+    Some,
 }
 
 impl Backends {
@@ -145,6 +154,10 @@ impl Backends {
             retry_budget: RetryBudget::new(RETRIES),
             answers: Answers::default(),
             said_all_out: AtomicBool::new(false),
+            limits: match config.backend.iter().any(|backend| backend.max_connections.is_some()) {
+                true => Limits::Some,
+                false => Limits::None,
+            },
         });
         let following = Arc::downgrade(&backends);
         backends.membership.follow(move || following.upgrade())?;
@@ -157,6 +170,19 @@ impl Backends {
     /// How many addresses there are.
     pub fn count(&self) -> usize {
         self.membership.count()
+    }
+
+    /// How many requests the backends that take turns have room for; `None` if they have no limits, and nothing ever waits
+    /// for room.
+    pub fn room(&self) -> Option<usize> {
+        if self.limits == Limits::None {
+            return None;
+        }
+        let (now, round) = (Instant::now(), self.membership.round());
+        // As in `next`: those that are out are asked where there are no others.
+        let is_any_well = round.iter().any(|backend| backend.takes_turns(now));
+        let asked = round.iter().filter(|backend| !is_any_well || backend.takes_turns(now));
+        Some(asked.map(|backend| backend.room()).fold(0, usize::saturating_add))
     }
 
     /// Why there was no turn: no backend is known, or all are at their limit.
@@ -189,7 +215,7 @@ impl Backends {
         let is_well = |backend: &Backend| backend.takes_turns(now);
         let is_stuck =
             |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
-        let is_free = |backend: &Backend| tried.is_free(backend) && backend.has_room();
+        let is_free = |backend: &Backend| tried.is_free(backend) && backend.room() > 0;
         let mut chosen =
             choose(&mut round, |backend| is_free(backend) && is_well(backend) && !is_stuck(backend))
                 .or_else(|| choose(&mut round, |backend| is_free(backend) && is_well(backend)));
@@ -315,7 +341,8 @@ pub struct Tried {
 }
 
 impl Tried {
-    fn is_first(&self) -> bool {
+    /// Whether none was.
+    pub fn is_first(&self) -> bool {
         self.last.is_none()
     }
 

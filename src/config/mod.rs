@@ -233,7 +233,7 @@ settings! {
         "--queue" "N", default "4096" ["1" to "1048576"]
             => queue: usize = One(count);
 
-        /// how long one may wait; then 503 with Retry-After
+        /// how long one may wait, and a request for a backend that is at its max-connections; then 503 with Retry-After
         /// Past a second people reload, and a longer queue serves only clients that have left.
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);

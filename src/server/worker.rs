@@ -46,6 +46,10 @@ fn serve_batches(shared: &Shared) {
         for conversation in ahead.drain(..) {
             survive(|| put_away(session::collect(conversation, &mut context), &mut context));
         }
+        // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
+        if let Some(room) = shared.backends.room().filter(|&room| room > 0) {
+            shared.waiter.let_on(room);
+        }
     }
 }
 

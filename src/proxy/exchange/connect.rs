@@ -12,7 +12,7 @@ use crate::backend::{Turn, connect_failure};
 use crate::config::waits;
 use crate::net::conn::{Conn, Connected, Window};
 use crate::observe::failure::Failure;
-use crate::pool::park::Want;
+use crate::pool::park::{Class, Want};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
 use rustix::io::Errno;
@@ -113,7 +113,7 @@ fn short_connect(context: &Context<'_>) -> Duration {
 /// Where descriptors have run out, kept connections and idle clients can best be done without.
 fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Conn, Connected)> {
     let Context { shared, allowance, .. } = context;
-    let window = if shared.waiter.slow() > MANY_SLOW { Window::Narrow } else { Window::Wide };
+    let window = if shared.waiter.count(Class::Slow) > MANY_SLOW { Window::Narrow } else { Window::Wide };
     let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(window, block)).0;
     match connect() {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {

@@ -35,15 +35,17 @@ use crate::net::conn::Conn;
 use crate::observe::access::Record;
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
-use crate::proxy::client::Client;
+use crate::pool::park::{Class, Want};
+use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::request::{Body, Request};
+use crate::proxy::shared::Shared;
 use ask::Asking;
 use connect::{Connecting, Lap};
 use relaying::Relaying;
 use std::collections::VecDeque;
-use timer::Timer;
+use timer::{Awaited, Timer, watch};
 
 /// What is to be done with the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +149,7 @@ impl Exchange {
     pub fn run(&mut self, client: &mut Client, context: &mut Context<'_>) -> Result<Fate, Halt> {
         loop {
             let step = match std::mem::take(&mut self.stage) {
-                Stage::Choosing => self.choose(context),
+                Stage::Choosing => self.choose(client, context),
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
                 Stage::Asking(asking) => self.ask(asking, client, context),
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
@@ -200,18 +202,28 @@ impl Exchange {
     }
 
     /// Chooses the next backend to ask: a kept connection if there is one, or a fresh one.
-    fn choose(&mut self, context: &mut Context<'_>) -> Step {
+    fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Step {
+        if client.presence == Presence::Gone {
+            return self.fail(Failure::ClientGone, context);
+        }
         let backends = &context.shared.backends;
+        if self.has_to_queue(context) {
+            return self.queue(client, context);
+        }
         let (turn, lap) = match backends.next(&mut self.choice.tried) {
             Some(turn) => (turn, Lap::First),
             None => match self.choice.silent.pop_front() {
                 Some(turn) => (turn, Lap::Second),
+                None if self.choice.tried.is_first() && backends.absence() == Failure::BackendsBusy => {
+                    return self.queue(client, context);
+                }
                 None => {
                     let failure = self.choice.last.unwrap_or_else(|| backends.absence());
                     return self.fail(failure, context);
                 }
             },
         };
+        self.end_queueing();
         // If the last one had the request and gave no answer, asking another is paid for.
         if let Some(failure) = self.choice.last.filter(|failure| failure.is_unanswered())
             && !backends.may_send_again()
@@ -222,6 +234,35 @@ impl Exchange {
             Some(conn) => Asking::on_kept(conn, turn),
             None => self.connecting(turn, lap, context),
         })
+    }
+
+    /// Whether others came before, and wait for a backend that is at its limit.
+    fn has_to_queue(&self, context: &Context<'_>) -> bool {
+        let Shared { backends, waiter, .. } = context.shared;
+        backends.room().is_some()
+            && self.choice.tried.is_first()
+            && self.timer.waited_for(Failure::BackendsBusy).is_none()
+            && waiter.count(Class::Queued) > 0
+    }
+
+    /// Waits until a backend that is at its limit has room.
+    fn queue(&mut self, client: &Client, context: &Context<'_>) -> Step {
+        let (failure, limit) = (Failure::BackendsBusy, context.shared.config.queue_timeout);
+        let awaited = Awaited { client: watch(client), backend: Want::Nothing, failure, limit };
+        match self.wait(awaited, client, context) {
+            Stop::Halt(halt) => Step::Halt(Stage::Choosing, halt),
+            Stop::Failed(failure) => {
+                self.end_queueing();
+                self.fail(failure, context)
+            }
+        }
+    }
+
+    fn end_queueing(&mut self) {
+        if let Some(queued) = self.timer.waited_for(Failure::BackendsBusy) {
+            self.record.timings.queued += queued;
+            self.timer.restart();
+        }
     }
 
     /// A backend brought nothing, and the next may be asked.
