@@ -233,8 +233,9 @@ settings! {
         "--queue" "N", default "4096" ["1" to "1048576"]
             => queue: usize = One(count);
 
-        /// how long one may wait, and a request for a backend that is at its max-connections; then 503 with Retry-After
-        /// Past a second people reload, and a longer queue serves only clients that have left.
+        /// how long one may wait; then 503 with Retry-After
+        /// So long a request waits, too, when every backend is at its max-connections. Past a second people reload, and
+        /// a longer queue serves only clients that have left.
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
