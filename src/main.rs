@@ -9,12 +9,14 @@ use ronde::cli::{check, demo, health};
 use ronde::config::waits;
 use ronde::config::{self, AccessLog, Backend, Command, Config};
 use ronde::observe::logger::{Diagnostics, Logger};
-use ronde::server::{self, Server, StartError, Stopper};
+use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The exit code after a second Ctrl-C: 128 and the number of SIGINT, as a shell reports it.
+const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let loaded = match config::load(std::env::args_os().skip(1).collect(), std::env::vars_os()) {
@@ -56,24 +58,11 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
 
 fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
     let (stopper, orders) = server::orders();
-    stop_on_signals(stopper)?;
+    signals::handle(stopper, || std::process::exit(INTERRUPTED))?;
     let server = Server::bind(config, logger, orders)?;
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run()?)
-}
-
-/// The first SIGINT or SIGTERM stops the server, which then drains; the second ends the process at once, with 130. As
-/// PID 1 a process has no default action for these signals, so without a handler a container would ignore them.
-fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
-    let asked = AtomicBool::new(false);
-    let handler = move || {
-        if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        stopper.stop();
-    };
-    ctrlc::set_handler(handler).map_err(io::Error::other)
 }
 
 /// From here on, diagnostics go through the logger to standard error. Under systemd (`JOURNAL_STREAM` is set) they
