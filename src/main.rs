@@ -8,7 +8,7 @@
 use ronde::cli::{check, demo, health};
 use ronde::config::waits;
 use ronde::config::{self, AccessLog, Backend, Command, Config};
-use ronde::observe::logger::{Diagnostics, Logger};
+use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
 use std::io::{self, Write};
@@ -58,22 +58,27 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
 
 fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
     let (stopper, orders) = server::orders();
-    signals::handle(stopper, || std::process::exit(INTERRUPTED))?;
+    let last_lines = logger.clone();
+    signals::handle(stopper, move || {
+        log::warn!("a second Ctrl-C: what is in flight is cut");
+        last_lines.finish(waits::LAST_LINES);
+        std::process::exit(INTERRUPTED);
+    })?;
     let server = Server::bind(config, logger, orders)?;
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run()?)
 }
 
-/// From here on, diagnostics go through the logger to standard error. Under systemd (`JOURNAL_STREAM` is set) they
-/// carry no time: journald adds its own.
+/// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it adds
+/// its own.
 fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
     let logger = Logger::start(form)?;
     let mut style = ConfigBuilder::new();
     style.set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Off);
     style.set_location_level(LevelFilter::Off).set_time_format_rfc3339();
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
+    if logger::is_journal() {
         style.set_time_level(LevelFilter::Off);
     }
     WriteLogger::init(level, style.build(), Diagnostics::new(logger.clone())).map_err(io::Error::other)?;

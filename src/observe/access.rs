@@ -11,7 +11,7 @@ use crate::observe::date::Date;
 use crate::observe::failure::Failure;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The most bytes that a line quotes of one text from a client. More is of no use to a reader, and a few hostile
 /// clients with long field lines could grow the backlog to half a gigabyte.
@@ -30,6 +30,8 @@ pub fn quote(parts: &[&[u8]]) -> Vec<u8> {
 /// A finished request, for its access line.
 #[derive(Debug)]
 pub struct Access {
+    /// When the request ended. The line may be written much later.
+    pub ended: SystemTime,
     pub client: IpAddr,
     pub line: Line,
     pub record: Record,
@@ -96,7 +98,7 @@ pub(super) fn write_access(out: &mut Vec<u8>, access: &Access, format: AccessLog
 
 /// For a person: the client, the request, its status, the backend, where the time went, and why it failed.
 fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
-    write!(out, "{} {} \"", Date::now().iso(), access.client)?;
+    write!(out, "{} {} \"", Date::from(access.ended).iso(), access.client)?;
     write_escaped(out, &access.line.request)?;
     match access.record.status {
         Some(status) => write!(out, "\" {status} {}", access.record.bytes)?,
@@ -120,7 +122,7 @@ fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
 
 /// Apache's combined format, for the tools that read it.
 fn write_combined(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
-    write!(out, "{} - - [{}] \"", access.client, Date::now().apache())?;
+    write!(out, "{} - - [{}] \"", access.client, Date::from(access.ended).apache())?;
     write_escaped(out, &access.line.request)?;
     // Without a status, no response was sent: nginx writes 499, which the readers of such logs know.
     write!(out, "\" {} {} \"", access.record.status.unwrap_or(499), access.record.bytes)?;
@@ -132,7 +134,12 @@ fn write_combined(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
 
 /// One object per line.
 fn write_json(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
-    write!(out, "{{\"time\":\"{}\",\"client\":\"{}\",\"request\":", Date::now().iso(), access.client)?;
+    write!(
+        out,
+        "{{\"time\":\"{}\",\"client\":\"{}\",\"request\":",
+        Date::from(access.ended).iso(),
+        access.client
+    )?;
     write_json_string(out, &access.line.request)?;
     match access.record.status {
         Some(status) => write!(out, ",\"status\":{status}")?,
@@ -214,7 +221,8 @@ mod tests {
             failure: Some(Failure::Refused),
             ..Record::default()
         };
-        Access { client: IpAddr::V4(Ipv4Addr::LOCALHOST), line, record }
+        let ended = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_042);
+        Access { ended, client: IpAddr::V4(Ipv4Addr::LOCALHOST), line, record }
     }
 
     fn written(format: AccessLog, access: &Access) -> String {
@@ -227,11 +235,12 @@ mod tests {
     fn a_plain_line_has_everything_and_is_one_line() {
         let line = written(AccessLog::Plain, &access());
         assert!(
-            line.ends_with(
-                " 127.0.0.1 \"GET /\\\"\\x1b[2J\\x0a HTTP/1.1\" 502 12 - queued=0.00ms connect=0.00ms \
+            line.starts_with("1994-11-06T08:49:37.042Z 127.0.0.1 ")
+                && line.ends_with(
+                    " 127.0.0.1 \"GET /\\\"\\x1b[2J\\x0a HTTP/1.1\" 502 12 - queued=0.00ms connect=0.00ms \
                  first-byte=0.00ms total=1.50ms tried=127.0.0.1:8001,127.0.0.1:8002 \
                  cause=\"the backend refused the connection\"\n"
-            ),
+                ),
             "{line}"
         );
     }

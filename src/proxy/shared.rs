@@ -18,6 +18,7 @@ use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// See the module.
 pub struct Shared {
@@ -48,12 +49,12 @@ impl Shared {
         self.waiter.phase() == Phase::Over
     }
 
-    /// Counts what became of a request, and has its line written.
+    /// Counts what became of a request that ends now, and has its line written.
     pub fn note(&self, client: IpAddr, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
         self.counters.count(failure);
         if self.logger.wants_access() {
             let (line, record) = told();
-            self.logger.access(Access { client, line, record });
+            self.logger.access(Access { ended: SystemTime::now(), client, line, record });
         }
     }
 }

@@ -37,13 +37,12 @@ impl Session<'_, '_> {
         let reveals = self.context.shared.config.reveal_backends;
         let named = record.tried.last().filter(|_| reveals).map(ToString::to_string);
         let out = &mut self.context.scratch.response;
-        record.bytes = reply::failed(out, failure, Some(meta.method), persistence, named.as_deref());
-        record.status = Some(failure.status());
-        match self.send_reply() {
-            true if persists => Fate::Persist,
-            true => Fate::Linger,
-            false => Fate::Close,
+        let bytes = reply::failed(out, failure, Some(meta.method), persistence, named.as_deref());
+        if !self.send_reply() {
+            return Fate::Close;
         }
+        (record.status, record.bytes) = (Some(failure.status()), bytes);
+        if persists { Fate::Persist } else { Fate::Linger }
     }
 
     /// Answers what was never a request that could be sent on, and ends the connection: where the next request begins is
@@ -73,17 +72,20 @@ impl Session<'_, '_> {
         };
         let failure = (self.context.shared.backends.count() == 0).then_some(Failure::NoBackend);
         let out = &mut self.context.scratch.response;
-        match failure {
+        let (answer, sent) = match failure {
             Some(failure) => {
-                reply::failed(out, failure, Some(Method::Options), persistence, None);
+                (failure.status(), reply::failed(out, failure, Some(Method::Options), persistence, None))
             }
-            None => reply::options(out, persistence),
-        }
+            None => {
+                reply::options(out, persistence);
+                (200, 0)
+            }
+        };
         let said = self.send_reply();
-        let status = Some(failure.map_or(200, Failure::status));
+        let (status, bytes) = if said { (Some(answer), sent) } else { (None, 0) };
         let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
         self.context.shared.note(self.client.ip(), failure, || {
-            (request.line, Record { status, failure, timings, ..Record::default() })
+            (request.line, Record { status, bytes, failure, timings, ..Record::default() })
         });
         match persistence {
             Persistence::Persist if said => self.persist(),

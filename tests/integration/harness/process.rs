@@ -107,7 +107,7 @@ struct State {
 }
 
 impl Lines {
-    fn of(output: impl Read + Send + 'static) -> Lines {
+    pub fn of(output: impl Read + Send + 'static) -> Lines {
         let lines = Lines(Arc::default());
         let writer = lines.clone();
         thread::spawn(move || {
