@@ -63,6 +63,11 @@ impl Logger {
         self.format != AccessLog::Off
     }
 
+    /// Whether access lines contain the host.
+    pub fn wants_host(&self) -> bool {
+        matches!(self.format, AccessLog::Plain | AccessLog::Json)
+    }
+
     /// Whether access lines contain the referer and the user agent.
     pub fn wants_agents(&self) -> bool {
         matches!(self.format, AccessLog::Combined | AccessLog::Json)

@@ -1,7 +1,8 @@
 //! Lines that must not be lost, late or torn, whatever becomes of the outputs; and whom they name.
 
 use crate::harness::{
-    Backend, GET, Lines, Origin, Process, Proxy, Ronde, Wire, eventually, ok, ronde_only, scratch_directory,
+    Backend, GET, Lines, Origin, Process, Proxy, Ronde, Wire, each_row, eventually, ok, ronde_only,
+    scratch_directory,
 };
 use ronde::observe::date::Date;
 use rustix::io::ioctl_fionbio;
@@ -28,7 +29,7 @@ fn writing_to(stdout: impl Into<Stdio>, backend: &Backend) -> Proxy {
 
 /// Of a line that begins with a time and ends with the time that the request took.
 fn is_whole(line: &str) -> bool {
-    line.starts_with("20") && line.ends_with("ms")
+    line.starts_with("20") && line.ends_with("ms host=\"a\"")
 }
 
 #[test]
@@ -38,14 +39,15 @@ fn a_line_is_stamped_when_its_request_ends_and_not_when_it_is_written() {
     let (reader, writer) = full_pipe();
     let proxy = writing_to(writer, &backend);
     let mut client = proxy.connect();
-    for target in ["/blocks-the-writer", "/waits", "/after"] {
-        assert_eq!(client.get(target).text(), "b");
+    // More than are written with one call, which blocks.
+    for number in 0..600 {
+        assert_eq!(client.get(&format!("/{number}/")).text(), "b");
     }
     // The line of a request is queued before the next one on its connection is read.
     let (ended, asked) = (Date::now().iso().to_string(), Instant::now());
     eventually("the lines are late", || asked.elapsed() > Duration::from_millis(100));
     let lines = Lines::of(reader);
-    let line = lines.line_with("/waits");
+    let line = lines.line_with("/598/");
     assert!(line[..ended.len()] <= *ended, "ended before {ended}: {line}");
 }
 
@@ -157,4 +159,78 @@ fn a_client_that_no_worker_saw_has_its_line() {
     let lines = proxy.process.stdout.all();
     let named = lines.iter().filter(|line| line.contains(" 503 ") && line.contains("too many connections"));
     assert_eq!((lines.len(), named.count()), (13, 12), "{lines:#?}");
+}
+
+/// `ronde health` wrote 17,280 lines a day under Docker. What anything else sends has its line.
+#[test]
+fn only_this_hosts_probes_have_no_line() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let proxy = Proxy::start(&[backend.address]);
+    Ronde::with(&format!("health --listen {}", proxy.address)).spawn().success();
+    let head = "HTTP/1.1\r\nHost: probe\r\n";
+    proxy.ask(format!("OPTIONS * {head}Max-Forwards: 0\r\n\r\n"));
+    let others = [
+        format!("OPTIONS /1 {head}Max-Forwards: 0\r\n\r\n"),
+        format!("OPTIONS * {head}Max-Forwards: 1\r\n\r\n"),
+        format!("OPTIONS * {head}\r\n"),
+        format!("OPTIONS http://a {head}Max-Forwards: 0\r\n\r\n"),
+        format!("OPTIONS * {head}Max-Forwards: 0\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"),
+        format!("OPTIONS * {head}Max-Forwards: 0\r\nVia: 1.1 other\r\n\r\n"),
+        format!("OPTIONS * {head}Max-Forwards: 0\r\nContent-Length: 1\r\n\r\nx"),
+        format!("GET /last {head}\r\n"),
+    ];
+    for other in &others {
+        proxy.ask(other);
+    }
+    proxy.process.stdout.line_with("/last");
+    assert_eq!(proxy.process.stdout.all().len(), others.len(), "{}", proxy.process.stdout.text());
+}
+
+#[test]
+fn a_probe_that_fails_has_its_line() {
+    ronde_only!();
+    let proxy = Ronde::with("--listen 127.0.0.1:0 no-such-name.invalid:80").serve();
+    let response = proxy.ask("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+    assert_eq!(response.status(), 503);
+    let line = proxy.process.stdout.line_with("OPTIONS * ");
+    assert!(line.contains(&format!("\" 503 {} ", response.body.len())), "{line}");
+}
+
+/// The log showed the proxy's address alone, and no Host.
+#[test]
+fn behind_a_trusted_proxy_a_line_names_the_client_and_the_proxy() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let chain = "Host: site.example\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.1, 10.0.0.9\r\n";
+    let rows = [
+        ("plain", "Z 192.0.2.1 \"", " host=\"site.example\" peer=127.0.0.1"),
+        ("combined", "192.0.2.1 - - [", " \"-\" \"127.0.0.1\""),
+        ("json", ",\"client\":\"192.0.2.1\",\"peer\":\"127.0.0.1\"", ",\"host\":\"site.example\","),
+    ];
+    each_row(&rows, |(form, client, rest)| {
+        let flags =
+            format!("--access-log {form} --max-body 1k --trust-proxy 127.0.0.0/8 --trust-proxy 10.0.0.0/8");
+        let proxy = Proxy::with(&flags, &[backend.address]);
+        // The second one is refused.
+        proxy.ask(format!("GET /served HTTP/1.1\r\n{chain}\r\n"));
+        proxy.ask(format!("POST /refused HTTP/1.1\r\n{chain}Content-Length: 1025\r\n\r\n"));
+        for target in ["/served", "/refused"] {
+            let line = proxy.process.stdout.line_with(target);
+            assert!(line.contains(client) && line.contains(rest), "{line}");
+        }
+    });
+}
+
+/// Anybody can send that field.
+#[test]
+fn a_stranger_cannot_choose_the_name_of_the_client() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    each_row(&["plain", "combined", "json"], |form| {
+        let proxy = Proxy::with(&format!("--access-log {form} --trust-proxy 10.0.0.0/8"), &[backend.address]);
+        proxy.ask("GET /forged HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+        let line = proxy.process.stdout.line_with("/forged");
+        assert!(line.contains("127.0.0.1") && !line.contains("192.0.2.1"), "{line}");
+    });
 }
