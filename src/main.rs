@@ -70,8 +70,8 @@ fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(
     Ok(server.run()?)
 }
 
-/// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it adds
-/// its own.
+/// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it
+/// adds its own.
 fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
     let logger = Logger::start(form)?;

@@ -77,8 +77,8 @@ pub const ACCEPT_RETRY: Duration = milliseconds(20);
 
 // The process.
 
-/// Until another Ctrl-C is a second one. A wrapper that passes a signal on does so within milliseconds, and on a busy machine
-/// within a tenth of a second; a person who presses again because nothing happens takes longer than this.
+/// Until another Ctrl-C is a second one. A wrapper that passes a signal on does so within milliseconds, and on a busy
+/// machine within a tenth of a second; a person who presses again because nothing happens takes longer than this.
 pub const SECOND_CTRL_C: Duration = milliseconds(300);
 
 // The commands.

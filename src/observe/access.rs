@@ -98,8 +98,8 @@ pub struct Timings {
     pub total: Duration,
 }
 
-/// The most memory that a queued line takes, in bytes: four quotes, which only JSON needs, and the rest of [`Access`]. A
-/// long list of tried backends is not counted.
+/// The most memory that a queued line takes, in bytes: four quotes, which only JSON needs, and the rest of [`Access`].
+/// A long list of tried backends is not counted.
 pub(super) const LINE: usize = 5 * QUOTED;
 
 /// Writes one line in the configured format.

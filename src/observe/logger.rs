@@ -1,10 +1,10 @@
 //! Access lines and diagnostics, written by threads of their own.
 //!
-//! The problem: a write to a terminal, a pipe or a full disk may block. If workers wrote the lines, they would stop with
-//! the terminal, and with them every client that waits for a worker. So lines go into bounded queues, and a thread for
-//! each output writes them: one that is not read cannot silence the other. A line that finds its queue full, or that
-//! cannot be written, is lost as a whole and counted. The log says so when lines begin to be lost, and how many were when
-//! that is over. Never `println!`, which panics when standard output is closed.
+//! The problem: a write to a terminal, a pipe or a full disk may block. If workers wrote the lines, they would stop
+//! with the terminal, and with them every client that waits for a worker. So lines go into bounded queues, and a thread
+//! for each output writes them: one that is not read cannot silence the other. A line that finds its queue full, or
+//! that cannot be written, is lost as a whole and counted. The log says so when lines begin to be lost, and how many
+//! were when that is over. Never `println!`, which panics when standard output is closed.
 //!
 //! Not here: levels and filters of diagnostics. `log` and simplelog apply them, and write to [`Diagnostics`]. Counts of
 //! requests are in `counters`, partial writes in `output`.
@@ -46,7 +46,8 @@ impl Logger {
     /// # Errors
     /// The system has no thread left.
     pub fn start(format: AccessLog) -> io::Result<Self> {
-        // With `2>&1` one thread writes both: two would tear each other's lines, and both would stop with the one reader.
+        // With `2>&1` one thread writes both: two would tear each other's lines, and both would stop with the one
+        // reader.
         let is_one = identity(io::stdout()).is_some_and(|stdout| Some(stdout) == identity(io::stderr()));
         let backlog = if is_one { ACCESS_BACKLOG } else { DIAGNOSTICS_BACKLOG };
         let diagnostics = Queue::start("standard error", io::stderr(), backlog, format)?;
@@ -91,8 +92,8 @@ impl Logger {
     }
 }
 
-/// Whether standard error is the journal of systemd, which puts a time before each line. `JOURNAL_STREAM` names its file
-/// (systemd.exec(5)); the variable alone says nothing, because a terminal that systemd has started passes it on.
+/// Whether standard error is the journal of systemd, which puts a time before each line. `JOURNAL_STREAM` names its
+/// file (systemd.exec(5)); the variable alone says nothing, because a terminal that systemd has started passes it on.
 pub fn is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").ok();
     let stderr = identity(io::stderr()).map(|(device, number)| format!("{device}:{number}"));
@@ -223,8 +224,8 @@ impl<F: AsFd> Writer<F> {
         ended
     }
 
-    /// Writes a batch. A loss is over when a batch is written and no line waits: until then more may be lost, and one report
-    /// is enough.
+    /// Writes a batch. A loss is over when a batch is written and no line waits: until then more may be lost, and one
+    /// report is enough.
     fn write(&mut self, lines: &mut Vec<u8>) {
         match self.output.write_lines(lines) {
             Ok(()) if self.receiver.is_empty() => self.report_lost(),

@@ -1,8 +1,9 @@
 //! An output of the process, to which whole lines are written.
 //!
-//! The problem: a pipe, a terminal or a disk may take a part of what is written to it, or nothing. std's `write_all` then
-//! returns an error that does not say how much was written: lines vanish uncounted, and the next one is glued to half of
-//! another. So each write is made here, and a line that could not be finished is ended before the next one begins.
+//! The problem: a pipe, a terminal or a disk may take a part of what is written to it, or nothing. std's `write_all`
+//! then returns an error that does not say how much was written: lines vanish uncounted, and the next one is glued to
+//! half of another. So each write is made here, and a line that could not be finished is ended before the next one
+//! begins.
 //!
 //! Not here: which lines these are, and who hears of the lost ones (`logger`).
 
@@ -39,8 +40,8 @@ impl<F: AsFd> Output<F> {
         Self { fd, end: End::OfLine }
     }
 
-    /// Writes lines, each with its end. Blocks while the output takes nothing, also if it is non-blocking, which another
-    /// process that shares it may have made it.
+    /// Writes lines, each with its end. Blocks while the output takes nothing, also if it is non-blocking, which
+    /// another process that shares it may have made it.
     ///
     /// # Errors
     /// How many of them are lost, and why.

@@ -120,7 +120,8 @@ fn send_refusal(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) 
     let begun = Instant::now();
     let mut words = Vec::new();
     let sent = reply::failed(&mut words, failure, None, Persistence::Close, None);
-    let said = matches!(conn.send(&[IoSlice::new(&words)], Block::Never), Ok(Sent::Bytes(count)) if count == words.len());
+    let answer = conn.send(&[IoSlice::new(&words)], Block::Never);
+    let said = matches!(answer, Ok(Sent::Bytes(count)) if count == words.len());
     let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
     shared.note(client, Some(failure), || {
         let timings = Timings { total: begun.elapsed(), ..Timings::default() };

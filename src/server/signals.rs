@@ -12,8 +12,8 @@
 //! | `HUP`, `USR1`, `USR2` | none yet: a line in the log. Their default would end the process |
 //! | `XFSZ` | none: the write that is too large fails, and the logger reports that |
 //!
-//! A signal that is ignored when ronde starts stays ignored: that is how `nohup` keeps a process alive when its terminal
-//! closes, and how a shell keeps a Ctrl-C from its background jobs.
+//! A signal that is ignored when ronde starts stays ignored: that is how `nohup` keeps a process alive when its
+//! terminal closes, and how a shell keeps a Ctrl-C from its background jobs.
 //!
 //! As PID 1 a process has no default action for these signals, so without handlers a container would not stop.
 //!

@@ -84,8 +84,8 @@ fn a_non_blocking_stdout_gets_every_line() {
     }
 }
 
-/// 280 of 430 lines were lost, none was reported, and the next one was glued to half of one. A limit of the file's size ends
-/// its growth as a full disk does; but its signal killed ronde.
+/// 280 of 430 lines were lost, none was reported, and the next one was glued to half of one. A limit of the file's size
+/// ends its growth as a full disk does; but its signal killed ronde.
 #[test]
 fn a_full_disk_loses_whole_lines_and_the_log_counts_them() {
     ronde_only!();

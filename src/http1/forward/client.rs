@@ -10,9 +10,9 @@ use crate::http1::fields::{Fields, Name};
 use crate::http1::head::{Request, Target};
 use std::net::{IpAddr, SocketAddr};
 
-/// The client that a trusted `peer` names: the address nearest to ronde in `X-Forwarded-For` that is not a trusted proxy's
-/// itself. If all of them are, it is the farthest. What is no address, such as `unknown`, ends the chain: the hop before it
-/// is the last one that is known.
+/// The client that a trusted `peer` names: the address nearest to ronde in `X-Forwarded-For` that is not a trusted
+/// proxy's itself. If all of them are, it is the farthest. What is no address, such as `unknown`, ends the chain: the
+/// hop before it is the last one that is known.
 pub fn client(fields: Fields<'_>, peer: IpAddr, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
     let mut chain = Chain::Unknown;
     // From the farthest hop to the nearest.
@@ -50,8 +50,8 @@ fn address(member: &[u8]) -> Option<IpAddr> {
     address.map(|address| address.to_canonical())
 }
 
-/// Whether a request that ends here (`Max-Forwards: 0`) asks for ronde's health: `OPTIONS *`, and from the asker itself,
-/// without a sign of a proxy between.
+/// Whether a request that ends here (`Max-Forwards: 0`) asks for ronde's health: `OPTIONS *`, and from the asker
+/// itself, without a sign of a proxy between.
 pub fn asks_for_health(head: &Request<'_>) -> bool {
     let is_passed_on = |name: Name| name.is_forwarding() || name == Name::Via;
     head.target == Target::Asterisk && !head.fields.iter().any(|(name, _, _)| is_passed_on(name))

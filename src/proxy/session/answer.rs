@@ -68,7 +68,8 @@ impl Session<'_, '_> {
 
     /// `OPTIONS` with `Max-Forwards: 0` asks ronde itself, and takes no turn in the round (RFC 9110 §7.6.2).
     ///
-    /// This host's own probes have no line while ronde is well: at one in five seconds they would be most of a quiet log.
+    /// This host's own probes have no line while ronde is well: at one in five seconds they would be most of a quiet
+    /// log.
     pub(super) fn answer_options(&mut self, request: Request, question: Question) -> Result<(), End> {
         let persistence = match request.meta.version {
             // It would have to be told that it persists.

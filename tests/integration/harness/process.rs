@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Tests that run under `nohup` or in the background of a script have these signals ignored, and ronde would inherit that.
-/// What a process catches is at its default in its children.
+/// Tests that run under `nohup` or in the background of a script have these signals ignored, and ronde would inherit
+/// that. What a process catches is at its default in its children.
 static DEFAULT_SIGNALS: LazyLock<()> = LazyLock::new(|| {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("the ignored signals");
