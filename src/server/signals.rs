@@ -53,8 +53,8 @@ pub fn handle(stopper: Stopper, mut end_at_once: impl FnMut() + Send + 'static) 
     }
     let handled = HANDLED.into_iter().filter(|signal| !inherited.contains(*signal));
     let mut signals = Signals::new(handled)?;
-    let heed = move || signals.forever().for_each(|signal| heed(signal, &stopper));
-    thread::Builder::new().name("signals".into()).spawn(heed)?;
+    let heed_all = move || signals.forever().for_each(|signal| heed(signal, &stopper));
+    thread::Builder::new().name("signals".into()).spawn(heed_all)?;
     Ok(())
 }
 

@@ -64,6 +64,29 @@ fn an_unread_stdout_does_not_silence_stderr() {
     assert_eq!(proxy.process.exit().code(), Some(0));
 }
 
+/// The number was reported without a time, and not before the output was read again.
+#[test]
+fn a_stdout_that_is_not_read_loses_lines_that_the_log_counts() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let (reader, writer) = full_pipe();
+    let mut proxy = writing_to(writer, &backend);
+    let (mut client, mut asked) = (proxy.connect(), 0);
+    while !proxy.process.stderr.text().contains("standard output is not read fast enough") {
+        assert_eq!(client.get(&format!("/{asked}/")).text(), "b");
+        asked += 1;
+        assert!(asked < 20_000, "no line is lost");
+    }
+    let lines = Lines::of(reader);
+    let report = proxy.process.stderr.line_with("lines were lost");
+    assert!(report.starts_with("20") && report.contains("Z [WARN] "), "a time in {report}");
+    let lost: usize = report.split(' ').find_map(|word| word.parse().ok()).expect("a number");
+    proxy.process.signal(Signal::TERM);
+    assert_eq!(proxy.process.exit().code(), Some(0));
+    let written = || lines.all().iter().filter(|line| is_whole(line)).count();
+    eventually("the rest of the lines", || written() + lost == asked);
+}
+
 /// 546 of 600 lines were lost, none was reported, and two were torn.
 #[test]
 fn a_non_blocking_stdout_gets_every_line() {

@@ -61,13 +61,39 @@ pub fn asks_for_health(head: &Request<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::http1::head::{self, Lines};
+    use proptest::prelude::*;
+
+    const PEER: &str = "10.0.0.1";
 
     fn named(list: &str) -> String {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{list}\r\n");
         let mut lines = Lines::new();
         let head = head::request(text.as_bytes(), &mut lines).unwrap();
         let is_trusted = |address: IpAddr| address.to_string().starts_with("10.");
-        client(head.fields, IpAddr::from([10, 0, 0, 1]), is_trusted).to_string()
+        client(head.fields, PEER.parse().unwrap(), is_trusted).to_string()
+    }
+
+    /// The same, told from ronde outwards: each hop is believed as long as the one before it is a trusted proxy.
+    fn walked<'a>(hops: &[&'a str]) -> &'a str {
+        let mut last = PEER;
+        for hop in hops.iter().rev() {
+            match *hop {
+                "unknown" => return last,
+                hop if hop.starts_with("10.") => last = hop,
+                hop => return hop,
+            }
+        }
+        last
+    }
+
+    proptest! {
+        #[test]
+        fn the_chain_is_followed_from_its_near_end(
+            hops in prop::collection::vec(
+                prop::sample::select(&["10.0.0.2", "10.0.0.3", "192.0.2.1", "192.0.2.2", "unknown"][..]), 0..8)
+        ) {
+            prop_assert_eq!(named(&format!("X-Forwarded-For: {}\r\n", hops.join(", "))), walked(&hops));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::TIMEOUT;
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 use std::ffi::c_int;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,7 +17,7 @@ static DEFAULT_SIGNALS: LazyLock<()> = LazyLock::new(|| {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("the ignored signals");
     let mask = u64::from_str_radix(mask.trim(), 16).expect("a mask");
     let is_ignored = |signal: &c_int| mask >> (signal - 1) & 1 == 1;
-    for signal in [SIGHUP, SIGINT].into_iter().filter(is_ignored) {
+    for signal in [SIGHUP, SIGINT, SIGQUIT].into_iter().filter(is_ignored) {
         signal_hook::flag::register(signal, Arc::default()).expect("a handler");
     }
 });
