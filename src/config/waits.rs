@@ -78,6 +78,12 @@ pub const LAST_PACKET: Duration = milliseconds(300);
 /// Until accept(2) is tried again when no descriptor is left. Long enough not to spin, short enough not to be noticed.
 pub const ACCEPT_RETRY: Duration = milliseconds(20);
 
+// The process.
+
+/// Until another Ctrl-C is a second one. A wrapper that passes a signal on does so within milliseconds, and on a busy
+/// machine within a tenth of a second; a person who presses again because nothing happens takes longer than this.
+pub const SECOND_CTRL_C: Duration = milliseconds(300);
+
 // The commands.
 
 /// For the answer that `ronde health` asks for.

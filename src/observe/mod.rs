@@ -7,3 +7,4 @@ pub mod counters;
 pub mod date;
 pub mod failure;
 pub mod logger;
+mod output;

@@ -7,7 +7,6 @@
 
 use crate::backend::Backends;
 use crate::config::Config;
-use crate::http1::forward::Trust;
 use crate::observe::access::{Access, Line, Record};
 use crate::observe::counters::Counters;
 use crate::observe::failure::Failure;
@@ -18,6 +17,7 @@ use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// See the module.
 pub struct Shared {
@@ -32,13 +32,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn trust(&self, client: IpAddr) -> Trust {
-        match self.config.trust_proxy.iter().any(|network| network.contains(client)) {
-            true => Trust::Proxy,
-            false => Trust::Stranger,
-        }
-    }
-
     pub fn is_running(&self) -> bool {
         self.waiter.phase() == Phase::Running
     }
@@ -48,12 +41,12 @@ impl Shared {
         self.waiter.phase() == Phase::Over
     }
 
-    /// Counts what became of a request, and has its line written.
-    pub fn note(&self, client: IpAddr, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
+    /// Counts what became of a request that ends now, and has its line written.
+    pub fn note(&self, peer: IpAddr, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
         self.counters.count(failure);
         if self.logger.wants_access() {
             let (line, record) = told();
-            self.logger.access(Access { client, line, record });
+            self.logger.access(Access { ended: SystemTime::now(), peer, line, record });
         }
     }
 }

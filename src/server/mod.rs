@@ -3,7 +3,7 @@
 //! The problem: a server that starts threads here and there cannot say when it is over. The workers, the acceptor and the
 //! thread that looks after the backends are started and joined in this module; each has a name, and one event that ends
 //! it. Three kinds of thread are not joined, since nothing can end them in time: the logger's, which [`Logger::finish`]
-//! waits for; the one that handles signals; and one for each name that is looked up, as getaddrinfo(3) cannot be
+//! waits for; those that handle signals; and one for each name that is looked up, as getaddrinfo(3) cannot be
 //! interrupted.
 //!
 //! ```text
@@ -11,10 +11,11 @@
 //!      ─▶ (grace over: what is parked comes out, and is cut) ─▶ the last connection has ended: workers leave
 //! ```
 //!
-//! Not here: signals and exit codes (`main`).
+//! Not here: exit codes (`main`).
 
 mod acceptor;
 mod listeners;
+pub mod signals;
 mod worker;
 
 pub use listeners::StartError;

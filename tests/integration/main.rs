@@ -17,6 +17,7 @@ mod g_reuse;
 mod h_upgrade;
 mod i_commands;
 mod i_lifecycle;
+mod i_log;
 mod j_starvation;
 mod k_health;
 mod l_volume;

@@ -8,12 +8,14 @@
 //! Not here: framing decisions (`framing`), ronde's own responses (`reply`). No socket; the only allocation is the
 //! growth of the worker's output buffer, which is kept for the next message.
 
+mod client;
 mod response;
 
 use crate::http1::fields::{self, Fields, Name};
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::head::{self, Request, Response, Target, Version};
 use crate::observe::failure::Failure;
+pub use client::{asks_for_health, client};
 pub use response::{Delivery, Persistence, interim, response, switch};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};

@@ -80,9 +80,9 @@ impl Session<'_, '_> {
                         self.context.scratch.from_client.consume(end);
                         return Ok(Request { begun, ..request });
                     }
-                    Ok(Parsed::Options(request, end)) => {
+                    Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
-                        self.answer_options(Request { begun, ..request })?;
+                        self.answer_options(Request { begun, ..request }, question)?;
                         *reading = Reading::next(self.context.shared.config.min_rate);
                         continue;
                     }
@@ -97,8 +97,7 @@ impl Session<'_, '_> {
     fn parse(&mut self) -> Result<Parsed, Failure> {
         let Context { shared, scratch, .. } = &mut *self.context;
         let (ip, conn) = (self.client.ip(), &self.client.conn);
-        let source =
-            Source { client: ip, trust: shared.trust(ip), local: &|| conn.local(), via: &shared.via };
+        let source = Source { client: ip, local: &|| conn.local(), via: &shared.via };
         let bytes = scratch.from_client.filled_mut();
         request::parse(bytes, &mut scratch.request, &source, &shared.config, &shared.logger)
     }
