@@ -7,7 +7,7 @@
 
 use ronde::cli::{check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Backend, Command, Config};
+use ronde::config::{self, AccessLog, Backend, Command, Config, Explain};
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
@@ -85,10 +85,16 @@ fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> 
     Ok(logger)
 }
 
+/// Enough to see a new connection, a kept one, and the round come back to the first backend.
+const FIRST_EXPLAINED: u64 = 4;
+
 fn with_demo_backends(mut config: Config) -> io::Result<Config> {
     for number in 1..=2 {
         let address = demo::start_backend(number)?;
         config.backend.push(Backend::at(address));
+    }
+    if config.explain == Explain::Nothing {
+        config.explain = Explain::First(FIRST_EXPLAINED);
     }
     Ok(config)
 }
@@ -103,7 +109,7 @@ fn welcome(server: &Server) {
         io::stdout(),
         "Two small backends are running. Try, in another terminal,\n\n    curl http://{address}\n    \
          curl http://{address}\n\nor open http://{address} in a browser and reload. Every request gets a line \
-         here; Ctrl-C ends the demo.\n"
+         here, and of the first {FIRST_EXPLAINED} you read what becomes of them; Ctrl-C ends the demo.\n"
     );
 }
 

@@ -230,7 +230,7 @@ impl Backends {
         tried.note(&backend);
         // Still under the lock of the round: of two requests at once only one may be the trial.
         let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
-        Some(Turn::new(backend, is_trial, now))
+        Some(Turn::new(backend, is_trial, round.turns(), now))
     }
 
     fn note_success(&self, backend: &Backend, now: Instant, took: Duration) {

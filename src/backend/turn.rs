@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Turn {
     backend: Arc<Backend>,
+    /// Its number among all turns of the round.
+    pub number: u64,
     /// When it was taken.
     pub since: Instant,
     awaited: Cell<Side>,
@@ -41,12 +43,12 @@ enum Trial {
 }
 
 impl Turn {
-    pub(super) fn new(backend: Arc<Backend>, is_trial: bool, since: Instant) -> Self {
+    pub(super) fn new(backend: Arc<Backend>, is_trial: bool, number: u64, since: Instant) -> Self {
         backend.active.fetch_add(1, Ordering::Relaxed);
         backend.waiting.fetch_add(1, Ordering::Relaxed);
         backend.progress.asked();
         let trial = Cell::new(if is_trial { Trial::Undecided } else { Trial::No });
-        Self { backend, since, awaited: Cell::new(Side::Backend), trial }
+        Self { backend, number, since, awaited: Cell::new(Side::Backend), trial }
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -41,11 +41,11 @@ pub use address::{Backend, Cidr, Listen};
 pub use command::{Command, Loaded, load};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
-pub use value::AccessLog;
+pub use value::{AccessLog, Explain};
 
 use address::{backend, cidr, listen};
 use file::Entry;
-use value::{Each, Maybe, One, access_log, count, level, path, size, switch, time};
+use value::{Each, Maybe, One, access_log, count, explain, level, path, size, switch, time};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -374,6 +374,11 @@ settings! {
         /// On and readable: the first question after an incident is which client sent which request.
         "--access-log" "FORM", default "plain"
             => access_log: AccessLog = One(access_log);
+
+        /// the steps of every request; with =N, of the first N
+        /// A line for every step, with its time, in the words of docs/tour. For people: it is the slowest log there is.
+        "--explain" "", default "false"
+            => explain: Explain = One(explain);
 
         /// on stderr: off, error, warn, info, debug or trace
         /// Info reports starts, stops and changes, but no single request.

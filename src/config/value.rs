@@ -126,6 +126,11 @@ pub(super) fn access_log(raw: &RawValue, _: &Setting) -> Result<AccessLog, Strin
 }
 
 /// The level of the diagnostics.
+/// `true`, `false` or a number; the bare flag is `true`.
+pub(super) fn explain(raw: &RawValue, _: &Setting) -> Result<Explain, String> {
+    word(&raw.text, "true, false or a number of requests")
+}
+
 pub(super) fn level(raw: &RawValue, _: &Setting) -> Result<LevelFilter, String> {
     word(&raw.text, "off, error, warn, info, debug or trace")
 }
@@ -165,6 +170,27 @@ impl FromStr for AccessLog {
             "combined" => Ok(AccessLog::Combined),
             "json" => Ok(AccessLog::Json),
             _ => Err(()),
+        }
+    }
+}
+
+/// Which requests are explained in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explain {
+    Nothing,
+    /// The first so many since the start.
+    First(u64),
+    Everything,
+}
+
+impl FromStr for Explain {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "true" => Ok(Self::Everything),
+            "false" => Ok(Self::Nothing),
+            number => number.parse().map(Self::First).map_err(drop),
         }
     }
 }

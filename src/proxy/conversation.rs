@@ -53,6 +53,8 @@ pub enum Halt {
 
 /// What a worker serves with.
 pub struct Context<'a> {
+    /// The worker's number.
+    pub worker: usize,
     pub shared: &'a Shared,
     pub scratch: &'a mut Scratch,
     pub allowance: &'a mut Allowance,

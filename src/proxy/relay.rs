@@ -30,6 +30,8 @@ pub struct Direction {
     source: End,
     sink: End,
     reads: Reads,
+    /// Sends that took something.
+    pieces: u64,
 }
 
 /// Whether a connection still takes part in a direction.
@@ -73,7 +75,7 @@ pub enum Stalled {
 
 impl Direction {
     pub fn new(reframer: Reframer) -> Self {
-        Self { reframer, source: End::Open, sink: End::Open, reads: Reads::Whole }
+        Self { reframer, source: End::Open, sink: End::Open, reads: Reads::Whole, pieces: 0 }
     }
 
     /// Whether the body has ended and all of it went out.
@@ -108,6 +110,11 @@ impl Direction {
     /// Bytes of body that were read.
     pub fn moved(&self) -> u64 {
         self.reframer.moved()
+    }
+
+    /// In how many pieces it went out.
+    pub fn pieces(&self) -> u64 {
+        self.pieces
     }
 
     /// The sink had to be waited for, or may have to be for long: little is read from now on.
@@ -210,6 +217,7 @@ impl Pipe<'_> {
         match sent {
             Sent::Bytes(count) => {
                 self.settle(count);
+                self.direction.pieces += 1;
                 self.direction.reads = match self.direction.reads {
                     Reads::Small { to_go: 1.. } if self.direction.has_output() => {
                         Reads::Small { to_go: FAST_AGAIN }

@@ -12,6 +12,7 @@ use crate::http1::forward::{self, Origin, Persistence, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
 use crate::http1::head::{self, Lines, Method, Scan, Target, Version};
 use crate::observe::access::{self, Line};
+use crate::observe::explain::{Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::observe::logger::Logger;
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +31,17 @@ pub struct Request {
     pub line: Line,
     /// When its first byte was read.
     pub begun: Instant,
+    /// With `--explain`.
+    pub explanation: Option<Box<Explanation>>,
+}
+
+impl Request {
+    /// Explains a step that happens now.
+    pub fn explain(&mut self, step: impl FnOnce() -> Step) {
+        if let Some(explanation) = &mut self.explanation {
+            explanation.note(step());
+        }
+    }
 }
 
 /// What is known about a request when its head has been read.
@@ -163,7 +175,8 @@ pub fn parse(
         };
         forward::request(head_out, &head, &origin)?;
     }
-    let request = Request { head: std::mem::take(head_out), meta, line, begun: Instant::now() };
+    let head_out = std::mem::take(head_out);
+    let request = Request { head: head_out, meta, line, begun: Instant::now(), explanation: None };
     Ok(match is_last {
         true if forward::asks_for_health(&head) => Parsed::Options(request, end, Question::Health),
         true => Parsed::Options(request, end, Question::Other),

@@ -6,9 +6,10 @@
 //! Not here: the threads themselves (`server`), and what each has alone (`scratch`).
 
 use crate::backend::Backends;
-use crate::config::Config;
+use crate::config::{Config, Explain};
 use crate::observe::access::{Access, Line, Record};
 use crate::observe::counters::Counters;
+use crate::observe::explain::Explanation;
 use crate::observe::failure::Failure;
 use crate::observe::logger::Logger;
 use crate::pool::stop::Phase;
@@ -17,7 +18,8 @@ use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
 
 /// See the module.
 pub struct Shared {
@@ -27,11 +29,24 @@ pub struct Shared {
     pub connections: ConnectionLimit,
     pub logger: Logger,
     pub counters: Counters,
+    /// Requests that were explained, or would be if there were no bound.
+    pub explained: AtomicU64,
     /// ronde's name in `Via`, unlike that of any other ronde: a chain of two is no loop.
     pub via: String,
 }
 
 impl Shared {
+    /// Begins to explain a request of which the first byte was read at `begun`, if it is to be explained.
+    pub fn explain(&self, line: &[u8], begun: Instant) -> Option<Box<Explanation>> {
+        let most = match self.config.explain {
+            Explain::Nothing => return None,
+            Explain::First(most) => most,
+            Explain::Everything => u64::MAX,
+        };
+        let number = self.explained.fetch_add(1, Ordering::Relaxed) + 1;
+        (number <= most).then(|| Box::new(Explanation::begin(number, line, begun)))
+    }
+
     pub fn is_running(&self) -> bool {
         self.waiter.phase() == Phase::Running
     }

@@ -38,6 +38,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,7 @@ impl Server {
             connections: ConnectionLimit::new(config.max_connections),
             logger,
             counters: Counters::new(),
+            explained: AtomicU64::new(0),
             via: pseudonym(),
             config,
         };
@@ -125,7 +127,7 @@ impl Server {
         thread::scope(|scope| {
             let started = (|| {
                 for number in 1..=shared.config.worker_count() {
-                    start(scope, &format!("worker {number}"), || worker::run(shared))?;
+                    start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
                 start(scope, "acceptor", move || accept(listeners, waker, shared))

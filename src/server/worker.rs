@@ -18,10 +18,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 
-/// The life of a worker's thread.
-pub fn run(shared: &Shared) {
+/// The life of a worker's thread; its `number` is that in the thread's name.
+pub fn run(shared: &Shared, number: usize) {
     set_batch_policy();
-    while survive(|| serve_batches(shared)).is_none() {}
+    while survive(|| serve_batches(shared, number)).is_none() {}
 }
 
 /// A panic is a bug, and it is logged as one; but it is one conversation's bug, and must cost neither a worker nor the other
@@ -32,13 +32,13 @@ fn survive<R>(serve: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// Serves until the end.
-fn serve_batches(shared: &Shared) {
+fn serve_batches(shared: &Shared, worker: usize) {
     let mut scratch = Scratch::new(&shared.config);
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
         let mut allowance = Allowance::of_batch(batch.len());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
-        let mut context = Context { shared, scratch: &mut scratch, allowance: &mut allowance, pass };
+        let mut context = Context { worker, shared, scratch: &mut scratch, allowance: &mut allowance, pass };
         for (task, woken) in batch.drain(..) {
             ahead.extend(survive(|| go_on(task, woken, &mut context)).flatten());
         }

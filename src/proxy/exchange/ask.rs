@@ -18,6 +18,7 @@ use crate::backend::Turn;
 use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
+use crate::observe::explain;
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
@@ -77,7 +78,7 @@ impl Asking {
         size_of::<Self>() + self.received.capacity() + self.interims.weight()
     }
 
-    fn is_sending(&self) -> bool {
+    pub(super) fn is_sending(&self) -> bool {
         matches!(self.outgoing, Outgoing::Partly(_))
     }
 }
@@ -131,6 +132,8 @@ impl Exchange {
         let took = now.saturating_duration_since(sent);
         turn.answered(&context.shared.backends, now, took);
         self.record.timings.first_byte = took;
+        let status = self.record.status.unwrap_or_default();
+        self.request.explain(|| explain::Step::Answered { status, took });
         self.blame_silent(context);
         self.record.backend = Some(turn.address());
         self.timer.restart();
@@ -143,6 +146,7 @@ impl Exchange {
         match age {
             // The backend closed it while the request was on its way. That is no failure.
             Age::Kept if may_repeat && backends.may_send_again() => {
+                self.request.explain(|| explain::Step::Missed { failure });
                 Step::To(self.connecting(turn, Lap::First, context))
             }
             Age::Fresh if may_repeat => self.ask_another(turn, failure, context),
@@ -211,6 +215,7 @@ impl Exchange {
         context: &mut Context<'_>,
     ) -> Result<(), Stop> {
         self.timer.restart();
+        self.request.explain(|| explain::Step::Sent);
         if self.upload.is_some() {
             asking.sent = Instant::now();
         }

@@ -11,6 +11,7 @@ use super::{Exchange, Stage, Step, Stop};
 use crate::backend::{Turn, connect_failure};
 use crate::config::waits;
 use crate::net::conn::{Conn, Connected, Window};
+use crate::observe::explain;
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Want};
 use crate::proxy::client::{Client, Presence};
@@ -70,6 +71,7 @@ impl Exchange {
                 let took = connecting.begun.elapsed();
                 connecting.turn.was_connected(took);
                 self.record.timings.connect += took;
+                self.request.explain(|| explain::Step::Connected { took });
                 return Step::To(Asking::on_fresh(conn, connecting.turn));
             }
             (Ok(_), conn) => {

@@ -33,6 +33,7 @@ use crate::http1::chunked::{Decoder, Malformed};
 use crate::http1::reframer::Reframer;
 use crate::net::conn::Conn;
 use crate::observe::access::Record;
+use crate::observe::explain::{self, Awaits};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
 use crate::pool::park::{Class, Want};
@@ -97,6 +98,18 @@ enum Stage {
     Relaying(Box<Relaying>),
 }
 
+impl Stage {
+    fn awaits(&self) -> Awaits {
+        match self {
+            Self::Choosing => Awaits::Room,
+            Self::Connecting(_) => Awaits::Connect,
+            Self::Asking(asking) if asking.is_sending() => Awaits::Bytes,
+            Self::Asking(_) => Awaits::Response,
+            Self::Relaying(_) => Awaits::Bytes,
+        }
+    }
+}
+
 /// What a stage came to.
 enum Step {
     To(Stage),
@@ -157,6 +170,10 @@ impl Exchange {
             match step {
                 Step::To(stage) => self.stage = stage,
                 Step::Halt(stage, halt) => {
+                    self.request.explain(|| match halt {
+                        Halt::SentAhead => explain::Step::Ahead,
+                        Halt::Wait(_) => explain::Step::Parked { awaits: stage.awaits() },
+                    });
                     self.stage = stage;
                     return Err(halt);
                 }
@@ -230,7 +247,13 @@ impl Exchange {
         {
             return self.fail(failure, context);
         }
-        Step::To(match turn.kept().filter(|_| lap == Lap::First) {
+        let kept = turn.kept().filter(|_| lap == Lap::First);
+        self.request.explain(|| explain::Step::Turn {
+            turn: turn.number,
+            backend: turn.address(),
+            connection: if kept.is_some() { explain::Connection::Kept } else { explain::Connection::Fresh },
+        });
+        Step::To(match kept {
             Some(conn) => Asking::on_kept(conn, turn),
             None => self.connecting(turn, lap, context),
         })
@@ -267,6 +290,7 @@ impl Exchange {
 
     /// A backend brought nothing, and the next may be asked.
     fn ask_another(&mut self, turn: Turn, failure: Failure, context: &Context<'_>) -> Step {
+        self.request.explain(|| explain::Step::Missed { failure });
         self.record.tried.push(turn.address());
         turn.failed(&context.shared.backends, failure);
         self.choice.last = Some(failure);

@@ -10,6 +10,7 @@ use super::{Exchange, Fate, Stage, Step, Stop};
 use crate::backend::Turn;
 use crate::http1::forward::Delivery;
 use crate::net::conn::Conn;
+use crate::observe::explain;
 use crate::observe::failure::Failure;
 use crate::proxy::client::Client;
 use crate::proxy::conversation::Context;
@@ -106,7 +107,9 @@ impl Exchange {
         };
         match relayed {
             Ok(fate) => {
-                self.record.bytes = relaying.down.moved();
+                let (bytes, pieces) = (relaying.down.moved(), relaying.down.pieces());
+                self.record.bytes = bytes;
+                self.request.explain(|| explain::Step::Relayed { bytes, pieces });
                 Step::Over(fate)
             }
             Err(Stop::Halt(halt)) => {

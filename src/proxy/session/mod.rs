@@ -15,6 +15,7 @@ pub use reading::Reading;
 pub use resetting::{Resetting, reset};
 
 use crate::observe::access::{Record, Timings};
+use crate::observe::explain::{Ending, Step};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Wait, Want, Woken};
 use crate::proxy::client::{Client, Presence};
@@ -57,6 +58,7 @@ impl From<Halt> for End {
 /// Serves a conversation as long as there is something to do, from where it stopped.
 pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Context<'_>) -> Outcome {
     let Conversation { client, stage } = &mut *conversation;
+    stage.explain_resumed(context.worker);
     match woken {
         Woken::ClientClosed if client.presence == Presence::Open => {
             client.presence = Presence::HalfClosed(Instant::now());
@@ -72,10 +74,19 @@ pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Co
 pub fn collect(mut conversation: Box<Conversation>, context: &mut Context<'_>) -> Outcome {
     context.allowance.begin_stage();
     let Conversation { client, stage } = &mut *conversation;
+    stage.explain_resumed(context.worker);
     let mut session = Session { client, context, served: 0 };
     session.load();
     let end = session.run(stage);
     conversation.end(end, context)
+}
+
+impl Stage {
+    fn explain_resumed(&mut self, worker: usize) {
+        if let Self::Exchanging(exchange) = self {
+            exchange.request.explain(|| Step::Resumed { worker });
+        }
+    }
 }
 
 impl Conversation {
@@ -204,6 +215,14 @@ impl Session<'_, '_> {
             fate => fate,
         };
         let bytes = record.bytes;
+        if let Some(mut explanation) = request.explanation.take() {
+            if let Some(failure) = record.failure {
+                explanation.note(Step::Failed { failure });
+            }
+            let connection = if fate == Fate::Persist { Ending::Kept } else { Ending::Closed };
+            explanation.note(Step::Ended { connection });
+            log::info!("{explanation}");
+        }
         record.timings.total = request.begun.elapsed();
         self.context
             .shared

@@ -8,6 +8,7 @@
 use super::{End, Session};
 use crate::http1::head;
 use crate::net::conn::{Block, Received};
+use crate::observe::explain::{self, Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
 use crate::pool::park::{Class, Wait, Want};
@@ -78,7 +79,8 @@ impl Session<'_, '_> {
                 match self.parse() {
                     Ok(Parsed::Request(request, end)) => {
                         self.context.scratch.from_client.consume(end);
-                        return Ok(Request { begun, ..request });
+                        let explanation = self.explain(&request, begun, reading, end);
+                        return Ok(Request { begun, explanation, ..request });
                     }
                     Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
@@ -92,6 +94,27 @@ impl Session<'_, '_> {
             }
             self.read_more(reading)?;
         }
+    }
+
+    /// Begins to explain a request that was read, if it is to be explained.
+    fn explain(
+        &self,
+        request: &Request,
+        begun: Instant,
+        reading: &Reading,
+        head: usize,
+    ) -> Option<Box<Explanation>> {
+        let mut explanation = self.context.shared.explain(&request.line.request, begun)?;
+        explanation.note(match reading.queued {
+            Duration::ZERO => Step::Came,
+            queued => Step::Accepted { queued },
+        });
+        let body = match request.meta.body {
+            request::Body::InHand(length) => explain::Body::Collected(length),
+            request::Body::Streams | request::Body::Gone => explain::Body::Streams,
+        };
+        explanation.note(Step::Read { worker: self.context.worker, head, body });
+        Some(explanation)
     }
 
     fn parse(&mut self) -> Result<Parsed, Failure> {
