@@ -211,7 +211,7 @@ impl Backends {
         backend.progress.answered(&self.answers, now, took);
         self.retry_budget.earn();
         let is_news = !backend.is_sound.load(Ordering::Acquire);
-        if is_news && backend.change(Health::succeeded) == Some(Change::In) {
+        if is_news && backend.change(|health| health.answered(&self.rules, now)) == Some(Change::In) {
             self.say_in(backend, "it answers again");
         }
     }
@@ -244,7 +244,7 @@ impl Backends {
             };
             let times = match self.rules.max_fails {
                 1 => String::new(),
-                times => format!(", {times} times"),
+                times => format!(", {times} times in a row"),
             };
             self.say_out(backend, &format!("{failure}{times}; {how_back}"));
         }

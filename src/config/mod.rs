@@ -320,12 +320,13 @@ settings! {
         "--backend" "HOST:PORT", default ""
             => backend: Vec<Backend> = Each(backend);
 
-        /// failures that take a backend out; 0: never
-        /// One failure is chance, three in a row are not.
+        /// failures in a row that take one out; 0: never
+        /// One failure is chance, three in a row are not. A response that breaks off is a failure; a complete one ends
+        /// the row.
         "--max-fails" "N", default "3" ["0" to "1000"]
             => max_fails: u32 = One(count);
 
-        /// how long failures count and a backend is out
+        /// how long such a row may last, and one is out
         /// Most restarts are over by then, and a trial costs one request in ten seconds.
         "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"]
             => fail_timeout: Duration = One(time);

@@ -97,6 +97,18 @@ impl Relaying {
         }
     }
 
+    /// Tells the backend's health how the response ended. A stream of events ends at will: its silence and its end say
+    /// nothing about the backend.
+    fn end(&mut self, failure: Option<Failure>, context: &Context<'_>) {
+        match (self.backend.take(), failure) {
+            (Some((_, turn)), None) => turn.completed(),
+            (Some((_, turn)), Some(failure)) if self.response.pauses == Pauses::Perhaps => {
+                turn.failed(&context.shared.backends, failure);
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn conn(&self) -> Option<&Conn> {
         self.backend.as_ref().map(|(conn, _)| conn)
     }
@@ -127,6 +139,7 @@ impl Exchange {
         }
         match self.relay_body(&mut relaying, client, context) {
             Ok(()) => {
+                relaying.end(None, context);
                 self.record.bytes = relaying.moved();
                 Step::Over(relaying.response.fate)
             }
@@ -139,6 +152,7 @@ impl Exchange {
                 Step::Halt(Stage::Relaying(relaying), halt)
             }
             Err(Stop::Failed(failure)) => {
+                relaying.end(Some(failure), context);
                 Step::Over(self.abort(failure, relaying.moved(), relaying.is_open_ended()))
             }
         }
