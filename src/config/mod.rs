@@ -355,6 +355,12 @@ settings! {
         /// Containers get new addresses when they restart, and Docker's resolver answers from memory.
         "--resolve-interval" "TIME", default "5s" ["100ms" to "24h"]
             => resolve_interval: Duration = One(time);
+
+        /// until "no such name" takes the addresses out
+        /// Another service may have them by then. Three look-ups must agree, since a name server that has just started
+        /// denies names that exist; one that is silent or fails takes nothing out.
+        "--resolve-hold" "TIME", default "3s" ["0s" to "24h"]
+            => resolve_hold: Duration = One(time);
     }
 
     "Proxying" {
