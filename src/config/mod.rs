@@ -34,6 +34,8 @@ mod command;
 mod error;
 mod file;
 mod help;
+mod remarks;
+mod retired;
 pub mod value;
 pub mod waits;
 
@@ -45,6 +47,7 @@ pub use value::AccessLog;
 
 use address::{backend, cidr, listen};
 use file::Entry;
+use retired::{RETIRED, Retired};
 use value::{Each, Maybe, One, access_log, count, level, path, size, switch, time};
 
 /// One row of the table.
@@ -173,35 +176,6 @@ macro_rules! settings {
             }
         }
     };
-}
-
-/// A setting of an older version. A configuration that still has it is warned about, and works.
-#[derive(Debug)]
-struct Retired {
-    flag: &'static str,
-    why: &'static str,
-}
-
-/// In the order of their keys in `Document`.
-static RETIRED: [Retired; 2] = [
-    Retired {
-        flag: "--max-transfers",
-        why: "a transfer that waits takes no thread any more, so their number needs no limit; see --parked-memory",
-    },
-    Retired {
-        flag: "--max-per-backend",
-        why: "a backend that hangs holds no worker any more; see max-connections of a [[backend]]",
-    },
-];
-
-impl Retired {
-    fn note(&self, place: &str) -> String {
-        format!("{place} is ignored: {}", self.why)
-    }
-
-    fn variable(&self) -> String {
-        variable(self.flag)
-    }
 }
 
 // Bounds exclude values that can only be mistakes. A time under 10ms is shorter than a scheduler or a network needs,
@@ -396,9 +370,6 @@ const WORKERS_PER_CORE: usize = 2;
 /// The least, since a small machine has as many things to wait for.
 const LEAST_WORKERS: usize = 4;
 
-/// Workers for each core above which their number looks like a mistake.
-const MANY_WORKERS_PER_CORE: usize = 8;
-
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
@@ -407,17 +378,6 @@ impl Config {
     /// How many workers there are to be.
     pub fn worker_count(&self) -> usize {
         self.workers.unwrap_or_else(|| (cores() * WORKERS_PER_CORE).max(LEAST_WORKERS))
-    }
-
-    /// What an admin should know about settings that are allowed, and surely not meant.
-    fn remarks(&self) -> Option<String> {
-        let (workers, cores) = (self.workers?, cores());
-        (workers > cores * MANY_WORKERS_PER_CORE).then(|| {
-            format!(
-                "--workers {workers} are many for {cores} cores: a worker never waits for long, so a few per core are \
-                 enough, which is the default"
-            )
-        })
     }
 }
 

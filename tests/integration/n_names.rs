@@ -158,7 +158,8 @@ fn requests_went_on_to_the_last_address_of_a_name_that_was_gone() {
     let [port, ..] = names.ports();
     let number = port.address.port();
     let (_stranger, other) = (named(port, "stranger"), Backend::named("other"));
-    let none: [(&str, fn(&NameService)); 2] = [
+    type Row = (&'static str, fn(&NameService));
+    let none: [Row; 2] = [
         ("no such name", |names| names.forgets("app.test")),
         ("no address", |names| names.knows("app.test", [])),
     ];
