@@ -60,7 +60,7 @@ impl Membership {
             resolve_interval: config.resolve_interval,
             resolve_hold: config.resolve_hold,
             keep_alive: config.backend_keep_alive_timeout,
-            has_checks: config.health_path.is_some() || config.health_interval.is_some(),
+            has_checks: config.check_interval().is_some(),
         }
     }
 
@@ -188,6 +188,7 @@ impl Membership {
         Backend {
             address,
             name: named.spec.to_string(),
+            authority: named.spec.authority(),
             weight: named.spec.weight,
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             waiting: AtomicUsize::new(0),
@@ -197,6 +198,7 @@ impl Membership {
             active: AtomicUsize::new(0),
             most: named.spec.max_connections,
             health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),
+            in_first_check: AtomicBool::new(false),
             is_sound: AtomicBool::new(false),
             kept: KeptConnections::new(self.keep_alive),
         }

@@ -30,6 +30,7 @@ use serde::de::IgnoredAny;
 use toml::Spanned;
 
 mod address;
+mod check;
 mod command;
 mod error;
 mod file;
@@ -40,15 +41,17 @@ pub mod value;
 pub mod waits;
 
 pub use address::{Backend, Cidr, Listen};
+pub use check::Statuses;
 pub use command::{Command, Loaded, load};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
 pub use value::AccessLog;
 
 use address::{backend, cidr, listen};
+use check::{host, path, statuses};
 use file::Entry;
 use retired::{RETIRED, Retired};
-use value::{Each, Maybe, One, access_log, count, level, path, size, switch, time};
+use value::{Each, Maybe, One, access_log, count, level, size, switch, time};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -310,6 +313,23 @@ settings! {
         "--health-path" "PATH", default "off"
             => health_path: Option<String> = Maybe(path);
 
+        /// Host of the check; auto: of the backend
+        /// Its name and port are what a client without a proxy would send. An application that serves only the names it
+        /// is known by needs one of these.
+        "--health-host" "HOST", default "auto"
+            => health_host: Option<String> = Maybe(host);
+
+        /// statuses that count as well
+        /// A redirect, such as one to a login, comes from an application that works. A 401 comes as often from
+        /// something in front of it, and a 404 from a path that is wrong.
+        "--health-status" "STATUS", default "200-399"
+            => health_status: Vec<Statuses> = Each(statuses);
+
+        /// for a check; auto: 2s, the interval at most
+        /// A backend that takes longer to say that it is well is not. A check ends before the next one begins.
+        "--health-timeout" "TIME", default "auto" ["10ms" to "1m"]
+            => health_timeout: Option<Duration> = Maybe(time);
+
         /// between two checks; auto: 5s with a path
         /// At 5s, two good checks show a return and three bad ones a failure within a quarter of a minute.
         "--health-interval" "TIME", default "auto" ["100ms" to "24h"]
@@ -374,7 +394,15 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// What `--health-interval` is when only `--health-path` is set.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
 impl Config {
+    /// Between two health checks; `None`: there are none.
+    pub fn check_interval(&self) -> Option<Duration> {
+        self.health_interval.or(self.health_path.as_ref().map(|_| CHECK_INTERVAL))
+    }
+
     /// How many workers there are to be.
     pub fn worker_count(&self) -> usize {
         self.workers.unwrap_or_else(|| (cores() * WORKERS_PER_CORE).max(LEAST_WORKERS))

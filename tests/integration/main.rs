@@ -18,6 +18,7 @@ mod h_upgrade;
 mod i_commands;
 mod i_lifecycle;
 mod j_starvation;
+mod k_checks;
 mod k_failures;
 mod k_health;
 mod l_volume;
