@@ -78,8 +78,15 @@ pub fn follow(
     mut found: impl FnMut(Finding) -> Next,
 ) {
     let mut denials = Denials { hold, since: None };
+    let mut last = Vec::new();
     loop {
-        let finding = denials.judge(look_up(host, port), Instant::now());
+        let answer = look_up(host, port).map(|found| with_unanswered((host, port), found, &last));
+        let finding = denials.judge(answer, Instant::now());
+        match &finding {
+            Finding::Addresses(addresses) => last.clone_from(addresses),
+            Finding::Gone => last.clear(),
+            Finding::Unknown(_) => {}
+        }
         let pause = match finding {
             Finding::Addresses(_) => interval,
             Finding::Unknown(_) | Finding::Gone => interval.min(waits::RESOLVE_RETRY),
@@ -130,35 +137,57 @@ impl Denials {
 /// # Errors
 /// The name does not resolve, or has no address.
 pub fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
-    let mut answer = ask(host, ANY_FAMILY);
-    for family in [AddrFamily::Inet, AddrFamily::Inet6] {
+    let mut answer = ask(host, port, ANY_FAMILY);
+    for family in FAMILIES {
         if let Err(Unresolved::NoSuchName) = answer {
-            answer = ask(host, family.into());
+            answer = ask(host, port, family.into());
         }
     }
-    let mut addresses = answer?;
-    for address in &mut addresses {
-        address.set_port(port);
-    }
-    addresses.sort_unstable();
-    addresses.dedup();
-    Ok(addresses)
+    answer
 }
+
+/// What was found; and of a family about which nothing was, though it had `last` addresses, what that family alone is
+/// answered with, or those if it is not answered. To glibc one answer to its two questions is enough.
+fn with_unanswered(
+    (host, port): (&str, u16),
+    mut found: Vec<SocketAddr>,
+    last: &[SocketAddr],
+) -> Vec<SocketAddr> {
+    for family in FAMILIES {
+        let is_of = |address: &&SocketAddr| address.is_ipv4() == matches!(family, AddrFamily::Inet);
+        let last: Vec<_> = last.iter().filter(is_of).collect();
+        if last.is_empty() || found.iter().any(|address| is_of(&address)) {
+            continue;
+        }
+        match ask(host, port, family.into()) {
+            Ok(addresses) => found.extend(addresses),
+            Err(Unresolved::NoAnswer(_)) => found.extend(last),
+            Err(Unresolved::NoSuchName) => {}
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+const FAMILIES: [AddrFamily; 2] = [AddrFamily::Inet, AddrFamily::Inet6];
 
 /// `AF_UNSPEC` of getaddrinfo(3).
 const ANY_FAMILY: i32 = 0;
 
-fn ask(host: &str, family: i32) -> Result<Vec<SocketAddr>, Unresolved> {
+/// One call of getaddrinfo(3).
+fn ask(host: &str, port: u16, family: i32) -> Result<Vec<SocketAddr>, Unresolved> {
     // Without a socket type each address would come three times.
     let hints =
         AddrInfoHints { socktype: SockType::Stream.into(), address: family, ..AddrInfoHints::default() };
-    let found: io::Result<Vec<_>> =
-        getaddrinfo(Some(host), None, Some(hints))?.map(|info| Ok(info?.sockaddr)).collect();
-    match found {
-        Ok(addresses) if addresses.is_empty() => Err(Unresolved::NoSuchName),
-        Ok(addresses) => Ok(addresses),
-        Err(error) => Err(Unresolved::NoAnswer(error)),
+    let mut addresses = Vec::new();
+    for found in getaddrinfo(Some(host), None, Some(hints))? {
+        let mut address = found.map_err(Unresolved::NoAnswer)?.sockaddr;
+        address.set_port(port);
+        addresses.push(address);
     }
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() { Err(Unresolved::NoSuchName) } else { Ok(addresses) }
 }
 
 #[cfg(test)]

@@ -153,6 +153,34 @@ fn the_last_good_addresses_are_kept_when_the_name_service_fails() {
 }
 
 #[test]
+fn an_address_was_forgotten_when_only_the_question_for_its_family_failed() {
+    let names = name_service!();
+    let [one, _, three] = names.ports();
+    let number = one.address.port();
+    let (_one, _three) = (named(one, "4"), named(three, "6"));
+    let v4 = || DnsReply::Addresses(vec![names.neighbour(1)]);
+    let v6 = || DnsReply::Addresses(vec![Ipv6Addr::LOCALHOST.into()]);
+    let halves = |a, aaaa| DnsReply::Halves(Box::new([a, aaaa]));
+    names.set("app.test", halves(v4(), v6()));
+    let flags = format!("--resolve-interval 100ms --resolve-hold 0s app.test:{number}");
+    let proxy = serve(&names, &flags, 2);
+    for reply in [
+        halves(v4(), DnsReply::ServFail),
+        halves(DnsReply::ServFail, v6()),
+        halves(v4(), DnsReply::Silent),
+        halves(DnsReply::Silent, v6()),
+    ] {
+        names.set("app.test", reply.clone());
+        let then = Instant::now();
+        eventually("the name is looked up", || names.asked_since(then, "app.test") >= 4);
+        assert_eq!(answers(&proxy, 4), ["4", "4", "6", "6"], "{reply:?}");
+    }
+    names.set("app.test", halves(v4(), DnsReply::Addresses(Vec::new())));
+    proxy.process.stderr.line_with("app.test: - ::1");
+    within(Duration::from_secs(1), "an answer counts", || answers(&proxy, 4) == ["4"; 4]);
+}
+
+#[test]
 fn requests_went_on_to_the_last_address_of_a_name_that_was_gone() {
     let names = name_service!();
     let [port, ..] = names.ports();
