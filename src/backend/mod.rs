@@ -12,6 +12,7 @@
 pub mod balance;
 pub mod checks;
 pub mod health;
+mod inquiry;
 pub mod kept;
 mod membership;
 pub mod progress;
@@ -41,6 +42,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// As it stands in the configuration.
     name: String,
+    /// The Host of its checks, unless one is configured.
+    authority: String,
     weight: u32,
     rank: Rank,
     /// Requests that wait for a connection or a response head.
@@ -54,6 +57,8 @@ pub struct Backend {
     most: Option<usize>,
     progress: Progress,
     health: Mutex<Health>,
+    /// Whether its first check is under way.
+    in_first_check: AtomicBool,
     /// Whether a success would change nothing, so that the usual path takes no lock.
     is_sound: AtomicBool,
     kept: KeptConnections,
@@ -145,8 +150,7 @@ impl Backends {
             rise: config.health_rise,
             fall: config.health_fall,
         };
-        let interval = config.health_interval.or(config.health_path.as_ref().map(|_| DEFAULT_CHECK_INTERVAL));
-        let check = interval.map(|interval| Check { path: config.health_path.clone(), interval });
+        let check = Check::configured(config);
         let backends = Arc::new(Self {
             membership: Membership::new(config),
             rules,
@@ -237,7 +241,7 @@ impl Backends {
         backend.progress.answered(&self.answers, now, took);
         self.retry_budget.earn();
         let is_news = !backend.is_sound.load(Ordering::Acquire);
-        if is_news && backend.change(Health::succeeded) == Some(Change::In) {
+        if is_news && backend.change(|health| health.answered(&self.rules, now)) == Some(Change::In) {
             self.say_in(backend, "it answers again");
         }
     }
@@ -270,7 +274,7 @@ impl Backends {
             };
             let times = match self.rules.max_fails {
                 1 => String::new(),
-                times => format!(", {times} times"),
+                times => format!(", {times} times in a row"),
             };
             self.say_out(backend, &format!("{failure}{times}; {how_back}"));
         }
@@ -328,9 +332,6 @@ fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Ar
 
 /// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
 const RETRIES: usize = 100;
-
-/// What `--health-interval` is when only `--health-path` is set.
-const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The backends that a request has tried.
 #[derive(Debug, Default)]

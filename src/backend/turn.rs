@@ -118,14 +118,25 @@ impl Turn {
         backends.note_success(&self.backend, now, took);
     }
 
-    /// There is no response, and this is why.
+    /// The response is complete, or is one that ends at will and has begun.
+    pub fn completed(&self) {
+        if !self.backend.is_sound.load(Ordering::Acquire) {
+            self.backend.change(|health| {
+                health.completed();
+                None
+            });
+        }
+    }
+
+    /// There is no response, or only a part of it, and this is why.
     pub fn failed(self, backends: &Backends, failure: Failure) {
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
         backends.note_failure(&self.backend, failure, is_trial);
     }
 
-    /// Ends the turn, and keeps the connection, which is idle since then, for the next.
+    /// The response is complete: ends the turn, and keeps the connection, which is idle since then, for the next.
     pub fn keep(self, conn: Conn, since: Instant) {
+        self.completed();
         self.backend.kept.put(conn, since);
     }
 }

@@ -16,7 +16,8 @@ use std::ffi::OsString;
 use pico_args::Arguments;
 
 use super::error::{Error, did_you_mean, shown};
-use super::{Config, RETIRED, RawValue, Source, TABLE, file, help, row};
+use super::retired::RETIRED;
+use super::{Config, RawValue, Source, TABLE, file, help, row};
 
 /// What ronde is to do.
 #[derive(Clone, Debug, PartialEq)]

@@ -28,7 +28,8 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::error::{Error, did_you_mean, shown};
-use super::{Document, RawValue, Retired, Setting, Source, row};
+use super::retired::Retired;
+use super::{Document, RawValue, Setting, Source, row};
 
 /// No configuration file is this large, but `--config /dev/zero` is, and a disk image given by mistake.
 const MAX_BYTES: usize = 1 << 20;

@@ -30,22 +30,28 @@ use serde::de::IgnoredAny;
 use toml::Spanned;
 
 mod address;
+mod check;
 mod command;
 mod error;
 mod file;
 mod help;
+mod remarks;
+mod retired;
 pub mod value;
 pub mod waits;
 
 pub use address::{Backend, Cidr, Listen};
+pub use check::Statuses;
 pub use command::{Command, Loaded, load};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
 pub use value::{AccessLog, Explain};
 
 use address::{backend, cidr, listen};
+use check::{host, path, statuses};
 use file::Entry;
-use value::{Each, Maybe, One, access_log, count, explain, level, path, size, switch, time};
+use retired::{RETIRED, Retired};
+use value::{Each, Maybe, One, access_log, count, explain, level, size, switch, time};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -175,35 +181,6 @@ macro_rules! settings {
     };
 }
 
-/// A setting of an older version. A configuration that still has it is warned about, and works.
-#[derive(Debug)]
-struct Retired {
-    flag: &'static str,
-    why: &'static str,
-}
-
-/// In the order of their keys in `Document`.
-static RETIRED: [Retired; 2] = [
-    Retired {
-        flag: "--max-transfers",
-        why: "a transfer that waits takes no thread any more, so their number needs no limit; see --parked-memory",
-    },
-    Retired {
-        flag: "--max-per-backend",
-        why: "a backend that hangs holds no worker any more; see max-connections of a [[backend]]",
-    },
-];
-
-impl Retired {
-    fn note(&self, place: &str) -> String {
-        format!("{place} is ignored: {}", self.why)
-    }
-
-    fn variable(&self) -> String {
-        variable(self.flag)
-    }
-}
-
 // Bounds exclude values that can only be mistakes. A time under 10ms is shorter than a scheduler or a network needs,
 // and would fail every request. A time over a day means "never", and waits without an end are how workers starve. (A
 // tunnel holds no worker, so it may be silent for a week.)
@@ -321,12 +298,13 @@ settings! {
         "--backend" "HOST:PORT", default ""
             => backend: Vec<Backend> = Each(backend);
 
-        /// failures that take a backend out; 0: never
-        /// One failure is chance, three in a row are not.
+        /// failures in a row that take one out; 0: never
+        /// One failure is chance, three in a row are not. A response that breaks off is a failure; a complete one ends
+        /// the row.
         "--max-fails" "N", default "3" ["0" to "1000"]
             => max_fails: u32 = One(count);
 
-        /// how long failures count and a backend is out
+        /// how long such a row may last, and one is out
         /// Most restarts are over by then, and a trial costs one request in ten seconds.
         "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"]
             => fail_timeout: Duration = One(time);
@@ -335,6 +313,23 @@ settings! {
         /// Off, because no path is right for every application.
         "--health-path" "PATH", default "off"
             => health_path: Option<String> = Maybe(path);
+
+        /// Host of the check; auto: of the backend
+        /// Its name and port are what a client without a proxy would send. An application that serves only the names it
+        /// is known by needs one of these.
+        "--health-host" "HOST", default "auto"
+            => health_host: Option<String> = Maybe(host);
+
+        /// statuses that count as well
+        /// A redirect, such as one to a login, comes from an application that works. A 401 comes as often from
+        /// something in front of it, and a 404 from a path that is wrong.
+        "--health-status" "STATUS", default "200-399"
+            => health_status: Vec<Statuses> = Each(statuses);
+
+        /// for a check; auto: 2s, the interval at most
+        /// A backend that takes longer to say that it is well is not. A check ends before the next one begins.
+        "--health-timeout" "TIME", default "auto" ["10ms" to "1m"]
+            => health_timeout: Option<Duration> = Maybe(time);
 
         /// between two checks; auto: 5s with a path
         /// At 5s, two good checks show a return and three bad ones a failure within a quarter of a minute.
@@ -355,6 +350,12 @@ settings! {
         /// Containers get new addresses when they restart, and Docker's resolver answers from memory.
         "--resolve-interval" "TIME", default "5s" ["100ms" to "24h"]
             => resolve_interval: Duration = One(time);
+
+        /// until "no such name" takes the addresses out
+        /// Another service may have them by then. Three look-ups must agree, since a name server that has just started
+        /// denies names that exist; one that is silent or fails takes nothing out.
+        "--resolve-hold" "TIME", default "3s" ["0s" to "24h"]
+            => resolve_hold: Duration = One(time);
     }
 
     "Proxying" {
@@ -395,28 +396,22 @@ const WORKERS_PER_CORE: usize = 2;
 /// The least, since a small machine has as many things to wait for.
 const LEAST_WORKERS: usize = 4;
 
-/// Workers for each core above which their number looks like a mistake.
-const MANY_WORKERS_PER_CORE: usize = 8;
-
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// What `--health-interval` is when only `--health-path` is set.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
 impl Config {
+    /// Between two health checks; `None`: there are none.
+    pub fn check_interval(&self) -> Option<Duration> {
+        self.health_interval.or(self.health_path.as_ref().map(|_| CHECK_INTERVAL))
+    }
+
     /// How many workers there are to be.
     pub fn worker_count(&self) -> usize {
         self.workers.unwrap_or_else(|| (cores() * WORKERS_PER_CORE).max(LEAST_WORKERS))
-    }
-
-    /// What an admin should know about settings that are allowed, and surely not meant.
-    fn remarks(&self) -> Option<String> {
-        let (workers, cores) = (self.workers?, cores());
-        (workers > cores * MANY_WORKERS_PER_CORE).then(|| {
-            format!(
-                "--workers {workers} are many for {cores} cores: a worker never waits for long, so a few per core are \
-                 enough, which is the default"
-            )
-        })
     }
 }
 

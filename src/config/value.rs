@@ -135,18 +135,6 @@ pub(super) fn level(raw: &RawValue, _: &Setting) -> Result<LevelFilter, String> 
     word(&raw.text, "off, error, warn, info, debug or trace")
 }
 
-/// The path of a health check. A byte that would break the request line is refused.
-pub(super) fn path(raw: &RawValue, _: &Setting) -> Result<String, String> {
-    let text = &raw.text;
-    if !text.starts_with('/') {
-        return Err(format!("{} is not a path; give one that begins with /, as in /health", shown(text)));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err(format!("{} has a character that no path may have; percent-encode it", shown(text)));
-    }
-    Ok(text.clone())
-}
-
 /// The format of the access log, on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {

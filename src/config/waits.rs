@@ -49,7 +49,7 @@ pub const BACKEND_WATCH: Duration = seconds(1);
 /// one at a time.
 pub const RETURN_CONNECT: Duration = milliseconds(300);
 
-/// For an active health check, or its interval if that is shorter.
+/// For an active health check without a `--health-timeout`, or its interval if that is shorter.
 pub const HEALTH_CHECK: Duration = seconds(2);
 
 /// Until a name that does not resolve is looked up again: a backend that starts after ronde is found within this.

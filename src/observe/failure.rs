@@ -99,7 +99,7 @@ failures! {
     Internal             500 "proxy_internal_error" Ronde "the proxy failed";
 
     // Reaching a backend.
-    NoBackend            503 "destination_unavailable" Ronde "no backend address is known yet";
+    NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
     BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
     Refused              502 "connection_refused" Backend "the backend refused the connection";
     Unreachable          502 "destination_ip_unroutable" Backend "the backend cannot be reached";

@@ -19,6 +19,8 @@ mod i_commands;
 mod i_lifecycle;
 mod i_log;
 mod j_starvation;
+mod k_checks;
+mod k_failures;
 mod k_health;
 mod l_volume;
 mod m_real_clients;

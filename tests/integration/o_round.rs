@@ -399,8 +399,10 @@ fn every_kind_of_failure_takes_a_backend_out_and_is_logged() {
         order(&proxy, 8);
         assert_eq!(bad.count(), 2);
         let line = proxy.process.stderr.line_with("is out of the round");
-        let expected =
-            format!("{} is out of the round: {why}, 2 times; a single request will try it", bad.address);
+        let expected = format!(
+            "{} is out of the round: {why}, 2 times in a row; a single request will try it",
+            bad.address
+        );
         assert!(line.ends_with(&expected), "{line}");
     });
 }
@@ -419,7 +421,7 @@ fn the_log_warns_of_a_backend_that_has_worked_and_mentions_one_that_never_did() 
     first.go_down();
     order(&proxy, 12);
     let line = log.stderr.line_with(&format!("{} is out of the round", first.address));
-    let why = "the backend refused the connection, 3 times; ronde tries to connect every second";
+    let why = "the backend refused the connection, 3 times in a row; ronde tries to connect every second";
     assert!(line.contains("[WARN]") && line.ends_with(why), "{line}");
     first.come_up();
     let line = log.stderr.line_with(&format!("{} is in the round", first.address));
@@ -571,7 +573,7 @@ fn a_restarted_backend_needs_no_trial() {
     let second = Backend::named("2");
     let proxy = Proxy::with("--fail-timeout 1h", &[first.address, second.address]);
     assert_eq!(order(&proxy, 12), "222222222222");
-    proxy.process.stderr.line_with("without a response, 3 times; a single request will try it");
+    proxy.process.stderr.line_with("without a response, 3 times in a row; a single request will try it");
     first.go_down();
     // ronde probes it every second, so it sees that the backend is down.
     thread::sleep(Duration::from_millis(2500));

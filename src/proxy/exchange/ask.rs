@@ -96,6 +96,9 @@ impl Exchange {
             Ok(last) => {
                 let Asking { conn, turn, sent, outgoing, .. } = *asking;
                 self.was_answered(&turn, sent, context);
+                if last.ends_at_will() {
+                    turn.completed();
+                }
                 match outgoing {
                     Outgoing::Partly(sent) if self.upload.is_none() => {
                         self.stream_rest(sent, context.scratch)

@@ -75,6 +75,22 @@ impl Relaying {
         self.backend.as_ref().map(|(conn, _)| conn)
     }
 
+    /// Tells the backend's health how the response ended. A stream of events and a tunnel end at will: their silence and
+    /// their end say nothing about the backend.
+    fn end(&mut self, failure: Option<Failure>, context: &Context<'_>) {
+        match (self.backend.take(), self.follows, failure) {
+            (Some((_, turn)), Follows::Body(_), None) => turn.completed(),
+            (
+                Some((_, turn)),
+                Follows::Body(FinalResponse { pauses: Pauses::Perhaps, .. }),
+                Some(failure),
+            ) => {
+                turn.failed(&context.shared.backends, failure);
+            }
+            _ => {}
+        }
+    }
+
     /// Bytes of memory that it keeps, itself included.
     pub(super) fn weight(&self) -> usize {
         let in_hand =
@@ -107,6 +123,7 @@ impl Exchange {
         };
         match relayed {
             Ok(fate) => {
+                relaying.end(None, context);
                 let (bytes, pieces) = (relaying.down.moved(), relaying.down.pieces());
                 self.record.bytes = bytes;
                 self.request.explain(|| explain::Step::Relayed { bytes, pieces });
@@ -120,7 +137,10 @@ impl Exchange {
                 relaying.parked = Some(InHand::take(&relaying.down, context.scratch));
                 Step::Halt(Stage::Relaying(relaying), halt)
             }
-            Err(Stop::Failed(failure)) => Step::Over(self.break_off(failure, &relaying)),
+            Err(Stop::Failed(failure)) => {
+                relaying.end(Some(failure), context);
+                Step::Over(self.break_off(failure, &relaying))
+            }
         }
     }
 

@@ -37,6 +37,16 @@ pub(super) enum Final {
     Switch,
 }
 
+impl Final {
+    /// Whether no end of it says anything about the backend: a stream of events, or another protocol.
+    pub(super) fn ends_at_will(&self) -> bool {
+        match self {
+            Self::Response(response, _) => response.pauses == Pauses::Surely,
+            Self::Switch => true,
+        }
+    }
+}
+
 impl Exchange {
     /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
     pub(super) fn take_head(
