@@ -64,6 +64,7 @@ const SNIPPETS: &[&[u8]] = &[
     b"\r\n\r\n",
     b"0\r\n\r\n",
     b"\r\nHost: b",
+    b"00000000000000000000",
     b"\r\nContent-Length: 3",
     b"\r\nContent-Length: 03",
     b"\r\nTransfer-Encoding: chunked",
@@ -88,15 +89,17 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn plain_body() -> impl Strategy<Value = Vec<u8>> {
-    vec(any::<u8>(), 0..100)
-        .prop_map(|data| [format!("Content-Length: {:02}\r\n\r\n", data.len()).as_bytes(), &data].concat())
+    (vec(any::<u8>(), 0..100), 1..30usize).prop_map(|(data, digits)| {
+        [format!("Content-Length: {:0digits$}\r\n\r\n", data.len()).as_bytes(), &data].concat()
+    })
 }
 
 fn chunked_body() -> impl Strategy<Value = Vec<u8>> {
     let extension = select(&["", ";a", " ;b=\"c\"", "\t; d=e ; f"][..]);
-    let chunk = (vec(any::<u8>(), 1..40), extension.clone()).prop_map(|(data, extension)| {
-        [format!("{:02X}{extension}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat()
-    });
+    let chunk =
+        (vec(any::<u8>(), 1..40), 2..20usize, extension.clone()).prop_map(|(data, digits, extension)| {
+            [format!("{:0digits$X}{extension}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat()
+        });
     (vec(chunk, 0..5), extension, fields(3)).prop_map(|(chunks, extension, trailers)| {
         let last = format!("0{extension}\r\n{trailers}\r\n");
         [b"transfer-encoding: Chunked\r\n\r\n", &chunks.concat()[..], last.as_bytes()].concat()
@@ -120,7 +123,7 @@ fn new_request() -> impl Strategy<Value = Wire> {
         r"(http|HTTPS)://([a-z][a-z0-9.-]{0,5}|127\.0\.0\.1|\[::1\]|%41b)(:8?0?)?([/?][!$-;=?-~]{0,9})?";
     let method = "(GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|BREW|get)";
     let start = prop_oneof![(method, prop_oneof![origin, absolute]), ("OPTIONS", "\\*")];
-    let host = select(&["a", "Example.org:80", "[::1]:", "%C3%a9", "a_b"][..]);
+    let host = select(&["a", "Example.org:80", "a:000000443", "[::1]:", "%C3%a9", "a_b"][..]);
     let empty = select(&["", "\r\n", "\r\n\r\n"][..]);
     (empty, start, fields(6), host, fields(6), body()).prop_map(
         |(empty, (method, target), before, host, after, body)| {

@@ -371,7 +371,6 @@ fn is_authority(value: &[u8]) -> bool {
         Some(colon) if !value.ends_with(b"]") => (&value[..colon], &value[colon + 1..]),
         _ => (value, &[][..]),
     };
-    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
     let is_host = match host {
         [b'[', address @ .., b']'] => {
             std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
@@ -379,6 +378,16 @@ fn is_authority(value: &[u8]) -> bool {
         name => !name.is_empty() && is_name(name),
     };
     is_host && is_port(port)
+}
+
+/// `*DIGIT` (RFC 3986 §3.2.3), any number of them. A number that no TCP port has would be another port to a parser that
+/// keeps the last 16 bits.
+fn is_port(digits: &[u8]) -> bool {
+    let number = digits.iter().try_fold(0u16, |number, &byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some()
 }
 
 /// `reg-name` of RFC 3986 §3.2.2: unreserved, sub-delims, and complete percent escapes.
@@ -421,6 +430,7 @@ mod tests {
             (b"BREW /a%20b?c=|d HTTP/1.1\r\nhOST:a:80\r\nX:\t\x80\xff\t\r\n\r\n", "BREW /a%20b?c=|d"),
             (b"GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET b:81 /x?y"),
             (b"GET HTTP://[::1]:81 HTTP/1.1\r\nHost: [::1]\r\n\r\n", "GET [::1]:81 "),
+            (b"GET / HTTP/1.1\r\nHost: a:0000065535\r\n\r\n", "GET /"),
             (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS *"),
             (b"GET / HTTP/1.0\r\n\r\n", "GET /"),
             (b"GET //a/../b HTTP/1.1\r\nHost: a_b.c\r\nEmpty:\r\n\r\n", "GET //a/../b"),
@@ -475,7 +485,8 @@ mod tests {
             (b"GET / HTTP/1.1\r\nHost: a%2\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", HostInvalid),
-            (b"GET / HTTP/1.1\r\nHost: a:123456\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: a:4294967376\r\n\r\n", HostInvalid),
         ] {
             assert_eq!(parse(bytes), Err(failure), "{:?}", String::from_utf8_lossy(bytes));
         }

@@ -22,8 +22,9 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const VIA: &str = "ronde-00c0ffee";
 
-/// Bytes between a chunk's size and its line end. ronde must accept this many, and must refuse twice as many.
-const MAX_EXTENSION: usize = 1024;
+/// Zeros before a chunk's size, and separately bytes between it and its line end. ronde must accept this many, and must
+/// refuse twice as many.
+const MAX_PADDING: usize = 1024;
 
 /// The result of forwarding a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +226,7 @@ fn check<'a, Start>(
             let (forwarded, rest) =
                 read(bytes).unwrap_or_else(|fault| panic!("the output is invalid: {fault:?}"));
             assert_eq!(rest, b"", "more than one message was forwarded");
-            assert!(received.body.extension < 2 * MAX_EXTENSION, "chunk extensions are not bounded");
+            assert!(received.body.padding < 2 * MAX_PADDING, "the size lines of chunks are not bounded");
             return Some((received, forwarded));
         }
     }
@@ -235,7 +236,7 @@ fn check<'a, Start>(
 /// Whether the message is incomplete or invalid, or has a body that ronde may refuse although the grammar allows it.
 fn may_be_cut<Start>(received: &Result<(Message<Start>, &[u8]), Fault>) -> bool {
     received.as_ref().map_or(true, |(Message { body, .. }, _)| {
-        body.trailers.len() > MAX_TRAILERS || body.extension > MAX_EXTENSION
+        body.trailers.len() > MAX_TRAILERS || body.padding > MAX_PADDING
     })
 }
 
@@ -302,9 +303,13 @@ fn compare_requests(received: &Message<RequestLine>, forwarded: &Message<Request
 fn forwards_left(received: &Message<RequestLine>) -> Vec<Vec<u8>> {
     let is_counted = ["OPTIONS", "TRACE"].contains(&&received.start.method[..]);
     let is_nominated = strict::members(&received.fields, "connection").contains(&"max-forwards".to_owned());
-    let left = |value: &[u8]| match std::str::from_utf8(value).ok().map(str::parse::<u64>) {
-        Some(Ok(left)) if is_counted && value[0] != b'+' => Some(left.saturating_sub(1).to_string().into()),
-        _ => (!is_nominated).then(|| value.to_vec()),
+    let left = |value: &[u8]| {
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        if !is_counted || !is_number {
+            return (!is_nominated).then(|| value.to_vec());
+        }
+        let left = String::from_utf8_lossy(value).parse::<u64>().unwrap_or(u64::MAX);
+        Some(left.saturating_sub(1).to_string().into())
     };
     strict::named(&received.fields, "max-forwards").iter().filter_map(|field| left(&field.value)).collect()
 }

@@ -5,8 +5,8 @@
 //! so the tests compare ronde's reading of every byte with this one. It is slow, copies everything, and refuses
 //! everything that a recipient merely may tolerate.
 //!
-//! It departs from the RFCs only where ronde documents it: a target may hold the bytes that browsers send, a length has
-//! 63 bits and occurs once, a chunk's size has at most 15 digits, and a chunk extension is not parsed.
+//! It departs from the RFCs only where ronde documents it: a target may hold the bytes that browsers send, a length and
+//! a chunk's size have 63 bits, a length occurs once, a port has 16 bits, and a chunk extension is not parsed.
 //!
 //! Not here: limits, and the changes that a gateway makes (`gateway`).
 
@@ -61,8 +61,8 @@ pub struct Field {
 pub struct Body {
     pub data: Vec<u8>,
     pub trailers: Vec<Field>,
-    /// Bytes in the longest chunk extension.
-    pub extension: usize,
+    /// Bytes in the longest chunk extension, or the most zeros before the size of a chunk, whichever is more.
+    pub padding: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ pub fn is_protocol(text: &str) -> bool {
     [name, version].iter().all(|part| !part.is_empty() && part.bytes().all(is_tchar))
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2). http requires a host; a port has at most 5 digits.
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2). http requires a host; a port has 16 bits.
 fn authority(bytes: &[u8]) -> Parsed<()> {
     let text = latin1(bytes);
     let (host, port) = match text.rfind(':') {
@@ -154,8 +154,9 @@ fn authority(bytes: &[u8]) -> Parsed<()> {
             .and_then(|host| host.strip_suffix(']'))
             .is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
     };
-    if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Fault::Invalid("a port is a number of at most 5 digits"));
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    if !port.is_empty() && !is_number {
+        return Err(Fault::Invalid("a port is a number of 16 bits"));
     }
     if host.is_empty() || !(is_address(host) || is_reg_name(host)) {
         return Err(Fault::Invalid("an authority has a host"));
@@ -303,13 +304,10 @@ impl<'a> Reader<'a> {
         if !extension.is_empty() && !extension.trim_ascii_start().starts_with(b";") {
             return Err(Fault::Invalid("a semicolon before an extension"));
         }
-        body.extension = body.extension.max(extension.len());
-        match digits.len() {
-            ..=15 => {
-                u64::from_str_radix(&latin1(digits), 16).map_err(|_| Fault::Invalid("a size is hexadecimal"))
-            }
-            _ => Err(Fault::Invalid("a chunk's size has at most 15 digits")),
-        }
+        let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+        body.padding = body.padding.max(extension.len()).max(zeros);
+        let size = i64::from_str_radix(&latin1(digits), 16);
+        size.map(i64::unsigned_abs).map_err(|_| Fault::Invalid("a size has 63 bits"))
     }
 
     fn peek(&self) -> Parsed<u8> {

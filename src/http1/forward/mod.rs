@@ -158,16 +158,13 @@ fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
 }
 
 /// How many more hops `Max-Forwards` allows an OPTIONS or TRACE (RFC 9110 §7.6.2). With other methods it means nothing,
-/// and is forwarded unchanged.
+/// and is forwarded unchanged. A number beyond 64 bits becomes the largest one, as that section says.
 fn forwards_left(method: head::Method, name: Name, value: &[u8]) -> Option<u64> {
     let counts = matches!(method, head::Method::Options | head::Method::Trace);
-    if !counts || name != Name::MaxForwards {
-        return None;
-    }
-    // `1*DIGIT`: `parse` alone would accept a sign.
-    let digits =
-        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok()
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    (counts && name == Name::MaxForwards && is_number).then(|| {
+        value.iter().fold(0u64, |left, byte| left.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+    })
 }
 
 /// Whether `Max-Forwards` forbids to forward this request.
@@ -478,6 +475,8 @@ mod tests {
         assert!(with("OPTIONS", "10").contains("max-forwards: 9\r\n"));
         assert!(with("TRACE", "1").contains("max-forwards: 0\r\n"));
         assert!(with("GET", "7").contains("max-forwards: 7\r\n"));
+        assert!(with("TRACE", "0000000000000000000000003").contains("max-forwards: 2\r\n"));
+        assert!(with("TRACE", "99999999999999999999999").contains("max-forwards: 18446744073709551614\r\n"));
         assert!(with("TRACE", "many").contains("max-forwards: many\r\n"));
     }
 
