@@ -326,11 +326,11 @@ fn check_request_line(line: &[u8]) -> Result<(), Failure> {
 
 /// Decides the form of a request target (RFC 9112 §3.2).
 ///
-/// Refuses a fragment, controls, bytes that are not ASCII, and `"<>`, which every browser encodes (WHATWG URL, the
-/// query percent-encode set). The other characters that RFC 3986 forbids (`|`, `{`, `^`, ...) pass: browsers send them
-/// unencoded, and no parser ends a target at one.
+/// Refuses a fragment, controls, and bytes that are not ASCII, which one server reads as UTF-8 and another as Latin-1.
+/// The visible characters that RFC 3986 forbids (`"`, `<`, `>`, `|`, `{`, `^`, ...) pass: people's scripts and browsers
+/// send them unencoded, and no parser ends a target at one.
 fn target(method: Method, raw: &str) -> Result<Target<'_>, Failure> {
-    if !raw.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'"' | b'<' | b'>')) {
+    if !raw.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Failure::Target);
     }
     if raw.starts_with('/') {
@@ -428,6 +428,10 @@ mod tests {
             (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], "GET /"),
             (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /"),
             (b"BREW /a%20b?c=|d HTTP/1.1\r\nhOST:a:80\r\nX:\t\x80\xff\t\r\n\r\n", "BREW /a%20b?c=|d"),
+            (
+                b"GET /q?query=up{job=\"n\"}<>|^`\\ HTTP/1.1\r\nHost: a\r\n\r\n",
+                "GET /q?query=up{job=\"n\"}<>|^`\\",
+            ),
             (b"GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET b:81 /x?y"),
             (b"GET HTTP://[::1]:81 HTTP/1.1\r\nHost: [::1]\r\n\r\n", "GET [::1]:81 "),
             (b"GET / HTTP/1.1\r\nHost: a:0000065535\r\n\r\n", "GET /"),
@@ -472,6 +476,8 @@ mod tests {
             (b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             (b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             (b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
+            (b"GET http://a\"/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
+            (b"GET http://a\\b/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             (b"GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", AsteriskTarget),
             (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", ConnectMethod),

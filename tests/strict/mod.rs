@@ -5,7 +5,7 @@
 //! so the tests compare ronde's reading of every byte with this one. It is slow, copies everything, and refuses
 //! everything that a recipient merely may tolerate.
 //!
-//! It departs from the RFCs only where ronde documents it: a target may hold the bytes that browsers send, a length and
+//! It departs from the RFCs only where ronde documents it: a target may hold every visible character but `#`, a length and
 //! a chunk's size have 63 bits, a length occurs once, a port has 16 bits, and a chunk extension is not parsed.
 //!
 //! Not here: limits, and the changes that a gateway makes (`gateway`).
@@ -198,9 +198,9 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// `VCHAR` without the bytes that end a target for some parsers.
+/// `VCHAR` without the one that begins a fragment.
 fn is_target(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"\"<>#".contains(&byte)
+    byte.is_ascii_graphic() && byte != b'#'
 }
 
 /// The bytes still to be read.

@@ -38,7 +38,7 @@ fn check_parse(head: &[u8]) {
     if let Ok(request) = head::request(head, &mut Lines::new()) {
         let (token, target) = (request.token, request.raw_target);
         assert!(token.bytes().all(fields::is_token_byte));
-        assert!(target.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>#".contains(&byte)));
+        assert!(target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'));
         assert_eq!(first, format!("{token} {target} HTTP/1.{}", minor(request.version)).as_bytes());
         assert_serialises_to(&head[first.len() + 2..], request.fields);
     }
