@@ -243,10 +243,7 @@ fn may_be_cut<Start>(received: &Result<(Message<Start>, &[u8]), Fault>) -> bool 
 /// Whether ronde may refuse with this failure although the grammar allows the message.
 fn is_limit(failure: Failure) -> bool {
     use Failure::*;
-    matches!(
-        failure,
-        EmptyLines | TargetTooLong | TooManyFields | TooManyOptions | ResponseOptions | ResponseHeadTooLarge
-    )
+    matches!(failure, EmptyLines | TooManyFields | TooManyOptions | ResponseOptions | ResponseHeadTooLarge)
 }
 
 fn compare_requests(received: &Message<RequestLine>, forwarded: &Message<RequestLine>) {
