@@ -61,6 +61,12 @@ const SNIPPETS: &[&[u8]] = &[
     b"_",
     b"\xff",
     b"\r\n ",
+    b"\r\n\t",
+    b"\r\n \r\n",
+    b" :",
+    b"\r\n Content-Length: 3",
+    b"\r\nTransfer-Encoding : chunked",
+    b"HTTP/1.2",
     b"\r\n\r\n",
     b"0\r\n\r\n",
     b"\r\nHost: b",
@@ -125,9 +131,9 @@ fn new_request() -> impl Strategy<Value = Wire> {
     let start = prop_oneof![(method, prop_oneof![origin, absolute]), ("OPTIONS", "\\*")];
     let host = select(&["a", "Example.org:80", "a:000000443", "[::1]:", "%C3%a9", "a_b"][..]);
     let empty = select(&["", "\r\n", "\r\n\r\n"][..]);
-    (empty, start, fields(6), host, fields(6), body()).prop_map(
-        |(empty, (method, target), before, host, after, body)| {
-            let head = format!("{empty}{method} {target} HTTP/1.1\r\n{before}hOST: {host}\r\n{after}");
+    (empty, start, 1..=9u8, fields(6), host, fields(6), body()).prop_map(
+        |(empty, (method, target), minor, before, host, after, body)| {
+            let head = format!("{empty}{method} {target} HTTP/1.{minor}\r\n{before}hOST: {host}\r\n{after}");
             Wire([head.as_bytes(), &body].concat())
         },
     )
@@ -143,9 +149,15 @@ fn old_request() -> impl Strategy<Value = Wire> {
 
 fn response() -> impl Strategy<Value = Wire> {
     let status = "(200 OK|103 Early Hints|204|304 |404 N\u{f6}|599 \t)";
-    (status, fields(8), body()).prop_map(|(status, fields, body)| {
-        Wire([format!("HTTP/1.1 {status}\r\n{fields}").as_bytes(), &body].concat())
+    (1..=9u8, status, fields(8), odd_fields(), body()).prop_map(|(minor, status, fields, odd, body)| {
+        Wire([format!("HTTP/1.{minor} {status}\r\n{fields}{odd}").as_bytes(), &body].concat())
     })
+}
+
+/// Field lines that a proxy mends in a response (RFC 9112 §5.1 and §5.2).
+fn odd_fields() -> impl Strategy<Value = String> {
+    let line = "X-[a-z]{0,3}[ \t]{0,2}:[ \t]{0,2}[!-~]{0,5}([ \t]{0,2}\r\n[ \t]{1,2}[!-9;-~]{1,5}){0,2}\r\n";
+    vec(line, 0..3).prop_map(|lines| lines.concat())
 }
 
 fn damaged(message: impl Strategy<Value = Wire>) -> impl Strategy<Value = Wire> {

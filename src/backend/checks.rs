@@ -256,11 +256,11 @@ impl Probe {
 }
 
 /// What a response says, once its head is there.
-fn verdict(bytes: &[u8]) -> Option<Advance> {
+fn verdict(bytes: &mut [u8]) -> Option<Advance> {
     match head::scan(bytes) {
         Scan::Complete { start, end } => {
             let mut lines = Lines::new();
-            Some(match head::response(&bytes[start..end], &mut lines) {
+            Some(match head::response(&mut bytes[start..end], &mut lines) {
                 Ok(response) if (200..400).contains(&response.status) => Advance::Passed,
                 Ok(response) => Advance::Unwell(response.status),
                 Err(failure) => Advance::Failed(failure),

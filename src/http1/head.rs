@@ -9,6 +9,7 @@
 //! parsed head borrows from the bytes it was read from.
 
 use crate::http1::fields::{self, Fields, Name};
+use crate::http1::mend;
 use crate::observe::failure::Failure;
 use memchr::memmem::Finder;
 use std::mem::MaybeUninit;
@@ -204,12 +205,18 @@ pub fn request<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Request<
     Ok(Request { token, method, target, raw_target, version, fields })
 }
 
-/// Parses a response head: exactly the bytes that [`scan`] found.
+/// Parses a response head: exactly the bytes that [`scan`] found. They are mended first ([`mend`]), and a later minor
+/// version becomes HTTP/1.1, as in [`settle_version`].
 ///
 /// # Errors
 /// [`Failure::ResponseMalformed`] or [`Failure::ResponseHeadTooLarge`].
-pub fn response<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Response<'a>, Failure> {
+pub fn response<'a>(bytes: &'a mut [u8], lines: &'a mut Lines<'a>) -> Result<Response<'a>, Failure> {
     let malformed = Failure::ResponseMalformed;
+    mend::response(bytes);
+    if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', b' ', ..] = bytes {
+        *minor = b'1';
+    }
+    let bytes = &*bytes;
     let line = start_line(bytes);
     // `HTTP/1.1 200 reason`. Some senders without a reason also omit the space before it.
     let (version, rest) = match line.split_at_checked(9).ok_or(malformed)? {
@@ -563,12 +570,17 @@ mod tests {
     fn response_heads() {
         let parse = |bytes: &[u8]| {
             let mut lines = Lines::new();
-            response(bytes, &mut lines).map(|head| (head.status, head.reason.to_vec()))
+            response(&mut bytes.to_vec(), &mut lines).map(|head| (head.status, head.reason.to_vec()))
         };
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"), Ok((200, b"OK".to_vec())));
         assert_eq!(parse(b"HTTP/1.0 404 \r\n\r\n"), Ok((404, vec![])));
         assert_eq!(parse(b"HTTP/1.1 599\r\n\r\n"), Ok((599, vec![])));
         assert_eq!(parse(b"HTTP/1.1 200 \xe9t\xe9\r\n\r\n"), Ok((200, b"\xe9t\xe9".to_vec())));
+        for later in [&b"HTTP/1.2 200 OK\r\nA: b\r\n\r\n"[..], b"HTTP/1.9 200 OK\r\n\r\n"] {
+            let (mut bytes, mut lines) = (later.to_vec(), Lines::new());
+            assert_eq!(response(&mut bytes, &mut lines).map(|head| head.version), Ok(Version::Http11));
+        }
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\nA : b\r\nC: d\r\n e\r\n\r\n"), Ok((200, b"OK".to_vec())));
         for garbage in [
             &b"HTTP/2.0 200 OK\r\n\r\n"[..],
             b"HTTP/1.1  200 OK\r\n\r\n",
@@ -576,8 +588,15 @@ mod tests {
             b"HTTP/1.1 20 OK\r\n\r\n",
             b"HTTP/1.1 099 OK\r\n\r\n",
             b"HTTP/1.1 200 O\0K\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            b"HTTP/1.10 200 OK\r\n\r\n",
+            b"HTTP/1.x 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA b : c\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA\x0b: b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: b\r\n \r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA\r\n : b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n",
             b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
             b"\r\n\r\n",
         ] {

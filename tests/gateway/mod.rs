@@ -75,6 +75,7 @@ impl IoSizes<'_> {
 /// Forwards a client's stream to a backend.
 pub fn request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
     send(stream, sizes, |bytes, out| {
+        head::settle_version(bytes);
         let mut lines = Lines::new();
         let head = head::request(bytes, &mut lines)?;
         let framing = framing::of_request(head.version, head.fields)?;
@@ -108,7 +109,7 @@ pub fn response(stream: &[u8], context: RequestContext, sizes: IoSizes<'_>) -> O
 fn send(
     stream: &[u8],
     sizes: IoSizes<'_>,
-    forward: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(Framing, Coding), Failure>,
+    forward: impl FnOnce(&mut [u8], &mut Vec<u8>) -> Result<(Framing, Coding), Failure>,
 ) -> Outcome {
     let mut pieces = sizes.pieces(stream);
     let mut buffer = Vec::new();
@@ -123,7 +124,7 @@ fn send(
         }
     };
     let mut lead = Vec::new();
-    let (framing, coding) = match forward(&buffer[start..end], &mut lead) {
+    let (framing, coding) = match forward(&mut buffer[start..end], &mut lead) {
         Ok(body) => body,
         Err(failure) => return Outcome::Refused(failure),
     };

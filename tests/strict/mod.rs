@@ -3,7 +3,8 @@
 //!
 //! The problem: a parser that is tested against itself agrees with itself. Smuggling needs two parsers that disagree,
 //! so the tests compare ronde's reading of every byte with this one. It is slow, copies everything, and refuses
-//! everything that a recipient merely may tolerate.
+//! everything that a recipient merely may tolerate. What a proxy must mend in a response (RFC 9112 §5.1 and §5.2) it
+//! mends, unless that could be read in two ways.
 //!
 //! It departs from the RFCs only where ronde documents it: a target may hold every visible character but `#`, a length and
 //! a chunk's size have 63 bits, a length occurs once, a port has 16 bits, and a chunk extension is not parsed.
@@ -91,7 +92,7 @@ pub fn request(bytes: &[u8]) -> Parsed<(Message<RequestLine>, &[u8])> {
 pub fn response<'a>(bytes: &'a [u8], method: &str) -> Parsed<(Message<StatusLine>, &'a [u8])> {
     let mut reader = Reader(bytes);
     let start = reader.status_line()?;
-    let fields = reader.fields()?;
+    let fields = reader.response_fields()?;
     let declared = declared(start.minor, &fields)?;
     let length = match start.status {
         _ if method == "HEAD" => Length::Exactly(0),
@@ -198,6 +199,14 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+fn is_framing(name: &str) -> bool {
+    ["content-length", "transfer-encoding"].contains(&&name.to_ascii_lowercase()[..])
+}
+
 /// `VCHAR` without the one that begins a fragment.
 fn is_target(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
@@ -258,11 +267,12 @@ impl<'a> Reader<'a> {
         Ok(StatusLine { minor, status, reason: reason.to_vec() })
     }
 
+    /// `HTTP-name "/" DIGIT "." DIGIT`; a later minor version is understood as 1.1 (RFC 9110 §2.5).
     fn version(&mut self) -> Parsed<u8> {
-        self.literal(b"HTTP/1.", "the version is 1.0 or 1.1")?;
+        self.literal(b"HTTP/1.", "the version is 1.x")?;
         match self.take(1)? {
-            [digit @ (b'0' | b'1')] => Ok(digit - b'0'),
-            _ => Err(Fault::Invalid("the version is 1.0 or 1.1")),
+            [digit] if digit.is_ascii_digit() => Ok((digit - b'0').min(1)),
+            _ => Err(Fault::Invalid("a minor version is a digit")),
         }
     }
 
@@ -278,6 +288,46 @@ impl<'a> Reader<'a> {
         }
         self.literal(b"\r\n", "an empty line after the fields")?;
         Ok(fields)
+    }
+
+    /// `*( field-name OWS ":" OWS field-value *( CRLF 1*( SP / HTAB ) field-value ) CRLF ) CRLF`: what a proxy mends. A
+    /// blank before the colon goes, and a fold becomes as many spaces as it has bytes.
+    fn response_fields(&mut self) -> Parsed<Vec<Field>> {
+        let mut fields = Vec::new();
+        while self.peek()? != b'\r' {
+            let name = latin1(self.one_or_more(is_tchar, "a field name is a token")?);
+            let mut is_odd = !self.zero_or_more(is_blank)?.is_empty();
+            self.literal(b":", "a colon after the field name")?;
+            let mut value = self.line_of_value()?.trim_ascii_start().to_vec();
+            while is_blank(self.peek()?) {
+                is_odd = true;
+                let line = self.line_of_value()?;
+                let text = line.trim_ascii_start();
+                let first_word = latin1(text.split(|&byte| byte == b':').next().unwrap_or_default());
+                if text.is_empty() || is_framing(first_word.trim_end()) {
+                    return Err(Fault::Invalid("a folded line looks like the end, or like framing"));
+                }
+                let kept = value.trim_ascii_end().len();
+                let fold = value.len() - kept + 2 + line.len() - text.len();
+                value.truncate(kept);
+                value.extend(std::iter::repeat_n(b' ', fold));
+                value.extend(text);
+            }
+            if is_odd && is_framing(&name) {
+                return Err(Fault::Invalid(
+                    "a framing field is neither folded nor has a blank before its colon",
+                ));
+            }
+            fields.push(Field { name, value: value.trim_ascii().to_vec() });
+        }
+        self.literal(b"\r\n", "an empty line after the fields")?;
+        Ok(fields)
+    }
+
+    fn line_of_value(&mut self) -> Parsed<&'a [u8]> {
+        let value = self.zero_or_more(is_text)?;
+        self.literal(b"\r\n", "a field line ends after its value")?;
+        Ok(value)
     }
 
     fn body(&mut self, length: Length) -> Parsed<Body> {

@@ -497,7 +497,8 @@ mod tests {
     fn responses() {
         let onward = |bytes: &str, version, asked, persistence| {
             let mut lines = head::Lines::new();
-            let head = head::response(bytes.as_bytes(), &mut lines).unwrap();
+            let mut bytes = bytes.as_bytes().to_vec();
+            let head = head::response(&mut bytes, &mut lines).unwrap();
             let framed = framing::of_response(asked, head.status, head.version, head.fields).unwrap();
             let delivery = Delivery::of(version, asked, head.status, framed);
             let mut out = vec![];
