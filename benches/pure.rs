@@ -6,7 +6,7 @@
 
 use divan::{Bencher, black_box, counter::BytesCount};
 use ronde::http1::chunked::Decoder;
-use ronde::http1::forward::{self, Delivery, Origin, Persistence, Trust, Upgrade};
+use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust, Upgrade};
 use ronde::http1::framing::{self, Framing};
 use ronde::http1::head::{self, Lines, Scan, Version};
 use std::net::{IpAddr, Ipv4Addr};
@@ -36,7 +36,8 @@ fn origin() -> Origin<'static> {
         framing: Framing::Length(0),
         upgrade: Upgrade::NotAsked,
         local: None,
-        via: "ronde-0123456789abcdef",
+        pseudonym: "ronde-0123456789abcdef",
+        mark: Mark::Via,
     }
 }
 

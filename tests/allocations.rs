@@ -1,7 +1,7 @@
 //! Once a worker's buffers have grown, the functions of `http1` allocate nothing.
 
 use ronde::http1::chunked::Decoder;
-use ronde::http1::forward::{self, Delivery, Origin, Persistence, Trust, Upgrade};
+use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust, Upgrade};
 use ronde::http1::framing;
 use ronde::http1::head::{self, Lines, Method, Scan};
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,10 +30,11 @@ fn exchange((body, received): (&mut [u8], &mut [u8]), request: &mut Vec<u8>, res
         framing,
         upgrade: forward::upgrade(&asked, framing),
         local: None,
-        via: "ronde-0123456789abcdef",
+        pseudonym: "ronde-0123456789abcdef",
+        mark: Mark::Via,
     };
     assert_eq!(origin.upgrade, Upgrade::NotAsked);
-    assert!(!forward::is_loop(asked.fields, origin.via));
+    assert!(!forward::is_loop(asked.fields, origin.pseudonym));
     forward::request(request, &asked, &origin).unwrap();
     assert!(Decoder::new(framing).decode(body).unwrap().ended);
 

@@ -362,6 +362,12 @@ settings! {
         "--trust-proxy" "CIDR", default ""
             => trust_proxy: Vec<Cidr> = Each(cidr);
 
+        /// leave Via out; CDN-Loop finds loops instead
+        /// Off: RFC 9110 wants Via in every request. On for an nginx behind ronde that should compress, because it does
+        /// not when it is asked with Via (unless its gzip_proxied says so).
+        "--no-via" "", default "false"
+            => no_via: bool = One(switch);
+
         /// name the backend in the Proxy-Status of errors
         /// Off: internal addresses do not concern clients.
         "--reveal-backends" "", default "false"

@@ -595,6 +595,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nA\x0b: b\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nA: b\r\n \r\n\r\n",
             b"HTTP/1.1 200 OK\r\nA\r\n : b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: b\r\n \x7f___: c\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n",
             b"SSH-2.0-OpenSSH_9.2\r\n\r\n",

@@ -10,7 +10,7 @@
 //!
 //! Not here: requests. A server must refuse the blank (§5.1), and may refuse the fold (§5.2).
 
-use crate::http1::fields::{self, Name};
+use crate::http1::fields;
 
 /// Mends a whole response head, as `head::scan` found it.
 pub fn response(head: &mut [u8]) {
@@ -63,8 +63,9 @@ fn end_of_line(head: &[u8], at: usize) -> usize {
 
 /// Whether the line is a Content-Length or a Transfer-Encoding to a parser that ignores the blanks around a name.
 fn decides_the_end(line: &[u8]) -> bool {
-    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-    matches!(Name::of(fields::trim(name)), Name::ContentLength | Name::TransferEncoding)
+    // Not `Name::of`, which is for tokens.
+    let name = fields::trim(line.split(|&byte| byte == b':').next().unwrap_or_default());
+    [&b"content-length"[..], b"transfer-encoding"].iter().any(|framing| name.eq_ignore_ascii_case(framing))
 }
 
 /// Not a line of blanks, which looks like the end of the head.

@@ -27,8 +27,8 @@ pub struct Shared {
     pub connections: ConnectionLimit,
     pub logger: Logger,
     pub counters: Counters,
-    /// ronde's name in `Via`, unlike that of any other ronde: a chain of two is no loop.
-    pub via: String,
+    /// ronde's name in the requests that it forwards, unlike that of any other ronde: a chain of two is no loop.
+    pub pseudonym: String,
 }
 
 impl Shared {

@@ -87,7 +87,7 @@ impl Server {
             connections: ConnectionLimit::new(config.max_connections),
             logger,
             counters: Counters::new(),
-            via: pseudonym(),
+            pseudonym: pseudonym(),
             config,
         };
         Ok(Self { shared, listeners, orders })

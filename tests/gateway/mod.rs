@@ -11,7 +11,7 @@
 
 use crate::strict::{self, Body, Fault, Field, Message, RequestLine, StatusLine, Target};
 use ronde::http1::chunked::{Decoder, Malformed};
-use ronde::http1::forward::{self, Delivery, Origin, Persistence, Trust};
+use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust};
 use ronde::http1::framing::{self, Coding, Framing};
 use ronde::http1::head::{self, Lines, MAX_TRAILERS, Method, Scan, Version};
 use ronde::http1::reframer::Reframer;
@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-const VIA: &str = "ronde-00c0ffee";
+const PSEUDONYM: &str = "ronde-00c0ffee";
 
 /// Zeros before a chunk's size, and separately bytes between it and its line end. ronde must accept this many, and must
 /// refuse twice as many.
@@ -80,8 +80,15 @@ pub fn request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
         let head = head::request(bytes, &mut lines)?;
         let framing = framing::of_request(head.version, head.fields)?;
         let upgrade = forward::upgrade(&head, framing);
-        let origin =
-            Origin { client: CLIENT, trust: Trust::Stranger, framing, upgrade, local: Some(LOCAL), via: VIA };
+        let origin = Origin {
+            client: CLIENT,
+            trust: Trust::Stranger,
+            framing,
+            upgrade,
+            local: Some(LOCAL),
+            pseudonym: PSEUDONYM,
+            mark: Mark::Via,
+        };
         forward::request(out, &head, &origin)?;
         Ok((framing, forward::coding(head.fields, framing)))
     })
@@ -279,8 +286,10 @@ fn compare_requests(received: &Message<RequestLine>, forwarded: &Message<Request
     }
     let vias: Vec<_> =
         strict::named(&received.fields, "via").iter().map(|field| field.value.clone()).collect();
-    let own = format!("1.{} {VIA}", received.start.minor).into_bytes();
+    let own = format!("1.{} {PSEUDONYM}", received.start.minor).into_bytes();
     assert_eq!(values("via"), [vias, vec![own]].concat());
+    let loops = strict::named(&received.fields, "cdn-loop");
+    assert_eq!(values("cdn-loop"), loops.iter().map(|field| &field.value[..]).collect::<Vec<_>>());
     let options = strict::members(&forwarded.fields, "connection");
     assert!(matches!(&options.iter().map(String::as_str).collect::<Vec<_>>()[..], [] | ["te"] | ["upgrade"]));
     for option in ["te", "upgrade"] {
@@ -378,6 +387,7 @@ fn is_gateway_field(name: &str) -> bool {
             "transfer-encoding",
             "upgrade",
             "via",
+            "cdn-loop",
             "x-real-ip",
         ]
         .contains(&&name[..])
