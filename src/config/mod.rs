@@ -363,8 +363,7 @@ settings! {
             => trust_proxy: Vec<Cidr> = Each(cidr);
 
         /// leave Via out; CDN-Loop finds loops instead
-        /// Off: RFC 9110 wants Via in every request. On for an nginx behind ronde that should compress, because it does
-        /// not when it is asked with Via (unless its gzip_proxied says so).
+        /// Off: RFC 9110 wants Via. But nginx as a backend compresses nothing for it (its gzip_proxied is off).
         "--no-via" "", default "false"
             => no_via: bool = One(switch);
 
