@@ -90,9 +90,8 @@ pub fn request(bytes: &[u8]) -> Parsed<(Message<RequestLine>, &[u8])> {
 /// One response to a request with this method, and the bytes after it. A body that ends with its connection takes all
 /// bytes.
 pub fn response<'a>(bytes: &'a [u8], method: &str) -> Parsed<(Message<StatusLine>, &'a [u8])> {
-    let mut reader = Reader(bytes);
-    let start = reader.status_line()?;
-    let fields = reader.response_fields()?;
+    let (start, fields, rest) = response_head(bytes)?;
+    let mut reader = Reader(rest);
     let declared = declared(start.minor, &fields)?;
     let length = match start.status {
         _ if method == "HEAD" => Length::Exactly(0),
@@ -101,6 +100,12 @@ pub fn response<'a>(bytes: &'a [u8], method: &str) -> Parsed<(Message<StatusLine
     };
     let body = reader.body(length)?;
     Ok((Message { start, fields, body }, reader.0))
+}
+
+/// The head of a response, whatever its fields say about a body, and the bytes after it.
+pub fn response_head(bytes: &[u8]) -> Parsed<(StatusLine, Vec<Field>, &[u8])> {
+    let mut reader = Reader(bytes);
+    Ok((reader.status_line()?, reader.response_fields()?, reader.0))
 }
 
 /// The body length that the fields declare, for a message that may have a body (RFC 9112 §6.3, rules 3 to 6).

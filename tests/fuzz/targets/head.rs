@@ -45,17 +45,13 @@ fn check_parse(head: &[u8]) {
     }
     let mut mended = head.to_vec();
     if let Ok(response) = head::response(&mut mended, &mut Lines::new()) {
-        let (status, reason) = (response.status, response.reason.to_vec());
-        assert!(reason.iter().all(|&byte| fields::is_value_byte(byte)));
-        let parsed: Vec<_> =
-            response.fields.iter().map(|(_, name, value)| (name.to_owned(), value.to_vec())).collect();
-        // The status line differs in its version at most, and what was mended is what the second parser makes of it.
-        let (message, _) = strict::response(head, "HEAD").expect("a valid head");
-        assert_eq!((message.start.status, &message.start.reason), (status, &reason));
-        assert_eq!(message.start.minor, minor(response.version));
-        let strict = message.fields.into_iter().map(|field| (field.name, field.value));
-        assert_eq!(strict.collect::<Vec<_>>(), parsed);
-        assert_serialises_to(&mended[first.len() + 2..], response.fields);
+        let (start, fields, _) = strict::response_head(head).expect("a valid head");
+        assert_eq!((start.status, start.minor), (response.status, minor(response.version)));
+        assert_eq!(start.reason, response.reason);
+        // What was mended is what the second parser makes of it.
+        let ours = response.fields.iter().map(|(_, name, value)| (name, fields::trim(value)));
+        let strict = fields.iter().map(|field| (&field.name[..], &field.value[..]));
+        assert_eq!(ours.collect::<Vec<_>>(), strict.collect::<Vec<_>>());
     }
 }
 
