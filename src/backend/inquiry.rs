@@ -129,7 +129,7 @@ fn status(bytes: &mut Vec<u8>) -> Result<Option<u16>, Failure> {
         match head::scan(bytes) {
             Scan::Complete { start, end } => {
                 let mut lines = Lines::new();
-                match head::response(&bytes[start..end], &mut lines)?.status {
+                match head::response(&mut bytes[start..end], &mut lines)?.status {
                     100 | 102..=199 => drop(bytes.drain(..end)),
                     status => return Ok(Some(status)),
                 }

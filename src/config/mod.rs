@@ -364,6 +364,11 @@ settings! {
         "--trust-proxy" "CIDR", default ""
             => trust_proxy: Vec<Cidr> = Each(cidr);
 
+        /// leave Via out; CDN-Loop finds loops instead
+        /// Off: RFC 9110 wants Via. But nginx as a backend compresses nothing for it (its gzip_proxied is off).
+        "--no-via" "", default "false"
+            => no_via: bool = One(switch);
+
         /// name the backend in the Proxy-Status of errors
         /// Off: internal addresses do not concern clients.
         "--reveal-backends" "", default "false"

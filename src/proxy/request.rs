@@ -8,7 +8,7 @@
 
 use crate::config::Config;
 use crate::http1::fields::Name;
-use crate::http1::forward::{self, Origin, Persistence, Trust, Upgrade};
+use crate::http1::forward::{self, Mark, Origin, Persistence, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
 use crate::http1::head::{self, Lines, Method, Scan, Target, Version};
 use crate::observe::access::{self, Line};
@@ -111,8 +111,8 @@ pub struct Source<'a> {
     pub client: IpAddr,
     /// The address that the client connected to; asked for only when the request names no host.
     pub local: &'a dyn Fn() -> Option<SocketAddr>,
-    /// ronde's own name in `Via`.
-    pub via: &'a str,
+    /// ronde's own name.
+    pub pseudonym: &'a str,
 }
 
 /// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one. `head`
@@ -142,7 +142,7 @@ pub fn parse(
     };
     let mut lines = Lines::new();
     let head = head::request(&bytes[start..end], &mut lines)?;
-    let mut meta = RequestMeta::of(&head, source.via)?;
+    let mut meta = RequestMeta::of(&head, source.pseudonym)?;
     if let Framing::Length(length) = meta.framing {
         if config.max_body.is_some_and(|most| length > most) {
             return Err(Failure::BodyTooLarge);
@@ -171,7 +171,8 @@ pub fn parse(
             upgrade: meta.upgrade,
             // Two system calls less for every client that says which host it asks.
             local: if head.fields.contains(Name::Host) { None } else { (source.local)() },
-            via: source.via,
+            pseudonym: source.pseudonym,
+            mark: if config.no_via { Mark::CdnLoop } else { Mark::Via },
         };
         forward::request(head_out, &head, &origin)?;
     }
@@ -186,9 +187,9 @@ pub fn parse(
 
 impl RequestMeta {
     /// What the head says; its body is still to come.
-    fn of(head: &head::Request<'_>, via: &str) -> Result<Self, Failure> {
+    fn of(head: &head::Request<'_>, pseudonym: &str) -> Result<Self, Failure> {
         let framing = framing::of_request(head.version, head.fields)?;
-        if forward::is_loop(head.fields, via) {
+        if forward::is_loop(head.fields, pseudonym) {
             return Err(Failure::Loop);
         }
         // An expectation in HTTP/1.0 is ignored, and so is one without a body (RFC 9110 §10.1.1).

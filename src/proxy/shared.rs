@@ -31,8 +31,8 @@ pub struct Shared {
     pub counters: Counters,
     /// Requests that were explained, or would be if there were no bound.
     pub explained: AtomicU64,
-    /// ronde's name in `Via`, unlike that of any other ronde: a chain of two is no loop.
-    pub via: String,
+    /// ronde's name in the requests that it forwards, unlike that of any other ronde: a chain of two is no loop.
+    pub pseudonym: String,
 }
 
 impl Shared {

@@ -90,7 +90,7 @@ impl Server {
             logger,
             counters: Counters::new(),
             explained: AtomicU64::new(0),
-            via: pseudonym(),
+            pseudonym: pseudonym(),
             config,
         };
         Ok(Self { shared, listeners, orders })

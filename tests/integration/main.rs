@@ -11,6 +11,7 @@ mod b_syntax;
 mod c_fields;
 mod d_limits;
 mod e_continue;
+mod f_mended;
 mod f_own_responses;
 mod f_responses;
 mod g_reuse;

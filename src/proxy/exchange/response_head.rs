@@ -71,7 +71,7 @@ impl Exchange {
             Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
         };
         let mut lines = Lines::new();
-        let head = head::response(&bytes[..end], &mut lines)?;
+        let head = head::response(&mut from_backend.filled_mut()[..end], &mut lines)?;
         let meta = &self.request.meta;
         let framed = framing::of_response(meta.method, head.status, head.version, head.fields)?;
         let mut last = match head.status {

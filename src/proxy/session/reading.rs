@@ -120,7 +120,7 @@ impl Session<'_, '_> {
     fn parse(&mut self) -> Result<Parsed, Failure> {
         let Context { shared, scratch, .. } = &mut *self.context;
         let (ip, conn) = (self.client.ip(), &self.client.conn);
-        let source = Source { client: ip, local: &|| conn.local(), via: &shared.via };
+        let source = Source { client: ip, local: &|| conn.local(), pseudonym: &shared.pseudonym };
         let bytes = scratch.from_client.filled_mut();
         request::parse(bytes, &mut scratch.request, &source, &shared.config, &shared.logger)
     }
