@@ -40,9 +40,8 @@ USER 65532:65532
 EXPOSE 8080
 
 # `ronde health` asks the ronde that runs in this container, and finds its address in the same
-# settings. So pass these as RONDE_... variables, or in a file that RONDE_CONFIG names, as in
-# compose.yaml: a health check sees the variables of the container, but not the arguments it was
-# started with. Without settings it asks port 8080. It takes no turn of a backend.
+# settings: in the arguments of the container, in its RONDE_... variables, or in the file that
+# either of them names. It takes no turn of a backend.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=1s --retries=3 CMD ["/ronde", "health"]
 
 ENTRYPOINT ["/ronde"]

@@ -7,7 +7,7 @@
 
 use ronde::cli::{check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Backend, Command, Config, Explain};
+use ronde::config::{self, AccessLog, Backend, Command, Config, Explain, Loaded};
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
@@ -19,16 +19,25 @@ use std::process::ExitCode;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
-    let loaded = match config::load(std::env::args_os().skip(1).collect(), std::env::vars_os()) {
-        Ok(loaded) => loaded,
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments == ["health"] {
+        arguments.extend(health::arguments_of_the_container());
+    }
+    let Loaded { command, notes } = config::load(arguments, std::env::vars_os());
+    // A server logs its notes; with any other command they stand before what may have come of them.
+    if matches!(command, Ok(Command::Check(_)) | Err(_)) {
+        notes.iter().for_each(print_note);
+    }
+    let command = match command {
+        Ok(command) => command,
         Err(error) => return fail(&error, 2),
     };
-    match loaded.command {
+    match command {
         Command::Help(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
-        Command::Serve(config) => serve(config, &loaded.notes, |_| {}),
+        Command::Serve(config) => serve(config, &notes, |_| {}),
         Command::Demo(config) => match with_demo_backends(config) {
-            Ok(config) => serve(config, &loaded.notes, welcome),
+            Ok(config) => serve(config, &notes, welcome),
             Err(error) => fail(&error, 1),
         },
         Command::Check(config) => match check::run(&config, &mut io::stdout()) {
@@ -37,7 +46,10 @@ fn main() -> ExitCode {
         },
         Command::Health(config) => match health::ask(&config) {
             Ok(address) => print(&format!("ronde at {address} is well\n")),
-            Err(unhealthy) => fail(&unhealthy, 1),
+            Err(unhealthy) => {
+                notes.iter().for_each(print_note);
+                fail(&unhealthy, 1)
+            }
         },
     }
 }
@@ -117,6 +129,10 @@ fn print(text: &str) -> ExitCode {
     // A reader that has gone, as in `ronde --help | head -1`, is not a failure.
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+fn print_note(note: &String) {
+    let _ = writeln!(io::stderr(), "ronde: {note}");
 }
 
 fn fail(error: &impl fmt::Display, code: u8) -> ExitCode {

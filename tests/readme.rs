@@ -1,9 +1,10 @@
-//! The table of settings in the README is the one that the program generates.
+//! The table of settings in the README is the one that the program generates, and what the pages link to exists.
 //!
 //! `UPDATE_README=1 cargo test --test readme` updates it.
 
 use ronde::config::markdown_table;
 use std::fs;
+use std::path::Path;
 
 const BEGIN: &str = "<!-- settings: made from src/config/mod.rs, kept true by tests/readme.rs -->\n";
 const END: &str = "<!-- /settings -->";
@@ -20,4 +21,48 @@ fn the_settings_in_the_readme_are_up_to_date() {
     } else {
         assert!(readme[begin..end] == table, "run UPDATE_README=1 cargo test --test readme");
     }
+}
+
+const PAGES: [&str; 5] =
+    ["README.md", "docs/application.md", "docs/architecture.md", "docs/running.md", "docs/performance.md"];
+
+fn page(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|error| {
+        panic!("{path}: {error}");
+    })
+}
+
+/// What GitHub makes of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().trim().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn what_the_pages_link_to_exists() {
+    for from in PAGES {
+        let folder = Path::new(from).parent().expect("a folder");
+        for link in page(from).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { Path::new(from).to_owned() } else { folder.join(path) };
+            let target = target.to_str().expect("a name");
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(), "{link} in {from}");
+            let has =
+                |text: String| text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+            assert!(heading.is_empty() || has(page(target)), "{link} in {from}");
+        }
+    }
+}
+
+#[test]
+fn the_oldest_rust_is_the_same_everywhere() {
+    let manifest = page("Cargo.toml");
+    let oldest =
+        manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).expect("rust-version");
+    let oldest = oldest.trim_matches('"');
+    assert!(page("README.md").contains(&format!("Rust {oldest} or later")));
+    assert!(page("docs/running.md").contains(&format!("**{oldest}**")));
 }

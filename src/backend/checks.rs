@@ -206,7 +206,8 @@ impl Backends {
             (Purpose::FirstCheck, outcome) => self.note_first_check(&probe.backend, outcome),
             (Purpose::Check, outcome) => self.note_check(&probe.backend, outcome),
             (Purpose::Return, Ok(())) => self.note_connected(&probe.backend),
-            (Purpose::Return, Err(_)) | (Purpose::Restart, _) => {}
+            (Purpose::Return, Err(cause)) => self.note_no_return(&probe.backend, &cause),
+            (Purpose::Restart, _) => {}
         }
     }
 }

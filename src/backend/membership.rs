@@ -201,6 +201,7 @@ impl Membership {
             in_first_check: AtomicBool::new(false),
             is_sound: AtomicBool::new(false),
             kept: KeptConnections::new(self.keep_alive),
+            failed_returns: AtomicUsize::new(0),
         }
     }
 }

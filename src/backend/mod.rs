@@ -15,6 +15,7 @@ pub mod health;
 mod inquiry;
 pub mod kept;
 mod membership;
+mod never_up;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
@@ -62,6 +63,8 @@ pub struct Backend {
     /// Whether a success would change nothing, so that the usual path takes no lock.
     is_sound: AtomicBool,
     kept: KeptConnections,
+    /// Connects that looked for its return and failed; see `never_up`.
+    failed_returns: AtomicUsize,
 }
 
 /// Whether a backend serves, or stands by until no other can.
@@ -165,8 +168,9 @@ impl Backends {
         });
         let following = Arc::downgrade(&backends);
         backends.membership.follow(move || following.upgrade())?;
-        if let Some(check) = &backends.check {
-            backends.check_first(check)?;
+        match &backends.check {
+            Some(check) => backends.check_first(check)?,
+            None => backends.look_for_listeners(),
         }
         Ok(backends)
     }

@@ -53,20 +53,22 @@ pub fn run(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
 fn check_backend(backend: &Backend, config: &Config) -> io::Result<Vec<Line>> {
     match resolve::look_up(&backend.host, backend.port) {
         Ok(addresses) => side_by_side(&addresses, |address| check_address(backend, *address, config)),
-        Err(why) => Ok(vec![(format!("{backend}  does not resolve: {why}"), Verdict::Faulty)]),
+        Err(why) => {
+            Ok(vec![(format!("{}  does not resolve: {why}", backend.with_options()), Verdict::Faulty)])
+        }
     }
 }
 
 fn check_address(backend: &Backend, address: SocketAddr, config: &Config) -> Line {
-    let begun = Instant::now();
+    let (begun, shown) = (Instant::now(), backend.with_options());
     let conn = match Conn::connect_by(address, begun + config.connect_timeout) {
         Ok(conn) => conn,
         Err(error) => {
-            return (format!("{backend}  {address}  cannot connect: {error}"), Verdict::Faulty);
+            return (format!("{shown}  {address}  cannot connect: {error}"), Verdict::Faulty);
         }
     };
     let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
-    let line = format!("{backend}  {address}  connected in {milliseconds:.1} ms");
+    let line = format!("{shown}  {address}  connected in {milliseconds:.1} ms");
     let Some(check) = Check::configured(config).filter(|check| check.path.is_some()) else {
         return (line, Verdict::Sound);
     };

@@ -4,6 +4,10 @@
 //! take a turn in the round. So the only program in the image sends the request itself: `OPTIONS *` with
 //! `Max-Forwards: 0`, which a proxy must answer and not forward (RFC 9110 §7.6.2).
 //!
+//! And an image has one health check for all containers that are made of it. It sees their variables, but not the arguments
+//! they were started with: `docker run IMAGE --listen :9000` would be unhealthy for ever. So a bare `ronde health` takes
+//! over the arguments of the ronde that is process 1.
+//!
 //! Not here: the response (`proxy::session`).
 
 use crate::config::waits;
@@ -11,10 +15,16 @@ use crate::config::{Config, Listen};
 use crate::http1::head::{self, Lines, Scan};
 use crate::net::buffer::Buffer;
 use crate::net::conn::{Block, Conn, Received};
+use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
+
+/// What this program is called.
+const NAME: &[u8] = env!("CARGO_PKG_NAME").as_bytes();
 
 const REQUEST: &[u8] =
     b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n";
@@ -43,6 +53,22 @@ impl fmt::Display for Unhealthy {
 }
 
 impl std::error::Error for Unhealthy {}
+
+/// The arguments of the ronde that is process 1, or that an init (`docker run --init`) which is process 1 was told to start.
+/// Empty where there is none, as outside of a container.
+pub fn arguments_of_the_container() -> Vec<OsString> {
+    fs::read("/proc/1/cmdline").map_or_else(|_| Vec::new(), |line| arguments_of_ronde(&line))
+}
+
+/// The arguments behind the word that names this program, without the command `serve` or `demo`. Each word of the line is
+/// ended by a NUL (proc_pid_cmdline(5)).
+fn arguments_of_ronde(line: &[u8]) -> Vec<OsString> {
+    let is_ronde = |word: &&[u8]| word.rsplit(|&byte| byte == b'/').next() == Some(NAME);
+    let words = line.strip_suffix(b"\0").unwrap_or(line).split(|&byte| byte == 0);
+    let arguments = words.skip_while(|word| !is_ronde(word)).skip(1).enumerate();
+    let settings = arguments.filter(|(index, word)| *index > 0 || !matches!(*word, b"serve" | b"demo"));
+    settings.map(|(_, word)| OsString::from_vec(word.to_vec())).collect()
+}
 
 /// Asks the ronde that runs with this configuration, at its first listening address; returns that address.
 ///
@@ -87,6 +113,28 @@ fn reachable(listen: &Listen) -> SocketAddr {
                 IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
             };
             SocketAddr::new(loopback, address.port())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_process_1() {
+        for (line, arguments) in [
+            ("/ronde\0--listen\0:9000\0a:1\0", &["--listen", ":9000", "a:1"][..]),
+            ("ronde\0", &[]),
+            ("/ronde\0demo\0--listen\0:9000\0", &["--listen", ":9000"]),
+            ("/ronde\0serve\0demo:1\0", &["demo:1"]),
+            ("/sbin/docker-init\0--\0/ronde\0--listen=:9000\0", &["--listen=:9000"]),
+            ("/ronde\0--config\0/ronde\0", &["--config", "/ronde"]),
+            ("/usr/lib/systemd/systemd\0--system\0", &[]),
+            ("sh\0-c\0ronde --listen :9000\0", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(arguments_of_ronde(line.as_bytes()), arguments, "{line:?}");
         }
     }
 }

@@ -50,12 +50,42 @@ pub enum Listen {
     Localhost(u16),
 }
 
+impl Listen {
+    /// Whether a client of `other` reaches this listener as well, so that a socket for `other` is one too many, and would be
+    /// refused as in use. Port 0 is a port of its own each time.
+    pub fn includes(self, other: Listen) -> bool {
+        let is_every = |address: IpAddr| address.is_unspecified();
+        self != other
+            && self.port() == other.port()
+            && self.port() != 0
+            && match (self, other) {
+                (Listen::Every(_), _) => true,
+                (_, Listen::Every(_)) => false,
+                (Listen::At(all), Listen::At(one)) if is_every(all.ip()) => {
+                    !is_every(one.ip()) && (all.is_ipv6() || one.is_ipv4())
+                }
+                (Listen::At(all), Listen::Localhost(_)) => is_every(all.ip()) && all.is_ipv6(),
+                (Listen::Localhost(_), Listen::At(one)) => {
+                    [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&one.ip())
+                }
+                _ => false,
+            }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Listen::Every(port) | Listen::Localhost(port) => port,
+            Listen::At(address) => address.port(),
+        }
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Listen, String> {
-        if let Ok(address) = text.parse() {
-            return Ok(Listen::At(address));
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Listen::At(canonical(address)));
         }
         let text_shown = shown(text);
         if text.parse::<u16>().is_ok() {
@@ -63,8 +93,26 @@ impl FromStr for Listen {
                 "{text_shown} is a port only; write :{text} for every address, or 127.0.0.1:{text}"
             ));
         }
-        if let Ok(address) = text.parse::<IpAddr>() {
+        if is_path(text) {
+            return Err(format!(
+                "{text_shown} is a path; ronde listens on TCP only: give 127.0.0.1:8080 or :8080"
+            ));
+        }
+        if let Some((_, rest)) = text.split_once("://") {
+            let authority = rest.split('/').next().unwrap_or_default();
+            let advice =
+                if authority.parse::<Listen>().is_ok() { authority } else { "127.0.0.1:8080 or :8080" };
+            return Err(format!("{text_shown} is a URL; write {advice}"));
+        }
+        if let Some(meant) = with_brackets(text) {
+            return Err(format!("{text_shown} has no brackets; write {meant}"));
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
             return Err(format!("{text_shown} has no port; write {}", SocketAddr::new(address, 8080)));
+        }
+        if text == "localhost" {
+            return Err(format!("{text_shown} has no port; write localhost:8080"));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(format!("{text_shown} is not an address; give one such as 127.0.0.1:8080 or :8080"));
@@ -80,6 +128,14 @@ impl FromStr for Listen {
             Some(port) => Ok(Listen::Localhost(port)),
             None => Err(format!("{text_shown} has no valid port; give 0 to 65535")),
         }
+    }
+}
+
+/// An IPv4 address that is written as IPv6 cannot be listened on as IPv6 alone. Others keep their scope.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -114,6 +170,16 @@ impl Backend {
         let host = address.ip().to_canonical().to_string();
         Self { host, port: address.port(), weight: 1, backup: false, max_connections: None }
     }
+
+    /// With its options, by their keys in the file, where they are not the defaults:
+    /// `app1:8000 (weight 2, backup, max-connections 9)`.
+    pub fn with_options(&self) -> String {
+        let weight = (self.weight != 1).then(|| format!("weight {}", self.weight));
+        let backup = self.backup.then(|| "backup".to_string());
+        let most = self.max_connections.map(|most| format!("max-connections {most}"));
+        let options: Vec<_> = [weight, backup, most].into_iter().flatten().collect();
+        if options.is_empty() { self.to_string() } else { format!("{self} ({})", options.join(", ")) }
+    }
 }
 
 impl Backend {
@@ -135,6 +201,9 @@ impl fmt::Display for Backend {
 
 fn host_and_port(text: &str) -> Result<(String, u16), String> {
     let text_shown = shown(text);
+    if is_path(text) {
+        return Err(format!("{text_shown} is a path; ronde connects to backends by TCP: give HOST:PORT"));
+    }
     if let Some((scheme, rest)) = text.split_once("://") {
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(format!(
@@ -142,12 +211,22 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
             ));
         }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let port = if authority.contains(':') { "" } else { ":80" };
-        return Err(format!("{text_shown} is a URL; write {}{port}", authority.escape_debug()));
+        let authority = authority.rsplit('@').next().unwrap_or_default();
+        let meant = [authority.to_string(), format!("{authority}:80")];
+        let meant = meant.into_iter().find(|meant| host_and_port(meant).is_ok());
+        return Err(format!("{text_shown} is a URL; write {}", meant.as_deref().unwrap_or("HOST:PORT")));
     }
     if text.parse::<Ipv6Addr>().is_ok() {
+        let meant = with_brackets(text).unwrap_or_else(|| format!("[{text}]:8000"));
+        return Err(format!("{text_shown} has no port, or no brackets; write {meant}"));
+    }
+    if text.contains(',') {
+        return Err(format!("{text_shown} is a list; give each backend by itself"));
+    }
+    let authority = text.split('/').next().unwrap_or_default();
+    if authority != text && host_and_port(authority).is_ok() {
         return Err(format!(
-            "{text_shown} has no port, or no brackets; write [::1]:8000 for an IPv6 address"
+            "{text_shown} has a path; write {authority}: a request keeps its own path on its way to a backend"
         ));
     }
     let Some((host, port)) = text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
@@ -166,6 +245,19 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
         Some(host) => Ok((host, port)),
         None => Err(format!("{text_shown} has no valid host; give a name or an address, IPv6 in brackets")),
     }
+}
+
+/// A Unix socket as other programs write it, or any other path.
+fn is_path(text: &str) -> bool {
+    let text = text.strip_prefix("http://").unwrap_or(text);
+    text.starts_with("unix:") || text.starts_with('/') || text.starts_with("./") || text.starts_with("../")
+}
+
+/// What is surely meant by an IPv6 address with a port and without brackets: `[::1]:8080` by `::1:8080`.
+fn with_brackets(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let (host, port): (Ipv6Addr, u16) = (host.parse().ok()?, port_number(port)?);
+    Some(SocketAddr::new(host.into(), port).to_string())
 }
 
 /// Whether it is a name to look up: labels of letters, digits, `-` and `_` (Compose allows `_` in a service's name).
@@ -272,6 +364,7 @@ mod tests {
             ("[::1]:80", "[::1]:80"),
             ("[::]:80", "[::]:80"),
             ("localhost:8080", "localhost:8080"),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
         ] {
             assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()), Ok(shown.to_string()));
         }
@@ -296,6 +389,38 @@ mod tests {
             let (host, port) = host_and_port(text).unwrap();
             let backend = Backend { host, port, weight: 1, backup: false, max_connections: None };
             assert_eq!(backend.authority(), authority);
+        }
+    }
+
+    #[test]
+    fn a_wildcard_includes_the_addresses_of_its_port() {
+        let listen = |text: &str| text.parse::<Listen>().unwrap();
+        for (all, one) in [
+            (":80", "0.0.0.0:80"),
+            (":80", "[::]:80"),
+            (":80", "localhost:80"),
+            (":80", "10.0.0.1:80"),
+            ("[::]:80", "10.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("[::]:80", "localhost:80"),
+            ("0.0.0.0:80", "10.0.0.1:80"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("localhost:80", "[::1]:80"),
+        ] {
+            assert!(listen(all).includes(listen(one)), "{all} {one}");
+            assert!(!listen(one).includes(listen(all)), "{one} {all}");
+        }
+        for (one, other) in [
+            ("0.0.0.0:80", "[::]:80"),
+            ("0.0.0.0:80", "[::1]:80"),
+            ("0.0.0.0:80", "localhost:80"),
+            ("0.0.0.0:80", "10.0.0.1:81"),
+            ("localhost:80", "127.0.0.2:80"),
+            ("10.0.0.1:80", "10.0.0.2:80"),
+            (":0", "127.0.0.1:0"),
+        ] {
+            assert!(!listen(one).includes(listen(other)), "{one} {other}");
+            assert!(!listen(other).includes(listen(one)), "{other} {one}");
         }
     }
 

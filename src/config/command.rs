@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use pico_args::Arguments;
 
 use super::error::{Error, did_you_mean, shown};
-use super::retired::RETIRED;
+use super::retired::{RETIRED, Retired};
 use super::{Config, RawValue, Source, TABLE, file, help, row};
 
 /// What ronde is to do.
@@ -36,11 +36,12 @@ pub enum Command {
     Version,
 }
 
-/// A command, and the warnings to log once there is a logger.
+/// What was loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    pub command: Command,
-    /// One warning each.
+    /// The command; or the first mistake found in any source, in one line for the user.
+    pub command: Result<Command, Error>,
+    /// Warnings, one line each. They may name the cause of a failure, as in `RONDE_BACKENDS=...` and no backends.
     pub notes: Vec<String>,
 }
 
@@ -49,38 +50,42 @@ const CONFIG_FLAG: &str = "--config";
 const CONFIG_VARIABLE: &str = "RONDE_CONFIG";
 
 /// Reads the arguments, without the program's name, the environment, and the file that they name.
-///
-/// # Errors
-/// The first mistake found in any of them, in one line for the user.
-pub fn load(
+pub fn load(args: Vec<OsString>, env: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
+    let mut notes = Vec::new();
+    let command = command(args, env, &mut notes);
+    Loaded { command, notes }
+}
+
+fn command(
     args: Vec<OsString>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Loaded, Error> {
+    notes: &mut Vec<String>,
+) -> Result<Command, Error> {
+    let first = args.first().and_then(|word| word.to_str()).unwrap_or_default();
+    // Many programs have these as commands, and a user tries what those have.
+    let (asks_for_help, asks_for_version) = (first == "help", first == "version");
     let mut line = Arguments::from_vec(args);
     // First, because a user who asks for help has often made a mistake elsewhere on the line.
-    if line.contains(["-h", "--help"]) {
-        return Ok(Loaded { command: Command::Help(help::text()), notes: Vec::new() });
+    if asks_for_help || line.contains(["-h", "--help"]) {
+        return Ok(Command::Help(help::text()));
     }
-    if line.contains(["-V", "--version"]) {
-        return Ok(Loaded { command: Command::Version, notes: Vec::new() });
+    if asks_for_version || line.contains(["-V", "--version"]) {
+        return Ok(Command::Version);
     }
 
     let mut words = line.finish();
-    let command = take_command(&mut words);
-    let (words, mut notes) = without_retired(words);
+    let named = take_command(&mut words);
+    let words = without_retired(words, notes);
+    let variables = variables(env, notes);
     let flags = flags(words)?;
-    let (variables, more) = variables(env)?;
-    notes.extend(more);
-    let (file, more) = match flags.config.or(variables.config) {
-        Some(path) => file::read(&path)?,
-        None => (Source::new(), Vec::new()),
+    let variables = variables?;
+    let file = match flags.config.or(variables.config) {
+        Some(path) => file::read(&path, notes)?,
+        None => Source::new(),
     };
-    notes.extend(more);
     let config = Config::from_sources(&[file, variables.settings, flags.settings])?;
-
     notes.extend(config.remarks());
-
-    let command = command(config);
+    let command = named(config);
     match &command {
         Command::Serve(config) | Command::Check(config) if config.backend.is_empty() => Err(Error::new(
             "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
@@ -89,13 +94,17 @@ pub fn load(
             "the demo brings its own backends; leave out {}, or leave out `demo`",
             config.backend[0]
         ))),
-        _ => Ok(Loaded { command, notes }),
+        _ => Ok(command),
     }
 }
+
+/// The words that can come first, for a hint.
+const COMMANDS: [&str; 6] = ["serve", "demo", "check", "health", "help", "version"];
 
 /// The first word, if it is a command.
 fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
     let command: fn(Config) -> Command = match words.first().and_then(|word| word.to_str()) {
+        Some("serve") => Command::Serve,
         Some("demo") => Command::Demo,
         Some("check") => Command::Check,
         Some("health") => Command::Health,
@@ -106,8 +115,8 @@ fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
 }
 
 /// The words without the flags of older versions and their values; and a note for each of these flags.
-fn without_retired(words: Vec<OsString>) -> (Vec<OsString>, Vec<String>) {
-    let (mut kept, mut notes) = (Vec::new(), Vec::new());
+fn without_retired(words: Vec<OsString>, notes: &mut Vec<String>) -> Vec<OsString> {
+    let mut kept = Vec::new();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let text = word.to_string_lossy();
@@ -122,7 +131,7 @@ fn without_retired(words: Vec<OsString>) -> (Vec<OsString>, Vec<String>) {
             None => kept.push(word),
         }
     }
-    (kept, notes)
+    kept
 }
 
 /// The values of the flags, or of the variables.
@@ -157,18 +166,21 @@ fn values(line: &mut Arguments, flag: &'static str) -> Result<Vec<String>, Error
 /// Joins each flag and its value to one word, `--flag=value`, so that neither can be taken for anything else. A word
 /// without a flag is a backend.
 fn one_word_each(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
-    let mut words = words.into_iter().map(|word| {
+    let text = |word: OsString| {
         word.into_string()
             .map_err(|word| Error::new(format!("{} is not UTF-8", shown(&word.to_string_lossy()))))
-    });
+    };
+    let mut words = words.into_iter().map(text).peekable();
     let mut joined = Vec::new();
     while let Some(word) = words.next().transpose()? {
         let flag = word.split('=').next().unwrap_or_default();
         let row = TABLE.iter().find(|row| row.flag == flag);
         if !word.starts_with('-') {
-            if !word.contains(':') {
-                let line = "is not a backend HOST:PORT; a command (demo, check, health) comes first";
-                return Err(Error::new(format!("{} {line}", shown(&word))));
+            if !word.contains([':', '/']) {
+                // A command in the wrong place needs no hint to itself.
+                let guess = did_you_mean(&word, COMMANDS.into_iter().filter(|command| *command != word));
+                let line = "is not a backend HOST:PORT; a command (serve, demo, check, health) comes first";
+                return Err(Error::new(format!("{} {line}{guess}", shown(&word))));
             }
             joined.push(format!("{}={word}", row::backend.flag));
         } else if row.is_none() && flag != CONFIG_FLAG {
@@ -177,7 +189,10 @@ fn one_word_each(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
         } else if word.contains('=') {
             joined.push(word);
         } else if row.is_some_and(|row| row.form.is_empty()) {
-            joined.push(format!("{word}=true"));
+            // A switch needs no value; the words that other programs take here are no backends.
+            let is_value = |word: &Result<String, _>| word.as_ref().is_ok_and(|word| is_switch_value(word));
+            let value = words.next_if(is_value).transpose()?;
+            joined.push(format!("{word}={}", value.as_deref().unwrap_or("true")));
         } else {
             match words.next().transpose()? {
                 // No value begins with two dashes; a flag does.
@@ -189,6 +204,11 @@ fn one_word_each(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     Ok(joined.into_iter().map(OsString::from).collect())
 }
 
+/// Only `true` and `false` are valid; the others get their error as values.
+fn is_switch_value(word: &str) -> bool {
+    ["true", "false", "on", "off", "yes", "no", "1", "0"].contains(&word)
+}
+
 fn needs_a_value(flag: &str) -> Error {
     let form = TABLE.iter().find(|row| row.flag == flag).map_or("FILE", |row| row.form);
     Error::new(format!("{flag} needs a value: {flag} {form}"))
@@ -198,19 +218,35 @@ fn needs_a_value(flag: &str) -> Error {
 ///
 /// A note and not an error, because other programs write such variables: for a container called `ronde`, Docker's links
 /// and Kubernetes put `RONDE_PORT=tcp://10.0.0.1:8080` and the like into the environment of every container.
-fn variables(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(Parsed, Vec<String>), Error> {
+fn variables(
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+    notes: &mut Vec<String>,
+) -> Result<Parsed, Error> {
     let mut ours: BTreeMap<String, OsString> = env
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, _)| name.starts_with("RONDE_"))
         .collect();
+    // First, because an unknown variable may be why another value is missing.
+    let settings = TABLE.iter().map(|row| row.variable());
+    let known: Vec<String> = settings.chain([CONFIG_VARIABLE.to_string()]).collect();
+    let retired: Vec<String> = RETIRED.iter().map(Retired::variable).collect();
+    notes.extend(ours.keys().filter(|name| !known.contains(name) && !retired.contains(name)).map(|name| {
+        let guess = did_you_mean(name, known.iter().map(String::as_str));
+        format!("unknown variable {} is ignored{guess}", shown(name))
+    }));
+
     let mut take = |name: &str| match ours.remove(name).map(OsString::into_string) {
         None => Ok(None),
         Some(Ok(text)) if text.is_empty() => Err(Error::at(name, "the value is empty; unset it instead")),
         Some(Ok(text)) => Ok(Some(text)),
         Some(Err(_)) => Err(Error::at(name, "the value is not UTF-8")),
     };
-
+    for (retired, name) in RETIRED.iter().zip(&retired) {
+        if take(name)?.is_some() {
+            notes.push(retired.note(name));
+        }
+    }
     let mut parsed = Parsed { config: take(CONFIG_VARIABLE)?, ..Parsed::default() };
     for row in TABLE {
         let name = row.variable();
@@ -222,20 +258,5 @@ fn variables(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(Par
             parsed.settings.insert(row.flag, values);
         }
     }
-
-    let mut notes = Vec::new();
-    for retired in &RETIRED {
-        let name = retired.variable();
-        if take(&name)?.is_some() {
-            notes.push(retired.note(&name));
-        }
-    }
-
-    let known: Vec<String> =
-        TABLE.iter().map(|row| row.variable()).chain([CONFIG_VARIABLE.to_string()]).collect();
-    notes.extend(ours.keys().map(|name| {
-        let guess = did_you_mean(name, known.iter().map(String::as_str));
-        format!("unknown variable {} is ignored{guess}", shown(name))
-    }));
-    Ok((parsed, notes))
+    Ok(parsed)
 }

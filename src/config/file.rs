@@ -18,8 +18,9 @@
 //! gets the same error as `--idle-timeout 30`: it has no unit.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::de::value::MapAccessDeserializer;
@@ -48,16 +49,16 @@ impl Default for BackendOptions {
     }
 }
 
-/// Reads the file at `path`; and a note for each setting of an older version in it.
-pub(super) fn read(path: &str) -> Result<(Source, Vec<String>), Error> {
+/// Reads the file at `path`; and adds a note for each setting of an older version in it.
+pub(super) fn read(path: &str, notes: &mut Vec<String>) -> Result<Source, Error> {
     let text = contents(path)?;
     let file = ConfigFile { path, text: &text };
     let document: Document = toml::from_str(&text).map_err(|error| file.error(error))?;
     let note =
         |retired: &Retired| retired.note(&format!("{} in {}", &retired.flag[2..], path.escape_debug()));
-    let notes = document.retired().map(note).collect();
+    notes.extend(document.retired().map(note));
     let values = document.entries().map(|(row, entry)| Ok((row.flag, file.raw_values(row, entry)?)));
-    Ok((values.collect::<Result<_, Error>>()?, notes))
+    values.collect()
 }
 
 fn contents(path: &str) -> Result<String, Error> {
@@ -66,15 +67,43 @@ fn contents(path: &str) -> Result<String, Error> {
         File::open(Path::new(path)).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
     let name = path.escape_debug();
     match read {
-        Err(error) => Err(Error::at(format_args!("cannot read {name}"), error)),
+        Err(error) => {
+            let remedy = remedy(&error, path);
+            Err(Error::at(format_args!("cannot read {name}"), format_args!("{error}{remedy}")))
+        }
         Ok(length) if length > MAX_BYTES => Err(Error::at(
             format_args!("cannot read {name}"),
             "it is larger than 1 MiB, the limit for a configuration file",
         )),
+        // TOML has no NUL, so this is no text: UTF-16 perhaps, or what a crash left of a file.
+        Ok(_) if bytes.contains(&0) => {
+            let (line, column) = position(&bytes, bytes.iter().take_while(|byte| **byte != 0).count());
+            let fault = "a NUL byte, so this is no text file; save it as UTF-8";
+            Err(Error::at(format_args!("{name}:{line}:{column}"), fault))
+        }
         Ok(_) => String::from_utf8(bytes).map_err(|error| {
             let (line, column) = position(error.as_bytes(), error.utf8_error().valid_up_to());
             Error::at(format_args!("{name}:{line}:{column}"), "not UTF-8; save the file as UTF-8")
         }),
+    }
+}
+
+/// What to do about an error, where its own words do not say.
+fn remedy(error: &io::Error, path: &str) -> String {
+    match error.kind() {
+        ErrorKind::IsADirectory => {
+            "; Docker makes a directory where the file to mount does not exist on the host".to_string()
+        }
+        ErrorKind::PermissionDenied => match (fs::metadata(path), fs::metadata("/proc/self")) {
+            (Ok(file), Ok(process)) => format!(
+                "; it belongs to user {} with mode {:o}, and ronde runs as user {}: chmod o+r, or chown",
+                file.uid(),
+                file.mode() & 0o7777,
+                process.uid()
+            ),
+            (Err(_), _) | (_, Err(_)) => "; a directory on its path is closed to ronde's user".to_string(),
+        },
+        _ => String::new(),
     }
 }
 

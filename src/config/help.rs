@@ -23,6 +23,7 @@ ronde forwards HTTP/1.1 requests to backends in round-robin order.
 
 Each flag is also a variable (RONDE_QUEUE_TIMEOUT=2s, lists with commas) and a key of the file that
 --config FILE names (queue-timeout = \"2s\"). Flags win over variables, variables over the file.
+A [[backend]] of the file has three more: weight = 1..256, backup = true, max-connections = N.
 A TIME is 500ms, 2s, 1m or 1h; a SIZE is bytes, or 64k, 1m, 2g. [default; least..most]
 ";
 

@@ -4,26 +4,13 @@
 //!
 //! Not here: errors (`value`, `command`).
 
+use super::Config;
 use super::value::time_text;
-use super::{Config, cores};
-
-/// Workers for each core above which their number looks like a mistake.
-const MANY_WORKERS_PER_CORE: usize = 8;
 
 impl Config {
     /// One warning each.
     pub(super) fn remarks(&self) -> Vec<String> {
         self.many_workers().into_iter().chain(self.idle_checks()).chain(self.long_check()).collect()
-    }
-
-    fn many_workers(&self) -> Option<String> {
-        let (workers, cores) = (self.workers?, cores());
-        (workers > cores * MANY_WORKERS_PER_CORE).then(|| {
-            format!(
-                "--workers {workers} are many for {cores} cores: a worker never waits for long, so a few per core are \
-                 enough, which is the default"
-            )
-        })
     }
 
     /// Settings of a check that there is none of.

@@ -15,12 +15,16 @@ fn os(words: &str) -> Vec<OsString> {
 }
 
 /// Loads the words of a command line; variables are `NAME=value`.
-fn try_load(words: &str, env: &[&str]) -> Result<Loaded, Error> {
+fn loaded(words: &str, env: &[&str]) -> Loaded {
     load(os(words), env.iter().filter_map(|pair| pair.split_once('=')).map(|(n, v)| (n.into(), v.into())))
 }
 
+fn try_load(words: &str, env: &[&str]) -> Result<Command, Error> {
+    loaded(words, env).command
+}
+
 fn config(words: &str, env: &[&str]) -> Config {
-    match try_load(words, env).map(|loaded| loaded.command) {
+    match try_load(words, env) {
         Ok(
             Command::Serve(config) | Command::Demo(config) | Command::Check(config) | Command::Health(config),
         ) => config,
@@ -31,7 +35,7 @@ fn config(words: &str, env: &[&str]) -> Config {
 fn error_of(words: &str, env: &[&str]) -> String {
     match try_load(words, env) {
         Err(error) => error.to_string(),
-        Ok(loaded) => panic!("{words}: {loaded:?}"),
+        Ok(command) => panic!("{words}: {command:?}"),
     }
 }
 
@@ -102,8 +106,8 @@ fn every_bound_and_every_default_can_be_given() {
 fn settings_of_older_versions_are_ignored_with_a_note() {
     let file = Toml::new("max-transfers = 5\nmax-per-backend = \"auto\"\nqueue = 7");
     let words = format!("{} a:1 --max-transfers 5 --max-per-backend=3 --queue-timeout 2s", file.flag());
-    let Loaded { command, notes } = try_load(&words, &["RONDE_MAX_TRANSFERS=9"]).unwrap();
-    let Command::Serve(config) = command else { panic!("{command:?}") };
+    let Loaded { command, notes } = loaded(&words, &["RONDE_MAX_TRANSFERS=9"]);
+    let Ok(Command::Serve(config)) = command else { panic!("{command:?}") };
     assert_eq!((config.queue, config.queue_timeout), (7, Duration::from_secs(2)));
     let name = file.0.to_string_lossy();
     let places = [
@@ -121,7 +125,7 @@ fn settings_of_older_versions_are_ignored_with_a_note() {
 
 #[test]
 fn more_workers_than_any_machine_needs_are_remarked_upon() {
-    let notes = |words| try_load(words, &[]).unwrap().notes;
+    let notes = |words| loaded(words, &[]).notes;
     assert_eq!(notes("a:1"), [""; 0]);
     assert_eq!(notes("a:1 --workers 1"), [""; 0]);
     let [note] = &notes("a:1 --workers 16384")[..] else { panic!("one note") };
@@ -142,10 +146,10 @@ fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
             "--health-timeout 2s is longer than --health-interval 500ms: a check ends when the next one begins",
         ),
     ] {
-        assert_eq!(try_load(&format!("a:1 {words}"), &[]).unwrap().notes, [remark]);
+        assert_eq!(loaded(&format!("a:1 {words}"), &[]).notes, [remark]);
     }
     let meant = "a:1 --health-path /up --health-host a --health-status 401 --health-timeout 5s";
-    assert_eq!(try_load(meant, &[]).unwrap().notes, [""; 0]);
+    assert_eq!(loaded(meant, &[]).notes, [""; 0]);
 }
 
 #[test]
@@ -163,7 +167,7 @@ fn statuses_are_a_list_in_each_source() {
 
 #[test]
 fn commands() {
-    let command = |words| try_load(words, &[]).unwrap().command;
+    let command = |words| try_load(words, &[]).unwrap();
     assert!(matches!(command("a:1"), Command::Serve(_)));
     assert!(matches!(command("demo --listen :0"), Command::Demo(_)));
     assert!(matches!(command("check a:1"), Command::Check(_)));
@@ -172,6 +176,21 @@ fn commands() {
     assert!(matches!(command("check -h --nonsense"), Command::Help(_)));
     assert_eq!(command("-V"), Command::Version);
     assert_eq!(command("--version"), Command::Version);
+}
+
+/// They were taken for backends.
+#[test]
+fn words_that_other_programs_know() {
+    let command = |words| try_load(words, &[]).unwrap();
+    assert_eq!(command("serve a:1"), command("a:1"));
+    assert!(matches!(command("help"), Command::Help(_)));
+    assert!(matches!(command("help check"), Command::Help(_)));
+    assert_eq!(command("version"), Command::Version);
+    assert!(config("--reveal-backends true a:1", &[]).reveal_backends);
+    assert!(!config("a:1 --reveal-backends false --queue 5", &[]).reveal_backends);
+    assert!(config("--reveal-backends a:1", &[]).reveal_backends);
+    let hint = error_of("chek a:1", &[]);
+    assert!(hint.ends_with("; did you mean check?"), "{hint}");
 }
 
 #[test]
@@ -216,18 +235,39 @@ fn a_backend_table_says_more_than_a_flag() {
     let backend = config(&file.flag(), &[]).backend;
     assert_eq!((backend[0].weight, backend[0].backup, backend[0].max_connections), (256, true, Some(9)));
     assert_eq!((backend[1].weight, backend[1].backup, backend[1].max_connections), (1, false, None));
+    assert_eq!(backend[0].with_options(), "a:1 (weight 256, backup, max-connections 9)");
+    assert_eq!(backend[1].with_options(), "b:1");
 }
 
 #[test]
 fn unknown_variables_are_noted() {
     let env = ["RONDE_WORKER=1", "RONDE_PORT=tcp://10.0.0.1:80", "RONDE=1", "PATH=/"];
     assert_eq!(
-        try_load("a:1", &env).unwrap().notes,
+        loaded("a:1", &env).notes,
         [
             r#"unknown variable "RONDE_PORT" is ignored"#,
             r#"unknown variable "RONDE_WORKER" is ignored; did you mean RONDE_WORKERS?"#,
         ]
     );
+}
+
+/// The hint names what the failure comes of.
+#[test]
+fn a_failure_keeps_the_hints_that_explain_it() {
+    let hint = r#"unknown variable "RONDE_BACKENDS" is ignored; did you mean RONDE_BACKEND?"#;
+    for (words, env) in [
+        ("", &["RONDE_BACKENDS=a:1"][..]),
+        ("--nope", &["RONDE_BACKENDS=a:1"]),
+        ("--config /nowhere", &["RONDE_BACKENDS=a:1"]),
+        ("a:1", &["RONDE_BACKENDS=a:1", "RONDE_WORKERS=0"]),
+    ] {
+        let Loaded { command, notes } = loaded(words, env);
+        assert!(command.is_err(), "{words}");
+        assert_eq!(notes, [hint], "{words}");
+    }
+    let file = Toml::new("max-transfers = 5");
+    let notes = loaded(&file.flag(), &[]).notes;
+    assert!(notes[0].starts_with("max-transfers in "), "{notes:?}");
 }
 
 #[test]
@@ -242,10 +282,10 @@ fn errors_in_the_command_line() {
             "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
         ),
         ("demo a:1", "the demo brings its own backends; leave out a:1, or leave out `demo`"),
-        ("dmeo", r#""dmeo" is not a backend HOST:PORT; a command (demo, check, health) comes first"#),
+        ("dmeo", r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health) comes first"#),
         (
             "--queue 5 demo",
-            r#""demo" is not a backend HOST:PORT; a command (demo, check, health) comes first"#,
+            r#""demo" is not a backend HOST:PORT; a command (serve, demo, check, health) comes first"#,
         ),
         ("--workers", "--workers needs a value: --workers N"),
         ("--workers= a:1", "--workers needs a value: --workers N"),
@@ -268,15 +308,23 @@ fn errors_in_the_command_line() {
         ),
         ("--idle-timeout 30 a:1", r#"--idle-timeout: "30" has no unit, as in 30s or 30ms; give 10ms to 24h"#),
         ("--idle-timeout 25h a:1", r#"--idle-timeout: "25h" is out of bounds; give 10ms to 24h"#),
+        ("--idle-timeout 1d a:1", r#"--idle-timeout: "1d" is not a time; write 24h; give 10ms to 24h"#),
         (
-            "--idle-timeout 1d a:1",
-            r#"--idle-timeout: "1d" is not a time, such as 500ms, 2s, 1m or 1h; give 10ms to 24h"#,
+            "--max-body 10MB a:1",
+            r#"--max-body: "10MB" is not a size; write 10m; give 0 to 1024t, or unlimited"#,
+        ),
+        (
+            "--max-body 1.5m a:1",
+            r#"--max-body: "1.5m" is not a size, such as 500, 64k or 1m; give 0 to 1024t, or unlimited"#,
+        ),
+        ("--idle-timeout 5min a:1", r#"--idle-timeout: "5min" is not a time; write 5m; give 10ms to 24h"#),
+        ("--idle-timeout 30S a:1", r#"--idle-timeout: "30S" is not a time; write 30s; give 10ms to 24h"#),
+        (
+            "--idle-timeout 1m30s a:1",
+            r#"--idle-timeout: "1m30s" is not a time, such as 500ms, 2s, 1m or 1h; give 10ms to 24h"#,
         ),
         ("--max-head 2m a:1", r#"--max-head: "2m" is out of bounds; give 1k to 1m"#),
-        (
-            "--max-body 1kb a:1",
-            r#"--max-body: "1kb" is not a size, such as 500, 64k or 1m; give 0 to 1024t, or unlimited"#,
-        ),
+        ("--max-body 1kb a:1", r#"--max-body: "1kb" is not a size; write 1k; give 0 to 1024t, or unlimited"#),
         ("--workers none a:1", r#"--workers: "none" is not a whole number; give 1 to 16384, or auto"#),
         ("--access-log loud a:1", r#"--access-log: "loud" is unknown; give off, plain, combined or json"#),
         (
@@ -311,6 +359,19 @@ fn errors_in_the_command_line() {
         ),
         ("--listen 80 a:1", r#"--listen: "80" is a port only; write :80 for every address, or 127.0.0.1:80"#),
         ("--listen ::1 a:1", r#"--listen: "::1" has no port; write [::1]:8080"#),
+        ("--listen [::1] a:1", r#"--listen: "[::1]" has no port; write [::1]:8080"#),
+        ("--listen localhost a:1", r#"--listen: "localhost" has no port; write localhost:8080"#),
+        ("--listen ::1:8080 a:1", r#"--listen: "::1:8080" has no brackets; write [::1]:8080"#),
+        ("--listen :::80 a:1", r#"--listen: ":::80" has no brackets; write [::]:80"#),
+        ("--listen http://0.0.0.0:80 a:1", r#"--listen: "http://0.0.0.0:80" is a URL; write 0.0.0.0:80"#),
+        (
+            "--listen https://example.org/ a:1",
+            r#"--listen: "https://example.org/" is a URL; write 127.0.0.1:8080 or :8080"#,
+        ),
+        (
+            "--listen unix:/run/r.sock a:1",
+            r#"--listen: "unix:/run/r.sock" is a path; ronde listens on TCP only: give 127.0.0.1:8080 or :8080"#,
+        ),
         (
             "--listen app a:1",
             r#"--listen: "app" is not an address; give one such as 127.0.0.1:8080 or :8080"#,
@@ -329,14 +390,40 @@ fn errors_in_the_command_line() {
             "a/b:8000",
             r#"--backend: "a/b:8000" has no valid host; give a name or an address, IPv6 in brackets"#,
         ),
-        ("::1", r#"--backend: "::1" has no port, or no brackets; write [::1]:8000 for an IPv6 address"#),
+        ("::1", r#"--backend: "::1" has no port, or no brackets; write [::1]:8000"#),
+        ("::1:9000", r#"--backend: "::1:9000" has no port, or no brackets; write [::1]:9000"#),
+        ("a:1 --reveal-backends yes", r#"--reveal-backends: "yes" is unknown; give true or false"#),
+        (
+            "unix:/run/app.sock",
+            r#"--backend: "unix:/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
+        ),
+        (
+            "http://unix:/run/app.sock",
+            r#"--backend: "http://unix:/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
+        ),
+        (
+            "/run/app.sock",
+            r#"--backend: "/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
+        ),
+        (
+            "app1:8000/api",
+            r#"--backend: "app1:8000/api" has a path; write app1:8000: a request keeps its own path on its way to a backend"#,
+        ),
+        ("app1:80,app2:80", r#"--backend: "app1:80,app2:80" is a list; give each backend by itself"#),
+        ("http://u:p@app1/", r#"--backend: "http://u:p@app1/" is a URL; write app1:80"#),
+        ("http://[::1]/", r#"--backend: "http://[::1]/" is a URL; write [::1]:80"#),
+        ("http://", r#"--backend: "http://" is a URL; write HOST:PORT"#),
         ("http://app1:8000/x", r#"--backend: "http://app1:8000/x" is a URL; write app1:8000"#),
         ("http://app1", r#"--backend: "http://app1" is a URL; write app1:80"#),
         (
             "https://app1",
             r#"--backend: "https://app1" is a URL; write HOST:PORT; ronde speaks plain HTTP to backends"#,
         ),
-        ("--config /", "cannot read /: Is a directory (os error 21)"),
+        (
+            "--config /",
+            "cannot read /: Is a directory (os error 21); Docker makes a directory where the file to mount does not exist \
+             on the host",
+        ),
         ("--config /nowhere", "cannot read /nowhere: No such file or directory (os error 2)"),
         (
             "--config /dev/zero",
@@ -346,9 +433,9 @@ fn errors_in_the_command_line() {
         assert_eq!(error_of(words, &[]), line, "{words}");
     }
     let empty = load(vec!["--workers".into(), "".into()], []);
-    assert_eq!(empty.unwrap_err().to_string(), "--workers needs a value: --workers N");
+    assert_eq!(empty.command.unwrap_err().to_string(), "--workers needs a value: --workers N");
     let not_utf8 = load(vec![OsString::from_vec(b"--queue=\xff".to_vec())], []);
-    assert_eq!(not_utf8.unwrap_err().to_string(), "\"--queue=\u{fffd}\" is not UTF-8");
+    assert_eq!(not_utf8.command.unwrap_err().to_string(), "\"--queue=\u{fffd}\" is not UTF-8");
 }
 
 #[test]
@@ -369,7 +456,7 @@ fn errors_in_the_environment() {
         r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384, or auto"#
     );
     let not_utf8 = load(vec![], [("RONDE_QUEUE".into(), OsString::from_vec(vec![0xff]))]);
-    assert_eq!(not_utf8.unwrap_err().to_string(), "RONDE_QUEUE: the value is not UTF-8");
+    assert_eq!(not_utf8.command.unwrap_err().to_string(), "RONDE_QUEUE: the value is not UTF-8");
 }
 
 #[test]
@@ -438,6 +525,10 @@ fn errors_in_the_file() {
     ] {
         assert_eq!(file_error(content), line, "{content}");
     }
+    for binary in [&b"queue = 1\n\0\0"[..], b"queue = 1\n\0\xff"] {
+        let line = "FILE:2:1: a NUL byte, so this is no text file; save it as UTF-8";
+        assert_eq!(file_error(binary), line);
+    }
     assert_eq!(file_error(b"queue = 1\n# \xff"), "FILE:2:3: not UTF-8; save the file as UTF-8");
 }
 
@@ -448,7 +539,7 @@ proptest! {
         for row in TABLE {
             let mut args: Vec<OsString> = words.iter().map(OsString::from).collect();
             args.extend([row.flag.into(), OsString::from(&value)]);
-            if let Err(error) = load(args, [(row.variable().into(), OsString::from(&value))]) {
+            if let Err(error) = load(args, [(row.variable().into(), OsString::from(&value))]).command {
                 prop_assert!(!error.to_string().contains(char::is_control));
             }
         }

@@ -125,6 +125,11 @@ pub(super) fn access_log(raw: &RawValue, _: &Setting) -> Result<AccessLog, Strin
     word(&raw.text, "off, plain, combined or json")
 }
 
+/// One of the words of [`Scheduling`].
+pub(super) fn scheduling(raw: &RawValue, _: &Setting) -> Result<Scheduling, String> {
+    word(&raw.text, "batch or inherit")
+}
+
 /// The level of the diagnostics.
 /// `true`, `false` or a number; the bare flag is `true`.
 pub(super) fn explain(raw: &RawValue, _: &Setting) -> Result<Explain, String> {
@@ -183,6 +188,27 @@ impl FromStr for Explain {
     }
 }
 
+/// The scheduling policy of ronde's threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduling {
+    /// `SCHED_BATCH` (sched(7)), where the system permits it.
+    Batch,
+    /// The policy that ronde was started with; no call is made.
+    Inherit,
+}
+
+impl FromStr for Scheduling {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Scheduling, ()> {
+        match text {
+            "batch" => Ok(Scheduling::Batch),
+            "inherit" => Ok(Scheduling::Inherit),
+            _ => Err(()),
+        }
+    }
+}
+
 fn word<T: FromStr>(text: &str, words: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{} is unknown; give {words}", shown(text)))
 }
@@ -219,23 +245,61 @@ const SIZES: [(&str, u64); 5] = [("t", 1 << 40), ("g", 1 << 30), ("m", 1 << 20),
 /// The units of a time in milliseconds, the largest first.
 const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
+/// A unit as other programs write it, and what it is here: so many of that unit.
+type Alias = (&'static [&'static str], u64, &'static str);
+
+/// For hints only: MB is 1000000 to one reader and 1048576 to another.
+const SIZE_ALIASES: [Alias; 5] = [
+    (&["b"], 1, ""),
+    (&["k", "kb", "kib"], 1, "k"),
+    (&["m", "mb", "mib"], 1, "m"),
+    (&["g", "gb", "gib"], 1, "g"),
+    (&["t", "tb", "tib"], 1, "t"),
+];
+const TIME_ALIASES: [Alias; 5] = [
+    (&["ms", "msec"], 1, "ms"),
+    (&["s", "sec", "secs", "second", "seconds"], 1, "s"),
+    (&["m", "min", "mins", "minute", "minutes"], 1, "m"),
+    (&["h", "hr", "hour", "hours"], 1, "h"),
+    (&["d", "day", "days"], 24, "h"),
+];
+
 fn bytes(text: &str) -> Result<u64, String> {
-    scaled(&text.to_ascii_lowercase(), &SIZES, "is not a size, such as 500, 64k or 1m")
+    scaled(&text.to_ascii_lowercase(), &SIZES)
+        .unwrap_or_else(|| Err(misread(text, "size", &SIZE_ALIASES, "500, 64k or 1m")))
 }
 
 fn millis(text: &str) -> Result<u64, String> {
-    match whole(text) {
-        Ok(_) => Err(format!("has no unit, as in {text}s or {text}ms")),
-        Err(_) => scaled(text, &TIMES, "is not a time, such as 500ms, 2s, 1m or 1h"),
+    if whole(text).is_ok() {
+        return Err(format!("has no unit, as in {text}s or {text}ms"));
+    }
+    scaled(text, &TIMES).unwrap_or_else(|| Err(misread(text, "time", &TIME_ALIASES, "500ms, 2s, 1m or 1h")))
+}
+
+/// A number and a unit, as the factor says; `None` if it is anything else.
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<Result<u64, String>> {
+    let (number, unit) = number_and_unit(text)?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    Some(number.checked_mul(*factor).ok_or_else(|| "is far too large".into()))
+}
+
+/// `is not a size; write 10m`, for `10 MB`.
+fn misread(text: &str, kind: &str, aliases: &[Alias], examples: &str) -> String {
+    let text = text.to_ascii_lowercase();
+    let meant = number_and_unit(&text).and_then(|(number, unit)| {
+        let (_, times, unit) = aliases.iter().find(|(names, ..)| names.contains(&unit.trim_start()))?;
+        Some(format!("{}{unit}", number.checked_mul(*times)?))
+    });
+    match meant {
+        Some(meant) => format!("is not a {kind}; write {meant}"),
+        None => format!("is not a {kind}, such as {examples}"),
     }
 }
 
-fn scaled(text: &str, units: &[(&str, u64)], fault: &str) -> Result<u64, String> {
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or(fault)?;
-    let number = whole(number).map_err(|_| fault)?;
-    number.checked_mul(*factor).ok_or_else(|| "is far too large".into())
+    Some((whole(number).ok()?, unit))
 }
 
 /// A time as a user would write it, in whole milliseconds: `90s`, `500ms`, `1h`.

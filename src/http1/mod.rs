@@ -5,10 +5,11 @@
 //!
 //! Reading order: `head` (is it HTTP?), `mend` (what a backend may get wrong), `fields` (its field lines), `framing` (how long is the body?), `chunked` (takes
 //! the framing off), `reframer` (puts new framing on), `forward` (the head for the next hop), `reply` (ronde's own
-//! responses).
+//! responses) and `accept` (a page or a line).
 //!
 //! Not here: sockets, threads, deadlines.
 
+pub mod accept;
 pub mod chunked;
 pub mod fields;
 pub mod forward;

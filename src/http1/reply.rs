@@ -5,6 +5,7 @@
 //!
 //! Not here: which status fits. That is in each failure's row in `failure`.
 
+use crate::http1::accept::Form;
 use crate::http1::forward::Persistence;
 use crate::http1::head::Method;
 use crate::observe::date::Date;
@@ -15,22 +16,34 @@ use std::io::Write;
 /// worker.
 const RETRY_AFTER: u32 = 1;
 
+/// What is known of the request that is answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// HEAD gets no body (RFC 9110 §9.3.2). `None` if the method is not known.
+    pub method: Option<Method>,
+    pub form: Form,
+}
+
 /// Writes the response to a failed request; returns the length of its body.
 ///
-/// `asked` is the method, if it is known: HEAD gets no body (RFC 9110 §9.3.2). `backend` goes into `Proxy-Status`, and
-/// is `None` unless the admin wants it there (`--reveal-backends`).
+/// `backend` goes into `Proxy-Status`, and is `None` unless the admin wants it there (`--reveal-backends`).
 pub fn failed(
     out: &mut Vec<u8>,
     failure: Failure,
-    asked: Option<Method>,
+    asked: Asked,
     persistence: Persistence,
     backend: Option<&str>,
 ) -> u64 {
     let status = failure.status();
-    let body = format!("{status} {}: {failure}\n", reason(status));
+    let (kind, body) = match asked.form {
+        Form::Line => ("text/plain", format!("{status} {}: {failure}\n", reason(status))),
+        Form::Page => ("text/html; charset=utf-8", page(status, failure.text())),
+    };
     out.clear();
     begin(out, status, body.len());
-    let _ = write!(out, "Content-Type: text/plain\r\nProxy-Status: ronde; error={}", failure.token());
+    // The same request with another Accept gets another body, and some of these statuses may be cached.
+    let _ = write!(out, "Content-Type: {kind}\r\nVary: Accept\r\n");
+    let _ = write!(out, "Proxy-Status: ronde; error={}", failure.token());
     if let Some(backend) = backend {
         let _ = write!(out, "; next-hop=\"{backend}\"");
     }
@@ -42,11 +55,41 @@ pub fn failed(
         out.extend_from_slice(b"Connection: close\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    if asked == Some(Method::Head) {
+    if asked.method == Some(Method::Head) {
         return 0;
     }
     out.extend_from_slice(body.as_bytes());
     body.len() as u64
+}
+
+/// The page for a browser. It stands alone: no script, nothing to load, and an empty icon, since a request for
+/// `/favicon.ico` would fail in the same way.
+fn page(status: u16, cause: &str) -> String {
+    let title = format!("{status} {}", escape(reason(status)));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
+         <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n\
+         <body style=\"font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:20vh auto;padding:0 1rem\">\n\
+         <h1>{title}</h1>\n<p>ronde: {}.</p>\n</body>\n</html>\n",
+        escape(cause)
+    )
+}
+
+/// The texts are ronde's own and need none of it today; a page that trusts its texts is one edit away from a hole.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 /// Writes the response to `OPTIONS` with `Max-Forwards: 0`, which is a question to ronde itself (RFC 9110 §7.6.2).
@@ -97,7 +140,7 @@ mod tests {
         for &failure in Failure::ALL {
             assert_ne!(reason(failure.status()), "Error", "{failure:?}");
             let mut out = vec![];
-            failed(&mut out, failure, None, Persistence::Close, Some("app1:8000"));
+            failed(&mut out, failure, Asked::default(), Persistence::Close, Some("app1:8000"));
             let head::Scan::Complete { start: 0, end } = head::scan(&out) else { panic!("{failure:?}") };
             let mut lines = head::Lines::new();
             let body = (out.len() - end) as u64;
@@ -115,8 +158,40 @@ mod tests {
     #[test]
     fn head_gets_the_length_but_not_the_body() {
         let mut out = vec![];
-        failed(&mut out, Failure::Refused, Some(Method::Head), Persistence::Persist, None);
+        let asked = Asked { method: Some(Method::Head), form: Form::Page };
+        failed(&mut out, Failure::Refused, asked, Persistence::Persist, None);
         assert!(out.ends_with(b"\r\n\r\n"));
         assert!(!String::from_utf8(out).unwrap().contains("Content-Length: 0\r\n"));
+    }
+
+    #[test]
+    fn a_page_says_what_the_line_says_and_loads_nothing() {
+        for &failure in Failure::ALL {
+            let mut out = vec![];
+            let asked = Asked { form: Form::Page, ..Asked::default() };
+            failed(&mut out, failure, asked, Persistence::Close, None);
+            let text = String::from_utf8(out).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("Content-Type: text/html; charset=utf-8\r\nVary: Accept\r\n"), "{head}");
+            assert!(
+                head.contains(&format!("\r\nProxy-Status: ronde; error={}\r\n", failure.token())),
+                "{head}"
+            );
+            assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
+            assert!(body.contains(&failure.status().to_string()), "{body}");
+            assert!(body.contains(&escape(failure.text())), "{body}");
+            for foreign in ["<script", "http:", "https:", "src=", "url("] {
+                assert!(!body.contains(foreign), "{foreign} in {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_escapes_its_texts() {
+        let page = page(502, "<script>alert('\"&')</script>");
+        assert!(
+            page.contains("<p>ronde: &lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;.</p>"),
+            "{page}"
+        );
     }
 }

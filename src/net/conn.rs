@@ -127,9 +127,10 @@ impl Conn {
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(waits::ONE_CALL))?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
+        // What only makes it faster may be refused.
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
         if let Some(size) = window.size() {
-            sockopt::set_socket_recv_buffer_size(&socket, size)?;
+            let _ = sockopt::set_socket_recv_buffer_size(&socket, size);
         }
         let connected = match connect(&socket, &to) {
             Ok(()) => Connected::Yes,
@@ -293,6 +294,22 @@ impl AsFd for Conn {
     }
 }
 
+/// Which clients a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Those of its address's own family.
+    Own,
+    /// IPv4 clients as well: `[::]` only.
+    Both,
+}
+
+/// Whether an address may be claimed before the machine has it (IP_FREEBIND, `--freebind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Existing,
+    Early,
+}
+
 /// A listener whose connections need no options of their own: on Linux an accepted socket is a copy of its listener,
 /// TCP_NODELAY and timeouts included, so three calls per connection are three calls per listener.
 ///
@@ -300,17 +317,21 @@ impl AsFd for Conn {
 ///
 /// # Errors
 /// The address is in use, not ours, or not permitted.
-pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
-    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+pub fn listen(at: SocketAddr, family: Family, claim: Claim) -> io::Result<TcpListener> {
+    let version = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    let socket = socket_with(version, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if at.is_ipv6() {
-        // `[::]` means every address, v4 as well, whatever /proc/sys/net/ipv6/bindv6only says.
-        sockopt::set_ipv6_v6only(&socket, !at.ip().is_unspecified())?;
+        // Said in both cases, whatever /proc/sys/net/ipv6/bindv6only says.
+        sockopt::set_ipv6_v6only(&socket, family == Family::Own)?;
+    }
+    if claim == Claim::Early {
+        // ip(7); it holds for both families.
+        sockopt::set_ip_freebind(&socket, true)?;
     }
     rustix::net::bind(&socket, &at)?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
+    let _ = sockopt::set_tcp_nodelay(&socket, true);
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(waits::ONE_CALL))?;
     rustix::net::listen(&socket, BACKLOG.into())?;
@@ -323,7 +344,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn pair() -> (Conn, TcpStream) {
-        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), Family::Own, Claim::Existing).unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = loop {
             match listener.accept() {

@@ -5,4 +5,5 @@
 pub mod buffer;
 pub mod conn;
 pub mod descriptors;
+pub mod listening;
 pub mod waker;

@@ -7,6 +7,7 @@
 //! Not here: reading (`session`), sending (`exchange`). No socket.
 
 use crate::config::Config;
+use crate::http1::accept::Form;
 use crate::http1::fields::Name;
 use crate::http1::forward::{self, Mark, Origin, Persistence, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
@@ -55,6 +56,8 @@ pub struct RequestMeta {
     pub upgrade: Upgrade,
     pub expectation: Expectation,
     pub body: Body,
+    /// In which form the client would have ronde's own answer.
+    pub form: Form,
 }
 
 /// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
@@ -208,6 +211,7 @@ impl RequestMeta {
             upgrade: forward::upgrade(head),
             expectation: if waits { Expectation::Continue } else { Expectation::None },
             body: Body::Streams,
+            form: Form::of(head.fields),
         })
     }
 

@@ -8,7 +8,7 @@
 
 use crate::config::waits;
 use crate::http1::forward::Persistence;
-use crate::http1::reply;
+use crate::http1::reply::{self, Asked};
 use crate::net::conn::{BACKLOG, Block, Conn, Sent};
 use crate::net::descriptors;
 use crate::net::waker::Waker;
@@ -18,7 +18,6 @@ use crate::proxy::client::Client;
 use crate::proxy::conversation::{Conversation, Task};
 use crate::proxy::session;
 use crate::proxy::shared::Shared;
-use crate::server::worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
@@ -32,8 +31,6 @@ const BATCH: usize = 64;
 /// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
 /// keep it from ending: a queue holds one backlog, and no more is taken from it.
 pub fn run(listeners: &[TcpListener], waker: &Waker, shared: &Shared) {
-    // Under SCHED_BATCH it runs after the busy workers, so that most clients that it accepts have sent their request.
-    worker::set_batch_policy();
     let mut shortage = Shortage::default();
     while shared.is_running() {
         let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
@@ -119,7 +116,7 @@ fn refuse(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
 fn send_refusal(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
     let begun = Instant::now();
     let mut words = Vec::new();
-    let sent = reply::failed(&mut words, failure, None, Persistence::Close, None);
+    let sent = reply::failed(&mut words, failure, Asked::default(), Persistence::Close, None);
     let answer = conn.send(&[IoSlice::new(&words)], Block::Never);
     let said = matches!(answer, Ok(Sent::Bytes(count)) if count == words.len());
     let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };

@@ -15,6 +15,7 @@
 
 mod acceptor;
 mod listeners;
+mod scheduling;
 pub mod signals;
 mod worker;
 
@@ -22,7 +23,7 @@ pub use listeners::StartError;
 
 use crate::backend::Backends;
 use crate::config::value::time_text;
-use crate::config::{Config, waits};
+use crate::config::{self, Config, waits};
 use crate::net::descriptors;
 use crate::net::waker::Waker;
 use crate::observe::counters::Counters;
@@ -80,7 +81,9 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn bind(mut config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
-        let listeners = listen_all(&config.listen)?;
+        // Before anything depends on this process: a system call filter may kill it for the attempt.
+        scheduling::set(config.scheduling);
+        let listeners = listen_all(&config)?;
         refuse_myself(&config, &listeners)?;
         bound_by_descriptors(&mut config);
         let shared = Shared {
@@ -104,7 +107,7 @@ impl Server {
     pub fn description(&self) -> String {
         let config = &self.shared.config;
         let addresses: Vec<_> = self.addresses().iter().map(SocketAddr::to_string).collect();
-        let backends: Vec<_> = config.backend.iter().map(ToString::to_string).collect();
+        let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         format!(
             "listening on {}; backends {}; {} workers; at most {} connections and {} MB of memory \
              (and what the kernel takes for sockets)",

@@ -15,12 +15,9 @@ use crate::proxy::scratch::Scratch;
 use crate::proxy::session::{self, Outcome};
 use crate::proxy::shared::Shared;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
-use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 
 /// The life of a worker's thread; its `number` is that in the thread's name.
 pub fn run(shared: &Shared, number: usize) {
-    set_batch_policy();
     while survive(|| serve_batches(shared, number)).is_none() {}
 }
 
@@ -82,19 +79,4 @@ fn put_away(outcome: Outcome, context: &mut Context<'_>) -> Option<Box<Conversat
         drop(context.shared.waiter.park(Task::Client(conversation), wait));
     }
     None
-}
-
-/// Under SCHED_BATCH a worker that wakes does not preempt the one that runs, which is about to wait for a socket anyway, and each switch that is saved is a microsecond. 15 to 20 % more requests at 16 clients and more, on two
-/// cores. Where it is not permitted, it is only not faster.
-pub fn set_batch_policy() {
-    // The call sets the niceness as well. The API maps it to 0..99; 47 is nice 0. A ronde that was made nicer on purpose
-    // stays as it is.
-    const NOT_NICE: u8 = 47;
-    if rustix::process::getpriority_process(None) != Ok(0) {
-        return;
-    }
-    let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-    if let Ok(priority) = ThreadPriority::try_from(NOT_NICE) {
-        let _ = set_thread_priority_and_policy(thread_native_id(), priority, batch);
-    }
 }

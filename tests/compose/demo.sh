@@ -196,6 +196,14 @@ all_healthy() {
 }
 becomes_healthy() { within 30 all_healthy; }
 
+# The health check of an image sees no argument of its container.
+is_healthy() { [[ $(facts '{{.State.Health.Status}}' "$1") == healthy ]]; }
+health_follows_arguments() {
+    placeholders+=("$(docker run -d --init --label com.docker.compose.project= "$image" --listen :9000 127.0.0.1:1)")
+    within 20 is_healthy "${placeholders[-1]}" || { detail=$(docker exec "${placeholders[-1]}" /ronde health 2>&1); return 1; }
+    detail="$took ms"
+}
+
 image_holds_one_file() {
     detail=$(docker export "$(containers proxy)" | tar -t | grep -vE '^(\.dockerenv|dev/|etc/|proc/|sys/)' | tr '\n' ' ')
     # The filtered paths are mount points that Docker creates in every container.
@@ -375,6 +383,7 @@ check "the image holds one file, in one layer" image_holds_one_file
 check "the image is smaller than 3 MB" image_is_small
 check "the image has no shell" no_shell
 check "the user of the image is a number, not root" user_is_a_number
+check "docker run IMAGE --listen :9000 becomes healthy" health_follows_arguments
 check "read-only, no capability, no new privileges: all three services" locked_down
 check "the kernel confirms it" kernel_agrees
 check "the settings are mounted read-only" config_mount_is_read_only

@@ -169,3 +169,46 @@ fn each_failure_has_its_error_type_of_rfc_9209() {
         assert!(causes.iter().any(|cause| said.starts_with(&format!("ronde; error={cause}"))), "{said}");
     });
 }
+
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+/// A browser showed a bare line.
+#[test]
+fn a_browser_gets_a_page_with_the_same_status_and_cause() {
+    ronde_only!();
+    let proxy = Proxy::with("--max-head 4k", &[Origin::down().address]);
+    let cookies = "a".repeat(5000);
+    for (start, more, status) in [
+        ("GET / HTTP/1.1", String::new(), 502),
+        ("GET / HTTP/1.0", String::new(), 502),
+        ("HEAD / HTTP/1.1", String::new(), 502),
+        ("GET /a#b HTTP/1.1", String::new(), 400),
+        ("POST / HTTP/1.1", "Content-Length: x\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1", format!("Cookie: {cookies}\r\n"), 431),
+        ("POST / HTTP/1.1", "Expect: tea\r\nContent-Length: 1\r\n".to_owned(), 417),
+    ] {
+        let ask = |accept: &str| {
+            let mut client = proxy.connect();
+            client.send(format!("{start}\r\nHost: a\r\nAccept: {accept}\r\n{more}\r\n"));
+            client.response_to(start.split(' ').next().unwrap())
+        };
+        let (page, line) = (ask(BROWSER), ask("*/*"));
+        assert_eq!((page.status(), line.status()), (status, status), "{start} {page}");
+        assert_eq!(page.sole("proxy-status"), line.sole("proxy-status"));
+        assert_eq!(page.sole("content-type"), "text/html; charset=utf-8");
+        assert_eq!(line.sole("content-type"), "text/plain");
+        assert!(page.sole("vary") == "Accept" && line.sole("vary") == "Accept");
+        if start.starts_with("HEAD") {
+            assert!(page.text().is_empty());
+            continue;
+        }
+        let (_, cause) =
+            line.text().trim().split_once(": ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        assert!(
+            page.text().starts_with("<!doctype html>") && page.text().contains(&cause),
+            "{}",
+            page.text()
+        );
+        assert!(!page.text().contains("<script"), "{}", page.text());
+    }
+}

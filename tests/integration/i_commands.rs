@@ -1,6 +1,9 @@
 //! The command line and the file: which settings are accepted, which are refused, and with which message.
 
-use crate::harness::{Backend, Origin, Process, Proxy, Ronde, each_row, ok, ronde_only, scratch_directory};
+use crate::harness::{
+    Backend, Origin, Port, Process, Proxy, Ronde, each_row, needs, ok, ronde_only, scratch_directory,
+};
+use std::process::Command;
 
 /// Runs ronde to its end: the exit code, standard output, standard error.
 fn run(ronde: Ronde) -> (i32, String, String) {
@@ -166,6 +169,86 @@ fn check_tries_every_backend_and_serves_nothing() {
     assert!(format!("{stdout}{stderr}").contains(&down.address.to_string()), "{stdout}{stderr}");
 }
 
+/// The health check of an image sees no argument of its container: it asked port 8080, whatever `--listen` said.
+#[test]
+fn health_follows_the_arguments_of_process_1() {
+    ronde_only!();
+    needs!(Unshare);
+    let (backend, port) = (Backend::named("b"), Port::reserve());
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", env!("CARGO_BIN_EXE_ronde")]);
+    command.args(["--listen", &port.address.to_string(), &backend.address.to_string()]);
+    let proxy = Proxy::of(Process::spawn(&mut command));
+    let outer = proxy.process.id();
+    let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).expect("a child");
+    let mut health = Command::new("nsenter");
+    health.args(["--pid", "--mount", "--target", children.trim(), env!("CARGO_BIN_EXE_ronde"), "health"]);
+    let said = Process::spawn(&mut health).success();
+    assert_eq!(said, format!("ronde at {} is well", port.address));
+}
+
+/// They were in the file and nowhere else.
+#[test]
+fn the_start_line_and_check_say_the_options_of_a_backend() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let file = scratch_directory().join("options.toml");
+    let text = format!(
+        "listen = '127.0.0.1:0'\n[[backend]]\naddress = '{}'\nweight = 2\nbackup = true\nmax-connections = 9\n",
+        backend.address
+    );
+    std::fs::write(&file, text).unwrap();
+    let options = format!("{} (weight 2, backup, max-connections 9)", backend.address);
+    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    proxy.process.stderr.line_with(&options);
+    let (code, stdout, _) = run(Ronde::with(&format!("check --config {}", file.display())));
+    assert!(code == 0 && stdout.contains(&options), "{stdout}");
+    let (_, help, _) = run(Ronde::with("--help"));
+    for key in ["weight", "backup", "max-connections"] {
+        assert!(help.contains(key), "{key} in {help}");
+    }
+}
+
+/// It was mentioned among the things that are no news.
+#[test]
+fn a_backend_that_was_never_up_is_one_warning() {
+    ronde_only!();
+    let (mut backend, down) = (Backend::named("b"), Origin::down());
+    let proxy = Proxy::with("", &[backend.address, down.address]);
+    let said = " has accepted no connection yet: nothing listens on its port";
+    let line = proxy.process.stderr.line_with(said);
+    assert!(line.contains("[WARN]") && line.contains(&down.address.to_string()), "{line}");
+    (0..10).for_each(|_| assert_eq!(proxy.get("/").text(), "b"));
+    // One that has worked is told of when it goes out, and not again.
+    backend.go_down();
+    (0..10).for_each(|_| assert_eq!(proxy.get("/").status(), 502));
+    backend.come_up();
+    proxy.process.stderr.line_with(&format!("{} is in the round", backend.address));
+    let lines = proxy.process.stderr.all();
+    assert_eq!(lines.iter().filter(|line| line.contains(said)).count(), 1, "{lines:#?}");
+}
+
+/// `ronde check` said that all was valid, and a start failed without the hint.
+#[test]
+fn hints_come_before_a_failure_and_with_a_check() {
+    ronde_only!();
+    let hint = "ronde: unknown variable \"RONDE_BACKENDS\" is ignored; did you mean RONDE_BACKEND?";
+    let (code, _, stderr) = run(Ronde::with("").env("RONDE_BACKENDS", "127.0.0.1:1"));
+    assert_eq!((code, stderr.lines().next()), (2, Some(hint)), "{stderr}");
+    assert!(stderr.lines().nth(1).is_some_and(|line| line.contains("no backends")), "{stderr}");
+
+    let backend = Backend::named("b");
+    let check = Ronde::with(&format!("check {}", backend.address)).env("RONDE_LISTN", ":80");
+    let (code, _, stderr) = run(check);
+    let hint = "ronde: unknown variable \"RONDE_LISTN\" is ignored; did you mean RONDE_LISTEN?";
+    assert_eq!((code, stderr.as_str()), (0, hint));
+
+    let port = Port::reserve();
+    let health = Ronde::with(&format!("health --listen {}", port.address)).env("RONDE_LISTN", ":80");
+    let (code, _, stderr) = run(health);
+    assert!(code == 1 && stderr.starts_with(hint), "{stderr}");
+}
+
 #[test]
 fn the_backends_of_the_demo_respond_in_turn() {
     ronde_only!();
@@ -224,7 +307,7 @@ fn explain_tells_what_became_of_the_first_requests() {
 #[test]
 fn a_backend_that_is_ronde_itself_is_refused_or_a_loop() {
     ronde_only!();
-    let port = crate::harness::Port::reserve();
+    let port = Port::reserve();
     let mut process: Process = Ronde::with(&format!("--listen {0} {0}", port.address)).spawn();
     let is_logged = || process.stderr.all().iter().any(|line| line.contains(&port.address.to_string()));
     crate::harness::eventually("ronde logs its address", is_logged);

@@ -6,9 +6,10 @@
 //! Not here: the text (`http1::reply`), and which failure it is.
 
 use super::{End, Session};
+use crate::http1::accept::Form;
 use crate::http1::forward::Persistence;
 use crate::http1::head::{self, Method, Version};
-use crate::http1::reply;
+use crate::http1::reply::{self, Asked};
 use crate::net::conn::{Block, Received, Sent};
 use crate::observe::access::{Record, Timings};
 use crate::observe::failure::{Blame, Failure};
@@ -38,7 +39,8 @@ impl Session<'_, '_> {
         let reveals = self.context.shared.config.reveal_backends;
         let named = record.tried.last().filter(|_| reveals).map(ToString::to_string);
         let out = &mut self.context.scratch.response;
-        let bytes = reply::failed(out, failure, Some(meta.method), persistence, named.as_deref());
+        let asked = Asked { method: Some(meta.method), form: meta.form };
+        let bytes = reply::failed(out, failure, asked, persistence, named.as_deref());
         if !self.send_reply() {
             return Fate::Close;
         }
@@ -50,7 +52,8 @@ impl Session<'_, '_> {
     /// not known.
     pub(super) fn refuse(&mut self, failure: Failure, begun: Instant, queued: Duration) -> End {
         let received = self.context.scratch.from_client.filled();
-        let asked = head::asks_for_head(received).then_some(Method::Head);
+        let method = head::asks_for_head(received).then_some(Method::Head);
+        let asked = Asked { method, form: Form::of_bytes(received) };
         let out = &mut self.context.scratch.response;
         let sent = reply::failed(out, failure, asked, Persistence::Close, None);
         let said = self.send_reply();
@@ -80,7 +83,8 @@ impl Session<'_, '_> {
         let out = &mut self.context.scratch.response;
         let (answer, sent) = match failure {
             Some(failure) => {
-                (failure.status(), reply::failed(out, failure, Some(Method::Options), persistence, None))
+                let asked = Asked { method: Some(Method::Options), form: request.meta.form };
+                (failure.status(), reply::failed(out, failure, asked, persistence, None))
             }
             None => {
                 reply::options(out, persistence);

@@ -23,6 +23,8 @@ pub enum Program {
     Chromium,
     /// To run a program as another user, which only root may.
     Setpriv,
+    /// To run a program as process 1, which only root may.
+    Unshare,
 }
 
 impl Program {
@@ -39,6 +41,10 @@ impl Program {
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
             Program::Setpriv => (
                 &["setpriv", "--reuid=54321", "--clear-groups", "true"],
+                "apt-get install util-linux; as root",
+            ),
+            Program::Unshare => (
+                &["unshare", "--pid", "--fork", "--mount-proc", "nsenter", "--version"],
                 "apt-get install util-linux; as root",
             ),
         };
