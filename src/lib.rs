@@ -69,6 +69,7 @@
 //! | word | meaning |
 //! |---|---|
 //! | client | what connects to ronde, and its connection |
+//! | peer | the other end of a connection; behind a trusted proxy, a client's peer is the proxy, and the log names both |
 //! | backend | one address that ronde sends requests to; a configured name can resolve to several |
 //! | round | the backends in the order of their turns |
 //! | turn | one request's claim on one backend, from the choice to the end of the response |

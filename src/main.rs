@@ -7,14 +7,16 @@
 
 use ronde::cli::{check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Backend, Command, Config, Loaded};
-use ronde::observe::logger::{Diagnostics, Logger};
-use ronde::server::{self, Server, StartError, Stopper};
+use ronde::config::{self, AccessLog, Backend, Command, Config, Explain, Loaded};
+use ronde::observe::logger::{self, Diagnostics, Logger};
+use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The exit code after a second Ctrl-C: 128 and the number of SIGINT, as a shell reports it.
+const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -68,45 +70,43 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
 
 fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
     let (stopper, orders) = server::orders();
-    stop_on_signals(stopper)?;
+    let last_lines = logger.clone();
+    signals::handle(stopper, move || {
+        log::warn!("a second Ctrl-C: what is in flight is cut");
+        last_lines.finish(waits::LAST_LINES);
+        std::process::exit(INTERRUPTED);
+    })?;
     let server = Server::bind(config, logger, orders)?;
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run()?)
 }
 
-/// The first SIGINT or SIGTERM stops the server, which then drains; the second ends the process at once, with 130. As
-/// PID 1 a process has no default action for these signals, so without a handler a container would ignore them.
-fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
-    let asked = AtomicBool::new(false);
-    let handler = move || {
-        if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        stopper.stop();
-    };
-    ctrlc::set_handler(handler).map_err(io::Error::other)
-}
-
-/// From here on, diagnostics go through the logger to standard error. Under systemd (`JOURNAL_STREAM` is set) they
-/// carry no time: journald adds its own.
+/// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it
+/// adds its own.
 fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
     let logger = Logger::start(form)?;
     let mut style = ConfigBuilder::new();
     style.set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Off);
     style.set_location_level(LevelFilter::Off).set_time_format_rfc3339();
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
+    if logger::is_journal() {
         style.set_time_level(LevelFilter::Off);
     }
     WriteLogger::init(level, style.build(), Diagnostics::new(logger.clone())).map_err(io::Error::other)?;
     Ok(logger)
 }
 
+/// Enough to see a new connection, a kept one, and the round come back to the first backend.
+const FIRST_EXPLAINED: u64 = 4;
+
 fn with_demo_backends(mut config: Config) -> io::Result<Config> {
     for number in 1..=2 {
         let address = demo::start_backend(number)?;
         config.backend.push(Backend::at(address));
+    }
+    if config.explain == Explain::Nothing {
+        config.explain = Explain::First(FIRST_EXPLAINED);
     }
     Ok(config)
 }
@@ -121,7 +121,7 @@ fn welcome(server: &Server) {
         io::stdout(),
         "Two small backends are running. Try, in another terminal,\n\n    curl http://{address}\n    \
          curl http://{address}\n\nor open http://{address} in a browser and reload. Every request gets a line \
-         here; Ctrl-C ends the demo.\n"
+         here, and of the first {FIRST_EXPLAINED} you read what becomes of them; Ctrl-C ends the demo.\n"
     );
 }
 

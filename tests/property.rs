@@ -26,6 +26,8 @@ const FIELDS: &[&str] = &[
     "Max-Forwards: 3",
     "Proxy-Connection: close",
     "Via: 1.0 fred, 1.1 ronde-12345678",
+    "CDN-Loop: fred; a=b",
+    "CDN_Loop: fred",
     "Forwarded: for=192.0.2.1",
     "X-Forwarded-For: 192.0.2.1",
     "x-forwarded-anything: x",
@@ -60,10 +62,18 @@ const SNIPPETS: &[&[u8]] = &[
     b"-",
     b"_",
     b"\xff",
+    b"\x7f_",
     b"\r\n ",
+    b"\r\n\t",
+    b"\r\n \r\n",
+    b" :",
+    b"\r\n Content-Length: 3",
+    b"\r\nTransfer-Encoding : chunked",
+    b"HTTP/1.2",
     b"\r\n\r\n",
     b"0\r\n\r\n",
     b"\r\nHost: b",
+    b"00000000000000000000",
     b"\r\nContent-Length: 3",
     b"\r\nContent-Length: 03",
     b"\r\nTransfer-Encoding: chunked",
@@ -88,15 +98,17 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn plain_body() -> impl Strategy<Value = Vec<u8>> {
-    vec(any::<u8>(), 0..100)
-        .prop_map(|data| [format!("Content-Length: {:02}\r\n\r\n", data.len()).as_bytes(), &data].concat())
+    (vec(any::<u8>(), 0..100), 1..30usize).prop_map(|(data, digits)| {
+        [format!("Content-Length: {:0digits$}\r\n\r\n", data.len()).as_bytes(), &data].concat()
+    })
 }
 
 fn chunked_body() -> impl Strategy<Value = Vec<u8>> {
     let extension = select(&["", ";a", " ;b=\"c\"", "\t; d=e ; f"][..]);
-    let chunk = (vec(any::<u8>(), 1..40), extension.clone()).prop_map(|(data, extension)| {
-        [format!("{:02X}{extension}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat()
-    });
+    let chunk =
+        (vec(any::<u8>(), 1..40), 2..20usize, extension.clone()).prop_map(|(data, digits, extension)| {
+            [format!("{:0digits$X}{extension}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat()
+        });
     (vec(chunk, 0..5), extension, fields(3)).prop_map(|(chunks, extension, trailers)| {
         let last = format!("0{extension}\r\n{trailers}\r\n");
         [b"transfer-encoding: Chunked\r\n\r\n", &chunks.concat()[..], last.as_bytes()].concat()
@@ -115,16 +127,16 @@ fn request() -> impl Strategy<Value = Wire> {
 }
 
 fn new_request() -> impl Strategy<Value = Wire> {
-    let origin = "/[!$-;=?-~]{0,20}";
+    let origin = r#"/[!"$-~]{0,20}"#;
     let absolute =
-        r"(http|HTTPS)://([a-z][a-z0-9.-]{0,5}|127\.0\.0\.1|\[::1\]|%41b)(:8?0?)?([/?][!$-;=?-~]{0,9})?";
+        r#"(http|HTTPS)://([a-z][a-z0-9.-]{0,5}|127\.0\.0\.1|\[::1\]|%41b)(:8?0?)?([/?][!"$-~]{0,9})?"#;
     let method = "(GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|BREW|get)";
     let start = prop_oneof![(method, prop_oneof![origin, absolute]), ("OPTIONS", "\\*")];
-    let host = select(&["a", "Example.org:80", "[::1]:", "%C3%a9", "a_b"][..]);
+    let host = select(&["a", "Example.org:80", "a:000000443", "[::1]:", "%C3%a9", "a_b"][..]);
     let empty = select(&["", "\r\n", "\r\n\r\n"][..]);
-    (empty, start, fields(6), host, fields(6), body()).prop_map(
-        |(empty, (method, target), before, host, after, body)| {
-            let head = format!("{empty}{method} {target} HTTP/1.1\r\n{before}hOST: {host}\r\n{after}");
+    (empty, start, 1..=9u8, fields(6), host, fields(6), body()).prop_map(
+        |(empty, (method, target), minor, before, host, after, body)| {
+            let head = format!("{empty}{method} {target} HTTP/1.{minor}\r\n{before}hOST: {host}\r\n{after}");
             Wire([head.as_bytes(), &body].concat())
         },
     )
@@ -140,9 +152,15 @@ fn old_request() -> impl Strategy<Value = Wire> {
 
 fn response() -> impl Strategy<Value = Wire> {
     let status = "(200 OK|103 Early Hints|204|304 |404 N\u{f6}|599 \t)";
-    (status, fields(8), body()).prop_map(|(status, fields, body)| {
-        Wire([format!("HTTP/1.1 {status}\r\n{fields}").as_bytes(), &body].concat())
+    (1..=9u8, status, fields(8), odd_fields(), body()).prop_map(|(minor, status, fields, odd, body)| {
+        Wire([format!("HTTP/1.{minor} {status}\r\n{fields}{odd}").as_bytes(), &body].concat())
     })
+}
+
+/// Field lines that a proxy mends in a response (RFC 9112 §5.1 and §5.2).
+fn odd_fields() -> impl Strategy<Value = String> {
+    let line = "X-[a-z]{0,3}[ \t]{0,2}:[ \t]{0,2}[!-~]{0,5}([ \t]{0,2}\r\n[ \t]{1,2}[!-9;-~]{1,5}){0,2}\r\n";
+    vec(line, 0..3).prop_map(|lines| lines.concat())
 }
 
 fn damaged(message: impl Strategy<Value = Wire>) -> impl Strategy<Value = Wire> {

@@ -23,8 +23,13 @@ fn the_settings_in_the_readme_are_up_to_date() {
     }
 }
 
-const PAGES: [&str; 5] =
-    ["README.md", "docs/application.md", "docs/architecture.md", "docs/running.md", "docs/performance.md"];
+/// The README and all of docs/.
+fn pages() -> Vec<String> {
+    let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).expect("the docs");
+    let names = docs.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let pages = names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}"));
+    pages.chain(["README.md".to_owned()]).collect()
+}
 
 fn page(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|error| {
@@ -40,14 +45,14 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn what_the_pages_link_to_exists() {
-    for from in PAGES {
-        let folder = Path::new(from).parent().expect("a folder");
-        for link in page(from).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+    for from in pages() {
+        let folder = Path::new(&from).parent().expect("a folder");
+        for link in page(&from).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("http") {
                 continue;
             }
             let (path, heading) = link.split_once('#').unwrap_or((link, ""));
-            let target = if path.is_empty() { Path::new(from).to_owned() } else { folder.join(path) };
+            let target = if path.is_empty() { Path::new(&from).to_owned() } else { folder.join(path) };
             let target = target.to_str().expect("a name");
             assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(), "{link} in {from}");
             let has =

@@ -23,6 +23,8 @@ pub struct Round<T> {
     members: Vec<Member<T>>,
     /// The virtual time of the last turn.
     now: u128,
+    /// How many turns there were.
+    turns: u64,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ struct Member<T> {
 impl<T> Round<T> {
     /// A new round of these members and their weights, in this order. A weight of 0 counts as 1.
     pub fn new(members: impl IntoIterator<Item = (T, u32)>) -> Self {
-        let mut round = Self { members: Vec::new(), now: 0 };
+        let mut round = Self { members: Vec::new(), now: 0, turns: 0 };
         round.replace(members);
         round
     }
@@ -66,8 +68,14 @@ impl<T> Round<T> {
             // On a tie the heavier member goes first: it is due again sooner.
             .min_by_key(|member| (member.due, Reverse(member.weight)))?;
         self.now = chosen.due;
+        self.turns += 1;
         chosen.due += step(chosen.weight);
         Some(&chosen.value)
+    }
+
+    /// The number of the last turn.
+    pub fn turns(&self) -> u64 {
+        self.turns
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {

@@ -7,31 +7,76 @@
 //!
 //! Not here: what the findings mean (`health`).
 
-use super::{Backend, Backends, connect_failure};
-use crate::config::waits;
-use crate::http1::head::{self, Lines, Scan};
-use crate::net::conn::{Block, Conn, Connected, Received, Sent, Window};
+use super::inquiry::{Advance, Inquiry};
+use super::{Backend, Backends};
+use crate::config::{Config, Statuses, waits};
+use crate::net::conn::{Block, Conn};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Park, Wait, Want};
 use crate::pool::waiter::Waiter;
-use std::io::{self, IoSlice};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// The longest response head that a check reads.
-const MAX_HEAD: usize = 16 * 1024;
 
 /// What an active check is.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// A GET for this, which must be answered with 2xx or 3xx; or none: a connect.
+    /// A GET for this; or none: a connect.
     pub path: Option<String>,
+    /// Its Host, if not the backend's own.
+    host: Option<String>,
+    /// The statuses that are well.
+    well: Vec<Statuses>,
+    timeout: Duration,
     pub interval: Duration,
 }
 
 impl Check {
+    /// The check that is asked for, if one is.
+    pub fn configured(config: &Config) -> Option<Self> {
+        let interval = config.check_interval()?;
+        Some(Self {
+            path: config.health_path.clone(),
+            host: config.health_host.clone(),
+            well: config.health_status.clone(),
+            timeout: config.health_timeout.unwrap_or(waits::HEALTH_CHECK).min(interval),
+            interval,
+        })
+    }
+
     fn deadline(&self) -> Instant {
-        Instant::now() + waits::HEALTH_CHECK.min(self.interval)
+        Instant::now() + self.timeout
+    }
+
+    /// What the status of a response says.
+    fn judge(&self, status: u16) -> Result<(), String> {
+        if self.well.iter().any(|well| well.contains(status)) {
+            return Ok(());
+        }
+        Err(format!("{} is answered with {status}", self.path.as_deref().unwrap_or_default()))
+    }
+
+    /// Checks once, over a connection that is there already, and waits for the outcome: for the commands that have nothing
+    /// else to do.
+    ///
+    /// # Errors
+    /// Why the backend is not well, as a sentence.
+    pub fn run_once(&self, address: SocketAddr, conn: Conn, authority: &str) -> Result<(), String> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let host = self.host.as_deref().unwrap_or(authority);
+        let mut inquiry = Inquiry::get(address, Some(conn), path, host);
+        let deadline = self.deadline();
+        loop {
+            match inquiry.advance(Block::Briefly) {
+                Advance::Waits(_) if Instant::now() < deadline => {}
+                Advance::Waits(_) => return Err(inquiry.overdue().to_string()),
+                Advance::Connected => return Ok(()),
+                Advance::Answered(status) => return self.judge(status),
+                Advance::Failed(failure) => return Err(failure.to_string()),
+            }
+        }
     }
 }
 
@@ -40,20 +85,8 @@ impl Check {
 pub struct Probe {
     backend: Arc<Backend>,
     purpose: Purpose,
-    conn: Option<Conn>,
     deadline: Instant,
-    question: Question,
-}
-
-/// What is asked once the connect has succeeded.
-#[derive(Debug)]
-enum Question {
-    /// Nothing: the connect is the answer.
-    None,
-    /// Not sent yet, or only in part.
-    Request(Vec<u8>),
-    /// What has come of the response.
-    Response(Vec<u8>),
+    inquiry: Inquiry,
 }
 
 /// What a probe is to find out.
@@ -68,30 +101,17 @@ enum Purpose {
     Restart,
 }
 
-/// How far a probe came.
-enum Advance {
-    Passed,
-    Failed(Failure),
-    /// It was answered with this status, which is not good.
-    Unwell(u16),
-    Waits(Want),
-}
-
 impl Park for Box<Probe> {
     fn client(&self) -> Option<&Conn> {
         None
     }
 
     fn backend(&self) -> Option<&Conn> {
-        self.conn.as_ref()
+        self.inquiry.conn()
     }
 
     fn weight(&self) -> usize {
-        let bytes = match &self.question {
-            Question::None => 0,
-            Question::Request(bytes) | Question::Response(bytes) => bytes.capacity(),
-        };
-        size_of::<Probe>() + bytes
+        size_of::<Probe>() + self.inquiry.weight()
     }
 }
 
@@ -130,16 +150,18 @@ impl Backends {
         };
         for backend in self.all() {
             backend.kept.sweep();
-            let deadline = Instant::now() + waits::RETURN_CONNECT;
             if backend.waits_for_connect() {
-                begin(Probe::new(Arc::clone(&backend), Purpose::Return, deadline));
+                begin(Probe::connect(Arc::clone(&backend), Purpose::Return));
             }
             if backend.waits_for_trial() {
-                begin(Probe::new(Arc::clone(&backend), Purpose::Restart, deadline));
+                begin(Probe::connect(Arc::clone(&backend), Purpose::Restart));
             }
             match &self.check {
                 Some(check) if backend.awaits_check() => {
-                    begin(Probe::check(backend, Purpose::FirstCheck, check));
+                    // One at a time: it may last for longer than it is until the next look.
+                    if !backend.in_first_check.swap(true, Ordering::Relaxed) {
+                        begin(Probe::check(backend, Purpose::FirstCheck, check));
+                    }
                 }
                 Some(check) if is_check_due => begin(Probe::check(backend, Purpose::Check, check)),
                 Some(_) | None => {}
@@ -154,33 +176,28 @@ impl Backends {
 
     /// Goes on with a probe as far as that is possible without waiting. It comes back with what it waits for.
     pub fn go_on(&self, mut probe: Box<Probe>) -> Option<(Box<Probe>, Wait)> {
-        match probe.advance() {
+        let outcome = match probe.inquiry.advance(Block::Never) {
             Advance::Waits(want) if Instant::now() < probe.deadline => {
                 let (client, deadline, class) = (Want::Nothing, probe.deadline, Class::Busy);
                 return Some((probe, Wait { client, backend: want, deadline, class }));
             }
-            Advance::Waits(_) => {
-                let failure = match probe.question {
-                    Question::None | Question::Request(_) => Failure::ConnectTimeout,
-                    Question::Response(_) => Failure::ResponseTimeout,
-                };
-                self.conclude(&probe, Err(failure.to_string()));
-            }
-            Advance::Passed => self.conclude(&probe, Ok(())),
+            Advance::Waits(_) => Err(probe.inquiry.overdue().to_string()),
+            Advance::Connected => Ok(()),
+            Advance::Answered(status) => self.check.as_ref().map_or(Ok(()), |check| check.judge(status)),
             // ronde's own lack of descriptors says nothing about a backend.
-            Advance::Failed(Failure::Descriptors) => {}
+            Advance::Failed(Failure::Descriptors) => {
+                probe.backend.in_first_check.store(false, Ordering::Relaxed);
+                return None;
+            }
             Advance::Failed(failure) => {
                 // Not when it is silent: that is no sign of a restart.
                 if probe.purpose == Purpose::Restart && failure == Failure::Refused {
                     Self::note_vanished(&probe.backend);
                 }
-                self.conclude(&probe, Err(failure.to_string()));
+                Err(failure.to_string())
             }
-            Advance::Unwell(status) => {
-                let path = self.check.as_ref().and_then(|check| check.path.as_deref()).unwrap_or_default();
-                self.conclude(&probe, Err(format!("{path} is answered with {status}")));
-            }
-        }
+        };
+        self.conclude(&probe, outcome);
         None
     }
 
@@ -196,79 +213,20 @@ impl Backends {
 }
 
 impl Probe {
-    fn new(backend: Arc<Backend>, purpose: Purpose, deadline: Instant) -> Box<Self> {
-        Box::new(Self { backend, purpose, conn: None, deadline, question: Question::None })
+    /// Only a connect.
+    fn connect(backend: Arc<Backend>, purpose: Purpose) -> Box<Self> {
+        let (deadline, inquiry) = (Instant::now() + waits::RETURN_CONNECT, Inquiry::connect(backend.address));
+        Box::new(Self { backend, purpose, deadline, inquiry })
     }
 
     fn check(backend: Arc<Backend>, purpose: Purpose, check: &Check) -> Box<Self> {
-        let mut probe = Self::new(backend, purpose, check.deadline());
-        if let Some(path) = &check.path {
-            let host = &probe.backend.name;
-            let request = format!(
-                "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ronde-health\r\nConnection: close\r\n\r\n"
-            );
-            probe.question = Question::Request(request.into_bytes());
-        }
-        probe
-    }
-
-    /// Connects, sends, receives: as far as it comes.
-    fn advance(&mut self) -> Advance {
-        let connected = match &self.conn {
-            None => Conn::connect(self.backend.address, Window::Automatic, Block::Never).map(
-                |(conn, connected)| {
-                    self.conn = Some(conn);
-                    connected
-                },
-            ),
-            Some(conn) => conn.finish_connect(),
-        };
-        let conn = match (connected, &self.conn) {
-            (Ok(Connected::Yes), Some(conn)) => conn,
-            (Ok(_), _) => return Advance::Waits(Want::Write),
-            (Err(error), _) => return Advance::Failed(connect_failure(&error)),
-        };
-        loop {
-            match &mut self.question {
-                Question::None => return Advance::Passed,
-                Question::Request(request) => match conn.send(&[IoSlice::new(request)], Block::Never) {
-                    Ok(Sent::Bytes(count)) if count == request.len() => {
-                        self.question = Question::Response(Vec::new());
-                    }
-                    Ok(Sent::Bytes(count)) => drop(request.drain(..count)),
-                    Ok(Sent::Nothing) => return Advance::Waits(Want::Write),
-                    Err(_) => return Advance::Failed(Failure::BackendReset),
-                },
-                Question::Response(response) => {
-                    let mut room = [0; 4096];
-                    match conn.receive(&mut room, Block::Never) {
-                        Ok(Received::Bytes(count)) => response.extend_from_slice(&room[..count]),
-                        Ok(Received::Nothing) => return Advance::Waits(Want::Read),
-                        Ok(Received::End) => return Advance::Failed(Failure::BackendClosed),
-                        Err(_) => return Advance::Failed(Failure::BackendReset),
-                    }
-                    if let Some(verdict) = verdict(response) {
-                        return verdict;
-                    }
-                }
+        let inquiry = match &check.path {
+            Some(path) => {
+                let host = check.host.as_deref().unwrap_or(&backend.authority);
+                Inquiry::get(backend.address, None, path, host)
             }
-        }
-    }
-}
-
-/// What a response says, once its head is there.
-fn verdict(bytes: &[u8]) -> Option<Advance> {
-    match head::scan(bytes) {
-        Scan::Complete { start, end } => {
-            let mut lines = Lines::new();
-            Some(match head::response(&bytes[start..end], &mut lines) {
-                Ok(response) if (200..400).contains(&response.status) => Advance::Passed,
-                Ok(response) => Advance::Unwell(response.status),
-                Err(failure) => Advance::Failed(failure),
-            })
-        }
-        Scan::Partial if bytes.len() > MAX_HEAD => Some(Advance::Failed(Failure::ResponseHeadTooLarge)),
-        Scan::Partial => None,
-        Scan::Hopeless(_) => Some(Advance::Failed(Failure::ResponseMalformed)),
+            None => Inquiry::connect(backend.address),
+        };
+        Box::new(Self { backend, purpose, deadline: check.deadline(), inquiry })
     }
 }

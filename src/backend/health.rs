@@ -21,10 +21,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// When a backend goes out and when it comes back.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// `--max-fails`: this many failures within `fail_timeout` take it out; 0: failures never do. A success in between
-    /// does not reset the count.
+    /// `--max-fails`: this many failures in a row, all within `fail_timeout`, take it out; 0: failures never do. A
+    /// complete response between them ends the row.
     pub max_fails: u32,
-    /// `--fail-timeout`: the window of the failures, from the first one on, and the first pause before a trial (at most
+    /// `--fail-timeout`: the window of such a row, from its first failure on, and the first pause before a trial (at most
     /// 30 s).
     pub fail_timeout: Duration,
     /// `--health-rise`: passed checks in a row that bring it back.
@@ -69,8 +69,8 @@ pub struct Health {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// In the round. `failures` are counted from `since`, the first of them; `refused` tells whether a connect was
-    /// among them.
+    /// In the round. So many `failures` came in a row, from `since`, the first of them; `refused` tells whether a
+    /// connect was among them.
     In { failures: u32, since: Option<Instant>, refused: bool },
     /// Out until a connect succeeds.
     AwaitsConnect,
@@ -123,7 +123,7 @@ impl Health {
 
     /// Whether a success would change nothing, so that callers can skip the lock.
     pub fn is_sound(&self) -> bool {
-        self.is_in() && self.has_worked
+        self.is_in() && self.has_worked && self.state == HEALTHY
     }
 
     pub fn awaits_check(&self) -> bool {
@@ -168,15 +168,23 @@ impl Health {
         }
     }
 
-    /// A response succeeded.
-    pub fn succeeded(&mut self) -> Option<Change> {
+    /// The head of a response came. It ends no row of failures, for every body that breaks off had one. A backend that
+    /// was out is back, on probation: until a response is complete, one more failure takes it out again. Otherwise a
+    /// backend whose bodies all break off would cost `max_fails` requests at each trial.
+    pub fn answered(&mut self, rules: &Rules, now: Instant) -> Option<Change> {
         self.has_worked = true;
-        match self.state {
-            State::In { .. } => None,
-            State::AwaitsConnect | State::AwaitsTrial { .. } | State::InTrial { .. } => {
-                self.state = HEALTHY;
-                Some(Change::In)
-            }
+        if let State::In { .. } = self.state {
+            return None;
+        }
+        let failures = rules.max_fails.saturating_sub(1);
+        self.state = State::In { failures, since: (failures > 0).then_some(now), refused: false };
+        Some(Change::In)
+    }
+
+    /// A response is complete, which ends a row of failures.
+    pub fn completed(&mut self) {
+        if let State::In { .. } = self.state {
+            self.state = HEALTHY;
         }
     }
 
@@ -250,12 +258,22 @@ impl Health {
         if passed {
             let back = match trouble {
                 Trouble::Connect => self.connected(),
-                Trouble::Answer => self.succeeded(),
+                Trouble::Answer => self.answered_check(),
             };
             self.has_worked = true;
             return if self.is_in() { change.or(back) } else { None };
         }
         change
+    }
+
+    /// A check was answered well, which brings back a backend that was out. It ends no row of failed requests, or a cheap
+    /// check would speak for expensive requests.
+    fn answered_check(&mut self) -> Option<Change> {
+        if let State::In { .. } = self.state {
+            return None;
+        }
+        self.state = HEALTHY;
+        Some(Change::In)
     }
 
     /// The result of the very first check, which counts alone, without `rise` and `fall`.
@@ -341,8 +359,48 @@ mod tests {
         health.failed(Trouble::Answer, &RULES, after(130));
         assert!(!health.takes_turns(after(159)) && health.takes_turns(after(160)), "at most 30 s");
         health.was_chosen();
-        assert_eq!(health.succeeded(), Some(Change::In));
-        assert!(health.is_in());
+        assert_eq!(health.answered(&RULES, after(161)), Some(Change::In));
+        assert!(health.is_in() && !health.is_sound());
+        health.completed();
+        assert!(health.is_sound());
+    }
+
+    #[test]
+    fn a_complete_response_ends_a_row_of_failures() {
+        let mut health = Health::new();
+        for _ in 0..10 {
+            for trouble in [Trouble::Answer, Trouble::Connect] {
+                assert_eq!(health.failed(trouble, &RULES, after(0)), None);
+            }
+            assert_eq!(health.answered(&RULES, after(0)), None);
+            assert!(!health.is_sound(), "the next success must be told");
+            health.completed();
+            assert!(health.is_sound());
+        }
+    }
+
+    #[test]
+    fn a_head_ends_no_row_and_ends_a_trial_on_probation() {
+        let mut health = Health::new();
+        for change in [None, None, Some(Change::Out)] {
+            assert_eq!(health.answered(&RULES, after(0)), None);
+            assert_eq!(health.failed(Trouble::Answer, &RULES, after(0)), change);
+        }
+        assert!(health.takes_turns(after(10)) && health.was_chosen());
+        assert_eq!(health.answered(&RULES, after(10)), Some(Change::In));
+        assert_eq!(health.failed(Trouble::Answer, &RULES, after(11)), Some(Change::Out), "one is enough");
+        let mut health = out(Trouble::Answer);
+        assert_eq!(health.checked(true, Trouble::Answer, &RULES), Some(Change::In));
+        assert!(health.is_sound(), "a passed check is no trial");
+    }
+
+    #[test]
+    fn a_passed_check_ends_no_row_of_failed_requests() {
+        let mut health = Health::new();
+        for change in [None, None, Some(Change::Out)] {
+            assert_eq!(health.checked(true, Trouble::Answer, &RULES), None);
+            assert_eq!(health.failed(Trouble::Answer, &RULES, after(0)), change);
+        }
     }
 
     #[test]

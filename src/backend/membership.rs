@@ -8,6 +8,7 @@
 use super::health::Health;
 use super::kept::KeptConnections;
 use super::progress::Progress;
+use super::resolve::{Finding, Unresolved};
 use super::{Backend, Backends, Rank, balance, lock, resolve};
 use crate::config::waits;
 use crate::config::{self, Config};
@@ -26,6 +27,7 @@ pub(super) struct Membership {
     names: Vec<Arc<Named>>,
     round: Mutex<Members>,
     resolve_interval: Duration,
+    resolve_hold: Duration,
     keep_alive: Duration,
     has_checks: bool,
 }
@@ -36,6 +38,13 @@ struct Named {
     addresses: Mutex<Vec<Arc<Backend>>>,
     /// Requests for an early look-up; `None` for an IP address, which needs none.
     look_ups: Option<(Sender<()>, Receiver<()>)>,
+}
+
+/// Whether the last look-up of a name brought addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resolved {
+    Yes,
+    No,
 }
 
 impl Membership {
@@ -49,8 +58,9 @@ impl Membership {
             names: config.backend.iter().map(named).collect(),
             round: Mutex::new(balance::Round::new([])),
             resolve_interval: config.resolve_interval,
+            resolve_hold: config.resolve_hold,
             keep_alive: config.backend_keep_alive_timeout,
-            has_checks: config.health_path.is_some() || config.health_interval.is_some(),
+            has_checks: config.check_interval().is_some(),
         }
     }
 
@@ -74,23 +84,13 @@ impl Membership {
         for named in &self.names {
             let Some((_, look_ups)) = &named.look_ups else { continue };
             let (named, look_ups, answered) = (Arc::clone(named), look_ups.clone(), answered.clone());
-            let (backends, interval) = (backends.clone(), self.resolve_interval);
+            let (backends, interval, hold) = (backends.clone(), self.resolve_interval, self.resolve_hold);
             thread::Builder::new().name(format!("resolve {}", named.spec.host)).spawn(move || {
-                let mut is_failing = false;
-                resolve::follow(&named.spec.host, named.spec.port, interval, &look_ups, |answer| {
+                let name = (&*named.spec.host, named.spec.port);
+                let mut resolved = Resolved::Yes;
+                resolve::follow(name, interval, hold, &look_ups, |finding| {
                     let Some(backends) = backends() else { return resolve::Next::Stop };
-                    match answer {
-                        Ok(addresses) => {
-                            is_failing = false;
-                            backends.membership.set_addresses(&named, &addresses);
-                        }
-                        // The last good result stays: a name server that is down takes no backend out.
-                        Err(error) if !is_failing => {
-                            is_failing = true;
-                            log::warn!("{} does not resolve, ronde keeps trying: {error}", named.spec.host);
-                        }
-                        Err(_) => {}
-                    }
+                    resolved = backends.membership.note(&named, finding, resolved);
                     let _ = answered.try_send(());
                     resolve::Next::GoOn
                 });
@@ -130,6 +130,32 @@ impl Membership {
         }
     }
 
+    /// What a look-up found, after one that came to `before`. Only a change is worth a line in the log.
+    fn note(&self, named: &Named, finding: Finding, before: Resolved) -> Resolved {
+        let host = &named.spec.host;
+        let say = |why: &Unresolved| {
+            if before == Resolved::Yes {
+                log::warn!("{host} does not resolve, ronde keeps trying: {why}");
+            }
+        };
+        match finding {
+            Finding::Addresses(addresses) => {
+                self.set_addresses(named, &addresses);
+                return Resolved::Yes;
+            }
+            // A name server that is down takes no backend out.
+            Finding::Unknown(why) => say(&why),
+            Finding::Gone => {
+                say(&Unresolved::NoSuchName);
+                if !lock(&named.addresses).is_empty() {
+                    log::warn!("{host} is gone: its last addresses may be another's by now");
+                }
+                self.set_addresses(named, &[]);
+            }
+        }
+        Resolved::No
+    }
+
     /// Replaces the addresses of a name, and rebuilds the round if they changed.
     fn set_addresses(&self, named: &Named, addresses: &[SocketAddr]) {
         let mut current = lock(&named.addresses);
@@ -162,6 +188,7 @@ impl Membership {
         Backend {
             address,
             name: named.spec.to_string(),
+            authority: named.spec.authority(),
             weight: named.spec.weight,
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             waiting: AtomicUsize::new(0),
@@ -171,6 +198,7 @@ impl Membership {
             active: AtomicUsize::new(0),
             most: named.spec.max_connections,
             health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),
+            in_first_check: AtomicBool::new(false),
             is_sound: AtomicBool::new(false),
             kept: KeptConnections::new(self.keep_alive),
             failed_returns: AtomicUsize::new(0),

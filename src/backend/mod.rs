@@ -12,6 +12,7 @@
 pub mod balance;
 pub mod checks;
 pub mod health;
+mod inquiry;
 pub mod kept;
 mod membership;
 mod never_up;
@@ -42,6 +43,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// As it stands in the configuration.
     name: String,
+    /// The Host of its checks, unless one is configured.
+    authority: String,
     weight: u32,
     rank: Rank,
     /// Requests that wait for a connection or a response head.
@@ -55,6 +58,8 @@ pub struct Backend {
     most: Option<usize>,
     progress: Progress,
     health: Mutex<Health>,
+    /// Whether its first check is under way.
+    in_first_check: AtomicBool,
     /// Whether a success would change nothing, so that the usual path takes no lock.
     is_sound: AtomicBool,
     kept: KeptConnections,
@@ -90,8 +95,9 @@ impl Backend {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn has_room(&self) -> bool {
-        self.most.is_none_or(|most| self.active.load(Ordering::Relaxed) < most)
+    /// How many more requests it may have in flight.
+    fn room(&self) -> usize {
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.active.load(Ordering::Relaxed)))
     }
 
     fn awaits_check(&self) -> bool {
@@ -124,6 +130,14 @@ pub struct Backends {
     answers: Answers,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
+    limits: Limits,
+}
+
+/// Whether any backend may have only so many requests in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limits {
+    None,
+    Some,
 }
 
 impl Backends {
@@ -139,8 +153,7 @@ impl Backends {
             rise: config.health_rise,
             fall: config.health_fall,
         };
-        let interval = config.health_interval.or(config.health_path.as_ref().map(|_| DEFAULT_CHECK_INTERVAL));
-        let check = interval.map(|interval| Check { path: config.health_path.clone(), interval });
+        let check = Check::configured(config);
         let backends = Arc::new(Self {
             membership: Membership::new(config),
             rules,
@@ -148,6 +161,10 @@ impl Backends {
             retry_budget: RetryBudget::new(RETRIES),
             answers: Answers::default(),
             said_all_out: AtomicBool::new(false),
+            limits: match config.backend.iter().any(|backend| backend.max_connections.is_some()) {
+                true => Limits::Some,
+                false => Limits::None,
+            },
         });
         let following = Arc::downgrade(&backends);
         backends.membership.follow(move || following.upgrade())?;
@@ -161,6 +178,19 @@ impl Backends {
     /// How many addresses there are.
     pub fn count(&self) -> usize {
         self.membership.count()
+    }
+
+    /// How many requests the backends that take turns have room for; `None` if they have no limits, and nothing ever waits
+    /// for room.
+    pub fn room(&self) -> Option<usize> {
+        if self.limits == Limits::None {
+            return None;
+        }
+        let (now, round) = (Instant::now(), self.membership.round());
+        // As in `next`: those that are out are asked where there are no others.
+        let is_any_well = round.iter().any(|backend| backend.takes_turns(now));
+        let asked = round.iter().filter(|backend| !is_any_well || backend.takes_turns(now));
+        Some(asked.map(|backend| backend.room()).fold(0, usize::saturating_add))
     }
 
     /// Why there was no turn: no backend is known, or all are at their limit.
@@ -193,7 +223,7 @@ impl Backends {
         let is_well = |backend: &Backend| backend.takes_turns(now);
         let is_stuck =
             |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
-        let is_free = |backend: &Backend| tried.is_free(backend) && backend.has_room();
+        let is_free = |backend: &Backend| tried.is_free(backend) && backend.room() > 0;
         let mut chosen =
             choose(&mut round, |backend| is_free(backend) && is_well(backend) && !is_stuck(backend))
                 .or_else(|| choose(&mut round, |backend| is_free(backend) && is_well(backend)));
@@ -208,14 +238,14 @@ impl Backends {
         tried.note(&backend);
         // Still under the lock of the round: of two requests at once only one may be the trial.
         let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
-        Some(Turn::new(backend, is_trial, now))
+        Some(Turn::new(backend, is_trial, round.turns(), now))
     }
 
     fn note_success(&self, backend: &Backend, now: Instant, took: Duration) {
         backend.progress.answered(&self.answers, now, took);
         self.retry_budget.earn();
         let is_news = !backend.is_sound.load(Ordering::Acquire);
-        if is_news && backend.change(Health::succeeded) == Some(Change::In) {
+        if is_news && backend.change(|health| health.answered(&self.rules, now)) == Some(Change::In) {
             self.say_in(backend, "it answers again");
         }
     }
@@ -248,7 +278,7 @@ impl Backends {
             };
             let times = match self.rules.max_fails {
                 1 => String::new(),
-                times => format!(", {times} times"),
+                times => format!(", {times} times in a row"),
             };
             self.say_out(backend, &format!("{failure}{times}; {how_back}"));
         }
@@ -307,9 +337,6 @@ fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Ar
 /// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
 const RETRIES: usize = 100;
 
-/// What `--health-interval` is when only `--health-path` is set.
-const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
 /// The backends that a request has tried.
 #[derive(Debug, Default)]
 pub struct Tried {
@@ -319,7 +346,8 @@ pub struct Tried {
 }
 
 impl Tried {
-    fn is_first(&self) -> bool {
+    /// Whether none was.
+    pub fn is_first(&self) -> bool {
         self.last.is_none()
     }
 

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Turn {
     backend: Arc<Backend>,
+    /// Its number among all turns of the round.
+    pub number: u64,
     /// When it was taken.
     pub since: Instant,
     awaited: Cell<Side>,
@@ -41,12 +43,12 @@ enum Trial {
 }
 
 impl Turn {
-    pub(super) fn new(backend: Arc<Backend>, is_trial: bool, since: Instant) -> Self {
+    pub(super) fn new(backend: Arc<Backend>, is_trial: bool, number: u64, since: Instant) -> Self {
         backend.active.fetch_add(1, Ordering::Relaxed);
         backend.waiting.fetch_add(1, Ordering::Relaxed);
         backend.progress.asked();
         let trial = Cell::new(if is_trial { Trial::Undecided } else { Trial::No });
-        Self { backend, since, awaited: Cell::new(Side::Backend), trial }
+        Self { backend, number, since, awaited: Cell::new(Side::Backend), trial }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -116,14 +118,25 @@ impl Turn {
         backends.note_success(&self.backend, now, took);
     }
 
-    /// There is no response, and this is why.
+    /// The response is complete, or is one that ends at will and has begun.
+    pub fn completed(&self) {
+        if !self.backend.is_sound.load(Ordering::Acquire) {
+            self.backend.change(|health| {
+                health.completed();
+                None
+            });
+        }
+    }
+
+    /// There is no response, or only a part of it, and this is why.
     pub fn failed(self, backends: &Backends, failure: Failure) {
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
         backends.note_failure(&self.backend, failure, is_trial);
     }
 
-    /// Ends the turn, and keeps the connection, which is idle since then, for the next.
+    /// The response is complete: ends the turn, and keeps the connection, which is idle since then, for the next.
     pub fn keep(self, conn: Conn, since: Instant) {
+        self.completed();
         self.backend.kept.put(conn, since);
     }
 }

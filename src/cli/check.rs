@@ -1,61 +1,48 @@
 //! `ronde check`: tries everything that can be tried without serving, once.
 //!
-//! The problem: a mistyped name or a closed port only shows up as a 502 on the first request of the night. This command
-//! shows it while the configuration is being written.
+//! The problem: a mistyped name or a closed port only shows up as a 502 on the first request of the night, and a health
+//! check that no backend passes as a round without backends. This command shows it while the configuration is being
+//! written. Backends are tried side by side: twenty silent ones take as long as one, the `--connect-timeout`.
 //!
 //! Not here: checks while ronde serves (`backend::checks`).
 
+use crate::backend::checks::Check;
 use crate::backend::resolve;
 use crate::config::{Backend, Config};
 use crate::net::conn::Conn;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Instant;
 
 /// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every backend name resolves, and every address accepts connections.
+    /// Every backend name resolves, and every address accepts connections and passes the health check, if there is one.
     Sound,
-    /// A name does not resolve, or an address does not accept connections.
+    /// A name does not resolve, or an address does not accept connections or does not pass the health check.
     Faulty,
 }
 
-/// Resolves every backend once, connects to each of its addresses within `--connect-timeout`, and prints the results.
+/// A line about a name or an address.
+type Line = (String, Verdict);
+
+/// Resolves every backend once, connects to each of its addresses within `--connect-timeout`, makes the health check if
+/// there is one, and prints the results.
 ///
 /// # Errors
-/// Writing to `out` failed.
+/// Writing to `out` failed, or the system has no thread left.
 pub fn run(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
     writeln!(out, "the configuration is valid")?;
     for listen in &config.listen {
         writeln!(out, "listen   {listen}")?;
     }
     let mut verdict = Verdict::Sound;
-    for backend in &config.backend {
-        if check_backend(backend, config, out)? == Verdict::Faulty {
-            verdict = Verdict::Faulty;
-        }
-    }
-    Ok(verdict)
-}
-
-fn check_backend(backend: &Backend, config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
-    let addresses = match resolve::look_up(&backend.host, backend.port) {
-        Ok(addresses) => addresses,
-        Err(error) => {
-            writeln!(out, "backend  {}  does not resolve: {error}", backend.with_options())?;
-            return Ok(Verdict::Faulty);
-        }
-    };
-    let mut verdict = Verdict::Sound;
-    let backend = backend.with_options();
-    for address in addresses {
-        match connect(address, config) {
-            Ok(milliseconds) => {
-                writeln!(out, "backend  {backend}  {address}  connected in {milliseconds:.1} ms")?
-            }
-            Err(error) => {
-                writeln!(out, "backend  {backend}  {address}  cannot connect: {error}")?;
+    for lines in side_by_side(&config.backend, |backend| check_backend(backend, config))? {
+        for (line, found) in lines? {
+            writeln!(out, "backend  {line}")?;
+            if found == Verdict::Faulty {
                 verdict = Verdict::Faulty;
             }
         }
@@ -63,8 +50,43 @@ fn check_backend(backend: &Backend, config: &Config, out: &mut impl Write) -> io
     Ok(verdict)
 }
 
-fn connect(address: SocketAddr, config: &Config) -> io::Result<f64> {
-    let begun = Instant::now();
-    Conn::connect_by(address, begun + config.connect_timeout)?;
-    Ok(begun.elapsed().as_secs_f64() * 1000.0)
+fn check_backend(backend: &Backend, config: &Config) -> io::Result<Vec<Line>> {
+    match resolve::look_up(&backend.host, backend.port) {
+        Ok(addresses) => side_by_side(&addresses, |address| check_address(backend, *address, config)),
+        Err(why) => {
+            Ok(vec![(format!("{}  does not resolve: {why}", backend.with_options()), Verdict::Faulty)])
+        }
+    }
+}
+
+fn check_address(backend: &Backend, address: SocketAddr, config: &Config) -> Line {
+    let (begun, shown) = (Instant::now(), backend.with_options());
+    let conn = match Conn::connect_by(address, begun + config.connect_timeout) {
+        Ok(conn) => conn,
+        Err(error) => {
+            return (format!("{shown}  {address}  cannot connect: {error}"), Verdict::Faulty);
+        }
+    };
+    let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
+    let line = format!("{shown}  {address}  connected in {milliseconds:.1} ms");
+    let Some(check) = Check::configured(config).filter(|check| check.path.is_some()) else {
+        return (line, Verdict::Sound);
+    };
+    match check.run_once(address, conn, &backend.authority()) {
+        Ok(()) => (format!("{line}, passes the health check"), Verdict::Sound),
+        Err(why) => (format!("{line}, does not pass the health check: {why}"), Verdict::Faulty),
+    }
+}
+
+/// Does the same with each of them, in a thread of its own; the results are in their order.
+///
+/// # Errors
+/// The system has no thread left.
+fn side_by_side<T: Sync, R: Send>(all: &[T], check: impl Fn(&T) -> R + Sync) -> io::Result<Vec<R>> {
+    let check = &check;
+    thread::scope(|scope| {
+        let begin = |one| thread::Builder::new().spawn_scoped(scope, move || check(one));
+        let begun: Vec<_> = all.iter().map(begin).collect::<io::Result<_>>()?;
+        Ok(begun.into_iter().map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect())
+    })
 }

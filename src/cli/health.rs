@@ -84,7 +84,7 @@ pub fn ask(config: &Config) -> Result<SocketAddr, Unhealthy> {
     while Instant::now() < deadline {
         if let Scan::Complete { end, .. } = head::scan(buffer.filled()) {
             let mut lines = Lines::new();
-            let (head, body) = buffer.filled().split_at(end);
+            let (head, body) = buffer.filled_mut().split_at_mut(end);
             return match head::response(head, &mut lines).map(|response| response.status) {
                 Ok(200) => Ok(address),
                 Ok(status) => {

@@ -182,6 +182,16 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// What a client without a proxy has in its Host field: without the dot that ends an absolute name, and without the
+    /// port of `http` (RFC 9110 §4.2.3).
+    pub fn authority(&self) -> String {
+        let host = self.host.strip_suffix('.').unwrap_or(&self.host);
+        let relative = Backend { host: host.into(), ..self.clone() }.to_string();
+        relative.strip_suffix(":80").map(String::from).unwrap_or(relative)
+    }
+}
+
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Backend { host, port, .. } = self;
@@ -342,7 +352,7 @@ impl fmt::Display for Cidr {
 mod tests {
     use std::net::IpAddr;
 
-    use super::{Cidr, Listen, host_and_port};
+    use super::{Backend, Cidr, Listen, host_and_port};
 
     #[test]
     fn listeners() {
@@ -362,6 +372,23 @@ mod tests {
             ["", ":", ":x", ":+1", ":65536", "8080", "localhost", "::1", "::1:80", "app1:80", "[::1]", "*"]
         {
             assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_host_field_for_a_backend() {
+        for (text, authority) in [
+            ("app1:8000", "app1:8000"),
+            ("app1.:8000", "app1:8000"),
+            ("app1:80", "app1"),
+            ("app1.:80", "app1"),
+            ("app1:8080", "app1:8080"),
+            ("[::1]:80", "[::1]"),
+            ("10.0.0.1:8000", "10.0.0.1:8000"),
+        ] {
+            let (host, port) = host_and_port(text).unwrap();
+            let backend = Backend { host, port, weight: 1, backup: false, max_connections: None };
+            assert_eq!(backend.authority(), authority);
         }
     }
 

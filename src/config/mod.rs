@@ -29,25 +29,29 @@ use serde::de::IgnoredAny;
 use toml::Spanned;
 
 mod address;
+mod check;
 mod command;
 mod error;
 mod file;
 mod help;
+mod remarks;
 mod retired;
 pub mod value;
 pub mod waits;
 mod workers;
 
 pub use address::{Backend, Cidr, Listen};
+pub use check::Statuses;
 pub use command::{Command, Loaded, load};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
-pub use value::{AccessLog, Scheduling};
+pub use value::{AccessLog, Explain, Scheduling};
 
 use address::{backend, cidr, listen};
+use check::{host, path, statuses};
 use file::Entry;
 use retired::{RETIRED, Retired};
-use value::{Each, Maybe, One, access_log, count, level, path, scheduling, size, switch, time};
+use value::{Each, Maybe, One, access_log, count, explain, level, scheduling, size, switch, time};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -219,7 +223,8 @@ settings! {
             => queue: usize = One(count);
 
         /// how long one may wait; then 503 with Retry-After
-        /// Past a second people reload, and a longer queue serves only clients that have left.
+        /// So long a request waits, too, when every backend is at its max-connections. Past a second people reload, and
+        /// a longer queue serves only clients that have left.
         "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
             => queue_timeout: Duration = One(time);
 
@@ -305,12 +310,13 @@ settings! {
         "--backend" "HOST:PORT", default ""
             => backend: Vec<Backend> = Each(backend);
 
-        /// failures that take a backend out; 0: never
-        /// One failure is chance, three in a row are not.
+        /// failures in a row that take one out; 0: never
+        /// One failure is chance, three in a row are not. A response that breaks off is a failure; a complete one ends
+        /// the row.
         "--max-fails" "N", default "3" ["0" to "1000"]
             => max_fails: u32 = One(count);
 
-        /// how long failures count and a backend is out
+        /// how long such a row may last, and one is out
         /// Most restarts are over by then, and a trial costs one request in ten seconds.
         "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"]
             => fail_timeout: Duration = One(time);
@@ -319,6 +325,23 @@ settings! {
         /// Off, because no path is right for every application.
         "--health-path" "PATH", default "off"
             => health_path: Option<String> = Maybe(path);
+
+        /// Host of the check; auto: of the backend
+        /// Its name and port are what a client without a proxy would send. An application that serves only the names it
+        /// is known by needs one of these.
+        "--health-host" "HOST", default "auto"
+            => health_host: Option<String> = Maybe(host);
+
+        /// statuses that count as well
+        /// A redirect, such as one to a login, comes from an application that works. A 401 comes as often from
+        /// something in front of it, and a 404 from a path that is wrong.
+        "--health-status" "STATUS", default "200-399"
+            => health_status: Vec<Statuses> = Each(statuses);
+
+        /// for a check; auto: 2s, the interval at most
+        /// A backend that takes longer to say that it is well is not. A check ends before the next one begins.
+        "--health-timeout" "TIME", default "auto" ["10ms" to "1m"]
+            => health_timeout: Option<Duration> = Maybe(time);
 
         /// between two checks; auto: 5s with a path
         /// At 5s, two good checks show a return and three bad ones a failure within a quarter of a minute.
@@ -339,6 +362,12 @@ settings! {
         /// Containers get new addresses when they restart, and Docker's resolver answers from memory.
         "--resolve-interval" "TIME", default "5s" ["100ms" to "24h"]
             => resolve_interval: Duration = One(time);
+
+        /// until "no such name" takes the addresses out
+        /// Another service may have them by then. Three look-ups must agree, since a name server that has just started
+        /// denies names that exist; one that is silent or fails takes nothing out.
+        "--resolve-hold" "TIME", default "3s" ["0s" to "24h"]
+            => resolve_hold: Duration = One(time);
     }
 
     "Proxying" {
@@ -347,6 +376,11 @@ settings! {
         /// or the application is told http.
         "--trust-proxy" "CIDR", default ""
             => trust_proxy: Vec<Cidr> = Each(cidr);
+
+        /// leave Via out; CDN-Loop finds loops instead
+        /// Off: RFC 9110 wants Via. But nginx as a backend compresses nothing for it (its gzip_proxied is off).
+        "--no-via" "", default "false"
+            => no_via: bool = One(switch);
 
         /// name the backend in the Proxy-Status of errors
         /// Off: internal addresses do not concern clients.
@@ -360,10 +394,25 @@ settings! {
         "--access-log" "FORM", default "plain"
             => access_log: AccessLog = One(access_log);
 
+        /// the steps of every request; with =N, of the first N
+        /// A line for every step, with its time, in the words of docs/tour. For people: it is the slowest log there is.
+        "--explain" "", default "false"
+            => explain: Explain = One(explain);
+
         /// on stderr: off, error, warn, info, debug or trace
         /// Info reports starts, stops and changes, but no single request.
         "--log-level" "LEVEL", default "info"
             => log_level: LevelFilter = One(level);
+    }
+}
+
+/// What `--health-interval` is when only `--health-path` is set.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Config {
+    /// Between two health checks; `None`: there are none.
+    pub fn check_interval(&self) -> Option<Duration> {
+        self.health_interval.or(self.health_path.as_ref().map(|_| CHECK_INTERVAL))
     }
 }
 

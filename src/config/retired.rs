@@ -1,16 +1,16 @@
 //! The settings of older versions.
 //!
-//! The problem: a configuration outlives the version that it was written for. One that still has a setting that is gone is
-//! warned about, and works.
+//! The problem: an upgrade meets a configuration that served for years, and a start that fails is an outage. So a setting
+//! that has nothing left to do is warned about, and ignored.
 //!
-//! Not here: the keys of the file that stand for them (`Document` in `config`).
+//! Not here: reading past them (`command`, `file`).
 
 use super::variable;
 
-/// A setting of an older version.
+/// A setting of an older version. A configuration that still has it is warned about, and works.
 #[derive(Debug)]
 pub(super) struct Retired {
-    pub(super) flag: &'static str,
+    pub flag: &'static str,
     why: &'static str,
 }
 
@@ -27,11 +27,11 @@ pub(super) static RETIRED: [Retired; 2] = [
 ];
 
 impl Retired {
-    pub(super) fn note(&self, place: &str) -> String {
+    pub fn note(&self, place: &str) -> String {
         format!("{place} is ignored: {}", self.why)
     }
 
-    pub(super) fn variable(&self) -> String {
+    pub fn variable(&self) -> String {
         variable(self.flag)
     }
 }

@@ -133,6 +133,39 @@ fn more_workers_than_any_machine_needs_are_remarked_upon() {
 }
 
 #[test]
+fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
+    for (words, remark) in [
+        ("--health-host a", "--health-host changes nothing without --health-path"),
+        ("--health-status 401 --health-interval 1s", "--health-status changes nothing without --health-path"),
+        (
+            "--health-timeout 1s",
+            "--health-timeout changes nothing without --health-path or --health-interval",
+        ),
+        (
+            "--health-timeout 2s --health-interval 500ms",
+            "--health-timeout 2s is longer than --health-interval 500ms: a check ends when the next one begins",
+        ),
+    ] {
+        assert_eq!(loaded(&format!("a:1 {words}"), &[]).notes, [remark]);
+    }
+    let meant = "a:1 --health-path /up --health-host a --health-status 401 --health-timeout 5s";
+    assert_eq!(loaded(meant, &[]).notes, [""; 0]);
+}
+
+#[test]
+fn statuses_are_a_list_in_each_source() {
+    let file = Toml::new("health-status = [401, \"200-299\"]");
+    for (words, env) in [
+        (file.flag(), None),
+        ("--health-status 401 --health-status=200-299".into(), None),
+        (String::new(), Some("RONDE_HEALTH_STATUS=401,200-299")),
+    ] {
+        let config = config(&format!("health {words}"), env.as_slice());
+        assert_eq!(shown(&config.health_status), ["401", "200-299"]);
+    }
+}
+
+#[test]
 fn commands() {
     let command = |words| try_load(words, &[]).unwrap();
     assert!(matches!(command("a:1"), Command::Serve(_)));
@@ -299,6 +332,14 @@ fn errors_in_the_command_line() {
             r#"--log-level: "all" is unknown; give off, error, warn, info, debug or trace"#,
         ),
         ("--reveal-backends=1 a:1", r#"--reveal-backends: "1" is unknown; give true or false"#),
+        (
+            "--health-status 2xx a:1",
+            r#"--health-status: "2xx" is no status; give 200 to 599, or a range such as 200-399"#,
+        ),
+        (
+            "--health-host http://a/ a:1",
+            r#"--health-host: "http://a/" is not a host; give one such as app.example or app.example:8000"#,
+        ),
         (
             "--health-path x a:1",
             r#"--health-path: "x" is not a path; give one that begins with /, as in /health"#,

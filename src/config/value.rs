@@ -131,20 +131,13 @@ pub(super) fn scheduling(raw: &RawValue, _: &Setting) -> Result<Scheduling, Stri
 }
 
 /// The level of the diagnostics.
-pub(super) fn level(raw: &RawValue, _: &Setting) -> Result<LevelFilter, String> {
-    word(&raw.text, "off, error, warn, info, debug or trace")
+/// `true`, `false` or a number; the bare flag is `true`.
+pub(super) fn explain(raw: &RawValue, _: &Setting) -> Result<Explain, String> {
+    word(&raw.text, "true, false or a number of requests")
 }
 
-/// The path of a health check. A byte that would break the request line is refused.
-pub(super) fn path(raw: &RawValue, _: &Setting) -> Result<String, String> {
-    let text = &raw.text;
-    if !text.starts_with('/') {
-        return Err(format!("{} is not a path; give one that begins with /, as in /health", shown(text)));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err(format!("{} has a character that no path may have; percent-encode it", shown(text)));
-    }
-    Ok(text.clone())
+pub(super) fn level(raw: &RawValue, _: &Setting) -> Result<LevelFilter, String> {
+    word(&raw.text, "off, error, warn, info, debug or trace")
 }
 
 /// The format of the access log, on stdout.
@@ -170,6 +163,27 @@ impl FromStr for AccessLog {
             "combined" => Ok(AccessLog::Combined),
             "json" => Ok(AccessLog::Json),
             _ => Err(()),
+        }
+    }
+}
+
+/// Which requests are explained in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explain {
+    Nothing,
+    /// The first so many since the start.
+    First(u64),
+    Everything,
+}
+
+impl FromStr for Explain {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "true" => Ok(Self::Everything),
+            "false" => Ok(Self::Nothing),
+            number => number.parse().map(Self::First).map_err(drop),
         }
     }
 }

@@ -49,7 +49,7 @@ pub const BACKEND_WATCH: Duration = seconds(1);
 /// one at a time.
 pub const RETURN_CONNECT: Duration = milliseconds(300);
 
-/// For an active health check, or its interval if that is shorter.
+/// For an active health check without a `--health-timeout`, or its interval if that is shorter.
 pub const HEALTH_CHECK: Duration = seconds(2);
 
 /// Until a name that does not resolve is looked up again: a backend that starts after ronde is found within this.
@@ -72,8 +72,17 @@ pub const LINGERING_CLOSE: Duration = seconds(2);
 /// For all of these together.
 pub const LINGERING_CLOSE_TOTAL: Duration = seconds(30);
 
+/// For the last packet to leave, and to be read, before a reset: a round trip to the other side of the world.
+pub const LAST_PACKET: Duration = milliseconds(300);
+
 /// Until accept(2) is tried again when no descriptor is left. Long enough not to spin, short enough not to be noticed.
 pub const ACCEPT_RETRY: Duration = milliseconds(20);
+
+// The process.
+
+/// Until another Ctrl-C is a second one. A wrapper that passes a signal on does so within milliseconds, and on a busy
+/// machine within a tenth of a second; a person who presses again because nothing happens takes longer than this.
+pub const SECOND_CTRL_C: Duration = milliseconds(300);
 
 // The commands.
 

@@ -29,8 +29,8 @@ impl Config {
         self.workers.unwrap_or_else(|| (cores() * WORKERS_PER_CORE).max(LEAST_WORKERS))
     }
 
-    /// What an admin should know about settings that are allowed, and surely not meant.
-    pub(super) fn remarks(&self) -> Option<String> {
+    /// A remark, if there are more than any machine needs.
+    pub(super) fn many_workers(&self) -> Option<String> {
         let (workers, cores) = (self.workers?, cores());
         (workers > cores * MANY_WORKERS_PER_CORE).then(|| {
             format!(

@@ -15,6 +15,13 @@ use std::ops::Range;
 /// an extension of 81 bytes.
 const MAX_EXTENSION: u32 = 1024;
 
+/// Digits of a chunk's size: sixteen are 64 bits, and before them as many zeros as an extension has bytes. The grammar
+/// sets no limit (RFC 9112 §7.1), and senders with a fixed width write zeros; but a size of zeros alone might never end.
+const MAX_DIGITS: u32 = 16 + MAX_EXTENSION;
+
+/// The largest size to which one more digit can be added without exceeding 63 bits, as for a Content-Length.
+const MAX_BEFORE_DIGIT: u64 = i64::MAX as u64 >> 4;
+
 /// Finds the end of one message body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoder {
@@ -29,7 +36,7 @@ pub enum Decoder {
 pub enum Chunk {
     Size {
         size: u64,
-        digits: u8,
+        digits: u32,
     },
     /// White space after the size: valid only before an extension.
     Blank {
@@ -169,9 +176,8 @@ impl Chunk {
     fn after(self, byte: u8) -> Result<Self, Malformed> {
         match (self, byte) {
             (Self::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
-                // Fifteen digits are up to 2^60, which cannot overflow.
                 let digit = (byte as char).to_digit(16).map_or(0, u64::from);
-                if digits == 15 {
+                if size > MAX_BEFORE_DIGIT || digits == MAX_DIGITS {
                     return Err(Malformed::Chunk);
                 }
                 Ok(Self::Size { size: size << 4 | digit, digits: digits + 1 })
@@ -245,6 +251,7 @@ mod tests {
             (Framing::Chunked, b"0\r\n\r\nGET", b"", b"", b"GET"),
             (Framing::Chunked, b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde", b"", b""),
             (Framing::Chunked, b"00A;x=\"y\"\r\n0123456789\r\n0 ;z\r\n\r\n", b"0123456789", b"", b""),
+            (Framing::Chunked, b"0000000000000005\r\nabcde\r\n00000000000000000\r\n\r\n", b"abcde", b"", b""),
             (Framing::Chunked, b"1\r\na\r\n0\r\nT: u\r\nV: w\r\n\r\nx", b"a", b"T: u\r\nV: w\r\n\r\n", b"x"),
         ] {
             let expected = Ok((data.to_vec(), trailers.to_vec(), rest.to_vec()));
@@ -269,7 +276,8 @@ mod tests {
             b"1;a\nb\r\n",
             b"1;a\rb\r\n",
             b"1;\0\r\n",
-            b"1000000000000000\r\n",
+            b"8000000000000000\r\n",
+            b"10000000000000000\r\n",
             b"fffffffffffffffff\r\n",
         ] {
             assert_eq!(decode(Framing::Chunked, &[bytes]), Err(Malformed::Chunk), "{bytes:?}");
@@ -288,6 +296,14 @@ mod tests {
         assert_eq!(decode(Framing::Length(4), &[b"abc"]), Err(Malformed::Incomplete));
         let long = [b"1;".as_slice(), &vec![b'x'; MAX_EXTENSION as usize + 1], b"\r\na\r\n"].concat();
         assert_eq!(decode(Framing::Chunked, &[&long]), Err(Malformed::Chunk));
+        let zeros = |count: usize| [&vec![b'0'; count][..], b"1\r\na\r\n0\r\n\r\n"].concat();
+        assert_eq!(decode(Framing::Chunked, &[&zeros(MAX_DIGITS as usize)]), Err(Malformed::Chunk));
+        assert!(decode(Framing::Chunked, &[&zeros(MAX_DIGITS as usize - 1)]).is_ok());
+        // The largest size: its data is still to come.
+        for largest in ["7fffffffffffffff", "00007FFFFFFFFFFFFFFF"] {
+            let bytes = format!("{largest}\r\n");
+            assert_eq!(decode(Framing::Chunked, &[bytes.as_bytes()]), Err(Malformed::Incomplete));
+        }
     }
 
     fn chunked(chunks: &[Vec<u8>], trailers: &[u8]) -> Vec<u8> {

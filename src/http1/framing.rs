@@ -175,6 +175,7 @@ mod tests {
             (&[][..], Ok(Framing::Length(0))),
             (&[("Content-Length", "0")], Ok(Framing::Length(0))),
             (&[("content-length", "9223372036854775807")], Ok(Framing::Length(i64::MAX as u64))),
+            (&[("Content-Length", "000000000000000000000000000005")], Ok(Framing::Length(5))),
             (&[("Transfer-Encoding", "chunked")], Ok(Framing::Chunked)),
             (&[("Transfer-Encoding", " Chunked ,")], Ok(Framing::Chunked)),
             (&[("Content-Length", "1"), ("Transfer-Encoding", "chunked")], Err(LengthAndCoding)),

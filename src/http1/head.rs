@@ -9,6 +9,7 @@
 //! parsed head borrows from the bytes it was read from.
 
 use crate::http1::fields::{self, Fields, Name};
+use crate::http1::mend;
 use crate::observe::failure::Failure;
 use memchr::memmem::Finder;
 use std::mem::MaybeUninit;
@@ -26,9 +27,6 @@ const MAX_EMPTY_LINES: usize = 8;
 
 /// The most bytes that empty lines add to a head.
 pub const EMPTY_LINES: usize = 2 * MAX_EMPTY_LINES;
-
-/// Longest request target. RFC 9112 §3 recommends that at least 8000 bytes be supported.
-const MAX_TARGET: usize = 16 * 1024;
 
 /// The versions of HTTP that ronde speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -207,12 +205,18 @@ pub fn request<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Request<
     Ok(Request { token, method, target, raw_target, version, fields })
 }
 
-/// Parses a response head: exactly the bytes that [`scan`] found.
+/// Parses a response head: exactly the bytes that [`scan`] found. They are mended first ([`mend`]), and a later minor
+/// version becomes HTTP/1.1, as in [`settle_version`].
 ///
 /// # Errors
 /// [`Failure::ResponseMalformed`] or [`Failure::ResponseHeadTooLarge`].
-pub fn response<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Response<'a>, Failure> {
+pub fn response<'a>(bytes: &'a mut [u8], lines: &'a mut Lines<'a>) -> Result<Response<'a>, Failure> {
     let malformed = Failure::ResponseMalformed;
+    mend::response(bytes);
+    if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', b' ', ..] = bytes {
+        *minor = b'1';
+    }
+    let bytes = &*bytes;
     let line = start_line(bytes);
     // `HTTP/1.1 200 reason`. Some senders without a reason also omit the space before it.
     let (version, rest) = match line.split_at_checked(9).ok_or(malformed)? {
@@ -242,10 +246,11 @@ pub fn response<'a>(bytes: &'a [u8], lines: &'a mut Lines<'a>) -> Result<Respons
     Ok(Response { status, reason, version, fields })
 }
 
-/// Which part of a request head that is longer than `max_head` is too large: its first line alone, or the whole.
+/// Which part of a request head that is longer than `max_head` is too large: its first line alone, or the whole. A
+/// target has no limit of its own.
 pub fn too_large(bytes: &[u8], max_head: usize) -> Failure {
     match first_line(bytes).len() {
-        length if length > MAX_TARGET.min(max_head.saturating_sub(4)) => Failure::TargetTooLong,
+        length if length > max_head.saturating_sub(4) => Failure::TargetTooLong,
         _ => Failure::HeadTooLarge,
     }
 }
@@ -314,9 +319,6 @@ fn check_request_line(line: &[u8]) -> Result<(), Failure> {
     if !fields::is_token(method) || target.is_empty() {
         return Err(Failure::MalformedRequestLine);
     }
-    if target.len() > MAX_TARGET {
-        return Err(Failure::TargetTooLong);
-    }
     match version {
         b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Failure::UnknownVersion),
@@ -326,11 +328,11 @@ fn check_request_line(line: &[u8]) -> Result<(), Failure> {
 
 /// Decides the form of a request target (RFC 9112 §3.2).
 ///
-/// Refuses a fragment, controls, bytes that are not ASCII, and `"<>`, which every browser encodes (WHATWG URL, the
-/// query percent-encode set). The other characters that RFC 3986 forbids (`|`, `{`, `^`, ...) pass: browsers send them
-/// unencoded, and no parser ends a target at one.
+/// Refuses a fragment, controls, and bytes that are not ASCII, which one server reads as UTF-8 and another as Latin-1.
+/// The visible characters that RFC 3986 forbids (`"`, `<`, `>`, `|`, `{`, `^`, ...) pass: people's scripts and browsers
+/// send them unencoded, and no parser ends a target at one.
 fn target(method: Method, raw: &str) -> Result<Target<'_>, Failure> {
-    if !raw.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'"' | b'<' | b'>')) {
+    if !raw.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Failure::Target);
     }
     if raw.starts_with('/') {
@@ -371,7 +373,6 @@ fn is_authority(value: &[u8]) -> bool {
         Some(colon) if !value.ends_with(b"]") => (&value[..colon], &value[colon + 1..]),
         _ => (value, &[][..]),
     };
-    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
     let is_host = match host {
         [b'[', address @ .., b']'] => {
             std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
@@ -379,6 +380,16 @@ fn is_authority(value: &[u8]) -> bool {
         name => !name.is_empty() && is_name(name),
     };
     is_host && is_port(port)
+}
+
+/// `*DIGIT` (RFC 3986 §3.2.3), any number of them. A number that no TCP port has would be another port to a parser that
+/// keeps the last 16 bits.
+fn is_port(digits: &[u8]) -> bool {
+    let number = digits.iter().try_fold(0u16, |number, &byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some()
 }
 
 /// `reg-name` of RFC 3986 §3.2.2: unreserved, sub-delims, and complete percent escapes.
@@ -419,8 +430,13 @@ mod tests {
             (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], "GET /"),
             (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /"),
             (b"BREW /a%20b?c=|d HTTP/1.1\r\nhOST:a:80\r\nX:\t\x80\xff\t\r\n\r\n", "BREW /a%20b?c=|d"),
+            (
+                b"GET /q?query=up{job=\"n\"}<>|^`\\ HTTP/1.1\r\nHost: a\r\n\r\n",
+                "GET /q?query=up{job=\"n\"}<>|^`\\",
+            ),
             (b"GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET b:81 /x?y"),
             (b"GET HTTP://[::1]:81 HTTP/1.1\r\nHost: [::1]\r\n\r\n", "GET [::1]:81 "),
+            (b"GET / HTTP/1.1\r\nHost: a:0000065535\r\n\r\n", "GET /"),
             (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS *"),
             (b"GET / HTTP/1.0\r\n\r\n", "GET /"),
             (b"GET //a/../b HTTP/1.1\r\nHost: a_b.c\r\nEmpty:\r\n\r\n", "GET //a/../b"),
@@ -462,6 +478,8 @@ mod tests {
             (b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             (b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             (b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
+            (b"GET http://a\"/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
+            (b"GET http://a\\b/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             (b"GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", AsteriskTarget),
             (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", ConnectMethod),
@@ -475,7 +493,8 @@ mod tests {
             (b"GET / HTTP/1.1\r\nHost: a%2\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", HostInvalid),
-            (b"GET / HTTP/1.1\r\nHost: a:123456\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: a:4294967376\r\n\r\n", HostInvalid),
         ] {
             assert_eq!(parse(bytes), Err(failure), "{:?}", String::from_utf8_lossy(bytes));
         }
@@ -525,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_fields_and_too_long_targets() {
+    fn too_many_fields() {
         let many = |count: usize| {
             let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
             (1..count).for_each(|_| bytes.extend(b"X: y\r\n"));
@@ -534,20 +553,34 @@ mod tests {
         };
         assert_eq!(parse(&many(MAX_FIELDS)).map(|(.., count)| count), Ok(MAX_FIELDS));
         assert_eq!(parse(&many(MAX_FIELDS + 1)), Err(Failure::TooManyFields));
-        let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(MAX_TARGET));
-        assert_eq!(parse(long.as_bytes()), Err(Failure::TargetTooLong));
+    }
+
+    #[test]
+    fn what_is_too_large_in_a_head() {
+        let head = |target: usize, value: usize| {
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(target), "b".repeat(value))
+        };
+        assert!(parse(head(100_000, 1).as_bytes()).is_ok(), "the limit is that of the whole head");
+        assert_eq!(too_large(head(2000, 1).as_bytes(), 1024), Failure::TargetTooLong);
+        assert_eq!(too_large(head(600, 600).as_bytes(), 1024), Failure::HeadTooLarge);
+        assert_eq!(too_large(&head(2000, 1).as_bytes()[..1024], 1024), Failure::TargetTooLong);
     }
 
     #[test]
     fn response_heads() {
         let parse = |bytes: &[u8]| {
             let mut lines = Lines::new();
-            response(bytes, &mut lines).map(|head| (head.status, head.reason.to_vec()))
+            response(&mut bytes.to_vec(), &mut lines).map(|head| (head.status, head.reason.to_vec()))
         };
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"), Ok((200, b"OK".to_vec())));
         assert_eq!(parse(b"HTTP/1.0 404 \r\n\r\n"), Ok((404, vec![])));
         assert_eq!(parse(b"HTTP/1.1 599\r\n\r\n"), Ok((599, vec![])));
         assert_eq!(parse(b"HTTP/1.1 200 \xe9t\xe9\r\n\r\n"), Ok((200, b"\xe9t\xe9".to_vec())));
+        for later in [&b"HTTP/1.2 200 OK\r\nA: b\r\n\r\n"[..], b"HTTP/1.9 200 OK\r\n\r\n"] {
+            let (mut bytes, mut lines) = (later.to_vec(), Lines::new());
+            assert_eq!(response(&mut bytes, &mut lines).map(|head| head.version), Ok(Version::Http11));
+        }
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\nA : b\r\nC: d\r\n e\r\n\r\n"), Ok((200, b"OK".to_vec())));
         for garbage in [
             &b"HTTP/2.0 200 OK\r\n\r\n"[..],
             b"HTTP/1.1  200 OK\r\n\r\n",
@@ -555,8 +588,16 @@ mod tests {
             b"HTTP/1.1 20 OK\r\n\r\n",
             b"HTTP/1.1 099 OK\r\n\r\n",
             b"HTTP/1.1 200 O\0K\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            b"HTTP/1.10 200 OK\r\n\r\n",
+            b"HTTP/1.x 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA b : c\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA\x0b: b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: b\r\n \r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA\r\n : b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: b\r\n \x7f___: c\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n",
             b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
             b"\r\n\r\n",
         ] {

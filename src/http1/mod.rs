@@ -3,7 +3,7 @@
 //! The problem: a proxy that misreads a message by one byte hands one client's response to another client. So all code
 //! that interprets a message is in this folder, where it can be tested, fuzzed and read without a socket.
 //!
-//! Reading order: `head` (is it HTTP?), `fields` (its field lines), `framing` (how long is the body?), `chunked` (takes
+//! Reading order: `head` (is it HTTP?), `mend` (what a backend may get wrong), `fields` (its field lines), `framing` (how long is the body?), `chunked` (takes
 //! the framing off), `reframer` (puts new framing on), `forward` (the head for the next hop), `reply` (ronde's own
 //! responses) and `accept` (a page or a line).
 //!
@@ -15,5 +15,6 @@ pub mod fields;
 pub mod forward;
 pub mod framing;
 pub mod head;
+pub mod mend;
 pub mod reframer;
 pub mod reply;

@@ -143,9 +143,10 @@ mod tests {
             failed(&mut out, failure, Asked::default(), Persistence::Close, Some("app1:8000"));
             let head::Scan::Complete { start: 0, end } = head::scan(&out) else { panic!("{failure:?}") };
             let mut lines = head::Lines::new();
-            let head = head::response(&out[..end], &mut lines).unwrap();
+            let body = (out.len() - end) as u64;
+            let head = head::response(&mut out[..end], &mut lines).unwrap();
             let framed = framing::of_response(Method::Get, head.status, head.version, head.fields).unwrap();
-            assert_eq!(framed.framing, Framing::Length((out.len() - end) as u64));
+            assert_eq!(framed.framing, Framing::Length(body));
             let has = |wanted: &str| head.fields.iter().any(|(_, name, _)| name == wanted);
             for name in ["Date", "Content-Type", "Proxy-Status", "Connection"] {
                 assert!(has(name), "{failure:?} {name}");

@@ -261,10 +261,16 @@ impl Conn {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// Closes with a reset, so that the peer cannot take what it has for a complete message, as it could after a FIN.
-    pub fn reset(self) {
-        // When this fails the peer is gone already.
-        let _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
+    /// From now on, closing is a reset, which tells the peer that something is missing. It also throws away what has not
+    /// left yet; so the socket becomes writable only when all of that has, but for a last packet.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn close_abortively(&self) -> io::Result<()> {
+        sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?;
+        // A socket is writable while a third of its buffer is free (`sk_stream_is_writeable`). The smallest buffer that the
+        // kernel grants has no room for two packets.
+        Ok(sockopt::set_socket_send_buffer_size(&self.stream, 0)?)
     }
 
     /// Has the kernel find out about a peer that vanished without a word.

@@ -11,7 +11,7 @@ use crate::observe::date::Date;
 use crate::observe::failure::Failure;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The most bytes that a line quotes of one text from a client. More is of no use to a reader, and a few hostile
 /// clients with long field lines could grow the backlog to half a gigabyte.
@@ -30,16 +30,34 @@ pub fn quote(parts: &[&[u8]]) -> Vec<u8> {
 /// A finished request, for its access line.
 #[derive(Debug)]
 pub struct Access {
-    pub client: IpAddr,
+    /// When the request ended. The line may be written much later.
+    pub ended: SystemTime,
+    /// The other end of the client's connection.
+    pub peer: IpAddr,
     pub line: Line,
     pub record: Record,
 }
 
-/// Texts from the request, each copied with [`quote`].
+impl Access {
+    fn client(&self) -> IpAddr {
+        self.line.client.unwrap_or(self.peer)
+    }
+
+    /// The peer, unless it is the client.
+    fn proxy(&self) -> Option<IpAddr> {
+        Some(self.peer).filter(|peer| *peer != self.client())
+    }
+}
+
+/// What the request says of itself. Its texts are each copied with [`quote`].
 #[derive(Debug, Default)]
 pub struct Line {
     /// The request line as it was received, or as much of it as was received.
     pub request: Vec<u8>,
+    /// The host that was asked for.
+    pub host: Vec<u8>,
+    /// The client that a trusted proxy names.
+    pub client: Option<IpAddr>,
     pub referer: Vec<u8>,
     pub user_agent: Vec<u8>,
 }
@@ -47,7 +65,8 @@ pub struct Line {
 impl Line {
     /// Bytes of memory that it keeps beside itself.
     pub fn weight(&self) -> usize {
-        self.request.capacity() + self.referer.capacity() + self.user_agent.capacity()
+        let texts = [&self.request, &self.host, &self.referer, &self.user_agent];
+        texts.map(Vec::capacity).iter().sum()
     }
 }
 
@@ -79,9 +98,9 @@ pub struct Timings {
     pub total: Duration,
 }
 
-/// The most memory that a queued line takes, in bytes: three quotes, and the rest of [`Access`]. A long list of tried
-/// backends is not counted.
-pub(super) const LINE: usize = 4 * QUOTED;
+/// The most memory that a queued line takes, in bytes: four quotes, which only JSON needs, and the rest of [`Access`].
+/// A long list of tried backends is not counted.
+pub(super) const LINE: usize = 5 * QUOTED;
 
 /// Writes one line in the configured format.
 pub(super) fn write_access(out: &mut Vec<u8>, access: &Access, format: AccessLog) {
@@ -94,9 +113,10 @@ pub(super) fn write_access(out: &mut Vec<u8>, access: &Access, format: AccessLog
     };
 }
 
-/// For a person: the client, the request, its status, the backend, where the time went, and why it failed.
+/// For a person: the client, the request, its status, the backend, where the time went, the host, the proxy that the
+/// client is behind, and why the request failed.
 fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
-    write!(out, "{} {} \"", Date::now().iso(), access.client)?;
+    write!(out, "{} {} \"", Date::from(access.ended).iso(), access.client())?;
     write_escaped(out, &access.line.request)?;
     match access.record.status {
         Some(status) => write!(out, "\" {status} {}", access.record.bytes)?,
@@ -109,6 +129,14 @@ fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     for (name, wait) in access.record.timings.named() {
         write!(out, " {name}={:.2}ms", wait.as_secs_f64() * 1000.0)?;
     }
+    if !access.line.host.is_empty() {
+        write!(out, " host=\"")?;
+        write_escaped(out, &access.line.host)?;
+        write!(out, "\"")?;
+    }
+    if let Some(proxy) = access.proxy() {
+        write!(out, " peer={proxy}")?;
+    }
     for (index, tried) in access.record.tried.iter().enumerate() {
         write!(out, "{}{tried}", if index == 0 { " tried=" } else { "," })?;
     }
@@ -118,21 +146,28 @@ fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Apache's combined format, for the tools that read it.
+/// Apache's combined format, for the tools that read it. Only behind a proxy does a field follow, the proxy's address:
+/// tools expect one there, for nginx's own format ends with a field about the forwarding.
 fn write_combined(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
-    write!(out, "{} - - [{}] \"", access.client, Date::now().apache())?;
+    write!(out, "{} - - [{}] \"", access.client(), Date::from(access.ended).apache())?;
     write_escaped(out, &access.line.request)?;
     // Without a status, no response was sent: nginx writes 499, which the readers of such logs know.
     write!(out, "\" {} {} \"", access.record.status.unwrap_or(499), access.record.bytes)?;
     write_escaped(out, or_dash(&access.line.referer))?;
     write!(out, "\" \"")?;
     write_escaped(out, or_dash(&access.line.user_agent))?;
-    writeln!(out, "\"")
+    match access.proxy() {
+        Some(proxy) => writeln!(out, "\" \"{proxy}\""),
+        None => writeln!(out, "\""),
+    }
 }
 
 /// One object per line.
 fn write_json(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
-    write!(out, "{{\"time\":\"{}\",\"client\":\"{}\",\"request\":", Date::now().iso(), access.client)?;
+    write!(out, "{{\"time\":\"{}\"", Date::from(access.ended).iso())?;
+    write!(out, ",\"client\":\"{}\",\"peer\":\"{}\",\"host\":", access.client(), access.peer)?;
+    write_json_string(out, &access.line.host)?;
+    write!(out, ",\"request\":")?;
     write_json_string(out, &access.line.request)?;
     match access.record.status {
         Some(status) => write!(out, ",\"status\":{status}")?,
@@ -214,7 +249,8 @@ mod tests {
             failure: Some(Failure::Refused),
             ..Record::default()
         };
-        Access { client: IpAddr::V4(Ipv4Addr::LOCALHOST), line, record }
+        let ended = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_042);
+        Access { ended, peer: IpAddr::V4(Ipv4Addr::LOCALHOST), line, record }
     }
 
     fn written(format: AccessLog, access: &Access) -> String {
@@ -227,11 +263,12 @@ mod tests {
     fn a_plain_line_has_everything_and_is_one_line() {
         let line = written(AccessLog::Plain, &access());
         assert!(
-            line.ends_with(
-                " 127.0.0.1 \"GET /\\\"\\x1b[2J\\x0a HTTP/1.1\" 502 12 - queued=0.00ms connect=0.00ms \
+            line.starts_with("1994-11-06T08:49:37.042Z 127.0.0.1 ")
+                && line.ends_with(
+                    " 127.0.0.1 \"GET /\\\"\\x1b[2J\\x0a HTTP/1.1\" 502 12 - queued=0.00ms connect=0.00ms \
                  first-byte=0.00ms total=1.50ms tried=127.0.0.1:8001,127.0.0.1:8002 \
                  cause=\"the backend refused the connection\"\n"
-            ),
+                ),
             "{line}"
         );
     }
@@ -256,6 +293,22 @@ mod tests {
         );
         assert!(line.contains(r#""tried":["127.0.0.1:8001","127.0.0.1:8002"]"#), "{line}");
         assert!(line.contains(r#""user_agent":"a\\b�""#) && line.ends_with("}\n"), "{line}");
+    }
+
+    #[test]
+    fn every_format_names_the_client_and_the_proxy_it_is_behind() {
+        let client = Some(IpAddr::from([192, 0, 2, 1]));
+        let line = Line { client, host: b"\"a\x1b".to_vec(), ..Line::default() };
+        let access = Access { line, ..access() };
+        let plain = written(AccessLog::Plain, &access);
+        assert!(plain.contains("Z 192.0.2.1 \""), "{plain}");
+        assert!(plain.contains("ms host=\"\\\"a\\x1b\" peer=127.0.0.1 tried="), "{plain}");
+        let combined = written(AccessLog::Combined, &access);
+        assert!(combined.starts_with("192.0.2.1 - - ["), "{combined}");
+        assert!(combined.ends_with(" \"-\" \"-\" \"127.0.0.1\"\n"), "{combined}");
+        let json = written(AccessLog::Json, &access);
+        let named = r#","client":"192.0.2.1","peer":"127.0.0.1","host":"\"a\u001b","request":"#;
+        assert!(json.contains(named), "{json}");
     }
 
     #[test]

@@ -28,8 +28,7 @@ pub struct Date {
 
 impl Date {
     pub fn now() -> Self {
-        // A clock set before 1970 gives 1970: a wrong date is better than a proxy that stops.
-        Self::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        SystemTime::now().into()
     }
 
     fn from_unix(since: Duration) -> Self {
@@ -68,6 +67,13 @@ impl Date {
     /// `1994-11-06T08:49:37.123Z` (RFC 3339), for everything else.
     pub fn iso(self) -> Iso {
         Iso(self)
+    }
+}
+
+impl From<SystemTime> for Date {
+    fn from(time: SystemTime) -> Self {
+        // A clock set before 1970 gives 1970: a wrong date is better than a proxy that stops.
+        Self::from_unix(time.duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 }
 

@@ -99,7 +99,7 @@ failures! {
     Internal             500 "proxy_internal_error" Ronde "the proxy failed";
 
     // Reaching a backend.
-    NoBackend            503 "destination_unavailable" Ronde "no backend address is known yet";
+    NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
     BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
     Refused              502 "connection_refused" Backend "the backend refused the connection";
     Unreachable          502 "destination_ip_unroutable" Backend "the backend cannot be reached";
@@ -126,6 +126,13 @@ failures! {
     ResponseStalled      504 "connection_read_timeout" Backend "the backend fell silent in the middle of its response";
     TunnelSilent         504 "connection_read_timeout" Ronde "both sides of the tunnel fell silent";
     Cut                  503 "proxy_internal_error" Ronde "the transfer was cut at the end of the shutdown grace";
+}
+
+impl Failure {
+    /// Whether a backend had the request, or a part of it, and closed the connection without a byte of a response.
+    pub fn is_unanswered(self) -> bool {
+        matches!(self, Self::BackendClosed | Self::BackendReset)
+    }
 }
 
 impl fmt::Display for Failure {

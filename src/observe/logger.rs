@@ -1,62 +1,72 @@
-//! Access lines and diagnostics, written by a thread of their own.
+//! Access lines and diagnostics, written by threads of their own.
 //!
 //! The problem: a write to a terminal, a pipe or a full disk may block. If workers wrote the lines, they would stop
-//! with the terminal, and with them every client that waits for a worker. So lines go into a bounded channel, and one
-//! thread writes them. When it falls behind, lines are dropped and counted, and the count is reported. Never
-//! `println!`, which panics when standard output is closed.
+//! with the terminal, and with them every client that waits for a worker. So lines go into bounded queues, and a thread
+//! for each output writes them: one that is not read cannot silence the other. A line that finds its queue full, or
+//! that cannot be written, is lost as a whole and counted. The log says so when lines begin to be lost, and how many
+//! were when that is over. Never `println!`, which panics when standard output is closed.
 //!
 //! Not here: levels and filters of diagnostics. `log` and simplelog apply them, and write to [`Diagnostics`]. Counts of
-//! requests are in `counters`.
+//! requests are in `counters`, partial writes in `output`.
 
 use crate::config::AccessLog;
 use crate::observe::access::{self, Access, write_access};
+use crate::observe::output::{Output, identity};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The most lines that wait to be written: some 2 MB at 300 bytes each.
-const BACKLOG: usize = 8192;
+/// The most access lines that wait to be written: some 2 MB at 300 bytes each.
+const ACCESS_BACKLOG: usize = 8192;
 
-/// The most memory that waiting lines take, in bytes: 32 MiB.
-pub const MEMORY: usize = BACKLOG * access::LINE;
+/// The most diagnostics that wait. They are about changes and not about requests: a thousand are the log of a week.
+const DIAGNOSTICS_BACKLOG: usize = 1024;
 
-/// Lines written with one call, if that many wait.
-const BATCH: usize = 256;
+/// The most memory that waiting lines take, in bytes: 45 MiB.
+pub const MEMORY: usize = (ACCESS_BACKLOG + DIAGNOSTICS_BACKLOG) * access::LINE;
+
+/// Bytes of lines written with one call, if that many wait: what a pipe holds.
+const BATCH: usize = 64 * 1024;
 
 /// The sending side of the logger. All threads share it.
 #[derive(Clone)]
 pub struct Logger {
-    sender: Sender<Message>,
-    lost: Arc<AtomicU64>,
+    access: Queue,
+    diagnostics: Queue,
     format: AccessLog,
 }
 
-enum Message {
-    Access(Box<Access>),
-    Diagnostic(Vec<u8>),
-    /// Answered once everything before it has been written.
-    End(Sender<()>),
-}
-
 impl Logger {
-    /// Starts the logger's thread. Access lines get this format.
+    /// Starts the logger's threads. Access lines get this format.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start(format: AccessLog) -> io::Result<Self> {
-        let (sender, receiver) = bounded(BACKLOG);
-        let lost = Arc::new(AtomicU64::new(0));
-        let logger = Self { sender, lost: Arc::clone(&lost), format };
-        thread::Builder::new().name("logger".into()).spawn(move || write_all(&receiver, &lost, format))?;
-        Ok(logger)
+        // With `2>&1` one thread writes both: two would tear each other's lines, and both would stop with the one
+        // reader.
+        let is_one = identity(io::stdout()).is_some_and(|stdout| Some(stdout) == identity(io::stderr()));
+        let backlog = if is_one { ACCESS_BACKLOG } else { DIAGNOSTICS_BACKLOG };
+        let diagnostics = Queue::start("standard error", io::stderr(), backlog, format)?;
+        let access = match format {
+            AccessLog::Off => diagnostics.clone(),
+            _ if is_one => diagnostics.clone(),
+            _ => Queue::start("standard output", io::stdout(), ACCESS_BACKLOG, format)?,
+        };
+        Ok(Self { access, diagnostics, format })
     }
 
     /// Whether access lines are written. A caller that asks first need not collect their contents in vain.
     pub fn wants_access(&self) -> bool {
         self.format != AccessLog::Off
+    }
+
+    /// Whether access lines contain the host.
+    pub fn wants_host(&self) -> bool {
+        matches!(self.format, AccessLog::Plain | AccessLog::Json)
     }
 
     /// Whether access lines contain the referer and the user agent.
@@ -66,23 +76,28 @@ impl Logger {
 
     /// Queues an access line. If the queue is full, drops and counts it.
     pub fn access(&self, access: Access) {
-        self.send(Message::Access(Box::new(access)));
+        if self.access.send(Message::Access(Box::new(access))) == Sent::FirstLost {
+            log::warn!("standard output is not read fast enough: access lines are lost until it is");
+        }
     }
 
-    /// Waits until the queued lines are written: at most `timeout` for room in the queue, and at most `timeout` for the
-    /// writing.
+    /// Waits until the queued lines are written: for each output at most half of `timeout`.
     pub fn finish(&self, timeout: Duration) {
-        let (done, written) = bounded(1);
-        if self.sender.send_timeout(Message::End(done), timeout).is_ok() {
-            let _ = written.recv_timeout(timeout);
+        // Access lines first: their writer may have to say how many were lost.
+        if !self.access.finish(timeout / 2) {
+            let waiting = self.access.sender.len().max(1);
+            log::warn!("standard output is not read: at least {waiting} access lines are lost");
         }
+        self.diagnostics.finish(timeout / 2);
     }
+}
 
-    fn send(&self, message: Message) {
-        if self.sender.try_send(message).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+/// Whether standard error is the journal of systemd, which puts a time before each line. `JOURNAL_STREAM` names its
+/// file (systemd.exec(5)); the variable alone says nothing, because a terminal that systemd has started passes it on.
+pub fn is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    let stderr = identity(io::stderr()).map(|(device, number)| format!("{device}:{number}"));
+    stream.is_some() && stream == stderr
 }
 
 /// The writer for simplelog: passes whole lines to the logger.
@@ -101,7 +116,8 @@ impl Write for Diagnostics {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(bytes);
         if self.line.ends_with(b"\n") {
-            self.logger.send(Message::Diagnostic(std::mem::take(&mut self.line)));
+            // A lost line can only be reported later, by the thread that writes: this is in the middle of a report.
+            let _ = self.logger.diagnostics.send(Message::Diagnostic(std::mem::take(&mut self.line)));
         }
         Ok(bytes.len())
     }
@@ -111,30 +127,126 @@ impl Write for Diagnostics {
     }
 }
 
-/// The logger's thread.
-fn write_all(receiver: &Receiver<Message>, lost: &AtomicU64, format: AccessLog) {
-    let (mut access, mut diagnostics) = (Vec::new(), Vec::new());
-    while let Ok(first) = receiver.recv() {
-        let mut ended = None;
-        for message in std::iter::once(first).chain(receiver.try_iter().take(BATCH)) {
-            match message {
-                Message::Access(line) => write_access(&mut access, &line, format),
-                Message::Diagnostic(line) => diagnostics.extend_from_slice(&line),
-                Message::End(done) => ended = Some(done),
+enum Message {
+    Access(Box<Access>),
+    Diagnostic(Vec<u8>),
+    /// Answered once everything before it has been written.
+    End(Sender<()>),
+}
+
+/// The lines that wait for one output.
+#[derive(Clone)]
+struct Queue {
+    sender: Sender<Message>,
+    /// Lines lost and not yet reported.
+    lost: Arc<AtomicU64>,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Queued,
+    /// It is lost, and with it begins a loss.
+    FirstLost,
+    Lost,
+}
+
+impl Queue {
+    /// Starts the thread that writes the lines to `fd`.
+    fn start(
+        name: &'static str,
+        fd: impl AsFd + Send + 'static,
+        backlog: usize,
+        format: AccessLog,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = bounded(backlog);
+        let lost = Arc::new(AtomicU64::new(0));
+        let writer = Writer { name, output: Output::new(fd), receiver, lost: Arc::clone(&lost), format };
+        thread::Builder::new().name("logger".into()).spawn(move || writer.run())?;
+        Ok(Self { sender, lost })
+    }
+
+    fn send(&self, message: Message) -> Sent {
+        match self.sender.try_send(message) {
+            Ok(()) => Sent::Queued,
+            Err(_) if self.lost.fetch_add(1, Ordering::Relaxed) == 0 => Sent::FirstLost,
+            Err(_) => Sent::Lost,
+        }
+    }
+
+    /// Waits until everything so far has been written, or for so long. Returns whether it was.
+    fn finish(&self, timeout: Duration) -> bool {
+        let (done, written) = bounded(1);
+        let deadline = Instant::now() + timeout;
+        self.sender.send_deadline(Message::End(done), deadline).is_ok()
+            && written.recv_deadline(deadline).is_ok()
+    }
+}
+
+/// A thread that writes to one output.
+struct Writer<F> {
+    name: &'static str,
+    output: Output<F>,
+    receiver: Receiver<Message>,
+    lost: Arc<AtomicU64>,
+    format: AccessLog,
+}
+
+impl<F: AsFd> Writer<F> {
+    fn run(mut self) {
+        let mut lines = Vec::new();
+        while let Ok(first) = self.receiver.recv() {
+            let ended = self.collect(first, &mut lines);
+            self.write(&mut lines);
+            if let Some(done) = ended {
+                self.report_lost();
+                // That report may be in this very queue.
+                if let Ok(report) = self.receiver.try_recv() {
+                    self.collect(report, &mut lines);
+                    self.write(&mut lines);
+                }
+                let _ = done.send(());
             }
         }
-        let count = lost.swap(0, Ordering::Relaxed);
-        if count > 0 {
-            let _ =
-                writeln!(diagnostics, "[WARN] {count} log lines were dropped: they are not read fast enough");
+    }
+
+    /// Puts a batch together, from what waits now. Returns whom to tell that it is written.
+    fn collect(&self, first: Message, lines: &mut Vec<u8>) -> Option<Sender<()>> {
+        let (mut ended, mut next) = (None, Some(first));
+        while let Some(message) = next {
+            match message {
+                Message::Access(access) => write_access(lines, &access, self.format),
+                Message::Diagnostic(line) => lines.extend_from_slice(&line),
+                Message::End(done) => ended = Some(done),
+            }
+            next = if lines.len() < BATCH { self.receiver.try_recv().ok() } else { None };
         }
-        // A closed or full output loses its own lines only.
-        let _ = io::stdout().lock().write_all(&access).and_then(|()| io::stdout().flush());
-        let _ = io::stderr().lock().write_all(&diagnostics);
-        access.clear();
-        diagnostics.clear();
-        if let Some(done) = ended {
-            let _ = done.send(());
+        ended
+    }
+
+    /// Writes a batch. A loss is over when a batch is written and no line waits: until then more may be lost, and one
+    /// report is enough.
+    fn write(&mut self, lines: &mut Vec<u8>) {
+        match self.output.write_lines(lines) {
+            Ok(()) if self.receiver.is_empty() => self.report_lost(),
+            Ok(()) => {}
+            Err(lost) => {
+                if lost.lines > 0 && self.lost.fetch_add(lost.lines, Ordering::Relaxed) == 0 {
+                    log::warn!(
+                        "cannot write to {}: {}; lines are lost until that is possible",
+                        self.name,
+                        lost.error
+                    );
+                }
+            }
+        }
+        lines.clear();
+    }
+
+    fn report_lost(&self) {
+        let count = self.lost.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            log::warn!("{count} lines were lost: {} did not take them", self.name);
         }
     }
 }

@@ -5,5 +5,7 @@
 pub mod access;
 pub mod counters;
 pub mod date;
+pub mod explain;
 pub mod failure;
 pub mod logger;
+mod output;

@@ -13,8 +13,12 @@
 use crate::config::waits;
 use crate::net::conn::Block;
 use crate::pool::park::Park;
+use crate::pool::stop::Phase;
 use crate::pool::waiter::Waiter;
 use std::time::{Duration, Instant};
+
+/// What one exchange may move before other conversations are served. A millisecond's work.
+const MOST_MOVED: usize = 1024 * 1024;
 
 /// What one worker has waited for, in its batch and in the stage that it serves.
 #[derive(Debug)]
@@ -51,6 +55,13 @@ impl Allowance {
     /// The stage was parked before, or something of it came: whatever is missing now is not waited for.
     pub fn stop_waiting(&mut self) {
         self.stage = Duration::MAX;
+    }
+
+    /// Whether an exchange that has moved so many bytes in a row is to be parked, so that others are served. While another
+    /// worker is idle there are none, and a trip through the waiter for each megabyte would cost a tenth of it.
+    pub fn is_used_up<T: Park>(&self, moved: usize, waiter: &Waiter<T>) -> bool {
+        let others_wait = self.company == Company::Others || !waiter.has_idle_workers();
+        moved >= MOST_MOVED && (others_wait || waiter.phase() == Phase::Over)
     }
 
     /// Makes a call that may wait as long as this stage and this batch may. Returns whether it was allowed to.

@@ -19,6 +19,9 @@ pub enum Class {
     Idle,
     /// A client that sends or takes bytes slowly: it gives way when memory runs out.
     Slow,
+    /// A backend that is at its limit. Those that wait for one have the same time, so the next to expire is the first that
+    /// came.
+    Queued,
     /// A backend: the last to give way, as its client has done all it can.
     Busy,
     /// A client that was told all, and only has to close: the first to give way.
@@ -26,10 +29,11 @@ pub enum Class {
 }
 
 impl Class {
-    const COUNT: usize = 4;
+    const COUNT: usize = 5;
 
     /// In the order in which they give way when memory runs out: what keeps most and loses least first.
-    pub const BY_LOSS: [Self; Self::COUNT] = [Self::Slow, Self::Idle, Self::Lingering, Self::Busy];
+    pub const BY_LOSS: [Self; Self::COUNT] =
+        [Self::Slow, Self::Idle, Self::Lingering, Self::Queued, Self::Busy];
 }
 
 /// The deadlines of each class, in order.

@@ -60,6 +60,11 @@ impl<T> Slots<T> {
         if entry.generation == key.generation { entry.value.as_ref() } else { None }
     }
 
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let entry = self.slots.get_mut(key.slot as usize)?;
+        if entry.generation == key.generation { entry.value.as_mut() } else { None }
+    }
+
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         let entry = &mut self.slots[key.slot as usize];

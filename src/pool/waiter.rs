@@ -233,9 +233,24 @@ impl<T: Park> Waiter<T> {
         state.take(key)
     }
 
-    /// How many wait for a slow client.
-    pub fn slow(&self) -> usize {
-        self.state().deadlines.count(Class::Slow)
+    /// How many there are of a class.
+    pub fn count(&self, class: Class) -> usize {
+        self.state().deadlines.count(class)
+    }
+
+    /// Brings the first of the queue out at once, and so many of them.
+    pub fn let_on(&self, most: usize) {
+        let (mut state, now) = (self.state(), Instant::now());
+        let mut count = 0;
+        while count < most
+            && let Some(key) = state.deadlines.first_of(Class::Queued)
+        {
+            state.make_due(key, now);
+            count += 1;
+        }
+        if count > 0 {
+            self.set_timer(&mut state, now);
+        }
     }
 
     /// Whether what is parked keeps all the memory that it may, and nothing of it can give way.
@@ -321,6 +336,15 @@ impl<T> State<T> {
     /// Of the first class that there is, the next to expire.
     fn first_of(&self, classes: &[Class]) -> Option<Key> {
         classes.iter().find_map(|class| self.deadlines.first_of(*class))
+    }
+
+    /// It waits in no queue any more, and is due now.
+    fn make_due(&mut self, key: Key, now: Instant) {
+        if let Some(Parked { class, deadline, .. }) = self.parked.get_mut(key) {
+            self.deadlines.remove(*class, *deadline, key);
+            (*class, *deadline) = (Class::Busy, now);
+            self.deadlines.insert(Class::Busy, now, key);
+        }
     }
 
     fn take(&mut self, key: Key) -> Option<T> {

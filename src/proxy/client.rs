@@ -42,6 +42,12 @@ impl Client {
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
     }
+
+    /// Whether the other end is on this host: on loopback, or on the very address that it connected to, from which no
+    /// packet of another host is let in.
+    pub fn is_from_this_host(&self) -> bool {
+        self.ip().is_loopback() || self.conn.local().is_some_and(|local| local.ip() == self.ip())
+    }
 }
 
 /// The clients that are connected, as a number with a bound: `--max-connections`.

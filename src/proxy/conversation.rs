@@ -14,7 +14,7 @@ use crate::pool::park::{Park, Wait};
 use crate::proxy::client::Client;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
-use crate::proxy::session::{Lingering, Reading};
+use crate::proxy::session::{Lingering, Reading, Resetting};
 use crate::proxy::shared::Shared;
 
 /// See the module.
@@ -31,6 +31,8 @@ pub enum Stage {
     Exchanging(Box<Exchange>),
     /// All was said, and the client is to read it before the connection is closed.
     Lingering(Lingering),
+    /// Something is missing, and the client is to have the rest of it before the connection is reset.
+    Resetting(Resetting),
 }
 
 /// What workers do, and what waits for them.
@@ -51,6 +53,8 @@ pub enum Halt {
 
 /// What a worker serves with.
 pub struct Context<'a> {
+    /// The worker's number.
+    pub worker: usize,
     pub shared: &'a Shared,
     pub scratch: &'a mut Scratch,
     pub allowance: &'a mut Allowance,
@@ -64,6 +68,13 @@ pub enum Pass {
     Ahead,
     /// Answers are collected; and where there is one conversation alone, all is done at once.
     Collect,
+}
+
+impl Context<'_> {
+    /// Whether an exchange that has moved so many bytes in a row gives way to what else is ready.
+    pub fn gives_way(&self, moved: usize) -> bool {
+        self.allowance.is_used_up(moved, &self.shared.waiter)
+    }
 }
 
 impl Conversation {
@@ -85,7 +96,7 @@ impl Park for Task {
         match self {
             Self::Client(conversation) => match &conversation.stage {
                 Stage::Exchanging(exchange) => exchange.backend(),
-                Stage::Reading(_) | Stage::Lingering(_) => None,
+                Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => None,
             },
             Self::Probe(probe) => probe.backend(),
         }
@@ -96,7 +107,7 @@ impl Park for Task {
             Self::Client(conversation) => {
                 let exchange = match &conversation.stage {
                     Stage::Exchanging(exchange) => exchange.weight(),
-                    Stage::Reading(_) | Stage::Lingering(_) => 0,
+                    Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => 0,
                 };
                 size_of::<Conversation>() + conversation.client.carried.capacity() + exchange
             }

@@ -3,7 +3,7 @@
 //! The problem has two halves. One way at a time, as most responses go, it is a loop of a read and a write, and nothing is
 //! faster. Both ways at once, as in a tunnel or an upload that is answered before it ended, two blocking copies deadlock
 //! as soon as both peers stop reading because both are writing. So a [`Pipe`] never decides to wait: it moves what can be
-//! moved, and says what it is [stalled](Pipe::stalled) when it can move nothing.
+//! moved, and its direction says what it is [stalled](Direction::stalled) on when it can move nothing.
 //!
 //! What lasts is the [`Direction`]: how far the body came. The bytes stand in a worker's buffer while they flow, and with
 //! the parked exchange while they do not.
@@ -23,9 +23,6 @@ const SMALL_READ: usize = 16 * 1024;
 /// How many of these, taken whole, make a sink fast again.
 const FAST_AGAIN: u32 = 128;
 
-/// What one exchange may move before other conversations are served. A millisecond's work.
-pub const GIVE_WAY: usize = 1024 * 1024;
-
 /// One direction: how far its body came, and whether its two ends are open.
 #[derive(Debug)]
 pub struct Direction {
@@ -33,6 +30,8 @@ pub struct Direction {
     source: End,
     sink: End,
     reads: Reads,
+    /// Sends that took something.
+    pieces: u64,
 }
 
 /// Whether a connection still takes part in a direction.
@@ -76,7 +75,7 @@ pub enum Stalled {
 
 impl Direction {
     pub fn new(reframer: Reframer) -> Self {
-        Self { reframer, source: End::Open, sink: End::Open, reads: Reads::Whole }
+        Self { reframer, source: End::Open, sink: End::Open, reads: Reads::Whole, pieces: 0 }
     }
 
     /// Whether the body has ended and all of it went out.
@@ -84,9 +83,23 @@ impl Direction {
         self.reframer.is_over()
     }
 
-    /// Whether the end of the body was read; it may still have to be sent.
-    pub fn is_at_end(&self) -> bool {
-        self.reframer.is_at_end()
+    /// Whether the whole body was read into `buffer`, and nothing behind it.
+    pub fn has_read_exactly(&self, buffer: &Buffer) -> bool {
+        self.reframer.is_at_end() && self.reframer.consumed() == buffer.len()
+    }
+
+    pub fn stalled(&self) -> Stalled {
+        if self.has_output() {
+            Stalled::OnSink
+        } else if self.reframer.is_hungry() && self.source == End::Open {
+            Stalled::OnSource
+        } else {
+            Stalled::Never
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        self.reframer.loaded() > 0
     }
 
     /// Whether the head that goes before the body is still to be sent, or a part of it.
@@ -97,6 +110,11 @@ impl Direction {
     /// Bytes of body that were read.
     pub fn moved(&self) -> u64 {
         self.reframer.moved()
+    }
+
+    /// In how many pieces it went out.
+    pub fn pieces(&self) -> u64 {
+        self.pieces
     }
 
     /// The sink had to be waited for, or may have to be for long: little is read from now on.
@@ -146,39 +164,21 @@ impl Pipe<'_> {
         Ok(())
     }
 
-    /// Whether the whole body was read, and nothing behind it.
-    pub fn is_read_exactly(&self) -> bool {
-        self.direction.is_at_end() && self.direction.reframer.consumed() == self.buffer.len()
-    }
-
-    pub fn stalled(&self) -> Stalled {
-        if self.has_output() {
-            Stalled::OnSink
-        } else if self.direction.reframer.is_hungry() && self.direction.source == End::Open {
-            Stalled::OnSource
-        } else {
-            Stalled::Never
-        }
-    }
-
     /// Moves what can be moved by a read and a write, without waiting. Returns how many bytes moved, whether in or out; zero
-    /// says that what it is [stalled](Self::stalled).
+    /// says that what it is [stalled](Direction::stalled).
     ///
     /// # Errors
     /// See [`Broken`].
     pub fn pump(&mut self, source: &Conn, sink: &Conn) -> Result<usize, Broken> {
         let mut moved = 0;
-        if self.stalled() == Stalled::OnSource {
+        self.load()?;
+        if self.direction.stalled() == Stalled::OnSource {
             moved += self.fill(|room| source.receive(room, Block::Never))?;
         }
-        if self.stalled() == Stalled::OnSink {
+        if self.direction.stalled() == Stalled::OnSink {
             moved += self.empty(|parts| sink.send(parts, Block::Never))?;
         }
         Ok(moved)
-    }
-
-    fn has_output(&self) -> bool {
-        self.direction.reframer.loaded() > 0
     }
 
     /// Takes what one receive brings. An end counts as a byte: something happened.
@@ -217,8 +217,11 @@ impl Pipe<'_> {
         match sent {
             Sent::Bytes(count) => {
                 self.settle(count);
+                self.direction.pieces += 1;
                 self.direction.reads = match self.direction.reads {
-                    Reads::Small { to_go: 1.. } if self.has_output() => Reads::Small { to_go: FAST_AGAIN },
+                    Reads::Small { to_go: 1.. } if self.direction.has_output() => {
+                        Reads::Small { to_go: FAST_AGAIN }
+                    }
                     Reads::Small { to_go: to_go @ 1.. } => Reads::Small { to_go: to_go - 1 },
                     Reads::Small { to_go: 0 } | Reads::Whole => Reads::Whole,
                 };

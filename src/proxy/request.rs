@@ -9,10 +9,11 @@
 use crate::config::Config;
 use crate::http1::accept::Form;
 use crate::http1::fields::Name;
-use crate::http1::forward::{self, Origin, Persistence, Trust, Upgrade};
+use crate::http1::forward::{self, Mark, Origin, Persistence, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
-use crate::http1::head::{self, Lines, Method, Scan, Version};
+use crate::http1::head::{self, Lines, Method, Scan, Target, Version};
 use crate::observe::access::{self, Line};
+use crate::observe::explain::{Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::observe::logger::Logger;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,17 @@ pub struct Request {
     pub line: Line,
     /// When its first byte was read.
     pub begun: Instant,
+    /// With `--explain`.
+    pub explanation: Option<Box<Explanation>>,
+}
+
+impl Request {
+    /// Explains a step that happens now.
+    pub fn explain(&mut self, step: impl FnOnce() -> Step) {
+        if let Some(explanation) = &mut self.explanation {
+            explanation.note(step());
+        }
+    }
 }
 
 /// What is known about a request when its head has been read.
@@ -73,9 +85,17 @@ pub enum Parsed {
     /// A request that can be sent on. Its head takes so many bytes from the front.
     Request(Request, usize),
     /// The same for `OPTIONS` with `Max-Forwards: 0`, which asks ronde itself (RFC 9110 §7.6.2).
-    Options(Request, usize),
+    Options(Request, usize, Question),
     /// A part of one.
     Partial(Missing),
+}
+
+/// What ronde itself is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether it is well, with the words of `ronde health`.
+    Health,
+    Other,
 }
 
 /// What has to come before the next look is worth while.
@@ -92,11 +112,10 @@ pub enum Missing {
 /// What is known of the connection a request came on.
 pub struct Source<'a> {
     pub client: IpAddr,
-    pub trust: Trust,
     /// The address that the client connected to; asked for only when the request names no host.
     pub local: &'a dyn Fn() -> Option<SocketAddr>,
-    /// ronde's own name in `Via`.
-    pub via: &'a str,
+    /// ronde's own name.
+    pub pseudonym: &'a str,
 }
 
 /// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one. `head`
@@ -126,7 +145,7 @@ pub fn parse(
     };
     let mut lines = Lines::new();
     let head = head::request(&bytes[start..end], &mut lines)?;
-    let mut meta = RequestMeta::of(&head, source.via)?;
+    let mut meta = RequestMeta::of(&head, source.pseudonym)?;
     if let Framing::Length(length) = meta.framing {
         if config.max_body.is_some_and(|most| length > most) {
             return Err(Failure::BodyTooLarge);
@@ -140,7 +159,7 @@ pub fn parse(
             meta.body = Body::InHand(length);
         }
     }
-    let line = line_of(&head, logger);
+    let line = line_of(&head, source.client, config, logger);
     let is_last = forward::ends_here(&head);
     if is_last {
         if head.method == Method::Trace || meta.framing != Framing::Length(0) {
@@ -150,24 +169,30 @@ pub fn parse(
     } else {
         let origin = Origin {
             client: source.client,
-            trust: source.trust,
+            trust: trust(source.client, config),
             framing: meta.framing,
             upgrade: meta.upgrade,
             // Two system calls less for every client that says which host it asks.
             local: if head.fields.contains(Name::Host) { None } else { (source.local)() },
-            via: source.via,
+            pseudonym: source.pseudonym,
+            mark: if config.no_via { Mark::CdnLoop } else { Mark::Via },
         };
         forward::request(head_out, &head, &origin)?;
     }
-    let request = Request { head: std::mem::take(head_out), meta, line, begun: Instant::now() };
-    Ok(if is_last { Parsed::Options(request, end) } else { Parsed::Request(request, end) })
+    let head_out = std::mem::take(head_out);
+    let request = Request { head: head_out, meta, line, begun: Instant::now(), explanation: None };
+    Ok(match is_last {
+        true if forward::asks_for_health(&head) => Parsed::Options(request, end, Question::Health),
+        true => Parsed::Options(request, end, Question::Other),
+        false => Parsed::Request(request, end),
+    })
 }
 
 impl RequestMeta {
     /// What the head says; its body is still to come.
-    fn of(head: &head::Request<'_>, via: &str) -> Result<Self, Failure> {
+    fn of(head: &head::Request<'_>, pseudonym: &str) -> Result<Self, Failure> {
         let framing = framing::of_request(head.version, head.fields)?;
-        if forward::is_loop(head.fields, via) {
+        if forward::is_loop(head.fields, pseudonym) {
             return Err(Failure::Loop);
         }
         // An expectation in HTTP/1.0 is ignored, and so is one without a body (RFC 9110 §10.1.1).
@@ -183,7 +208,7 @@ impl RequestMeta {
             framing,
             coding: forward::coding(head.fields, framing),
             persistence: if persists { Persistence::Persist } else { Persistence::Close },
-            upgrade: forward::upgrade(head, framing),
+            upgrade: forward::upgrade(head),
             expectation: if waits { Expectation::Continue } else { Expectation::None },
             body: Body::Streams,
             form: Form::of(head.fields),
@@ -204,17 +229,47 @@ impl RequestMeta {
     }
 }
 
+/// Whether what this address says about its client is believed.
+fn trust(address: IpAddr, config: &Config) -> Trust {
+    match config.trust_proxy.iter().any(|network| network.contains(address)) {
+        true => Trust::Proxy,
+        false => Trust::Stranger,
+    }
+}
+
 /// What an access line says about the request itself, as much of it as the log quotes.
-fn line_of(head: &head::Request<'_>, logger: &Logger) -> Line {
+fn line_of(head: &head::Request<'_>, peer: IpAddr, config: &Config, logger: &Logger) -> Line {
     if !logger.wants_access() {
         return Line::default();
     }
     let version = if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
     let parts = [head.token, " ", head.raw_target, " ", version].map(str::as_bytes);
-    let request = access::quote(&parts);
-    if !logger.wants_agents() {
-        return Line { request, ..Line::default() };
+    let mut line = Line { request: access::quote(&parts), ..Line::default() };
+    if trust(peer, config) == Trust::Proxy {
+        let is_trusted = |address| trust(address, config) == Trust::Proxy;
+        line.client = Some(forward::client(head.fields, peer, is_trusted));
     }
-    let first = |name| access::quote(&[head.fields.lines(name).next().unwrap_or_default()]);
-    Line { request, referer: first(Name::Referer), user_agent: first(Name::UserAgent) }
+    let first = |name| head.fields.lines(name).next().unwrap_or_default();
+    if logger.wants_host() {
+        line.host = match head.target {
+            Target::Absolute { authority, .. } => access::quote(&[authority.as_bytes()]),
+            Target::Origin(_) | Target::Asterisk => access::quote(&[first(Name::Host)]),
+        };
+    }
+    if logger.wants_agents() {
+        line.referer = access::quote(&[first(Name::Referer)]);
+        line.user_agent = access::quote(&[first(Name::UserAgent)]);
+    }
+    line
+}
+
+/// The same of a request that is refused: what its head says if it is one, or else its first line as it came.
+pub fn line_of_refused(bytes: &[u8], peer: IpAddr, config: &Config, logger: &Logger) -> Line {
+    let mut lines = Lines::new();
+    if let Scan::Complete { start, end } = head::scan(bytes)
+        && let Ok(head) = head::request(&bytes[start..end], &mut lines)
+    {
+        return line_of(&head, peer, config, logger);
+    }
+    Line { request: access::quote(&[head::first_line(bytes)]), ..Line::default() }
 }

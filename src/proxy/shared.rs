@@ -6,10 +6,10 @@
 //! Not here: the threads themselves (`server`), and what each has alone (`scratch`).
 
 use crate::backend::Backends;
-use crate::config::Config;
-use crate::http1::forward::Trust;
+use crate::config::{Config, Explain};
 use crate::observe::access::{Access, Line, Record};
 use crate::observe::counters::Counters;
+use crate::observe::explain::Explanation;
 use crate::observe::failure::Failure;
 use crate::observe::logger::Logger;
 use crate::pool::stop::Phase;
@@ -18,6 +18,8 @@ use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
 
 /// See the module.
 pub struct Shared {
@@ -27,16 +29,22 @@ pub struct Shared {
     pub connections: ConnectionLimit,
     pub logger: Logger,
     pub counters: Counters,
-    /// ronde's name in `Via`, unlike that of any other ronde: a chain of two is no loop.
-    pub via: String,
+    /// Requests that were explained, or would be if there were no bound.
+    pub explained: AtomicU64,
+    /// ronde's name in the requests that it forwards, unlike that of any other ronde: a chain of two is no loop.
+    pub pseudonym: String,
 }
 
 impl Shared {
-    pub fn trust(&self, client: IpAddr) -> Trust {
-        match self.config.trust_proxy.iter().any(|network| network.contains(client)) {
-            true => Trust::Proxy,
-            false => Trust::Stranger,
-        }
+    /// Begins to explain a request of which the first byte was read at `begun`, if it is to be explained.
+    pub fn explain(&self, line: &[u8], begun: Instant) -> Option<Box<Explanation>> {
+        let most = match self.config.explain {
+            Explain::Nothing => return None,
+            Explain::First(most) => most,
+            Explain::Everything => u64::MAX,
+        };
+        let number = self.explained.fetch_add(1, Ordering::Relaxed) + 1;
+        (number <= most).then(|| Box::new(Explanation::begin(number, line, begun)))
     }
 
     pub fn is_running(&self) -> bool {
@@ -48,12 +56,12 @@ impl Shared {
         self.waiter.phase() == Phase::Over
     }
 
-    /// Counts what became of a request, and has its line written.
-    pub fn note(&self, client: IpAddr, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
+    /// Counts what became of a request that ends now, and has its line written.
+    pub fn note(&self, peer: IpAddr, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
         self.counters.count(failure);
         if self.logger.wants_access() {
             let (line, record) = told();
-            self.logger.access(Access { client, line, record });
+            self.logger.access(Access { ended: SystemTime::now(), peer, line, record });
         }
     }
 }

@@ -9,7 +9,7 @@
 use crate::config::waits;
 use crate::http1::forward::Persistence;
 use crate::http1::reply::{self, Asked};
-use crate::net::conn::{BACKLOG, Block, Conn};
+use crate::net::conn::{BACKLOG, Block, Conn, Sent};
 use crate::net::descriptors;
 use crate::net::waker::Waker;
 use crate::observe::access::{Line, Record, Timings};
@@ -116,11 +116,12 @@ fn refuse(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
 fn send_refusal(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
     let begun = Instant::now();
     let mut words = Vec::new();
-    let bytes = reply::failed(&mut words, failure, Asked::default(), Persistence::Close, None);
-    let _ = conn.send(&[IoSlice::new(&words)], Block::Never);
+    let sent = reply::failed(&mut words, failure, Asked::default(), Persistence::Close, None);
+    let answer = conn.send(&[IoSlice::new(&words)], Block::Never);
+    let said = matches!(answer, Ok(Sent::Bytes(count)) if count == words.len());
+    let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
     shared.note(client, Some(failure), || {
         let timings = Timings { total: begun.elapsed(), ..Timings::default() };
-        let status = Some(failure.status());
         (Line::default(), Record { status, bytes, timings, failure: Some(failure), ..Record::default() })
     });
 }

@@ -3,7 +3,7 @@
 //! The problem: a server that starts threads here and there cannot say when it is over. The workers, the acceptor and the
 //! thread that looks after the backends are started and joined in this module; each has a name, and one event that ends
 //! it. Three kinds of thread are not joined, since nothing can end them in time: the logger's, which [`Logger::finish`]
-//! waits for; the one that handles signals; and one for each name that is looked up, as getaddrinfo(3) cannot be
+//! waits for; those that handle signals; and one for each name that is looked up, as getaddrinfo(3) cannot be
 //! interrupted.
 //!
 //! ```text
@@ -11,11 +11,12 @@
 //!      ─▶ (grace over: what is parked comes out, and is cut) ─▶ the last connection has ended: workers leave
 //! ```
 //!
-//! Not here: signals and exit codes (`main`).
+//! Not here: exit codes (`main`).
 
 mod acceptor;
 mod listeners;
 mod scheduling;
+pub mod signals;
 mod worker;
 
 pub use listeners::StartError;
@@ -38,6 +39,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -90,7 +92,8 @@ impl Server {
             connections: ConnectionLimit::new(config.max_connections),
             logger,
             counters: Counters::new(),
-            via: pseudonym(),
+            explained: AtomicU64::new(0),
+            pseudonym: pseudonym(),
             config,
         };
         Ok(Self { shared, listeners, orders })
@@ -127,7 +130,7 @@ impl Server {
         thread::scope(|scope| {
             let started = (|| {
                 for number in 1..=shared.config.worker_count() {
-                    start(scope, &format!("worker {number}"), || worker::run(shared))?;
+                    start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
                 start(scope, "acceptor", move || accept(listeners, waker, shared))

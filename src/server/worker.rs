@@ -16,9 +16,9 @@ use crate::proxy::session::{self, Outcome};
 use crate::proxy::shared::Shared;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The life of a worker's thread.
-pub fn run(shared: &Shared) {
-    while survive(|| serve_batches(shared)).is_none() {}
+/// The life of a worker's thread; its `number` is that in the thread's name.
+pub fn run(shared: &Shared, number: usize) {
+    while survive(|| serve_batches(shared, number)).is_none() {}
 }
 
 /// A panic is a bug, and it is logged as one; but it is one conversation's bug, and must cost neither a worker nor the other
@@ -29,19 +29,23 @@ fn survive<R>(serve: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// Serves until the end.
-fn serve_batches(shared: &Shared) {
+fn serve_batches(shared: &Shared, worker: usize) {
     let mut scratch = Scratch::new(&shared.config);
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
         let mut allowance = Allowance::of_batch(batch.len());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
-        let mut context = Context { shared, scratch: &mut scratch, allowance: &mut allowance, pass };
+        let mut context = Context { worker, shared, scratch: &mut scratch, allowance: &mut allowance, pass };
         for (task, woken) in batch.drain(..) {
             ahead.extend(survive(|| go_on(task, woken, &mut context)).flatten());
         }
         context.pass = Pass::Collect;
         for conversation in ahead.drain(..) {
             survive(|| put_away(session::collect(conversation, &mut context), &mut context));
+        }
+        // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
+        if let Some(room) = shared.backends.room().filter(|&room| room > 0) {
+            shared.waiter.let_on(room);
         }
     }
 }

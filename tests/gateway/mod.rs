@@ -11,7 +11,7 @@
 
 use crate::strict::{self, Body, Fault, Field, Message, RequestLine, StatusLine, Target};
 use ronde::http1::chunked::{Decoder, Malformed};
-use ronde::http1::forward::{self, Delivery, Origin, Persistence, Trust};
+use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust};
 use ronde::http1::framing::{self, Coding, Framing};
 use ronde::http1::head::{self, Lines, MAX_TRAILERS, Method, Scan, Version};
 use ronde::http1::reframer::Reframer;
@@ -20,10 +20,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-const VIA: &str = "ronde-00c0ffee";
+const PSEUDONYM: &str = "ronde-00c0ffee";
 
-/// Bytes between a chunk's size and its line end. ronde must accept this many, and must refuse twice as many.
-const MAX_EXTENSION: usize = 1024;
+/// Zeros before a chunk's size, and separately bytes between it and its line end. ronde must accept this many, and must
+/// refuse twice as many.
+const MAX_PADDING: usize = 1024;
 
 /// The result of forwarding a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +75,20 @@ impl IoSizes<'_> {
 /// Forwards a client's stream to a backend.
 pub fn request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
     send(stream, sizes, |bytes, out| {
+        head::settle_version(bytes);
         let mut lines = Lines::new();
         let head = head::request(bytes, &mut lines)?;
         let framing = framing::of_request(head.version, head.fields)?;
-        let upgrade = forward::upgrade(&head, framing);
-        let origin =
-            Origin { client: CLIENT, trust: Trust::Stranger, framing, upgrade, local: Some(LOCAL), via: VIA };
+        let upgrade = forward::upgrade(&head);
+        let origin = Origin {
+            client: CLIENT,
+            trust: Trust::Stranger,
+            framing,
+            upgrade,
+            local: Some(LOCAL),
+            pseudonym: PSEUDONYM,
+            mark: Mark::Via,
+        };
         forward::request(out, &head, &origin)?;
         Ok((framing, forward::coding(head.fields, framing)))
     })
@@ -107,7 +116,7 @@ pub fn response(stream: &[u8], context: RequestContext, sizes: IoSizes<'_>) -> O
 fn send(
     stream: &[u8],
     sizes: IoSizes<'_>,
-    forward: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(Framing, Coding), Failure>,
+    forward: impl FnOnce(&mut [u8], &mut Vec<u8>) -> Result<(Framing, Coding), Failure>,
 ) -> Outcome {
     let mut pieces = sizes.pieces(stream);
     let mut buffer = Vec::new();
@@ -122,7 +131,7 @@ fn send(
         }
     };
     let mut lead = Vec::new();
-    let (framing, coding) = match forward(&buffer[start..end], &mut lead) {
+    let (framing, coding) = match forward(&mut buffer[start..end], &mut lead) {
         Ok(body) => body,
         Err(failure) => return Outcome::Refused(failure),
     };
@@ -225,7 +234,7 @@ fn check<'a, Start>(
             let (forwarded, rest) =
                 read(bytes).unwrap_or_else(|fault| panic!("the output is invalid: {fault:?}"));
             assert_eq!(rest, b"", "more than one message was forwarded");
-            assert!(received.body.extension < 2 * MAX_EXTENSION, "chunk extensions are not bounded");
+            assert!(received.body.padding < 2 * MAX_PADDING, "the size lines of chunks are not bounded");
             return Some((received, forwarded));
         }
     }
@@ -235,17 +244,14 @@ fn check<'a, Start>(
 /// Whether the message is incomplete or invalid, or has a body that ronde may refuse although the grammar allows it.
 fn may_be_cut<Start>(received: &Result<(Message<Start>, &[u8]), Fault>) -> bool {
     received.as_ref().map_or(true, |(Message { body, .. }, _)| {
-        body.trailers.len() > MAX_TRAILERS || body.extension > MAX_EXTENSION
+        body.trailers.len() > MAX_TRAILERS || body.padding > MAX_PADDING
     })
 }
 
 /// Whether ronde may refuse with this failure although the grammar allows the message.
 fn is_limit(failure: Failure) -> bool {
     use Failure::*;
-    matches!(
-        failure,
-        EmptyLines | TargetTooLong | TooManyFields | TooManyOptions | ResponseOptions | ResponseHeadTooLarge
-    )
+    matches!(failure, EmptyLines | TooManyFields | TooManyOptions | ResponseOptions | ResponseHeadTooLarge)
 }
 
 fn compare_requests(received: &Message<RequestLine>, forwarded: &Message<RequestLine>) {
@@ -280,8 +286,10 @@ fn compare_requests(received: &Message<RequestLine>, forwarded: &Message<Request
     }
     let vias: Vec<_> =
         strict::named(&received.fields, "via").iter().map(|field| field.value.clone()).collect();
-    let own = format!("1.{} {VIA}", received.start.minor).into_bytes();
+    let own = format!("1.{} {PSEUDONYM}", received.start.minor).into_bytes();
     assert_eq!(values("via"), [vias, vec![own]].concat());
+    let loops = strict::named(&received.fields, "cdn-loop");
+    assert_eq!(values("cdn-loop"), loops.iter().map(|field| &field.value[..]).collect::<Vec<_>>());
     let options = strict::members(&forwarded.fields, "connection");
     assert!(matches!(&options.iter().map(String::as_str).collect::<Vec<_>>()[..], [] | ["te"] | ["upgrade"]));
     for option in ["te", "upgrade"] {
@@ -302,9 +310,13 @@ fn compare_requests(received: &Message<RequestLine>, forwarded: &Message<Request
 fn forwards_left(received: &Message<RequestLine>) -> Vec<Vec<u8>> {
     let is_counted = ["OPTIONS", "TRACE"].contains(&&received.start.method[..]);
     let is_nominated = strict::members(&received.fields, "connection").contains(&"max-forwards".to_owned());
-    let left = |value: &[u8]| match std::str::from_utf8(value).ok().map(str::parse::<u64>) {
-        Some(Ok(left)) if is_counted && value[0] != b'+' => Some(left.saturating_sub(1).to_string().into()),
-        _ => (!is_nominated).then(|| value.to_vec()),
+    let left = |value: &[u8]| {
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        if !is_counted || !is_number {
+            return (!is_nominated).then(|| value.to_vec());
+        }
+        let left = String::from_utf8_lossy(value).parse::<u64>().unwrap_or(u64::MAX);
+        Some(left.saturating_sub(1).to_string().into())
     };
     strict::named(&received.fields, "max-forwards").iter().filter_map(|field| left(&field.value)).collect()
 }
@@ -375,6 +387,7 @@ fn is_gateway_field(name: &str) -> bool {
             "transfer-encoding",
             "upgrade",
             "via",
+            "cdn-loop",
             "x-real-ip",
         ]
         .contains(&&name[..])

@@ -84,6 +84,8 @@ const BROKEN_CHUNKS: &[(&str, &str)] = &[
     ("6\r\nhello\r\n0\r\n\r\n", "less data than its size"),
     ("10000000000000005\r\nhello\r\n0\r\n\r\n", "a size that overflows to 5"),
     ("fffffffffffffffff\r\nhello\r\n0\r\n\r\n", "a size beyond 64 bits"),
+    ("8000000000000005\r\nhello\r\n0\r\n\r\n", "a size that is negative in 64 bits"),
+    ("000010000000000000005\r\nhello\r\n0\r\n\r\n", "a size that overflows to 5 behind leading zeros"),
     ("5;a=\0\r\nhello\r\n0\r\n\r\n", "NUL in an extension"),
     ("5;a\nb\r\nhello\r\n0\r\n\r\n", "bare LF in an extension"),
     ("5\r\nhello\r\n0\r\nX : y\r\n\r\n", "a trailer with a space before the colon"),
@@ -127,6 +129,8 @@ fn all_valid_chunks_are_accepted_and_reframed() {
         "5\r\nhello\r\n0\r\n\r\n",
         "1\r\nh\r\n4\r\nello\r\n0\r\n\r\n",
         "0005\r\nhello\r\n000\r\n\r\n",
+        "0000000000000005\r\nhello\r\n0000000000000000\r\n\r\n",
+        "00000000000000000000000000000000000005\r\nhello\r\n0\r\n\r\n",
         "5;name\r\nhello\r\n0\r\n\r\n",
         "5;name=value;more=\"quo;ted\"\r\nhello\r\n0;last=1\r\n\r\n",
         "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n",
@@ -280,4 +284,22 @@ fn a_response_split_at_any_byte_is_the_same_response() {
             assert_eq!(*expected.get_or_insert(seen.clone()), seen, "split at {at}");
         }
     }
+}
+
+/// Every number of a message is `1*DIGIT` or `1*HEXDIG`: what matters is its value (RFC 9110 §8.6, RFC 9112 §7.1).
+#[test]
+fn leading_zeros_were_counted_as_digits() {
+    let zeros = "0".repeat(40);
+    let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{zeros}5\r\nhello\r\n{zeros}\r\n\r\n");
+    let sized = format!("Content-Length: {zeros}5\r\n\r\nhello");
+    each_row(&[chunked, sized], |rest| {
+        let (origin, _proxy, mut client) = setup("");
+        client.send(format!("POST / HTTP/1.1\r\nHost: a:{zeros}80\r\n{rest}"));
+        let (_, request) = origin.answer(format!("HTTP/1.1 200 OK\r\n{rest}"));
+        assert_eq!((request.text(), request.sole("host")), ("hello".to_owned(), format!("a:{zeros}80")));
+        assert_eq!(client.response().text(), "hello");
+    });
+    let (origin, _proxy, mut client) = setup("");
+    client.send(format!("TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {zeros}3\r\n\r\n"));
+    assert_eq!(origin.answer(ok("")).1.sole("max-forwards"), "2");
 }

@@ -81,7 +81,8 @@ fn a_1_0_request_with_absolute_form_needs_no_host() {
 fn a_1_0_client_gets_no_interim_responses() {
     let (origin, _proxy, mut client) = setup("");
     client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
-    origin.answer(format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{}", ok("hello")));
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(40);
+    origin.answer(format!("{hints}{}", ok("hello")));
     assert_eq!(client.response().status(), 200);
 }
 

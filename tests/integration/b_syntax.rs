@@ -1,6 +1,6 @@
 //! Strict syntax: a request whose request line or field lines break the grammar is refused.
 
-use crate::harness::{Backend, End, Proxy, each_row};
+use crate::harness::{Backend, End, Proxy, each_row, ronde_only};
 
 /// Whole requests, the statuses that may refuse them, and why they must be refused.
 const BROKEN: &[(&str, &[u16], &str)] = &[
@@ -35,9 +35,13 @@ const BROKEN: &[(&str, &[u16], &str)] = &[
     ("GET / x HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a space in the target"),
     ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "NUL in the target"),
     ("GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "DEL in the target"),
+    ("GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a control byte in the target"),
+    ("GET /a\tb HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a tab in the target"),
     ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a fragment"),
     ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a target without a slash"),
     ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "an asterisk without OPTIONS"),
+    ("GET http://a\"b/ HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "a quote in the target's authority"),
+    ("GET http://a<b>/ HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "angle brackets in the target's authority"),
     ("GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", &[400], "authority-form without CONNECT"),
     ("GET /\r\n\r\n", &[400, 505], "HTTP/0.9"),
     ("GET / HTTP\r\nHost: a\r\n\r\n", &[400, 505], "half a version"),
@@ -92,6 +96,31 @@ fn targets_pass_unchanged() {
         proxy.get(target);
         assert_eq!(backend.targets().last().map(String::as_str), Some(*target));
     });
+}
+
+/// Grafana, Prometheus and people's scripts send these as they are; nginx and HAProxy pass them.
+#[test]
+fn visible_characters_of_a_target_were_refused() {
+    let targets = ["/q?query=up{job=\"n\"}", "/<a>?b=<c>", "/a|b^c`d\\e", "/[a]{b}"];
+    let backend = Backend::mirror();
+    let proxy = Proxy::start(&[backend.address]);
+    each_row(&targets, |target| {
+        let seen = proxy.get(target).text();
+        assert_eq!(seen.lines().next(), Some(format!("GET {target} HTTP/1.1").as_str()));
+    });
+}
+
+/// One server reads them as UTF-8 and another as Latin-1: HAProxy refuses them, too.
+#[test]
+fn a_target_beyond_ascii_is_refused() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let proxy = Proxy::start(&[backend.address]);
+    each_row(&[&b"\xc3\xa9"[..], b"\xe9", b"\xff"], |beyond| {
+        let head = [&b"GET /"[..], beyond, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+        proxy.expect_refusal(head, &[400]);
+    });
+    assert_eq!(backend.count(), 0);
 }
 
 /// RFC 9112 §3.2.2: the authority of an absolute-form target wins over Host.

@@ -228,11 +228,51 @@ fn two_chained_rondes_are_no_loop() {
 #[test]
 fn a_real_loop_is_508() {
     ronde_only!();
-    let port = Port::reserve();
-    let second = Proxy::start(&[port.address]);
-    let first = Ronde::with(&format!("--listen {} {}", port.address, second.address)).serve();
-    let response = first.get("/");
-    assert_eq!(response.status(), 508);
+    each_row(&[("", ""), ("--no-via", ""), ("", "--no-via"), ("--no-via", "--no-via")], |(outer, inner)| {
+        let port = Port::reserve();
+        let second = Proxy::with(inner, &[port.address]);
+        let first = Ronde::with(&format!("{outer} --listen {} {}", port.address, second.address)).serve();
+        let response = first.get("/");
+        assert_eq!(response.status(), 508);
+    });
+}
+
+/// nginx does not compress the response to a request with Via, unless its `gzip_proxied` says so.
+#[test]
+fn via_stopped_a_backend_from_compressing() {
+    ronde_only!();
+    let foreign = "Via: 1.0 fred\r\nCDN-Loop: fred; a=b\r\n";
+    let names = |request: &Message| {
+        let own = |name| request.members(name).into_iter().filter(|member| member.contains("ronde-")).count();
+        let kept = (request.values("via")[..1].to_vec(), request.values("cdn-loop")[..1].to_vec());
+        assert_eq!(kept, (vec!["1.0 fred".to_owned()], vec!["fred; a=b".to_owned()]), "of others");
+        (own("via"), own("cdn-loop"))
+    };
+    assert_eq!(names(&forwarded_request("", foreign)), (1, 0));
+    assert_eq!(names(&forwarded_request("--no-via", foreign)), (0, 1));
+    let alone = forwarded_request("--no-via", "");
+    assert!(!alone.has("via"), "{alone}");
+    assert!(is_a_pseudonym(&format!("1.1 {}", alone.sole("cdn-loop")), "1.1"), "{alone}");
+}
+
+/// A proxy in the loop may drop Via; it passes on what it does not know.
+#[test]
+fn a_request_that_comes_back_is_508() {
+    ronde_only!();
+    each_row(&["", "--no-via"], |flags| {
+        let (origin, proxy, mut client) = setup(flags);
+        client.send(GET);
+        let (_backend, request) = origin.request();
+        let lines: String = request
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}\r\n", String::from_utf8_lossy(value)))
+            .collect();
+        for hop in ["", "CDN-Loop: fred\r\nVia: 1.1 fred\r\n"] {
+            let response = proxy.ask(format!("{}\r\n{lines}{hop}\r\n", request.start));
+            assert_eq!(response.status(), 508);
+        }
+    });
 }
 
 #[test]

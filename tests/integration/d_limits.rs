@@ -48,6 +48,22 @@ fn max_head_is_a_setting() {
     assert_eq!(proxy.get(&format!("/{}", "a".repeat(3000))).text(), "b");
 }
 
+#[test]
+fn a_target_had_a_limit_that_nobody_could_set() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    for (flags, longest) in [("", 60_000), ("--max-head 1m", 1_000_000)] {
+        let proxy = Proxy::with(flags, &[backend.address]);
+        for length in [16_385, longest] {
+            let target = format!("/{}", "a".repeat(length));
+            assert_eq!(proxy.get(&target).text(), "b", "{length} bytes {flags}");
+            assert_eq!(backend.targets().last().map(String::len), Some(target.len()));
+        }
+        let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(longest + 100_000));
+        proxy.expect_refusal(head, &[414]);
+    }
+}
+
 /// A chunked body of this size.
 fn chunked(size: usize) -> String {
     format!("Transfer-Encoding: chunked\r\n\r\n{size:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(size))

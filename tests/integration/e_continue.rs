@@ -1,6 +1,6 @@
 //! Expect and interim responses, when client and backend wait for each other.
 
-use crate::harness::{Backend, End, GET, Proxy, each_row, ok, setup};
+use crate::harness::{Backend, End, GET, Proxy, Wire, each_row, ok, ronde_only, setup};
 
 const EXPECTING: &str = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 
@@ -150,9 +150,81 @@ fn an_unrequested_100_is_never_taken_for_a_final_response() {
     assert_eq!(response.text(), "hello");
 }
 
+/// Nor does it count against the backend. A long job says `102 Processing` for as long as it takes (RFC 9110 §15.2).
+#[test]
+fn the_33rd_interim_response_was_one_too_many() {
+    ronde_only!();
+    each_row(
+        &[(33, "102 Processing"), (33, "104 Upload Resumption Supported"), (1000, "102 Processing")],
+        |row| {
+            let (count, status) = *row;
+            let (origin, proxy, mut client) = setup("--max-fails 1");
+            client.send(GET);
+            let interim = format!("HTTP/1.1 {status}\r\nX: y\r\n\r\n");
+            let (mut backend, _) = origin.answer(format!("{}{}", interim.repeat(count), ok("done")));
+            for _ in 0..count {
+                let head = client.response();
+                assert_eq!(head.start, format!("HTTP/1.1 {status}"));
+                assert_eq!(head.sole("x"), "y");
+            }
+            assert_eq!(client.response().text(), "done");
+            client.send(GET);
+            backend.request();
+            backend.send(ok("next"));
+            assert_eq!(client.response().text(), "next", "both connections are in step");
+            let line = proxy.process.stdout.line_with("200 4");
+            assert!(!line.contains("cause="), "{line}");
+            let stderr = proxy.process.stderr.text();
+            assert!(!stderr.contains("out of the round"), "{stderr}");
+        },
+    );
+}
+
+/// `104 Upload Resumption Supported` (draft-ietf-httpbis-resumable-upload): one for each part that has arrived.
+#[test]
+fn the_progress_of_an_upload_was_cut_off() {
+    let (origin, _proxy, mut client) = setup("");
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut backend = origin.accept();
+    backend.request_head();
+    for part in 1..=50 {
+        client.send("5\r\nhello\r\n");
+        assert_eq!(backend.chunk(), b"hello");
+        backend.send(format!("HTTP/1.1 104 Upload\r\nUpload-Offset: {}\r\n\r\n", 5 * part));
+        let progress = client.response();
+        assert_eq!((progress.status(), progress.sole("upload-offset")), (104, (5 * part).to_string()));
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(backend.chunk(), b"");
+    backend.send(ok("thanks"));
+    assert_eq!(client.response().text(), "thanks");
+}
+
+/// It has them one after another: what it does not take stays with the backend. The client is to blame, not the backend.
+#[test]
+fn interim_responses_that_nobody_takes_fill_no_memory() {
+    ronde_only!();
+    let (origin, proxy, _unused) = setup("--workers 2 --idle-timeout 500ms --max-fails 1");
+    let mut client = Wire::connect_narrow(proxy.address, 4096);
+    client.send(GET);
+    let (mut backend, _) = origin.request();
+    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "x".repeat(60_000));
+    // 60 MB.
+    let taken = backend.try_send(hint.repeat(1000));
+    assert!(taken.is_err(), "not all of it was read");
+    let line = proxy.process.stdout.line_with("HTTP/1.1\" ");
+    assert!(line.contains("cause=\"the client does not read its response\""), "{line}");
+    assert!(proxy.status("VmHWM") < 30_000, "{} kB", proxy.status("VmHWM"));
+    let stderr = proxy.process.stderr.text();
+    assert!(!stderr.contains("out of the round"), "{stderr}");
+    assert_ne!(client.rest().1, End::Silence);
+}
+
+/// Passing them on costs ronde more than it costs the backend to send them: more than a thousand within a second are its
+/// failure.
 #[test]
 fn endless_interim_responses_are_cut_off() {
-    let (origin, _proxy, mut client) = setup("");
+    let (origin, proxy, mut client) = setup("--max-fails 1");
     client.send(GET);
     let (mut backend, _) = origin.request();
     let sender =
@@ -165,4 +237,9 @@ fn endless_interim_responses_are_cut_off() {
         .find(|end| *end != Ok(102));
     assert!(matches!(end, Some(Ok(502) | Err(End::Eof | End::Reset))), "{end:?}");
     sender.join().unwrap();
+    if !Proxy::is_a_peer() {
+        let line = proxy.process.stdout.line_with("HTTP/1.1\" ");
+        assert!(line.contains("cause=\"the backend sent too many interim responses\""), "{line}");
+        proxy.process.stderr.line_with("out of the round");
+    }
 }

@@ -18,6 +18,8 @@ const BAD: &[(&str, &[u16], &str)] = &[
     (" HTTP/1.1 200 OK\r\n\r\n", &[502], "a leading space"),
     ("http/1.1 200 OK\r\n\r\n", &[502], "a version in lower case"),
     ("HTTP/2.0 200 OK\r\n\r\n", &[502], "another version"),
+    ("HTTP/1.10 200 OK\r\n\r\n", &[502], "two digits in a version"),
+    ("HTTP/0.9 200 OK\r\n\r\n", &[502], "an older version"),
     ("HTTP/1.1 200 O\0K\r\n\r\n", &[502], "NUL in the reason"),
     ("HTTP/1.1 200 O\rK\r\n\r\n", &[502], "bare CR in the reason"),
     ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", &[502], "no colon"),
@@ -28,12 +30,12 @@ const BAD: &[(&str, &[u16], &str)] = &[
     (
         "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n",
         &[200, 502],
-        "RFC 9112 §5.1: refused or cleaned",
+        "RFC 9112 §5.1: refused or mended (`f_mended`)",
     ),
     (
         "HTTP/1.1 200 OK\r\nX: y\r\n z\r\nContent-Length: 0\r\n\r\n",
         &[200, 502],
-        "RFC 9112 §5.2: refused or unfolded",
+        "RFC 9112 §5.2: refused or mended (`f_mended`)",
     ),
     ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", &[200, 502], "RFC 9112 §2.2: a bare LF may be accepted"),
     (

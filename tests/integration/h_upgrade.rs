@@ -150,6 +150,57 @@ fn a_refused_upgrade_is_an_ordinary_exchange() {
     });
 }
 
+/// `docker exec` starts with such a request: with a method that may be repeated or not, and a body that is collected,
+/// chunked, or long.
+#[test]
+fn an_upgrade_with_a_body_lost_its_upgrade() {
+    let long = "x".repeat(200_000);
+    let rows = [
+        ("POST", "{\"Detach\":false,\"Tty\":true}", Framing::Length(27)),
+        ("PUT", "{\"Detach\":false,\"Tty\":true}", Framing::Length(27)),
+        ("POST", &long, Framing::Length(200_000)),
+        ("POST", "chunked body", Framing::Chunked),
+    ];
+    each_row(&rows, |(method, body, framing)| {
+        let (origin, _proxy, mut client) = setup("");
+        let asked =
+            format!("{method} /exec/x/start HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n");
+        client.send(match framing {
+            Framing::Chunked => format!(
+                "{asked}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\nearly",
+                body.len()
+            ),
+            _ => format!("{asked}Content-Length: {}\r\n\r\n{body}early", body.len()),
+        });
+        let (mut backend, request) = origin.request();
+        assert_eq!((request.members("upgrade"), request.text()), (vec!["tcp".into()], (*body).into()));
+        backend.send("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nwelcome");
+        assert_eq!(client.response().status(), 101);
+        assert_eq!((client.take(7), backend.take(5)), (b"welcome".to_vec(), b"early".to_vec()));
+        client.send("late");
+        assert_eq!(backend.take(4), b"late");
+    });
+}
+
+/// RFC 9110 §7.8: the protocol cannot change in the middle of a message. A 101 that comes before the request is whole
+/// takes effect when it is.
+#[test]
+fn a_101_in_the_middle_of_the_request_waits_for_its_end() {
+    let (origin, _proxy, mut client) = setup("");
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+        Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n",
+    );
+    let mut backend = origin.accept();
+    backend.request_head();
+    backend.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    assert_eq!(backend.take(8), b"3\r\none\r\n");
+    client.expect_silence();
+    client.send("3\r\ntwo\r\n0\r\n\r\ntunnelled");
+    assert_eq!(client.response().status(), 101);
+    assert_eq!(backend.take(22), b"3\r\ntwo\r\n0\r\n\r\ntunnelled");
+}
+
 /// Firefox sends Connection this way.
 #[test]
 fn an_upgrade_among_other_members_of_connection_works() {

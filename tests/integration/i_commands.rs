@@ -1,7 +1,7 @@
 //! The command line and the file: which settings are accepted, which are refused, and with which message.
 
 use crate::harness::{
-    Backend, Origin, Port, Process, Proxy, Ronde, each_row, needs, ronde_only, scratch_directory,
+    Backend, Origin, Port, Process, Proxy, Ronde, each_row, needs, ok, ronde_only, scratch_directory,
 };
 use std::process::Command;
 
@@ -50,12 +50,12 @@ fn a_wrong_command_line_is_one_clear_line_and_exit_code_2() {
 }
 
 #[test]
-fn help_fits_a_screen_and_a_half() {
+fn help_fits_a_few_screens() {
     ronde_only!();
     let (code, stdout, stderr) = run(Ronde::with("--help"));
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(
-        stdout.lines().count() <= 60 && stdout.lines().all(|line| line.chars().count() <= 100),
+        stdout.lines().count() <= 80 && stdout.lines().all(|line| line.chars().count() <= 100),
         "{stdout}"
     );
     for flag in ["--listen", "--backend", "--config", "--workers", "--shutdown-grace", "--access-log"] {
@@ -255,9 +255,53 @@ fn the_backends_of_the_demo_respond_in_turn() {
     let proxy = Ronde::with("demo --listen 127.0.0.1:0").serve();
     let answers: Vec<_> = (0..4).map(|_| proxy.get("/").text().trim().to_owned()).collect();
     assert_eq!(answers, ["Backend 1", "Backend 2", "Backend 1", "Backend 2"]);
+    proxy.process.stderr.line_with("turn 4 of the round");
     assert!(proxy.process.stdout.line_with("curl").contains(&proxy.address.to_string()));
     let page = proxy.ask("GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n").text();
     assert!(page.contains("rel=icon") || page.contains("rel=\"icon\""), "{page}");
+}
+
+/// The steps of an explanation, without their times.
+fn steps(log: &[String]) -> Vec<String> {
+    let is_step = |line: &&String| line.starts_with(' ');
+    let text = |line: &String| line.split_once(" ms  ").expect("a time").1.to_owned();
+    log.iter().filter(is_step).map(text).collect()
+}
+
+#[test]
+fn explain_tells_what_became_of_the_first_requests() {
+    ronde_only!();
+    let backend = Backend::start(|wire, request| match request.target() {
+        "/closed" => wire.finish(),
+        _ => wire.send(ok("hello")),
+    });
+    let proxy = Proxy::with("--explain=2 --workers 1 --max-fails 0", &[backend.address]);
+    let mut client = proxy.connect();
+    for target in ["/", "/closed", "/"] {
+        client.get(target);
+    }
+    proxy.process.stderr.line_with("the connection is kept");
+    crate::harness::eventually("two are explained", || {
+        proxy.process.stderr.all().iter().filter(|line| line.contains("the connection is")).count() == 2
+    });
+    let log = proxy.process.stderr.all();
+    let titles: Vec<_> = log.iter().filter_map(|line| line.split_once("[INFO] request ")).collect();
+    let titles: Vec<_> = titles.iter().map(|(_, title)| *title).collect();
+    assert_eq!(titles, ["1 GET / HTTP/1.1", "2 GET /closed HTTP/1.1"]);
+    let told = steps(&log).join("\n");
+    let address = backend.address;
+    for expected in [
+        "a new connection, which waited ",
+        "worker 1 has read a head of ",
+        &format!("turn 1 of the round: {address}, on a new connection\nconnected after "),
+        "the request is sent\nstatus 200, ",
+        "relayed: 5 bytes of body in 1 piece\nthe connection is kept\na connection that was kept\n",
+        &format!("turn 2 of the round: {address}, on a connection that was kept\nthe request is sent\n"),
+        "no response: the backend closed the connection without a response\n",
+        "failed: the backend closed the connection without a response\nthe connection is kept",
+    ] {
+        assert!(told.contains(expected), "{expected} in\n{told}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SIGNALS: [Signal; 2] = [Signal::TERM, Signal::INT];
+const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::QUIT, Signal::INT];
 
 #[test]
 fn an_idle_ronde_stops_at_once_with_exit_code_0() {
@@ -77,17 +77,76 @@ fn a_request_that_outlasts_the_grace_is_cut_and_the_exit_code_is_0() {
 }
 
 #[test]
-fn a_second_signal_ends_ronde_at_once() {
+fn a_second_ctrl_c_ends_ronde_at_once() {
     ronde_only!();
     let (origin, mut proxy, mut client) = setup("--shutdown-grace 1h");
     client.send(GET);
     let (_backend, _) = origin.request();
-    proxy.process.signal(Signal::TERM);
+    proxy.process.signal(Signal::INT);
     proxy.process.stderr.line_with("stopping");
     assert!(proxy.process.is_running());
-    proxy.process.signal(Signal::INT);
-    proxy.process.exit();
+    // One that comes within a moment is the first once more.
+    eventually("ronde ends", || {
+        proxy.process.signal(Signal::INT);
+        !proxy.process.is_running()
+    });
+    assert_eq!(proxy.process.exit().code(), Some(130));
     client.expect_end();
+}
+
+/// `timeout 60 ronde` and a unit with a stop command of its own send two: requests in flight were cut.
+#[test]
+fn a_second_sigterm_is_no_wish_for_force() {
+    ronde_only!();
+    let (origin, mut proxy, mut client) = setup("--shutdown-grace 60s");
+    client.send(GET);
+    let (mut backend, _) = origin.request();
+    for signal in [Signal::TERM, Signal::INT, Signal::TERM, Signal::QUIT, Signal::TERM] {
+        proxy.process.signal(signal);
+        proxy.process.stderr.line_with("stopping");
+    }
+    backend.send(ok("finished"));
+    assert_eq!(client.response().text(), "finished");
+    assert_eq!(proxy.process.exit().code(), Some(0));
+}
+
+/// HUP stopped ronde, and the others killed it: people who come from nginx send them to reload and to reopen logs.
+#[test]
+fn a_signal_without_a_meaning_is_ignored_and_logged() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let mut proxy = Proxy::start(&[backend.address]);
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        proxy.process.signal(signal);
+        assert!(proxy.process.stderr.line_with(name).contains("ignored"));
+        assert_eq!(proxy.get("/").text(), "b");
+    }
+    assert!(proxy.process.is_running());
+}
+
+/// `nohup` ignores HUP, a script's `&` ignores INT, and the process that they start inherits that.
+#[test]
+fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let line = format!(
+        "trap '' HUP INT; exec {} --listen 127.0.0.1:0 {}",
+        env!("CARGO_BIN_EXE_ronde"),
+        backend.address
+    );
+    let mut command = Command::new("sh");
+    let mut proxy = Proxy::of(Process::spawn(command.args(["-c", &line])));
+    proxy.process.stderr.line_with("SIGHUP was ignored");
+    proxy.process.stderr.line_with("SIGINT was ignored");
+    // A pending signal would be handled before the one that follows it.
+    for signal in [Signal::HUP, Signal::INT, Signal::USR1] {
+        proxy.process.signal(signal);
+    }
+    proxy.process.stderr.line_with("SIGUSR1");
+    assert_eq!(proxy.get("/").text(), "b");
+    assert!(!proxy.process.stderr.text().contains("stopping"));
+    proxy.process.signal(Signal::TERM);
+    assert_eq!(proxy.process.exit().code(), Some(0));
 }
 
 /// The access line of a GET for `/a?b`.

@@ -58,7 +58,7 @@ fn a_name_that_resolves_later_is_503_until_then_and_a_backend_soon_after() {
     assert!(start.elapsed() < Duration::from_secs(5), "ronde starts without the name: {:?}", start.elapsed());
     let refused = proxy.get("/");
     assert_eq!(refused.status(), 503);
-    assert!(refused.text().contains("no backend address is known yet"), "{refused}");
+    assert!(refused.text().contains("no backend address is known"), "{refused}");
     assert!(refused.sole("proxy-status").contains("destination_unavailable") && refused.has("retry-after"));
     proxy.process.stderr.line_with("later.test does not resolve");
     names.knows("later.test", [names.neighbour(1)]);
@@ -145,11 +145,17 @@ fn the_last_good_addresses_are_kept_when_the_name_service_fails() {
     let number = port.address.port();
     let _app = named(port, "app");
     names.knows("app.test", [names.neighbour(1)]);
-    let proxy = serve(&names, &format!("--resolve-interval 100ms app.test:{number}"), 1);
+    let flags = format!("--resolve-interval 100ms --resolve-hold 0s app.test:{number}");
+    let proxy = serve(&names, &flags, 1);
     assert_eq!(answers(&proxy, 2), ["app"; 2]);
-    for (number, reply) in
-        [DnsReply::ServFail, DnsReply::Silent, DnsReply::Addresses(Vec::new())].into_iter().enumerate()
-    {
+    let none = || DnsReply::Addresses(Vec::new());
+    let replies = [
+        DnsReply::ServFail,
+        DnsReply::Silent,
+        DnsReply::Halves(Box::new([DnsReply::ServFail, none()])),
+        DnsReply::Halves(Box::new([DnsReply::Silent, none()])),
+    ];
+    for (number, reply) in replies.into_iter().enumerate() {
         names.set("app.test", reply.clone());
         let then = Instant::now();
         eventually("the name is looked up", || names.asked_since(then, "app.test") >= 2);
@@ -161,6 +167,119 @@ fn the_last_good_addresses_are_kept_when_the_name_service_fails() {
         assert_eq!(answers(&proxy, 4), ["app"; 4], "after {reply:?}");
     }
     assert_eq!(lines(&proxy, "app.test: -"), 0);
+}
+
+#[test]
+fn an_address_was_forgotten_when_only_the_question_for_its_family_failed() {
+    let names = name_service!();
+    let [one, _, three] = names.ports();
+    let number = one.address.port();
+    let (_one, _three) = (named(one, "4"), named(three, "6"));
+    let v4 = || DnsReply::Addresses(vec![names.neighbour(1)]);
+    let v6 = || DnsReply::Addresses(vec![Ipv6Addr::LOCALHOST.into()]);
+    let halves = |a, aaaa| DnsReply::Halves(Box::new([a, aaaa]));
+    names.set("app.test", halves(v4(), v6()));
+    let flags = format!("--resolve-interval 100ms --resolve-hold 0s app.test:{number}");
+    let proxy = serve(&names, &flags, 2);
+    for reply in [
+        halves(v4(), DnsReply::ServFail),
+        halves(DnsReply::ServFail, v6()),
+        halves(v4(), DnsReply::Silent),
+        halves(DnsReply::Silent, v6()),
+    ] {
+        names.set("app.test", reply.clone());
+        let then = Instant::now();
+        eventually("the name is looked up", || names.asked_since(then, "app.test") >= 4);
+        assert_eq!(answers(&proxy, 4), ["4", "4", "6", "6"], "{reply:?}");
+    }
+    names.set("app.test", halves(v4(), DnsReply::Addresses(Vec::new())));
+    proxy.process.stderr.line_with("app.test: - ::1");
+    within(Duration::from_secs(1), "an answer counts", || answers(&proxy, 4) == ["4"; 4]);
+}
+
+#[test]
+fn requests_went_on_to_the_last_address_of_a_name_that_was_gone() {
+    let names = name_service!();
+    let [port, ..] = names.ports();
+    let number = port.address.port();
+    let (_stranger, other) = (named(port, "stranger"), Backend::named("other"));
+    type Row = (&'static str, fn(&NameService));
+    let none: [Row; 2] = [
+        ("no such name", |names| names.forgets("app.test")),
+        ("no address", |names| names.knows("app.test", [])),
+    ];
+    names.knows("app.test", [names.neighbour(1)]);
+    let flags = "--resolve-interval 100ms --resolve-hold 1s";
+    let proxy = serve(&names, &format!("{flags} app.test:{number} {}", other.address), 1);
+    for (count, (what, deny)) in none.into_iter().enumerate() {
+        within(Duration::from_secs(2), "both take turns", || answers(&proxy, 2) == ["other", "stranger"]);
+        let then = Instant::now();
+        deny(&names);
+        eventually("the address is out", || lines(&proxy, "app.test: -") == count + 1);
+        assert!(then.elapsed() >= Duration::from_secs(1), "{what}: a single denial is not enough");
+        assert!(then.elapsed() < Duration::from_secs(4), "{what}: {:?}", then.elapsed());
+        within(Duration::from_secs(1), what, || answers(&proxy, 4) == ["other"; 4]);
+        let said =
+            "app.test does not resolve, ronde keeps trying: there is no such name, or it has no address";
+        assert_eq!((lines(&proxy, said), lines(&proxy, "app.test is gone")), (count + 1, count + 1));
+        names.knows("app.test", [names.neighbour(1)]);
+        eventually("the address is back", || lines(&proxy, "app.test: +") == count + 2);
+    }
+}
+
+#[test]
+fn a_name_that_is_gone_for_less_than_the_hold_keeps_its_address() {
+    let names = name_service!();
+    let [port, ..] = names.ports();
+    let number = port.address.port();
+    let _app = named(port, "app");
+    names.knows("app.test", [names.neighbour(1)]);
+    let proxy = serve(&names, &format!("--resolve-interval 100ms --resolve-hold 1h app.test:{number}"), 1);
+    let then = Instant::now();
+    names.forgets("app.test");
+    eventually("the name is looked up", || names.asked_since(then, "app.test") >= 3);
+    assert_eq!((answers(&proxy, 4), lines(&proxy, "app.test: -")), (vec!["app".to_owned(); 4], 0));
+}
+
+#[test]
+fn when_the_only_name_is_gone_the_answer_is_503() {
+    let names = name_service!();
+    let [port, ..] = names.ports();
+    let number = port.address.port();
+    let _app = named(port, "app");
+    names.knows("app.test", [names.neighbour(1)]);
+    let proxy = serve(&names, &format!("--resolve-interval 100ms --resolve-hold 0s app.test:{number}"), 1);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").text(), "app");
+    names.forgets("app.test");
+    eventually("the address is out", || lines(&proxy, "app.test: -") == 1);
+    within(Duration::from_secs(1), "no backend is left", || client.get("/").status() == 503);
+    assert!(client.get("/").text().contains("no backend address is known"));
+    names.knows("app.test", [names.neighbour(1)]);
+    within(Duration::from_secs(3), "it is back", || client.get("/").text() == "app");
+}
+
+#[test]
+fn a_wildcard_in_the_search_domain_answers_for_a_name_that_is_gone_unless_it_ends_with_a_dot() {
+    let names = name_service!();
+    let [port, wild, _] = names.ports();
+    let number = port.address.port();
+    let (_app, _wild) = (named(port, "app"), named(wild, "wild"));
+    names.knows("app.test", [names.neighbour(1)]);
+    names.knows("app.test.wild.test", [names.neighbour(2)]);
+    let options = format!("{BRISK}\nsearch wild.test");
+    for (name, answer) in [("app.test", "wild"), ("app.test.", "503")] {
+        names.knows("app.test", [names.neighbour(1)]);
+        let flags = format!("--resolve-interval 100ms --resolve-hold 0s {name}:{number}");
+        let proxy = names.ronde(&options, &flags).serve();
+        eventually("the name is known", || lines(&proxy, ": +") == 1);
+        names.forgets("app.test");
+        eventually("the address is out", || lines(&proxy, ": -") == 1);
+        within(Duration::from_secs(2), answer, || {
+            let response = proxy.get("/");
+            response.text() == answer || response.status().to_string() == answer
+        });
+    }
 }
 
 #[test]

@@ -166,6 +166,104 @@ fn max_connections_of_one_backend_is_respected() {
     assert_eq!(held.response().text(), "narrow");
 }
 
+/// A backend that may have one request at a time, with what it is told to answer.
+fn one_at_a_time(flags: &str) -> (Backend, Proxy, mpsc::Sender<()>) {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let backend = Backend::start(move |wire, request| {
+        let is_open = gate.lock().expect("a gate").recv();
+        wire.send(ok(if is_open.is_ok() { request.target() } else { "over" }));
+    });
+    let proxy = configured(&format!("--workers 1 {flags}"), &[(backend.address, "max-connections = 1")]);
+    (backend, proxy, open)
+}
+
+/// The only worker has looked at all that came before this.
+fn settle(proxy: &Proxy) {
+    let options = "OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n";
+    assert_eq!(proxy.ask(options).status(), 200);
+}
+
+fn ask_for(proxy: &Proxy, target: &str) -> Wire {
+    let mut client = proxy.connect();
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    client
+}
+
+#[test]
+fn requests_beyond_max_connections_wait_and_keep_their_order() {
+    ronde_only!();
+    let (backend, proxy, open) = one_at_a_time("--queue-timeout 1m");
+    let mut clients: Vec<_> = (0..20)
+        .map(|number| {
+            let client = ask_for(&proxy, &format!("/{number}"));
+            // Each is in its place before the next one comes.
+            settle(&proxy);
+            client
+        })
+        .collect();
+    for number in 0..20 {
+        eventually("its turn", || backend.count() == number + 1);
+        open.send(()).expect("a backend");
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.response().text(), format!("/{number}"));
+    }
+    let expected: Vec<_> = (0..20).map(|number| format!("/{number}")).collect();
+    assert_eq!(backend.targets(), expected);
+    let line = proxy.process.stdout.line_with("/19 ");
+    assert!(!line.contains("queued=0.0"), "{line}");
+}
+
+#[test]
+fn a_request_that_waits_too_long_for_a_backend_is_503_and_takes_no_turn() {
+    ronde_only!();
+    let (backend, proxy, open) = one_at_a_time("--queue-timeout 300ms");
+    let mut held = ask_for(&proxy, "/held");
+    eventually("it has the only connection", || backend.count() == 1);
+    let refused = proxy.get("/refused");
+    assert_eq!(refused.status(), 503);
+    assert!(
+        refused.text().contains("limit of requests in flight") && refused.has("retry-after"),
+        "{refused}"
+    );
+    let line = proxy.process.stdout.line_with("/refused");
+    assert!(!line.contains("queued=0") && !line.contains("tried="), "{line}");
+    open.send(()).expect("a backend");
+    assert_eq!(held.response().text(), "/held");
+    assert_eq!(backend.targets(), ["/held"]);
+}
+
+#[test]
+fn a_client_that_leaves_the_queue_takes_no_turn() {
+    ronde_only!();
+    let (backend, proxy, open) = one_at_a_time("--queue-timeout 1m");
+    let mut held = ask_for(&proxy, "/held");
+    eventually("it has the only connection", || backend.count() == 1);
+    let gone = ask_for(&proxy, "/gone");
+    settle(&proxy);
+    let mut last = ask_for(&proxy, "/last");
+    settle(&proxy);
+    gone.reset();
+    proxy.process.stdout.line_with("/gone");
+    open.send(()).expect("a backend");
+    open.send(()).expect("a backend");
+    assert_eq!((held.response().text(), last.response().text()), ("/held".into(), "/last".into()));
+    assert_eq!(backend.targets(), ["/held", "/last"]);
+}
+
+#[test]
+fn a_thousand_requests_wait_for_two_connections() {
+    ronde_only!();
+    let both = [Backend::named("1"), Backend::named("2")];
+    let limited = both.each_ref().map(|backend| (backend.address, "max-connections = 1"));
+    let proxy = configured("--queue-timeout 1m", &limited);
+    let mut clients: Vec<_> = (0..1000).map(|_| ask_for(&proxy, "/")).collect();
+    let answers: Vec<_> = clients.iter_mut().map(|client| client.response().text()).collect();
+    assert_eq!(answers.iter().filter(|answer| *answer == "1" || *answer == "2").count(), 1000);
+    assert!(both.iter().all(|backend| backend.connections() <= 2), "kept connections serve them");
+}
+
 // Failover: a failure of a backend is not the client's problem.
 
 #[test]
@@ -301,8 +399,10 @@ fn every_kind_of_failure_takes_a_backend_out_and_is_logged() {
         order(&proxy, 8);
         assert_eq!(bad.count(), 2);
         let line = proxy.process.stderr.line_with("is out of the round");
-        let expected =
-            format!("{} is out of the round: {why}, 2 times; a single request will try it", bad.address);
+        let expected = format!(
+            "{} is out of the round: {why}, 2 times in a row; a single request will try it",
+            bad.address
+        );
         assert!(line.ends_with(&expected), "{line}");
     });
 }
@@ -321,7 +421,7 @@ fn the_log_warns_of_a_backend_that_has_worked_and_mentions_one_that_never_did() 
     first.go_down();
     order(&proxy, 12);
     let line = log.stderr.line_with(&format!("{} is out of the round", first.address));
-    let why = "the backend refused the connection, 3 times; ronde tries to connect every second";
+    let why = "the backend refused the connection, 3 times in a row; ronde tries to connect every second";
     assert!(line.contains("[WARN]") && line.ends_with(why), "{line}");
     first.come_up();
     let line = log.stderr.line_with(&format!("{} is in the round", first.address));
@@ -473,7 +573,7 @@ fn a_restarted_backend_needs_no_trial() {
     let second = Backend::named("2");
     let proxy = Proxy::with("--fail-timeout 1h", &[first.address, second.address]);
     assert_eq!(order(&proxy, 12), "222222222222");
-    proxy.process.stderr.line_with("without a response, 3 times; a single request will try it");
+    proxy.process.stderr.line_with("without a response, 3 times in a row; a single request will try it");
     first.go_down();
     // ronde probes it every second, so it sees that the backend is down.
     thread::sleep(Duration::from_millis(2500));

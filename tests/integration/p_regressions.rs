@@ -299,3 +299,38 @@ fn long_polls_on_good_backends_blocked_all_other_requests() {
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert!(polls.iter_mut().all(|poll| poll.response().status() == 200));
 }
+
+/// What the backend sent before it broke is the client's, whatever says that the rest is missing: a reset, for a client
+/// that knows no chunks, or a last chunk that never comes.
+#[test]
+fn what_was_received_before_a_cut_was_taken_back() {
+    for (version, end) in [("1.0", End::Reset), ("1.1", End::Eof)] {
+        let (origin, proxy, _) = setup("");
+        let mut client = Wire::connect_narrow(proxy.address, 4096);
+        client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
+        let (mut backend, _) = origin.request();
+        backend.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nf4240\r\n");
+        backend.send(vec![b'x'; 999_999]);
+        drop(backend);
+        // Only when ronde knows that the response is cut, the client begins to read.
+        proxy.process.stdout.line_with("ended early");
+        assert_eq!(client.response_head().status(), 200);
+        let (body, seen) = client.rest();
+        let received = body.iter().filter(|&&byte| byte == b'x').count();
+        assert_eq!((received, seen), (999_999, end), "HTTP/{version}");
+    }
+}
+
+/// The same for a tunnel, whose end is no end of anything.
+#[test]
+fn what_was_received_before_a_tunnel_broke_was_taken_back() {
+    let (origin, proxy, _) = setup("--tunnel-timeout 500ms");
+    let mut client = Wire::connect_narrow(proxy.address, 4096);
+    client.send(format!("{UPGRADE}\r\n"));
+    let (mut backend, _) = origin.answer(SWITCH);
+    backend.send(vec![b'x'; 300_000]);
+    proxy.process.stdout.line_with("fell silent");
+    assert_eq!(client.response().status(), 101);
+    let (body, end) = client.rest();
+    assert_eq!((body.len(), end), (300_000, End::Reset));
+}

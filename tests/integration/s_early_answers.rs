@@ -2,7 +2,7 @@
 //!
 //! Not here: an upload that goes on beside its answer (`s_parked`).
 
-use crate::harness::{PARKED, Process, Proxy, Wire, each_row, needs, python_server, ronde_only};
+use crate::harness::{PARKED, Proxy, Wire, each_row, needs, python_server, ronde_only};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
@@ -112,9 +112,15 @@ fn long(target: &str, length: usize) -> String {
     format!("POST {target} HTTP/1.1\r\nHost: a\r\nX: {x}\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
-fn narrow() -> (Process, Proxy) {
-    let (server, address) = python_server("tests/integration/clients/narrow_backend.py", &[]);
-    (server, Proxy::with("--workers 2 --max-fails 0 --max-head 1m", &[address]))
+/// Each of the bodies of [`LENGTHS`] is asked for, through a ronde whose backend takes little at a time.
+fn each_length(ask: impl Fn(&Proxy, &mut Wire, usize)) {
+    each_row(&LENGTHS, |length| {
+        let (_server, address) = python_server("tests/integration/clients/narrow_backend.py", &[]);
+        let proxy = Proxy::with("--workers 2 --max-fails 0 --max-head 1m", &[address]);
+        let mut client = proxy.connect();
+        client.set_timeout(Duration::from_secs(3));
+        ask(&proxy, &mut client, *length);
+    });
 }
 
 /// Up to 64 KB are collected before they are sent; more streams.
@@ -124,11 +130,8 @@ const LENGTHS: [usize; 3] = [30_000, 65_536, 70_000];
 fn a_connection_on_which_a_part_of_the_request_was_sent_gets_no_other_request() {
     ronde_only!();
     needs!(Python);
-    each_row(&LENGTHS, |length| {
-        let (_server, proxy) = narrow();
-        let mut client = proxy.connect();
-        client.set_timeout(Duration::from_secs(3));
-        assert_eq!(client.ask(long("/early", *length)).text(), "early");
+    each_length(|proxy, client, length| {
+        assert_eq!(client.ask(long("/early", length)).text(), "early");
         // Not even by another client.
         let mut other = proxy.connect();
         other.set_timeout(Duration::from_secs(3));
@@ -140,10 +143,7 @@ fn a_connection_on_which_a_part_of_the_request_was_sent_gets_no_other_request() 
 fn a_request_whose_answer_has_begun_is_sent_to_its_end() {
     ronde_only!();
     needs!(Python);
-    each_row(&LENGTHS, |length| {
-        let (_server, proxy) = narrow();
-        let mut client = proxy.connect();
-        client.set_timeout(Duration::from_secs(3));
-        assert_eq!(client.ask(long(&format!("/echo/{length}"), *length)).text(), "y".repeat(*length));
+    each_length(|_, client, length| {
+        assert_eq!(client.ask(long(&format!("/echo/{length}"), length)).text(), "y".repeat(length));
     });
 }

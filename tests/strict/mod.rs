@@ -3,10 +3,11 @@
 //!
 //! The problem: a parser that is tested against itself agrees with itself. Smuggling needs two parsers that disagree,
 //! so the tests compare ronde's reading of every byte with this one. It is slow, copies everything, and refuses
-//! everything that a recipient merely may tolerate.
+//! everything that a recipient merely may tolerate. What a proxy must mend in a response (RFC 9112 §5.1 and §5.2) it
+//! mends, unless that could be read in two ways.
 //!
-//! It departs from the RFCs only where ronde documents it: a target may hold the bytes that browsers send, a length has
-//! 63 bits and occurs once, a chunk's size has at most 15 digits, and a chunk extension is not parsed.
+//! It departs from the RFCs only where ronde documents it: a target may hold every visible character but `#`, a length and
+//! a chunk's size have 63 bits, a length occurs once, a port has 16 bits, and a chunk extension is not parsed.
 //!
 //! Not here: limits, and the changes that a gateway makes (`gateway`).
 
@@ -61,8 +62,8 @@ pub struct Field {
 pub struct Body {
     pub data: Vec<u8>,
     pub trailers: Vec<Field>,
-    /// Bytes in the longest chunk extension.
-    pub extension: usize,
+    /// Bytes in the longest chunk extension, or the most zeros before the size of a chunk, whichever is more.
+    pub padding: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +90,8 @@ pub fn request(bytes: &[u8]) -> Parsed<(Message<RequestLine>, &[u8])> {
 /// One response to a request with this method, and the bytes after it. A body that ends with its connection takes all
 /// bytes.
 pub fn response<'a>(bytes: &'a [u8], method: &str) -> Parsed<(Message<StatusLine>, &'a [u8])> {
-    let mut reader = Reader(bytes);
-    let start = reader.status_line()?;
-    let fields = reader.fields()?;
+    let (start, fields, rest) = response_head(bytes)?;
+    let mut reader = Reader(rest);
     let declared = declared(start.minor, &fields)?;
     let length = match start.status {
         _ if method == "HEAD" => Length::Exactly(0),
@@ -100,6 +100,12 @@ pub fn response<'a>(bytes: &'a [u8], method: &str) -> Parsed<(Message<StatusLine
     };
     let body = reader.body(length)?;
     Ok((Message { start, fields, body }, reader.0))
+}
+
+/// The head of a response, whatever its fields say about a body, and the bytes after it.
+pub fn response_head(bytes: &[u8]) -> Parsed<(StatusLine, Vec<Field>, &[u8])> {
+    let mut reader = Reader(bytes);
+    Ok((reader.status_line()?, reader.response_fields()?, reader.0))
 }
 
 /// The body length that the fields declare, for a message that may have a body (RFC 9112 §6.3, rules 3 to 6).
@@ -142,7 +148,7 @@ pub fn is_protocol(text: &str) -> bool {
     [name, version].iter().all(|part| !part.is_empty() && part.bytes().all(is_tchar))
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2). http requires a host; a port has at most 5 digits.
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2). http requires a host; a port has 16 bits.
 fn authority(bytes: &[u8]) -> Parsed<()> {
     let text = latin1(bytes);
     let (host, port) = match text.rfind(':') {
@@ -154,8 +160,9 @@ fn authority(bytes: &[u8]) -> Parsed<()> {
             .and_then(|host| host.strip_suffix(']'))
             .is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
     };
-    if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Fault::Invalid("a port is a number of at most 5 digits"));
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    if !port.is_empty() && !is_number {
+        return Err(Fault::Invalid("a port is a number of 16 bits"));
     }
     if host.is_empty() || !(is_address(host) || is_reg_name(host)) {
         return Err(Fault::Invalid("an authority has a host"));
@@ -197,9 +204,17 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// `VCHAR` without the bytes that end a target for some parsers.
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+fn is_framing(name: &str) -> bool {
+    ["content-length", "transfer-encoding"].contains(&&name.to_ascii_lowercase()[..])
+}
+
+/// `VCHAR` without the one that begins a fragment.
 fn is_target(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"\"<>#".contains(&byte)
+    byte.is_ascii_graphic() && byte != b'#'
 }
 
 /// The bytes still to be read.
@@ -257,11 +272,12 @@ impl<'a> Reader<'a> {
         Ok(StatusLine { minor, status, reason: reason.to_vec() })
     }
 
+    /// `HTTP-name "/" DIGIT "." DIGIT`; a later minor version is understood as 1.1 (RFC 9110 §2.5).
     fn version(&mut self) -> Parsed<u8> {
-        self.literal(b"HTTP/1.", "the version is 1.0 or 1.1")?;
+        self.literal(b"HTTP/1.", "the version is 1.x")?;
         match self.take(1)? {
-            [digit @ (b'0' | b'1')] => Ok(digit - b'0'),
-            _ => Err(Fault::Invalid("the version is 1.0 or 1.1")),
+            [digit] if digit.is_ascii_digit() => Ok((digit - b'0').min(1)),
+            _ => Err(Fault::Invalid("a minor version is a digit")),
         }
     }
 
@@ -277,6 +293,46 @@ impl<'a> Reader<'a> {
         }
         self.literal(b"\r\n", "an empty line after the fields")?;
         Ok(fields)
+    }
+
+    /// `*( field-name OWS ":" OWS field-value *( CRLF 1*( SP / HTAB ) field-value ) CRLF ) CRLF`: what a proxy mends. A
+    /// blank before the colon goes, and a fold becomes as many spaces as it has bytes.
+    fn response_fields(&mut self) -> Parsed<Vec<Field>> {
+        let mut fields = Vec::new();
+        while self.peek()? != b'\r' {
+            let name = latin1(self.one_or_more(is_tchar, "a field name is a token")?);
+            let mut is_odd = !self.zero_or_more(is_blank)?.is_empty();
+            self.literal(b":", "a colon after the field name")?;
+            let mut value = self.line_of_value()?.trim_ascii_start().to_vec();
+            while is_blank(self.peek()?) {
+                is_odd = true;
+                let line = self.line_of_value()?;
+                let text = line.trim_ascii_start();
+                let first_word = latin1(text.split(|&byte| byte == b':').next().unwrap_or_default());
+                if text.is_empty() || is_framing(first_word.trim_end()) {
+                    return Err(Fault::Invalid("a folded line looks like the end, or like framing"));
+                }
+                let kept = value.trim_ascii_end().len();
+                let fold = value.len() - kept + 2 + line.len() - text.len();
+                value.truncate(kept);
+                value.extend(std::iter::repeat_n(b' ', fold));
+                value.extend(text);
+            }
+            if is_odd && is_framing(&name) {
+                return Err(Fault::Invalid(
+                    "a framing field is neither folded nor has a blank before its colon",
+                ));
+            }
+            fields.push(Field { name, value: value.trim_ascii().to_vec() });
+        }
+        self.literal(b"\r\n", "an empty line after the fields")?;
+        Ok(fields)
+    }
+
+    fn line_of_value(&mut self) -> Parsed<&'a [u8]> {
+        let value = self.zero_or_more(is_text)?;
+        self.literal(b"\r\n", "a field line ends after its value")?;
+        Ok(value)
     }
 
     fn body(&mut self, length: Length) -> Parsed<Body> {
@@ -303,13 +359,10 @@ impl<'a> Reader<'a> {
         if !extension.is_empty() && !extension.trim_ascii_start().starts_with(b";") {
             return Err(Fault::Invalid("a semicolon before an extension"));
         }
-        body.extension = body.extension.max(extension.len());
-        match digits.len() {
-            ..=15 => {
-                u64::from_str_radix(&latin1(digits), 16).map_err(|_| Fault::Invalid("a size is hexadecimal"))
-            }
-            _ => Err(Fault::Invalid("a chunk's size has at most 15 digits")),
-        }
+        let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+        body.padding = body.padding.max(extension.len()).max(zeros);
+        let size = i64::from_str_radix(&latin1(digits), 16);
+        size.map(i64::unsigned_abs).map_err(|_| Fault::Invalid("a size has 63 bits"))
     }
 
     fn peek(&self) -> Parsed<u8> {

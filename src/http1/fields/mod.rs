@@ -89,10 +89,23 @@ pub fn members_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Removes optional white space from both ends: only SP and HTAB (RFC 9110 §5.6.3), not the other white space of ASCII
 /// or Unicode, because a vertical tab before `chunked` is a smuggling attack.
 pub fn trim(value: &[u8]) -> &[u8] {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
-    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
-    &value[start..end]
+    trim_end(trim_start(value))
+}
+
+/// [`trim`] at the start alone.
+pub fn trim_start(value: &[u8]) -> &[u8] {
+    let start = value.iter().position(|&byte| !is_blank(byte)).unwrap_or(value.len());
+    &value[start..]
+}
+
+/// [`trim`] at the end alone.
+pub fn trim_end(value: &[u8]) -> &[u8] {
+    let length = value.iter().rposition(|&byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    &value[..length]
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// `tchar` of RFC 9110 §5.6.2: the bytes of methods and field names.

@@ -8,12 +8,14 @@
 //! Not here: framing decisions (`framing`), ronde's own responses (`reply`). No socket; the only allocation is the
 //! growth of the worker's output buffer, which is kept for the next message.
 
+mod client;
 mod response;
 
 use crate::http1::fields::{self, Fields, Name};
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::head::{self, Request, Response, Target, Version};
 use crate::observe::failure::Failure;
+pub use client::{asks_for_health, client};
 pub use response::{Delivery, Persistence, interim, response, switch};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -31,8 +33,18 @@ pub struct Origin<'a> {
     pub upgrade: Upgrade,
     /// The address that the client connected to. It becomes the authority of a request without one (RFC 9112 §3.3).
     pub local: Option<SocketAddr>,
-    /// ronde's name in `Via`.
-    pub via: &'a str,
+    /// ronde's name, and the field that says it.
+    pub pseudonym: &'a str,
+    pub mark: Mark,
+}
+
+/// The field in which ronde names itself, to recognise a request that comes back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// RFC 9110 §7.6.3, a MUST. Some servers answer a request with it differently: nginx does not compress.
+    Via,
+    /// RFC 8586 (`--no-via`). An application server does not look at it, and other proxies pass it on like any field.
+    CdnLoop,
 }
 
 /// Whether the client is a proxy whose forwarding fields are believed (`--trust-proxy`).
@@ -51,11 +63,11 @@ pub enum Upgrade {
 
 /// Whether the client asks for another protocol (RFC 9110 §7.8), and for one that ronde can tunnel.
 ///
-/// Not in HTTP/1.0, where `Upgrade` must be ignored. Not with a body: the protocol would change in the middle of it.
-/// Not to `h2c`: ronde could not check the requests in the tunnel.
-pub fn upgrade(head: &Request<'_>, framing: Framing) -> Upgrade {
+/// Also with a body, as `docker exec` asks for one: the new protocol begins behind the request, whose end its framing
+/// tells. Not in HTTP/1.0, where `Upgrade` must be ignored. Not to `h2c`: ronde could not check the requests in the
+/// tunnel.
+pub fn upgrade(head: &Request<'_>) -> Upgrade {
     let asked = head.version == Version::Http11
-        && framing == Framing::Length(0)
         && head.fields.has_member(Name::Connection, "upgrade")
         && head.fields.members(Name::Upgrade).any(is_tunnelled);
     if asked { Upgrade::Asked } else { Upgrade::NotAsked }
@@ -94,11 +106,15 @@ pub fn coding(fields: Fields<'_>, framing: Framing) -> Coding {
     }
 }
 
-/// Whether a `Via` line names this very ronde, which means that the message has passed through it before.
-pub fn is_loop(fields: Fields<'_>, via: &str) -> bool {
-    fields.members(Name::Via).any(|member| {
-        member.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).nth(1) == Some(via.as_bytes())
-    })
+/// Whether a line of either [`Mark`] names this very ronde, which means that the message has passed through it before.
+pub fn is_loop(fields: Fields<'_>, pseudonym: &str) -> bool {
+    let is_own = |name: Option<&[u8]>| name == Some(pseudonym.as_bytes());
+    // `received-protocol RWS received-by [ RWS comment ]`
+    let in_via =
+        |member: &[u8]| is_own(member.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).nth(1));
+    // `cdn-id *( OWS ";" OWS parameter )`
+    let in_cdn_loop = |member: &[u8]| is_own(member.split(|&byte| byte == b';').next().map(fields::trim));
+    fields.members(Name::Via).any(in_via) || fields.members(Name::CdnLoop).any(in_cdn_loop)
 }
 
 /// Writes the head of a request for a backend.
@@ -134,9 +150,7 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
     }
     write_framing(out, head, origin.framing);
     write_forwarded(out, head.fields, host, origin);
-    out.extend_from_slice(if head.version == Version::Http10 { b"Via: 1.0 " } else { b"Via: 1.1 " });
-    out.extend_from_slice(origin.via.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    write_mark(out, head.version, origin);
     write_connection(out, head.fields, origin.upgrade);
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -158,16 +172,13 @@ fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
 }
 
 /// How many more hops `Max-Forwards` allows an OPTIONS or TRACE (RFC 9110 §7.6.2). With other methods it means nothing,
-/// and is forwarded unchanged.
+/// and is forwarded unchanged. A number beyond 64 bits becomes the largest one, as that section says.
 fn forwards_left(method: head::Method, name: Name, value: &[u8]) -> Option<u64> {
     let counts = matches!(method, head::Method::Options | head::Method::Trace);
-    if !counts || name != Name::MaxForwards {
-        return None;
-    }
-    // `1*DIGIT`: `parse` alone would accept a sign.
-    let digits =
-        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok()
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    (counts && name == Name::MaxForwards && is_number).then(|| {
+        value.iter().fold(0u64, |left, byte| left.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+    })
 }
 
 /// Whether `Max-Forwards` forbids to forward this request.
@@ -224,6 +235,17 @@ fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, o
     {
         line(out, "X-Forwarded-Host", host);
     }
+}
+
+/// After those that came, which stay.
+fn write_mark(out: &mut Vec<u8>, received: Version, origin: &Origin<'_>) {
+    out.extend_from_slice(match (origin.mark, received) {
+        (Mark::Via, Version::Http10) => b"Via: 1.0 ",
+        (Mark::Via, Version::Http11) => b"Via: 1.1 ",
+        (Mark::CdnLoop, _) => b"CDN-Loop: ",
+    });
+    out.extend_from_slice(origin.pseudonym.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 fn write_address(out: &mut Vec<u8>, address: IpAddr) {
@@ -287,7 +309,7 @@ fn may_trail(name: Name, text: &str) -> bool {
     ];
     match name {
         Name::ContentLength | Name::ContentType | Name::Disguised | Name::Expect => false,
-        Name::Host | Name::MaxForwards | Name::Via => false,
+        Name::CdnLoop | Name::Host | Name::MaxForwards | Name::Via => false,
         name if name.is_of_connection() || name.is_forwarding() => false,
         _ => !OTHERS.iter().any(|other| text.eq_ignore_ascii_case(other)),
     }
@@ -323,7 +345,7 @@ impl<'a> ConnectionOptions<'a> {
         self.nominates == Nominates::Others
             && self.fields.has_member(Name::Connection, text)
             && !name.is_forwarding()
-            && !matches!(name, Name::Via | Name::Expect | Name::Date)
+            && !matches!(name, Name::Via | Name::CdnLoop | Name::Expect | Name::Date)
     }
 }
 
@@ -355,15 +377,27 @@ mod tests {
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
     fn onward(bytes: &str, trust: Trust) -> Result<String, Failure> {
+        marked(bytes, trust, Mark::Via)
+    }
+
+    fn marked(bytes: &str, trust: Trust, mark: Mark) -> Result<String, Failure> {
         let mut lines = head::Lines::new();
         let head = head::request(bytes.as_bytes(), &mut lines)?;
         let framing = framing::of_request(head.version, head.fields)?;
-        let upgrade = upgrade(&head, framing);
+        let upgrade = upgrade(&head);
         let mut out = b"old".to_vec();
         request(
             &mut out,
             &head,
-            &Origin { client: CLIENT, trust, framing, upgrade, local: LOCAL, via: "ronde-00c0ffee" },
+            &Origin {
+                client: CLIENT,
+                trust,
+                framing,
+                upgrade,
+                local: LOCAL,
+                pseudonym: "ronde-00c0ffee",
+                mark,
+            },
         )?;
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
@@ -478,19 +512,45 @@ mod tests {
         assert!(with("OPTIONS", "10").contains("max-forwards: 9\r\n"));
         assert!(with("TRACE", "1").contains("max-forwards: 0\r\n"));
         assert!(with("GET", "7").contains("max-forwards: 7\r\n"));
+        assert!(with("TRACE", "0000000000000000000000003").contains("max-forwards: 2\r\n"));
+        assert!(with("TRACE", "99999999999999999999999").contains("max-forwards: 18446744073709551614\r\n"));
         assert!(with("TRACE", "many").contains("max-forwards: many\r\n"));
     }
 
     #[test]
     fn loops_are_recognised_by_name() {
-        for (via, is_same) in [
-            ("1.1 ronde-00c0ffee", true),
-            ("1.0 fred, 1.1  ronde-00c0ffee (x)", true),
-            ("1.1 ronde-00c0ffed", false),
-            ("1.1 not-ronde-00c0ffee", false),
+        for (field, value, is_same) in [
+            ("VIA", "1.1 ronde-00c0ffee", true),
+            ("Via", "1.0 fred, 1.1  ronde-00c0ffee (x)", true),
+            ("Via", "1.1 ronde-00c0ffed", false),
+            ("Via", "1.1 not-ronde-00c0ffee", false),
+            ("cdn-loop", "ronde-00c0ffee", true),
+            ("CDN-Loop", "fred; a=b, ronde-00c0ffee ; c", true),
+            ("CDN-Loop", "fred; ronde-00c0ffee", false),
+            ("CDN-Loop", "1.1 ronde-00c0ffee", false),
         ] {
-            let lines = [httparse::Header { name: "VIA", value: via.as_bytes() }];
-            assert_eq!(is_loop(Fields::new(&lines, &mut [Name::Other]), "ronde-00c0ffee"), is_same, "{via}");
+            let lines = [httparse::Header { name: field, value: value.as_bytes() }];
+            assert_eq!(
+                is_loop(Fields::new(&lines, &mut [Name::Other]), "ronde-00c0ffee"),
+                is_same,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_via_cdn_loop_names_ronde() {
+        let asked =
+            "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 a\r\nCDN-Loop: b\r\nConnection: via, cdn-loop\r\n\r\n";
+        for (mark, with, without) in [
+            (Mark::Via, "Via: 1.1 ronde-00c0ffee", "CDN-Loop: ronde"),
+            (Mark::CdnLoop, "CDN-Loop: ronde-00c0ffee", "1.1 ronde"),
+        ] {
+            let out = marked(asked, Trust::Stranger, mark).unwrap();
+            for kept in ["Via: 1.1 a", "CDN-Loop: b", with] {
+                assert!(out.contains(&format!("\r\n{kept}\r\n")), "{kept} not in {out}");
+            }
+            assert!(!out.contains(without), "{out}");
         }
     }
 
@@ -498,7 +558,8 @@ mod tests {
     fn responses() {
         let onward = |bytes: &str, version, asked, persistence| {
             let mut lines = head::Lines::new();
-            let head = head::response(bytes.as_bytes(), &mut lines).unwrap();
+            let mut bytes = bytes.as_bytes().to_vec();
+            let head = head::response(&mut bytes, &mut lines).unwrap();
             let framed = framing::of_response(asked, head.status, head.version, head.fields).unwrap();
             let delivery = Delivery::of(version, asked, head.status, framed);
             let mut out = vec![];

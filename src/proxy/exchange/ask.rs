@@ -9,21 +9,21 @@
 
 use super::connect::Lap;
 use super::interims::Interims;
-use super::respond::Relaying;
+use super::relaying::{Follows, Relaying};
 use super::response_head::{Final, Head};
 use super::send::Outgoing;
 use super::timer::{Awaited, watch};
-use super::tunnel::Tunnelling;
 use super::{Exchange, Stage, Step, Stop};
 use crate::backend::Turn;
 use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
+use crate::observe::explain;
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
-use crate::proxy::relay::{GIVE_WAY, Pipe, Stalled};
+use crate::proxy::relay::Stalled;
 use crate::proxy::request::{Body, Expectation};
 use std::mem::take;
 use std::time::Instant;
@@ -49,30 +49,6 @@ enum Age {
     Fresh,
     /// It may turn out stale.
     Kept,
-}
-
-/// Why an attempt brought no response.
-enum Missed {
-    Halt(Halt),
-    /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
-    Unanswered(Failure),
-    /// No other backend may be asked.
-    Final(Failure),
-}
-
-impl From<Failure> for Missed {
-    fn from(failure: Failure) -> Self {
-        Self::Final(failure)
-    }
-}
-
-impl From<Stop> for Missed {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Halt(halt) => Self::Halt(halt),
-            Stop::Failed(failure) => Self::Final(failure),
-        }
-    }
 }
 
 impl Asking {
@@ -102,7 +78,7 @@ impl Asking {
         size_of::<Self>() + self.received.capacity() + self.interims.weight()
     }
 
-    fn is_sending(&self) -> bool {
+    pub(super) fn is_sending(&self) -> bool {
         matches!(self.outgoing, Outgoing::Partly(_))
     }
 }
@@ -120,24 +96,30 @@ impl Exchange {
             Ok(last) => {
                 let Asking { conn, turn, sent, outgoing, .. } = *asking;
                 self.was_answered(&turn, sent, context);
+                if last.ends_at_will() {
+                    turn.completed();
+                }
                 match outgoing {
                     Outgoing::Partly(sent) if self.upload.is_none() => {
                         self.stream_rest(sent, context.scratch)
                     }
-                    Outgoing::Refused => self.upload = None,
-                    Outgoing::Partly(_) | Outgoing::All => {}
+                    Outgoing::Partly(_) => {}
+                    Outgoing::All | Outgoing::Refused => self.upload = None,
                 }
-                Step::To(match last {
-                    Final::Response(response, down) => Relaying::begin(conn, turn, response, down),
-                    Final::Switch => Tunnelling::begin(conn, turn, context.scratch.response.len()),
-                })
+                let (follows, down) = match last {
+                    Final::Response(response, down) => (Follows::Body(response), down),
+                    Final::Switch => (Follows::Tunnel, self.begin_tunnel(&conn, context.scratch)),
+                };
+                Step::To(Relaying::begin(conn, turn, follows, down))
             }
-            Err(Missed::Halt(halt)) => {
+            Err(Stop::Halt(halt)) => {
                 asking.received.extend_from_slice(context.scratch.from_backend.filled());
                 Step::Halt(Stage::Asking(asking), halt)
             }
-            Err(Missed::Unanswered(failure)) => self.was_not_answered(*asking, failure, context),
-            Err(Missed::Final(failure)) => {
+            Err(Stop::Failed(failure)) if failure.is_unanswered() => {
+                self.was_not_answered(*asking, failure, context)
+            }
+            Err(Stop::Failed(failure)) => {
                 self.record.tried.push(asking.turn.address());
                 let fate = self.answer_unless_cut(failure, &asking);
                 asking.turn.failed(&context.shared.backends, failure);
@@ -153,18 +135,21 @@ impl Exchange {
         let took = now.saturating_duration_since(sent);
         turn.answered(&context.shared.backends, now, took);
         self.record.timings.first_byte = took;
+        let status = self.record.status.unwrap_or_default();
+        self.request.explain(|| explain::Step::Answered { status, took });
         self.blame_silent(context);
         self.record.backend = Some(turn.address());
         self.timer.restart();
     }
 
-    /// The connection was closed without an answer.
+    /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
     fn was_not_answered(&mut self, asking: Asking, failure: Failure, context: &Context<'_>) -> Step {
         let Asking { turn, age, .. } = asking;
         let (backends, may_repeat) = (&context.shared.backends, self.request.meta.may_repeat());
         match age {
             // The backend closed it while the request was on its way. That is no failure.
             Age::Kept if may_repeat && backends.may_send_again() => {
+                self.request.explain(|| explain::Step::Missed { failure });
                 Step::To(self.connecting(turn, Lap::First, context))
             }
             Age::Fresh if may_repeat => self.ask_another(turn, failure, context),
@@ -184,14 +169,14 @@ impl Exchange {
         asking: &mut Asking,
         client: &mut Client,
         context: &mut Context<'_>,
-    ) -> Result<Final, Missed> {
+    ) -> Result<Final, Stop> {
         let mut moved = 0;
         loop {
             if client.presence == Presence::Gone {
                 return Err(Failure::ClientGone.into());
             }
             if !asking.interims.deliver(client)? {
-                return Err(self.await_client(client, context).into());
+                return Err(self.await_client(client, context));
             }
             match self.take_head(asking.outgoing, context)? {
                 Some(Head::Final(last)) => return Ok(last),
@@ -210,11 +195,13 @@ impl Exchange {
                 moved += sent;
                 if !asking.is_sending() {
                     self.was_sent(asking, client, context)?;
+                    // What the backend said meanwhile may have had to wait for this.
+                    continue;
                 }
             }
             match self.receive(asking, context)? {
-                0 if sent > 0 && asking.is_sending() && moved < GIVE_WAY => {}
-                0 => return Err(self.await_either(asking, client, context).into()),
+                0 if sent > 0 && asking.is_sending() && !context.gives_way(moved) => {}
+                0 => return Err(self.await_either(asking, client, context)),
                 _ if context.shared.is_over() => return Err(Failure::Cut.into()),
                 // A head that trickles is not waited for, byte by byte.
                 _ => context.allowance.stop_waiting(),
@@ -229,8 +216,9 @@ impl Exchange {
         asking: &mut Asking,
         client: &Client,
         context: &mut Context<'_>,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), Stop> {
         self.timer.restart();
+        self.request.explain(|| explain::Step::Sent);
         if self.upload.is_some() {
             asking.sent = Instant::now();
         }
@@ -243,14 +231,15 @@ impl Exchange {
         match (asking.outgoing, context.pass) {
             // What it said before it took no more is there already.
             (Outgoing::Refused, _) => Ok(()),
-            _ if asking.turn.is_slow() => Err(self.await_either(asking, client, context).into()),
-            (_, Pass::Ahead) => Err(Missed::Halt(Halt::SentAhead)),
+            _ if !context.scratch.from_backend.is_empty() => Ok(()),
+            _ if asking.turn.is_slow() => Err(self.await_either(asking, client, context)),
+            (_, Pass::Ahead) => Err(Stop::Halt(Halt::SentAhead)),
             (_, Pass::Collect) => Ok(()),
         }
     }
 
     /// Reads what the backend says, if it says something soon; returns how many bytes that was.
-    fn receive(&mut self, asking: &mut Asking, context: &mut Context<'_>) -> Result<usize, Missed> {
+    fn receive(&mut self, asking: &mut Asking, context: &mut Context<'_>) -> Result<usize, Stop> {
         let Context { shared, scratch, allowance, .. } = context;
         let has_spoken = asking.interims.first.is_some() || !scratch.from_backend.is_empty();
         let mut receive = |block| asking.conn.receive(scratch.from_backend.one_read(), block);
@@ -271,8 +260,8 @@ impl Exchange {
                 Ok(0)
             }
             Ok(Received::End) | Err(_) if has_spoken => Err(Failure::ResponseHeadCut.into()),
-            Ok(Received::End) => Err(Missed::Unanswered(Failure::BackendClosed)),
-            Err(_) => Err(Missed::Unanswered(Failure::BackendReset)),
+            Ok(Received::End) => Err(Failure::BackendClosed.into()),
+            Err(_) => Err(Failure::BackendReset.into()),
         }
     }
 
@@ -282,11 +271,8 @@ impl Exchange {
         if asking.interims.first.is_some_and(|first| first.elapsed() > waits::INTERIM_TOTAL) {
             return Stop::Failed(Failure::ResponseTimeout);
         }
-        let wants = match (&mut self.upload, asking.outgoing) {
-            (Some(direction), Outgoing::Partly(_)) => {
-                Pipe { direction, buffer: &mut context.scratch.from_client, lead: &self.request.head }
-                    .stalled()
-            }
+        let wants = match (&self.upload, asking.outgoing) {
+            (Some(upload), Outgoing::Partly(_)) => upload.stalled(),
             (None, Outgoing::Partly(_)) => Stalled::OnSink,
             (_, Outgoing::All | Outgoing::Refused) => Stalled::Never,
         };

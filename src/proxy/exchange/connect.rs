@@ -11,8 +11,9 @@ use super::{Exchange, Stage, Step, Stop};
 use crate::backend::{Turn, connect_failure};
 use crate::config::waits;
 use crate::net::conn::{Conn, Connected, Window};
+use crate::observe::explain;
 use crate::observe::failure::Failure;
-use crate::pool::park::Want;
+use crate::pool::park::{Class, Want};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
 use rustix::io::Errno;
@@ -70,6 +71,7 @@ impl Exchange {
                 let took = connecting.begun.elapsed();
                 connecting.turn.was_connected(took);
                 self.record.timings.connect += took;
+                self.request.explain(|| explain::Step::Connected { took });
                 return Step::To(Asking::on_fresh(conn, connecting.turn));
             }
             (Ok(_), conn) => {
@@ -113,7 +115,7 @@ fn short_connect(context: &Context<'_>) -> Duration {
 /// Where descriptors have run out, kept connections and idle clients can best be done without.
 fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Conn, Connected)> {
     let Context { shared, allowance, .. } = context;
-    let window = if shared.waiter.slow() > MANY_SLOW { Window::Narrow } else { Window::Wide };
+    let window = if shared.waiter.count(Class::Slow) > MANY_SLOW { Window::Narrow } else { Window::Wide };
     let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(window, block)).0;
     match connect() {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {

@@ -3,8 +3,7 @@
 //! The problem: up to the first byte of the response head that goes to the client, everything can still be put right:
 //! another backend can be asked, an error can be answered. After it nothing can, but to cut the connection so that the
 //! client can tell. The two halves are different stages with different outcomes: until `Stage::Asking` has ended a
-//! failure may be retried or become a status; in `Stage::Relaying` and `Stage::Tunnelling` it can only end the
-//! connection.
+//! failure may be retried or become a status; in `Stage::Relaying` it can only end the connection.
 //!
 //! What may be sent again (RFC 9110 §9.2.2):
 //! - a request of which nothing was sent, whatever it is: to each other backend, once;
@@ -13,14 +12,15 @@
 //! - nothing after a timeout: the backend may still be working on it.
 //!
 //! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
-//! comes in), `send`, `response_head` (what the backend says), `interims`, `respond` (the response goes to the client), `tunnel`, `timer`
-//! (how long each side is waited for).
+//! comes in), `send`, `response_head` (what the backend says), `interims`, `relaying` (what follows the head), `respond` (a body),
+//! `tunnel`, `timer` (how long each side is waited for).
 //!
 //! Not here: reading requests, and the client's connection afterwards (`session`).
 
 mod ask;
 mod connect;
 mod interims;
+mod relaying;
 mod respond;
 mod response_head;
 mod send;
@@ -33,18 +33,20 @@ use crate::http1::chunked::{Decoder, Malformed};
 use crate::http1::reframer::Reframer;
 use crate::net::conn::Conn;
 use crate::observe::access::Record;
+use crate::observe::explain::{self, Awaits};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
-use crate::proxy::client::Client;
+use crate::pool::park::{Class, Want};
+use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::request::{Body, Request};
+use crate::proxy::shared::Shared;
 use ask::Asking;
 use connect::{Connecting, Lap};
-use respond::Relaying;
+use relaying::Relaying;
 use std::collections::VecDeque;
-use timer::Timer;
-use tunnel::Tunnelling;
+use timer::{Awaited, Timer, watch};
 
 /// What is to be done with the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +57,10 @@ pub enum Fate {
     Linger,
     /// Nothing more can be said, and the client can tell.
     Close,
-    /// The response is incomplete, and only a reset says so.
+    /// The response is incomplete, and only a reset says so. What was sent of it is delivered before.
     Reset,
+    /// The same to a client that takes nothing: at once.
+    Abort,
     /// No response was begun, and this is why.
     Answer(Failure),
 }
@@ -92,7 +96,18 @@ enum Stage {
     Connecting(Connecting),
     Asking(Box<Asking>),
     Relaying(Box<Relaying>),
-    Tunnelling(Box<Tunnelling>),
+}
+
+impl Stage {
+    fn awaits(&self) -> Awaits {
+        match self {
+            Self::Choosing => Awaits::Room,
+            Self::Connecting(_) => Awaits::Connect,
+            Self::Asking(asking) if asking.is_sending() => Awaits::Bytes,
+            Self::Asking(_) => Awaits::Response,
+            Self::Relaying(_) => Awaits::Bytes,
+        }
+    }
 }
 
 /// What a stage came to.
@@ -147,15 +162,18 @@ impl Exchange {
     pub fn run(&mut self, client: &mut Client, context: &mut Context<'_>) -> Result<Fate, Halt> {
         loop {
             let step = match std::mem::take(&mut self.stage) {
-                Stage::Choosing => self.choose(context),
+                Stage::Choosing => self.choose(client, context),
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
                 Stage::Asking(asking) => self.ask(asking, client, context),
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
-                Stage::Tunnelling(tunnelling) => self.tunnel(tunnelling, client, context),
             };
             match step {
                 Step::To(stage) => self.stage = stage,
                 Step::Halt(stage, halt) => {
+                    self.request.explain(|| match halt {
+                        Halt::SentAhead => explain::Step::Ahead,
+                        Halt::Wait(_) => explain::Step::Parked { awaits: stage.awaits() },
+                    });
                     self.stage = stage;
                     return Err(halt);
                 }
@@ -175,8 +193,7 @@ impl Exchange {
         match std::mem::take(&mut self.stage) {
             Stage::Choosing | Stage::Connecting(_) => Fate::Answer(failure),
             Stage::Asking(asking) => self.answer_unless_cut(failure, &asking),
-            Stage::Relaying(relaying) => self.abort(failure, relaying.moved(), relaying.is_open_ended()),
-            Stage::Tunnelling(tunnelling) => self.abort(failure, tunnelling.moved(), true),
+            Stage::Relaying(relaying) => self.break_off(failure, &relaying),
         }
     }
 
@@ -187,7 +204,6 @@ impl Exchange {
             Stage::Connecting(connecting) => connecting.conn.as_ref(),
             Stage::Asking(asking) => Some(&asking.conn),
             Stage::Relaying(relaying) => relaying.conn(),
-            Stage::Tunnelling(tunnelling) => Some(&tunnelling.conn),
         }
     }
 
@@ -197,39 +213,84 @@ impl Exchange {
             Stage::Choosing | Stage::Connecting(_) => 0,
             Stage::Asking(asking) => asking.weight(),
             Stage::Relaying(relaying) => relaying.weight(),
-            Stage::Tunnelling(tunnelling) => tunnelling.weight(),
         };
         let upload = self.upload.as_ref().map_or(0, |_| size_of::<Direction>());
         size_of::<Self>() + self.request.head.capacity() + self.request.line.weight() + upload + stage
     }
 
     /// Chooses the next backend to ask: a kept connection if there is one, or a fresh one.
-    fn choose(&mut self, context: &mut Context<'_>) -> Step {
+    fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Step {
+        if client.presence == Presence::Gone {
+            return self.fail(Failure::ClientGone, context);
+        }
         let backends = &context.shared.backends;
+        if self.has_to_queue(context) {
+            return self.queue(client, context);
+        }
         let (turn, lap) = match backends.next(&mut self.choice.tried) {
             Some(turn) => (turn, Lap::First),
             None => match self.choice.silent.pop_front() {
                 Some(turn) => (turn, Lap::Second),
+                None if self.choice.tried.is_first() && backends.absence() == Failure::BackendsBusy => {
+                    return self.queue(client, context);
+                }
                 None => {
                     let failure = self.choice.last.unwrap_or_else(|| backends.absence());
                     return self.fail(failure, context);
                 }
             },
         };
+        self.end_queueing();
         // If the last one had the request and gave no answer, asking another is paid for.
-        if let Some(failure @ (Failure::BackendClosed | Failure::BackendReset)) = self.choice.last
+        if let Some(failure) = self.choice.last.filter(|failure| failure.is_unanswered())
             && !backends.may_send_again()
         {
             return self.fail(failure, context);
         }
-        Step::To(match turn.kept().filter(|_| lap == Lap::First) {
+        let kept = turn.kept().filter(|_| lap == Lap::First);
+        self.request.explain(|| explain::Step::Turn {
+            turn: turn.number,
+            backend: turn.address(),
+            connection: if kept.is_some() { explain::Connection::Kept } else { explain::Connection::Fresh },
+        });
+        Step::To(match kept {
             Some(conn) => Asking::on_kept(conn, turn),
             None => self.connecting(turn, lap, context),
         })
     }
 
+    /// Whether others came before, and wait for a backend that is at its limit.
+    fn has_to_queue(&self, context: &Context<'_>) -> bool {
+        let Shared { backends, waiter, .. } = context.shared;
+        backends.room().is_some()
+            && self.choice.tried.is_first()
+            && self.timer.waited_for(Failure::BackendsBusy).is_none()
+            && waiter.count(Class::Queued) > 0
+    }
+
+    /// Waits until a backend that is at its limit has room.
+    fn queue(&mut self, client: &Client, context: &Context<'_>) -> Step {
+        let (failure, limit) = (Failure::BackendsBusy, context.shared.config.queue_timeout);
+        let awaited = Awaited { client: watch(client), backend: Want::Nothing, failure, limit };
+        match self.wait(awaited, client, context) {
+            Stop::Halt(halt) => Step::Halt(Stage::Choosing, halt),
+            Stop::Failed(failure) => {
+                self.end_queueing();
+                self.fail(failure, context)
+            }
+        }
+    }
+
+    fn end_queueing(&mut self) {
+        if let Some(queued) = self.timer.waited_for(Failure::BackendsBusy) {
+            self.record.timings.queued += queued;
+            self.timer.restart();
+        }
+    }
+
     /// A backend brought nothing, and the next may be asked.
     fn ask_another(&mut self, turn: Turn, failure: Failure, context: &Context<'_>) -> Step {
+        self.request.explain(|| explain::Step::Missed { failure });
         self.record.tried.push(turn.address());
         turn.failed(&context.shared.backends, failure);
         self.choice.last = Some(failure);
@@ -252,18 +313,11 @@ impl Exchange {
 
     /// An answer in the middle of an interim response would be no answer.
     fn answer_unless_cut(&mut self, failure: Failure, asking: &Asking) -> Fate {
-        match asking.interims.is_delivered() {
-            true => Fate::Answer(failure),
-            false => self.abort(failure, 0, false),
+        if asking.interims.is_delivered() {
+            return Fate::Answer(failure);
         }
-    }
-
-    /// The response will not be complete. A length or a last chunk that never comes tells the client enough; where the end
-    /// of the connection is the end of the body, or of a tunnel, a FIN would look like success.
-    fn abort(&mut self, failure: Failure, bytes: u64, is_open_ended: bool) -> Fate {
         self.record.failure = Some(failure);
-        self.record.bytes = bytes;
-        if is_open_ended { Fate::Reset } else { Fate::Close }
+        Fate::Close
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Not here: reading (`ask`), the grammar (`http1`).
 
-use super::respond::{FinalResponse, Pauses};
+use super::relaying::{FinalResponse, Pauses};
 use super::send::Outgoing;
 use super::{Exchange, Fate, malformed};
 use crate::http1::chunked::Decoder;
@@ -37,6 +37,16 @@ pub(super) enum Final {
     Switch,
 }
 
+impl Final {
+    /// Whether no end of it says anything about the backend: a stream of events, or another protocol.
+    pub(super) fn ends_at_will(&self) -> bool {
+        match self {
+            Self::Response(response, _) => response.pauses == Pauses::Surely,
+            Self::Switch => true,
+        }
+    }
+}
+
 impl Exchange {
     /// Takes a response head out of what the backend sent, if one is there, and writes it for the client.
     pub(super) fn take_head(
@@ -61,11 +71,13 @@ impl Exchange {
             Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
         };
         let mut lines = Lines::new();
-        let head = head::response(&bytes[..end], &mut lines)?;
+        let head = head::response(&mut from_backend.filled_mut()[..end], &mut lines)?;
         let meta = &self.request.meta;
         let framed = framing::of_response(meta.method, head.status, head.version, head.fields)?;
         let mut last = match head.status {
             101 if !forward::is_asked_for(&head, &self.request.head) => return Err(Failure::UpgradeUnasked),
+            // The protocol must not change in the middle of a request (RFC 9110 §7.8).
+            101 if matches!(outgoing, Outgoing::Partly(_)) => return Ok(None),
             101 => {
                 forward::switch(out, &head)?;
                 Final::Switch

@@ -38,34 +38,45 @@ impl Exchange {
         scratch: &mut Scratch,
     ) -> Result<usize, Failure> {
         let Outgoing::Partly(sent) = asking.outgoing else { return Ok(0) };
-        let head = &self.request.head;
-        let Some(upload) = &mut self.upload else {
-            let body = &scratch.from_client.filled()[..self.request.meta.in_hand()];
-            let (head_left, body_left) =
-                (head.get(sent..).unwrap_or_default(), &body[sent.saturating_sub(head.len())..]);
-            let parts = [IoSlice::new(head_left), IoSlice::new(body_left)];
-            let parts =
-                if body_left.is_empty() { &parts[..1] } else { &parts[usize::from(head_left.is_empty())..] };
-            return Ok(match asking.conn.send(parts, Block::Never) {
-                Ok(Sent::Bytes(count)) if sent + count == head.len() + body.len() => {
-                    asking.outgoing = Outgoing::All;
-                    count
-                }
-                Ok(Sent::Bytes(count)) => {
-                    asking.outgoing = Outgoing::Partly(sent + count);
-                    self.timer.restart();
-                    count
-                }
-                Ok(Sent::Nothing) => 0,
-                Err(_) => {
-                    asking.outgoing = Outgoing::Refused;
-                    0
-                }
-            });
+        let count = match &self.upload {
+            None => self.send_in_hand(sent, asking, scratch),
+            Some(_) => self.send_streaming(asking, client, scratch)?,
         };
-        let mut pipe = Pipe { direction: upload, buffer: &mut scratch.from_client, lead: head };
-        let pumped = pipe.load().and_then(|()| pipe.pump(&client.conn, &asking.conn));
-        let count = match pumped {
+        if count > 0 {
+            self.timer.restart();
+        }
+        Ok(count)
+    }
+
+    /// Of a request in hand, `sent` bytes are out.
+    fn send_in_hand(&self, sent: usize, asking: &mut Asking, scratch: &Scratch) -> usize {
+        let head = &self.request.head;
+        let body = &scratch.from_client.filled()[..self.request.meta.in_hand()];
+        let head_left = head.get(sent..).unwrap_or_default();
+        let body_left = &body[sent.saturating_sub(head.len())..];
+        let parts = [IoSlice::new(head_left), IoSlice::new(body_left)];
+        let parts =
+            if body_left.is_empty() { &parts[..1] } else { &parts[usize::from(head_left.is_empty())..] };
+        let (outgoing, count) = match asking.conn.send(parts, Block::Never) {
+            Ok(Sent::Bytes(count)) if sent + count == head.len() + body.len() => (Outgoing::All, count),
+            Ok(Sent::Bytes(count)) => (Outgoing::Partly(sent + count), count),
+            Ok(Sent::Nothing) => (asking.outgoing, 0),
+            Err(_) => (Outgoing::Refused, 0),
+        };
+        asking.outgoing = outgoing;
+        count
+    }
+
+    /// Of a body that streams, what the client has sent goes out.
+    fn send_streaming(
+        &mut self,
+        asking: &mut Asking,
+        client: &Client,
+        scratch: &mut Scratch,
+    ) -> Result<usize, Failure> {
+        let Some(upload) = &mut self.upload else { return Ok(0) };
+        let mut pipe = Pipe { direction: upload, buffer: &mut scratch.from_client, lead: &self.request.head };
+        let count = match pipe.pump(&client.conn, &asking.conn) {
             Ok(count) => count,
             Err(Broken::Sink) => {
                 asking.outgoing = Outgoing::Refused;
@@ -77,9 +88,6 @@ impl Exchange {
         let waited = asking.awaits_client.take().map_or(Duration::ZERO, |since| since.elapsed());
         if !self.rate.is_kept(upload.moved(), waited) {
             return Err(Failure::BodyTooSlow);
-        }
-        if count > 0 {
-            self.timer.restart();
         }
         if upload.is_over() {
             asking.outgoing = Outgoing::All;

@@ -31,6 +31,11 @@ impl Timer {
         self.0 = None;
     }
 
+    /// How long this was waited for, if it is what was waited for last.
+    pub fn waited_for(&self, failure: Failure) -> Option<Duration> {
+        self.0.filter(|(awaited, _)| *awaited == failure).map(|(_, since)| since.elapsed())
+    }
+
     /// Since when this is waited for; from now on, if something else was until now.
     fn since(&mut self, failure: Failure, now: Instant) -> Instant {
         let (_, since) = self.0.filter(|(awaited, _)| *awaited == failure).unwrap_or((failure, now));
@@ -76,7 +81,11 @@ pub(super) fn wait_since(
     if deadline <= now {
         return Stop::Failed(failure);
     }
-    let class = if is_for_client { Class::Slow } else { Class::Busy };
+    let class = match failure {
+        _ if is_for_client => Class::Slow,
+        Failure::BackendsBusy => Class::Queued,
+        _ => Class::Busy,
+    };
     Stop::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
 }
 

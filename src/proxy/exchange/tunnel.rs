@@ -5,12 +5,11 @@
 //! for long is not broken: WebSocket clients are silent for minutes, and nginx's 60 s are its best-known surprise. So its
 //! timeout is its own, `--tunnel-timeout`, and the kernel's keep-alive finds peers that vanished.
 //!
-//! Not here: whether there is to be a tunnel (`response_head`).
+//! Not here: whether there is to be a tunnel (`response_head`), and how it is parked (`relaying`).
 
-use super::respond::InHand;
+use super::relaying::Relaying;
 use super::timer::Awaited;
-use super::{BackendEnd, Exchange, Fate, Stage, Step, Stop, response_failure};
-use crate::backend::Turn;
+use super::{BackendEnd, Exchange, Fate, Stop, response_failure};
 use crate::http1::chunked::Decoder;
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::reframer::Reframer;
@@ -19,119 +18,75 @@ use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
-use crate::proxy::relay::{self, Broken, Direction, GIVE_WAY, Pipe};
+use crate::proxy::relay::{self, Broken, Direction, Pipe};
+use crate::proxy::request::Body;
 use crate::proxy::scratch::Scratch;
 
-/// A connection that has become something other than HTTP.
-pub(super) struct Tunnelling {
-    pub(super) conn: Conn,
-    _turn: Turn,
-    up: Direction,
-    down: Direction,
-    parked: Option<InHand>,
-}
-
-impl Tunnelling {
-    /// The 101, of `lead` bytes, is in `scratch.response`, and what came with it in `scratch.from_backend`.
-    pub(super) fn begin(conn: Conn, turn: Turn, lead: usize) -> Stage {
+impl Exchange {
+    /// What the client sends behind its request goes through the tunnel, and so does what the backend sends; the 101 in
+    /// `scratch.response` goes before it.
+    pub(super) fn begin_tunnel(&mut self, conn: &Conn, scratch: &mut Scratch) -> Direction {
+        scratch.from_client.consume(self.request.meta.in_hand());
+        self.request.meta.body = Body::Gone;
         let plain =
             |lead| Direction::new(Reframer::new(Decoder::new(Framing::UntilClose), Coding::Plain, lead));
         // A peer that refuses this is gone already, and reading from it says so.
         let _ = conn.keep_alive();
-        Stage::Tunnelling(Box::new(Self { conn, _turn: turn, up: plain(0), down: plain(lead), parked: None }))
-    }
-
-    pub(super) fn moved(&self) -> u64 {
-        self.down.moved()
-    }
-
-    pub(super) fn weight(&self) -> usize {
-        size_of::<Self>() + self.parked.as_ref().map_or(0, InHand::weight)
-    }
-}
-
-impl Exchange {
-    pub(super) fn tunnel(
-        &mut self,
-        mut tunnelling: Box<Tunnelling>,
-        client: &mut Client,
-        context: &mut Context<'_>,
-    ) -> Step {
-        if let Some(in_hand) = tunnelling.parked.take() {
-            in_hand.give_back(context.scratch);
-        }
-        let stop = match self.relay_both(&mut tunnelling, client, context) {
-            Ok(()) => {
-                self.record.bytes = tunnelling.moved();
-                return Step::Over(Fate::Close);
-            }
-            Err(stop) => stop,
-        };
-        match stop {
-            Stop::Halt(halt) => {
-                self.request.head = Vec::new();
-                tunnelling.parked = Some(InHand::take(&tunnelling.down, context.scratch));
-                Step::Halt(Stage::Tunnelling(tunnelling), halt)
-            }
-            Stop::Failed(failure) => Step::Over(self.abort(failure, tunnelling.moved(), true)),
-        }
+        self.upload = Some(Box::new(plain(0)));
+        plain(scratch.response.len())
     }
 
     /// Moves what can be moved until both directions have ended.
-    fn relay_both(
+    pub(super) fn relay_both(
         &mut self,
-        tunnelling: &mut Tunnelling,
-        client: &mut Client,
+        relaying: &mut Relaying,
+        client: &Client,
         context: &mut Context<'_>,
-    ) -> Result<(), Stop> {
-        let Tunnelling { conn, up, down, .. } = tunnelling;
+    ) -> Result<Fate, Stop> {
         let mut moved = 0;
         loop {
-            let Scratch { from_client, from_backend, response: lead, .. } = &mut *context.scratch;
-            let (mut up, mut down) = (
-                Pipe { direction: &mut *up, buffer: from_client, lead: &[] },
-                Pipe { direction: &mut *down, buffer: from_backend, lead },
-            );
-            let now = {
-                let pumped = up.load().and_then(|()| up.pump(&client.conn, conn)).map_err(up_failure)?;
-                let answered =
-                    down.load().and_then(|()| down.pump(conn, &client.conn)).map_err(response_failure)?;
-                pumped + answered
+            // Neither is taken away while there is a tunnel.
+            let (Some((conn, _)), Some(up)) = (&relaying.backend, &mut self.upload) else {
+                return Ok(Fate::Close);
             };
-            up.direction.finish(conn);
-            down.direction.finish(&client.conn);
-            if up.direction.is_over() && down.direction.is_over() {
-                return Ok(());
+            let down = &mut relaying.down;
+            let Scratch { from_client, from_backend, response: lead, .. } = &mut *context.scratch;
+            let sent = Pipe { direction: up, buffer: from_client, lead: &[] }
+                .pump(&client.conn, conn)
+                .map_err(up_failure)?;
+            let received = Pipe { direction: down, buffer: from_backend, lead }
+                .pump(conn, &client.conn)
+                .map_err(response_failure)?;
+            up.finish(conn);
+            down.finish(&client.conn);
+            if up.is_over() && down.is_over() {
+                return Ok(Fate::Close);
             }
             // After ronde's half-close, the client's own FIN is reported as a hang-up, too.
-            if client.presence == Presence::Gone && !down.direction.is_finished() {
+            if client.presence == Presence::Gone && !down.is_finished() {
                 return Err(Failure::ClientGone.into());
             }
             // The client has all that the backend has sent, and nothing reaches the backend any more.
-            if self.backend == BackendEnd::Gone && down.direction.is_over() {
+            if self.backend == BackendEnd::Gone && down.is_over() {
                 return Err(Failure::ResponseIncomplete.into());
             }
-            moved += now;
-            if now > 0 {
+            let count = sent + received;
+            moved += count;
+            if count > 0 {
                 self.timer.restart();
             }
-            if now == 0 || moved >= GIVE_WAY {
-                let (up_wants, down_wants) = (up.stalled(), down.stalled());
-                let ends = (up.direction.is_finished(), down.direction.is_finished());
-                let (mut client_want, mut backend) = relay::wants(up_wants, down_wants);
+            if count == 0 || context.gives_way(moved) {
+                let (mut client_want, mut backend) = relay::wants(up.stalled(), down.stalled());
                 // A connection of which both directions have ended would be reported for ever.
-                if client_want == Want::Break && ends.1 {
+                if client_want == Want::Break && down.is_finished() {
                     client_want = Want::Nothing;
                 }
-                if backend == Want::Break && (ends.0 || self.backend == BackendEnd::Gone) {
+                if backend == Want::Break && (up.is_finished() || self.backend == BackendEnd::Gone) {
                     backend = Want::Nothing;
                 }
                 let (failure, limit) = (Failure::TunnelSilent, context.shared.config.tunnel_timeout);
-                return Err(self.wait(
-                    Awaited { client: client_want, backend, failure, limit },
-                    client,
-                    context,
-                ));
+                let awaited = Awaited { client: client_want, backend, failure, limit };
+                return Err(self.wait(awaited, client, context));
             }
         }
     }

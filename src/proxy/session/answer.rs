@@ -11,10 +11,11 @@ use crate::http1::forward::Persistence;
 use crate::http1::head::{self, Method, Version};
 use crate::http1::reply::{self, Asked};
 use crate::net::conn::{Block, Received, Sent};
-use crate::observe::access::{self, Line, Record, Timings};
+use crate::observe::access::{Record, Timings};
 use crate::observe::failure::{Blame, Failure};
+use crate::proxy::conversation::Context;
 use crate::proxy::exchange::Fate;
-use crate::proxy::request::{Body, Request, RequestMeta};
+use crate::proxy::request::{self, Body, Question, Request, RequestMeta};
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
@@ -39,13 +40,12 @@ impl Session<'_, '_> {
         let named = record.tried.last().filter(|_| reveals).map(ToString::to_string);
         let out = &mut self.context.scratch.response;
         let asked = Asked { method: Some(meta.method), form: meta.form };
-        record.bytes = reply::failed(out, failure, asked, persistence, named.as_deref());
-        record.status = Some(failure.status());
-        match self.send_reply() {
-            true if persists => Fate::Persist,
-            true => Fate::Linger,
-            false => Fate::Close,
+        let bytes = reply::failed(out, failure, asked, persistence, named.as_deref());
+        if !self.send_reply() {
+            return Fate::Close;
         }
+        (record.status, record.bytes) = (Some(failure.status()), bytes);
+        if persists { Fate::Persist } else { Fate::Linger }
     }
 
     /// Answers what was never a request that could be sent on, and ends the connection: where the next request begins is
@@ -54,21 +54,26 @@ impl Session<'_, '_> {
         let received = self.context.scratch.from_client.filled();
         let method = head::asks_for_head(received).then_some(Method::Head);
         let asked = Asked { method, form: Form::of_bytes(received) };
-        let line = access::quote(&[head::first_line(received)]);
         let out = &mut self.context.scratch.response;
         let sent = reply::failed(out, failure, asked, Persistence::Close, None);
         let said = self.send_reply();
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
-        self.context.shared.note(self.client.ip(), Some(failure), || {
+        let Context { shared, scratch, .. } = &*self.context;
+        shared.note(self.client.ip(), Some(failure), || {
             let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
             let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
-            (Line { request: line, ..Line::default() }, record)
+            let received = scratch.from_client.filled();
+            let line = request::line_of_refused(received, self.client.ip(), &shared.config, &shared.logger);
+            (line, record)
         });
         if said { End::Linger } else { End::Close }
     }
 
     /// `OPTIONS` with `Max-Forwards: 0` asks ronde itself, and takes no turn in the round (RFC 9110 §7.6.2).
-    pub(super) fn answer_options(&mut self, request: Request) -> Result<(), End> {
+    ///
+    /// This host's own probes have no line while ronde is well: at one in five seconds they would be most of a quiet
+    /// log.
+    pub(super) fn answer_options(&mut self, request: Request, question: Question) -> Result<(), End> {
         let persistence = match request.meta.version {
             // It would have to be told that it persists.
             Version::Http10 => Persistence::Close,
@@ -76,19 +81,26 @@ impl Session<'_, '_> {
         };
         let failure = (self.context.shared.backends.count() == 0).then_some(Failure::NoBackend);
         let out = &mut self.context.scratch.response;
-        match failure {
+        let (answer, sent) = match failure {
             Some(failure) => {
                 let asked = Asked { method: Some(Method::Options), form: request.meta.form };
-                reply::failed(out, failure, asked, persistence, None);
+                (failure.status(), reply::failed(out, failure, asked, persistence, None))
             }
-            None => reply::options(out, persistence),
-        }
+            None => {
+                reply::options(out, persistence);
+                (200, 0)
+            }
+        };
         let said = self.send_reply();
-        let status = Some(failure.map_or(200, Failure::status));
-        let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
-        self.context.shared.note(self.client.ip(), failure, || {
-            (request.line, Record { status, failure, timings, ..Record::default() })
-        });
+        let (status, bytes) = if said { (Some(answer), sent) } else { (None, 0) };
+        let is_own_probe =
+            question == Question::Health && status == Some(200) && self.client.is_from_this_host();
+        if !is_own_probe {
+            let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
+            self.context.shared.note(self.client.ip(), failure, || {
+                (request.line, Record { status, bytes, failure, timings, ..Record::default() })
+            });
+        }
         match persistence {
             Persistence::Persist if said => self.persist(),
             Persistence::Close if said => Err(self.linger_or_close(&request.meta, 0)),

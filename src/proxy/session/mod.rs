@@ -8,11 +8,14 @@
 mod answer;
 mod lingering;
 mod reading;
+mod resetting;
 
 pub use lingering::{Lingering, linger};
 pub use reading::Reading;
+pub use resetting::{Resetting, reset};
 
 use crate::observe::access::{Record, Timings};
+use crate::observe::explain::{Ending, Step};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Wait, Want, Woken};
 use crate::proxy::client::{Client, Presence};
@@ -38,8 +41,10 @@ enum End {
     Halt(Halt),
     /// Close the connection.
     Close,
-    /// Close it so that the client cannot take what it has for complete.
+    /// Close it so that the client cannot take what it has for complete, once it has what was sent.
     Reset,
+    /// The same at once.
+    Abort,
     /// Close it once the client has read what it was told.
     Linger,
 }
@@ -53,6 +58,7 @@ impl From<Halt> for End {
 /// Serves a conversation as long as there is something to do, from where it stopped.
 pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Context<'_>) -> Outcome {
     let Conversation { client, stage } = &mut *conversation;
+    stage.explain_resumed(context.worker);
     match woken {
         Woken::ClientClosed if client.presence == Presence::Open => {
             client.presence = Presence::HalfClosed(Instant::now());
@@ -68,10 +74,19 @@ pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Co
 pub fn collect(mut conversation: Box<Conversation>, context: &mut Context<'_>) -> Outcome {
     context.allowance.begin_stage();
     let Conversation { client, stage } = &mut *conversation;
+    stage.explain_resumed(context.worker);
     let mut session = Session { client, context, served: 0 };
     session.load();
     let end = session.run(stage);
     conversation.end(end, context)
+}
+
+impl Stage {
+    fn explain_resumed(&mut self, worker: usize) {
+        if let Self::Exchanging(exchange) = self {
+            exchange.request.explain(|| Step::Resumed { worker });
+        }
+    }
 }
 
 impl Conversation {
@@ -87,7 +102,12 @@ impl Conversation {
             }
             End::Close => Outcome::Over,
             End::Reset => {
-                self.client.conn.reset();
+                reset(self, context.shared);
+                Outcome::Over
+            }
+            End::Abort => {
+                // When this fails the client is gone.
+                let _ = self.client.conn.close_abortively();
                 Outcome::Over
             }
             End::Linger => {
@@ -129,7 +149,9 @@ impl Session<'_, '_> {
                 self.load();
                 return self.refuse(Failure::OverBudget, Instant::now(), reading.queued);
             }
-            (Stage::Reading(_) | Stage::Lingering(_), Woken::OverBudget) => return End::Close,
+            (Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_), Woken::OverBudget) => {
+                return End::Close;
+            }
             (Stage::Exchanging(exchange), Woken::OverBudget) => {
                 self.load();
                 let fate = exchange.give_up(Failure::OverBudget);
@@ -148,7 +170,7 @@ impl Session<'_, '_> {
                 exchange.note_backend_gone();
                 self.load();
             }
-            (Stage::Exchanging(_) | Stage::Lingering(_), _) => self.load(),
+            (Stage::Exchanging(_) | Stage::Lingering(_) | Stage::Resetting(_), _) => self.load(),
         }
         self.run(stage)
     }
@@ -175,6 +197,7 @@ impl Session<'_, '_> {
                     Err(halt) => Err(halt.into()),
                 },
                 Stage::Lingering(lingering) => Err(self.discard(lingering)),
+                Stage::Resetting(resetting) => Err(self.go_on_resetting(resetting)),
             };
             if let Err(end) = step {
                 return end;
@@ -192,6 +215,14 @@ impl Session<'_, '_> {
             fate => fate,
         };
         let bytes = record.bytes;
+        if let Some(mut explanation) = request.explanation.take() {
+            if let Some(failure) = record.failure {
+                explanation.note(Step::Failed { failure });
+            }
+            let connection = if fate == Fate::Persist { Ending::Kept } else { Ending::Closed };
+            explanation.note(Step::Ended { connection });
+            log::info!("{explanation}");
+        }
         record.timings.total = request.begun.elapsed();
         self.context
             .shared
@@ -203,6 +234,7 @@ impl Session<'_, '_> {
             Fate::Close => Err(End::Close),
             Fate::Linger | Fate::Answer(_) => Err(self.linger_or_close(&request.meta, bytes)),
             Fate::Reset => Err(End::Reset),
+            Fate::Abort => Err(End::Abort),
         }
     }
 

@@ -8,6 +8,7 @@
 use super::{End, Session};
 use crate::http1::head;
 use crate::net::conn::{Block, Received};
+use crate::observe::explain::{self, Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
 use crate::pool::park::{Class, Wait, Want};
@@ -78,11 +79,12 @@ impl Session<'_, '_> {
                 match self.parse() {
                     Ok(Parsed::Request(request, end)) => {
                         self.context.scratch.from_client.consume(end);
-                        return Ok(Request { begun, ..request });
+                        let explanation = self.explain(&request, begun, reading, end);
+                        return Ok(Request { begun, explanation, ..request });
                     }
-                    Ok(Parsed::Options(request, end)) => {
+                    Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
-                        self.answer_options(Request { begun, ..request })?;
+                        self.answer_options(Request { begun, ..request }, question)?;
                         *reading = Reading::next(self.context.shared.config.min_rate);
                         continue;
                     }
@@ -94,11 +96,31 @@ impl Session<'_, '_> {
         }
     }
 
+    /// Begins to explain a request that was read, if it is to be explained.
+    fn explain(
+        &self,
+        request: &Request,
+        begun: Instant,
+        reading: &Reading,
+        head: usize,
+    ) -> Option<Box<Explanation>> {
+        let mut explanation = self.context.shared.explain(&request.line.request, begun)?;
+        explanation.note(match reading.queued {
+            Duration::ZERO => Step::Came,
+            queued => Step::Accepted { queued },
+        });
+        let body = match request.meta.body {
+            request::Body::InHand(length) => explain::Body::Collected(length),
+            request::Body::Streams | request::Body::Gone => explain::Body::Streams,
+        };
+        explanation.note(Step::Read { worker: self.context.worker, head, body });
+        Some(explanation)
+    }
+
     fn parse(&mut self) -> Result<Parsed, Failure> {
         let Context { shared, scratch, .. } = &mut *self.context;
         let (ip, conn) = (self.client.ip(), &self.client.conn);
-        let source =
-            Source { client: ip, trust: shared.trust(ip), local: &|| conn.local(), via: &shared.via };
+        let source = Source { client: ip, local: &|| conn.local(), pseudonym: &shared.pseudonym };
         let bytes = scratch.from_client.filled_mut();
         request::parse(bytes, &mut scratch.request, &source, &shared.config, &shared.logger)
     }
@@ -140,21 +162,18 @@ impl Session<'_, '_> {
     fn wait_for_more(&mut self, reading: &mut Reading, have: usize, fresh: usize) -> End {
         let (now, config) = (Instant::now(), &self.context.shared.config);
         let begun = reading.begun.unwrap_or(now);
-        let last = reading.since.max(begun);
+        let last = reading.begun.map_or(reading.since, |begun| reading.since.max(begun));
         let is_fast_enough = fresh == 0
             || reading.missing == Missing::Head
             || reading.rate.is_kept(have as u64, now.saturating_duration_since(last));
-        if fresh > 0 {
-            reading.since = now;
-        }
+        reading.since = if fresh > 0 { now } else { last };
         let (deadline, class, failure) = match reading.missing {
             // A client that has sent nothing gets no 408.
             Missing::Everything => (reading.since + config.keep_alive_timeout, Class::Idle, None),
             // Its time is one for the whole: a client that drips does not prolong it.
             Missing::Head => (begun + config.head_timeout, Class::Slow, Some(Failure::HeadTimeout)),
             Missing::Body(_) => {
-                let last = reading.since.max(begun);
-                (last + config.body_timeout, Class::Slow, Some(Failure::BodyTimeout))
+                (reading.since + config.body_timeout, Class::Slow, Some(Failure::BodyTimeout))
             }
         };
         let failure = match is_fast_enough {

@@ -23,7 +23,7 @@ fuzz_target!(|input: ([u8; 4], &[u8])| {
             let trailers = if trailers.is_empty() { Ok(vec![]) } else { section(&trailers) };
             assert_eq!(trailers, Ok(body.trailers));
         }
-        (Err(_), Ok((body, _))) => assert!(body.trailers.len() > MAX_TRAILERS || body.extension > 1024),
+        (Err(_), Ok((body, _))) => assert!(body.trailers.len() > MAX_TRAILERS || body.padding > 1024),
         (Err(_), Err(_)) => {}
         (Ok(_), Err(fault)) => panic!("{fault:?}"),
     }

@@ -6,6 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use ronde::http1::fields::{self, Fields};
 use ronde::http1::head::{self, Lines, Scan, Version};
+use ronde_fuzz::strict;
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (cut, bytes) = input;
@@ -38,16 +39,19 @@ fn check_parse(head: &[u8]) {
     if let Ok(request) = head::request(head, &mut Lines::new()) {
         let (token, target) = (request.token, request.raw_target);
         assert!(token.bytes().all(fields::is_token_byte));
-        assert!(target.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>#".contains(&byte)));
+        assert!(target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'));
         assert_eq!(first, format!("{token} {target} HTTP/1.{}", minor(request.version)).as_bytes());
         assert_serialises_to(&head[first.len() + 2..], request.fields);
     }
-    if let Ok(response) = head::response(head, &mut Lines::new()) {
-        let start = format!("HTTP/1.{} {}", minor(response.version), response.status);
-        let reason = first.strip_prefix(start.as_bytes()).expect("version and status");
-        assert_eq!(reason.strip_prefix(b" ").unwrap_or_default(), response.reason);
-        assert!(response.reason.iter().all(|&byte| fields::is_value_byte(byte)));
-        assert_serialises_to(&head[first.len() + 2..], response.fields);
+    let mut mended = head.to_vec();
+    if let Ok(response) = head::response(&mut mended, &mut Lines::new()) {
+        let (start, fields, _) = strict::response_head(head).expect("a valid head");
+        assert_eq!((start.status, start.minor), (response.status, minor(response.version)));
+        assert_eq!(start.reason, response.reason);
+        // What was mended is what the second parser makes of it.
+        let ours = response.fields.iter().map(|(_, name, value)| (name, fields::trim(value)));
+        let strict = fields.iter().map(|field| (&field.name[..], &field.value[..]));
+        assert_eq!(ours.collect::<Vec<_>>(), strict.collect::<Vec<_>>());
     }
 }
 

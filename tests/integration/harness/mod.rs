@@ -27,7 +27,7 @@ pub use gate::Gate;
 pub use message::{Framing, Message, ok, ok_chunked};
 pub use names::{DnsReply, NameService};
 pub use origin::{Origin, Port};
-pub use process::Process;
+pub use process::{Lines, Process};
 pub use programs::{Program, chromium, curl, curl_reading, open_many_files, python, python_server, wrk};
 pub use proxy::{Proxy, Ronde};
 pub use silent::Silent;

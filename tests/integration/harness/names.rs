@@ -26,6 +26,8 @@ pub enum DnsReply {
     Addresses(Vec<IpAddr>),
     ServFail,
     Silent,
+    /// The first about A, the second about AAAA.
+    Halves(Box<[DnsReply; 2]>),
 }
 
 pub struct NameService {
@@ -75,6 +77,11 @@ impl NameService {
     /// From now on the name resolves to these addresses.
     pub fn knows<const COUNT: usize>(&self, name: &str, addresses: [IpAddr; COUNT]) {
         self.set(name, DnsReply::Addresses(addresses.to_vec()));
+    }
+
+    /// From now on there is no such name.
+    pub fn forgets(&self, name: &str) {
+        self.state.lock().unwrap().names.remove(name);
     }
 
     /// How many A queries for the name came since `then`.
@@ -154,10 +161,14 @@ fn answer(question: &[u8], state: &mut State) -> Option<Vec<u8>> {
     if kind == 1 {
         state.asked.push((Instant::now(), name.clone()));
     }
-    let (code, addresses) = match state.names.get(&name) {
+    let reply = match state.names.get(&name) {
+        Some(DnsReply::Halves(halves)) => Some(&halves[usize::from(kind == 28)]),
+        reply => reply,
+    };
+    let (code, addresses) = match reply {
         Some(DnsReply::Addresses(addresses)) => (0, addresses.clone()),
         Some(DnsReply::ServFail) => (2, Vec::new()),
-        Some(DnsReply::Silent) => return None,
+        Some(DnsReply::Silent | DnsReply::Halves(_)) => return None,
         None => (3, Vec::new()),
     };
     let of_kind: Vec<Vec<u8>> = addresses

@@ -2,11 +2,25 @@
 
 use super::TIMEOUT;
 use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
+use std::ffi::c_int;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Tests that run under `nohup` or in the background of a script have these signals ignored, and ronde would inherit
+/// that. What a process catches is at its default in its children.
+static DEFAULT_SIGNALS: LazyLock<()> = LazyLock::new(|| {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("the ignored signals");
+    let mask = u64::from_str_radix(mask.trim(), 16).expect("a mask");
+    let is_ignored = |signal: &c_int| mask >> (signal - 1) & 1 == 1;
+    for signal in [SIGHUP, SIGINT, SIGQUIT].into_iter().filter(is_ignored) {
+        signal_hook::flag::register(signal, Arc::default()).expect("a handler");
+    }
+});
 
 pub struct Process {
     child: Child,
@@ -26,6 +40,7 @@ impl Process {
 
     /// With a standard input chosen by the test as well.
     pub fn spawn_between(stdin: Stdio, stdout: Stdio, command: &mut Command) -> Process {
+        LazyLock::force(&DEFAULT_SIGNALS);
         command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(|| Lines::of(std::io::empty()), Lines::of);
@@ -92,7 +107,7 @@ struct State {
 }
 
 impl Lines {
-    fn of(output: impl Read + Send + 'static) -> Lines {
+    pub fn of(output: impl Read + Send + 'static) -> Lines {
         let lines = Lines(Arc::default());
         let writer = lines.clone();
         thread::spawn(move || {

@@ -1,0 +1,42 @@
+//! What is allowed, and surely not meant.
+//!
+//! The problem: some mistakes are no errors. Each is within its bounds, and so it serves; but an admin wants to know.
+//!
+//! Not here: errors (`value`, `command`).
+
+use super::Config;
+use super::value::time_text;
+
+impl Config {
+    /// One warning each.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        self.many_workers().into_iter().chain(self.idle_checks()).chain(self.long_check()).collect()
+    }
+
+    /// Settings of a check that there is none of.
+    fn idle_checks(&self) -> Option<String> {
+        let unused = |flag: &str, other: &str| Some(format!("{flag} changes nothing without {other}"));
+        let has_path = self.health_path.is_some();
+        match self {
+            Config { health_host: Some(_), .. } if !has_path => unused("--health-host", "--health-path"),
+            _ if !has_path && self.health_status != Config::default().health_status => {
+                unused("--health-status", "--health-path")
+            }
+            Config { health_timeout: Some(_), .. } if self.check_interval().is_none() => {
+                unused("--health-timeout", "--health-path or --health-interval")
+            }
+            _ => None,
+        }
+    }
+
+    fn long_check(&self) -> Option<String> {
+        let (timeout, interval) = (self.health_timeout?, self.check_interval()?);
+        (timeout > interval).then(|| {
+            format!(
+                "--health-timeout {} is longer than --health-interval {}: a check ends when the next one begins",
+                time_text(timeout),
+                time_text(interval)
+            )
+        })
+    }
+}
