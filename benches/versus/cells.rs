@@ -31,6 +31,14 @@ pub enum Speed {
     Slow,
 }
 
+impl Cell {
+    /// Whether the floor says something about this cell: it relays on kept connections. New connections, idle ones and
+    /// waiting ones are what a proxy manages, and the floor manages nothing.
+    pub fn has_floor(&self) -> bool {
+        self.connections == Connections::Kept && self.backends == Speed::Fast && self.idle == 0
+    }
+}
+
 const GET: Cell = Cell {
     name: "",
     about: "",

@@ -1,7 +1,7 @@
 //! Formats the tables for the terminal and for `docs/performance.md`.
 
 use crate::options::Options;
-use crate::results::{METRICS, Metric, Ratio, Results};
+use crate::results::{CPU, METRICS, Metric, RATE, Ratio, Results};
 use crate::run::CALM;
 use anyhow::{Context, Result};
 use std::fs;
@@ -9,6 +9,10 @@ use std::path::Path;
 
 /// Ratios are taken to the better of these.
 const PEERS: [&str; 2] = ["nginx", "haproxy"];
+const FLOOR: [&str; 1] = ["floor"];
+
+/// In place of a number, where there is none.
+const NONE: &str = "–";
 
 /// The numbers of every proxy in every cell: medians over the rounds.
 pub fn details(results: &Results) -> String {
@@ -17,8 +21,10 @@ pub fn details(results: &Results) -> String {
     let mut rows = Vec::new();
     for (row, cell) in results.cells.iter().enumerate() {
         for (proxy, name) in results.names.iter().enumerate() {
-            let values =
-                METRICS.iter().map(|metric| grouped(results.median(row, proxy, metric), metric.decimals));
+            let values = METRICS.iter().map(|metric| match results.median(row, proxy, metric) {
+                Some(value) => grouped(value, metric.decimals),
+                None => NONE.to_owned(),
+            });
             let cell = if proxy == 0 { cell.about } else { "" };
             let texts = [cell.to_owned(), name.clone()].into_iter();
             rows.push(texts.chain(values).chain([results.errors(row, proxy).to_string()]).collect());
@@ -27,42 +33,60 @@ pub fn details(results: &Results) -> String {
     table(&header.collect::<Vec<_>>(), 2, &rows)
 }
 
-/// The ratios of ronde to the better peer, the worst cell, and the reasons to distrust the numbers.
+/// The ratios of ronde to the better peer and to the floor, the worst cell, and the reasons to distrust the numbers.
 pub fn summary(results: &Results) -> String {
-    let mut text = ratios(results, &PEERS);
-    if results.names.iter().any(|name| name == "beside") {
-        text += &format!("\nronde to the other ronde:\n\n{}", ratios(results, &["beside"]));
+    let peers = METRICS.iter().map(|metric| Column { to: &PEERS, metric });
+    let floor = [RATE, CPU].iter().map(|metric| Column { to: &FLOOR, metric });
+    let beside = METRICS.iter().map(|metric| Column { to: &["beside"], metric });
+    let mut text = ratios(results, peers.chain(floor));
+    let beside = ratios(results, beside);
+    if !beside.is_empty() {
+        text += &format!("\nronde to the other ronde:\n\n{beside}");
     }
     text + "\n" + &verdict(results)
 }
 
-fn ratios(results: &Results, peers: &[&str]) -> String {
-    let names = METRICS.iter().map(|metric| metric.name.split(' ').next().unwrap_or_default());
-    let header: Vec<_> = std::iter::once("cell").chain(names).chain(["rounds differ by"]).collect();
-    let rows: Vec<Vec<String>> = (0..results.cells.len())
-        .filter_map(|row| {
-            let ratios: Vec<(&Metric, Ratio)> = METRICS
-                .iter()
-                .map(|metric| Some((metric, results.ratio(row, peers, metric)?)))
-                .collect::<Option<_>>()?;
-            let rate = ratios[0].1;
-            let values = ratios.iter().map(|(metric, ratio)| {
-                let value = format!("{:.2}", ratio.median);
-                if metric.is_behind(ratio.median) { format!("**{value}**") } else { value }
-            });
-            let validity = if results.is_valid(row) { "" } else { " (invalid: errors)" };
-            let name = format!("{}{validity}", results.cells[row].about);
-            let spread = format!("{:.2} to {:.2}", rate.least, rate.most);
-            Some(std::iter::once(name).chain(values).chain([spread]).collect())
-        })
-        .collect();
-    if rows.is_empty() { String::new() } else { table(&header, 1, &rows) }
+/// The ratios of ronde to the better of some others.
+struct Column {
+    to: &'static [&'static str],
+    metric: &'static Metric,
+}
+
+impl Column {
+    fn header(&self) -> String {
+        let metric = self.metric.name.split(' ').next().unwrap_or_default();
+        if self.to == FLOOR { format!("floor: {metric}") } else { metric.to_owned() }
+    }
+
+    /// Bold if ronde is behind. The floor is no peer: nobody can serve HTTP with it.
+    fn value(&self, ratio: Ratio) -> String {
+        let value = format!("{:.2}", ratio.median);
+        if self.to != FLOOR && self.metric.is_behind(ratio.median) { format!("**{value}**") } else { value }
+    }
+}
+
+/// A table with those of the columns whose others ran at all.
+fn ratios(results: &Results, columns: impl Iterator<Item = Column>) -> String {
+    let has_run = |name: &&str| results.names.iter().any(|known| known == name);
+    let columns: Vec<Column> = columns.filter(|column| column.to.iter().any(has_run)).collect();
+    let Some(first) = columns.first() else { return String::new() };
+    let headers: Vec<String> = columns.iter().map(Column::header).collect();
+    let header = ["cell"].into_iter().chain(headers.iter().map(String::as_str)).chain(["rounds differ by"]);
+    let rows = results.cells.iter().enumerate().map(|(row, cell)| {
+        let ratio = |column: &Column| results.ratio(row, column.to, column.metric);
+        let validity = if results.is_valid(row) { "" } else { " (invalid: errors)" };
+        let spread = ratio(first).map(|ratio| format!("{:.2} to {:.2}", ratio.least, ratio.most));
+        let values = columns.iter().map(|column| ratio(column).map(|ratio| column.value(ratio)));
+        let values = values.chain([spread]).map(|value| value.unwrap_or_else(|| NONE.to_owned()));
+        std::iter::once(format!("{}{validity}", cell.about)).chain(values).collect()
+    });
+    table(&header.collect::<Vec<_>>(), 1, &rows.collect::<Vec<_>>())
 }
 
 fn verdict(results: &Results) -> String {
     let rates = (0..results.cells.len())
         .filter(|&row| results.is_valid(row))
-        .filter_map(|row| Some((results.cells[row], results.ratio(row, &PEERS, &METRICS[0])?.median)));
+        .filter_map(|row| Some((results.cells[row], results.ratio(row, &PEERS, &RATE)?.median)));
     let mut text = match rates.min_by(|(_, one), (_, other)| one.total_cmp(other)) {
         Some((cell, ratio)) => {
             format!("Worst cell: {}, {ratio:.2} of the better peer's requests per second.\n", cell.about)
@@ -107,6 +131,10 @@ Written by `cargo bench --bench versus -- --write`, which measures every number 
 
 Ratios of ronde to whichever peer is better, for each metric on its own, taken within a round; the median of {rounds}
 rounds. More is better for requests; less is better for CPU time, latency and memory. Bold is behind.
+
+The last ratios are to the floor, a relay that understands nothing: two threads, each with its own epoll, a read and a
+write each way. It shows what the machine can do, so these ratios can be compared from machine to machine. A dash is
+where it shows nothing: new, idle and waiting connections are what a proxy manages, and the floor manages nothing.
 
 {summary}
 ## All numbers

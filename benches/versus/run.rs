@@ -1,6 +1,7 @@
 //! Runs one proxy in one cell.
 
 use crate::cells::{Cell, Speed};
+use crate::floor;
 use crate::idle;
 use crate::options::Options;
 use crate::results::Sample;
@@ -11,6 +12,7 @@ use crate::stage::tools::Tool;
 use crate::stage::{account, raise_descriptor_limit};
 use crate::wrk::Wrk;
 use anyhow::Result;
+use std::env;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
@@ -35,8 +37,11 @@ pub struct Contender {
 }
 
 impl Contender {
-    /// ronde first, then its peers, then the second ronde.
-    pub fn all(options: &Options, nginx: &Tool, haproxy: &Tool) -> Vec<Self> {
+    /// ronde first, then its peers, then the floor, then the second ronde.
+    ///
+    /// # Errors
+    /// The system does not tell where this program is.
+    pub fn all(options: &Options, nginx: &Tool, haproxy: &Tool) -> Result<Vec<Self>> {
         let ronde = |path: &Path| Kind::Ronde { program: Tool::at(path.to_owned(), "--version") };
         let contender = |name: &str, kind| Self { name: name.to_owned(), kind };
         let mut all = vec![contender("ronde", ronde(&options.ronde))];
@@ -44,8 +49,15 @@ impl Contender {
             all.push(contender("nginx", Kind::Nginx { program: nginx.clone() }));
             all.push(contender("haproxy", Kind::Haproxy { program: haproxy.clone() }));
         }
+        let program = Tool { path: env::current_exe()?, version: "(benches/versus/floor.rs)".to_owned() };
+        all.push(contender("floor", Kind::Floor { program, argument: floor::ARGUMENT }));
         all.extend(options.beside.iter().map(|path| contender("beside", ronde(path))));
-        all
+        Ok(all)
+    }
+
+    /// Whether it has a run in this cell.
+    pub fn takes_part(&self, cell: &Cell) -> bool {
+        cell.has_floor() || !matches!(self.kind, Kind::Floor { .. })
     }
 }
 
