@@ -49,8 +49,8 @@ fn bench() -> Result<()> {
     let flag = interrupted.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("handling signals")?;
 
-    let [nginx, haproxy, wrk] = stage::tools::find(["nginx", "haproxy", "wrk"])?;
-    let contenders = Contender::all(&options, &nginx, &haproxy)?;
+    let [nginx, wrk] = stage::tools::find(["nginx", "wrk"])?;
+    let contenders = Contender::all(&options)?;
     let machine = machine::describe(&contenders, &wrk);
     println!("{machine}");
     let setup = Setup::start(&options, &nginx, wrk)?;

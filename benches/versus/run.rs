@@ -8,7 +8,7 @@ use crate::results::Sample;
 use crate::slow;
 use crate::stage::backends::Backends;
 use crate::stage::proxies::{Kind, Proxy};
-use crate::stage::tools::Tool;
+use crate::stage::tools::{Tool, given_or_found};
 use crate::stage::{account, raise_descriptor_limit};
 use crate::wrk::Wrk;
 use anyhow::Result;
@@ -40,14 +40,16 @@ impl Contender {
     /// ronde first, then its peers, then the floor, then the second ronde.
     ///
     /// # Errors
-    /// The system does not tell where this program is.
-    pub fn all(options: &Options, nginx: &Tool, haproxy: &Tool) -> Result<Vec<Self>> {
+    /// A peer is missing, or the system does not tell where this program is.
+    pub fn all(options: &Options) -> Result<Vec<Self>> {
         let ronde = |path: &Path| Kind::Ronde { program: Tool::at(path.to_owned(), "--version") };
         let contender = |name: &str, kind| Self { name: name.to_owned(), kind };
         let mut all = vec![contender("ronde", ronde(&options.ronde))];
         if options.with_peers {
-            all.push(contender("nginx", Kind::Nginx { program: nginx.clone() }));
-            all.push(contender("haproxy", Kind::Haproxy { program: haproxy.clone() }));
+            let nginx = given_or_found(options.nginx.as_deref(), "nginx")?;
+            let haproxy = given_or_found(options.haproxy.as_deref(), "haproxy")?;
+            all.push(contender("nginx", Kind::Nginx { program: nginx }));
+            all.push(contender("haproxy", Kind::Haproxy { program: haproxy }));
         }
         let program = Tool { path: env::current_exe()?, version: "(benches/versus/floor.rs)".to_owned() };
         all.push(contender("floor", Kind::Floor { program, argument: floor::ARGUMENT }));
