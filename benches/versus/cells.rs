@@ -24,7 +24,7 @@ pub enum Connections {
     OnePerRequest,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Speed {
     Fast,
     /// Each response takes [`crate::slow::DELAY`].

@@ -1,9 +1,10 @@
 //! ronde against nginx and HAProxy: `cargo bench --bench versus`, with `-- --help` for its flags.
 //!
 //! The problem: on a machine with other work, two runs of the same program differ more than two programs do. So the
-//! runs of a cell are interleaved: each round runs every proxy once, freshly started, in an order that rotates. The
-//! result is the ratio to the better peer **of the same round**, and the median of these ratios. The bench also
-//! measures and reports the CPU time that other processes used, and a single error in a run makes its cell invalid.
+//! runs of a cell are interleaved: each round runs every proxy once, freshly started unless `--run-on` is given, in an
+//! order that rotates. The result is the ratio to the better peer **of the same round**, and the median of these
+//! ratios. The bench also measures and reports the CPU time that other processes used, and a single error in a run
+//! makes its cell invalid.
 //!
 //! - [`cells`]: the kinds of load; [`idle`] and [`slow`]: clients and backends for two special cells
 //! - [`floor`]: a relay that understands nothing, as a measure of the machine
@@ -53,7 +54,7 @@ fn bench() -> Result<()> {
     let contenders = Contender::all(&options)?;
     let machine = machine::describe(&contenders, &wrk);
     println!("{machine}");
-    let setup = Setup::start(&options, &nginx, wrk)?;
+    let mut setup = Setup::start(&options, &nginx, wrk)?;
     let mut results = Results::new(
         options.cells.clone(),
         contenders.iter().map(|contender| contender.name.clone()).collect(),

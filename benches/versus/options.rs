@@ -15,6 +15,8 @@ cargo bench --bench versus -- [CELL ...] [FLAGS]
   --quick        one round of one second
   --calm         if other processes use more than 5 % of the machine during a run, repeat it: up to five
                  runs, the calmest counts
+  --run-on       proxies run on through all cells and rounds, as in production, instead of being started
+                 afresh for each run
   --list         list the cells and exit
   --write        write docs/performance.md
 
@@ -29,12 +31,20 @@ To compare versions and settings of ronde:
   --no-peers         without nginx and HAProxy; the floor remains
 ";
 
+/// How long a proxy runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    OneRun,
+    AllRuns,
+}
+
 #[derive(Clone, Debug)]
 pub struct Options {
     pub cells: Vec<&'static Cell>,
     pub rounds: usize,
     pub seconds: u64,
     pub calm: bool,
+    pub lifetime: Lifetime,
     pub write: bool,
     pub ronde: PathBuf,
     pub beside: Option<PathBuf>,
@@ -75,6 +85,7 @@ impl Options {
             rounds,
             seconds,
             calm: arguments.contains("--calm"),
+            lifetime: if arguments.contains("--run-on") { Lifetime::AllRuns } else { Lifetime::OneRun },
             write: arguments.contains("--write"),
             ronde: program(&mut arguments, "--ronde")?.unwrap_or_else(|| env!("CARGO_BIN_EXE_ronde").into()),
             beside: program(&mut arguments, "--beside")?,

@@ -1,6 +1,6 @@
 //! Formats the tables for the terminal and for `docs/performance.md`.
 
-use crate::options::Options;
+use crate::options::{Lifetime, Options};
 use crate::results::{CPU, METRICS, Metric, RATE, Ratio, Results};
 use crate::run::CALM;
 use anyhow::{Context, Result};
@@ -120,6 +120,12 @@ fn verdict(results: &Results) -> String {
 pub fn write(path: impl AsRef<Path>, machine: &str, options: &Options, results: &Results) -> Result<()> {
     let path = path.as_ref();
     let (rounds, seconds) = (options.rounds, options.seconds);
+    let lifetime = match options.lifetime {
+        Lifetime::OneRun => {
+            "Each run starts its proxy afresh; with `--run-on`, proxies run on through all cells."
+        }
+        Lifetime::AllRuns => "Proxies run on through all cells and rounds (`--run-on`), as in production.",
+    };
     let (summary, details) = (summary(results), details(results));
     let page = format!(
         "# Performance
@@ -147,8 +153,8 @@ Thousands of slow clients at once, and what all others see meanwhile: [hazards.m
 ## How it is measured
 
 - wrk, the proxy, and an nginx that serves as both backends share the machine. All traffic is on 127.0.0.1.
-- Each run starts the proxy afresh and warms it up for a second. Within a round, every proxy has its run in a cell
-  before the next cell begins, in an order that rotates.
+- {lifetime} Each run begins with a second of warm-up. Within a round, every proxy has its run in a cell before the
+  next cell begins, in an order that rotates.
 - Equal settings: 2 worker processes (nginx), `nbthread 2` (HAProxy), ronde with its defaults. No access log, a backlog
   of 4096, kept connections to the backends. The settings of the peers are in `benches/stage`.
 - CPU time is the user and system time of all threads and processes of the proxy. Memory is its proportional set size

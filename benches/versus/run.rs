@@ -3,7 +3,7 @@
 use crate::cells::{Cell, Speed};
 use crate::floor;
 use crate::idle;
-use crate::options::Options;
+use crate::options::{Lifetime, Options};
 use crate::results::Sample;
 use crate::slow;
 use crate::stage::backends::Backends;
@@ -12,9 +12,11 @@ use crate::stage::tools::{Tool, given_or_found};
 use crate::stage::{account, raise_descriptor_limit};
 use crate::wrk::Wrk;
 use anyhow::Result;
+use std::collections::HashMap;
 use std::env;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -66,6 +68,9 @@ impl Contender {
 /// Everything that a run needs besides the proxy.
 #[derive(Debug)]
 pub struct Setup {
+    /// With [`Lifetime::AllRuns`]; one of each contender before each kind of backends.
+    running: HashMap<(String, Speed), Rc<Proxy>>,
+    lifetime: Lifetime,
     fast: Backends,
     slow: [SocketAddr; 2],
     wrk: Tool,
@@ -84,6 +89,8 @@ impl Setup {
     pub fn start(options: &Options, nginx: &Tool, wrk: Tool) -> Result<Self> {
         let descriptors = raise_descriptor_limit()?;
         Ok(Self {
+            running: HashMap::new(),
+            lifetime: options.lifetime,
             fast: Backends::start(nginx)?,
             slow: slow::start()?,
             wrk,
@@ -99,7 +106,7 @@ impl Setup {
     ///
     /// # Errors
     /// The proxy or wrk does not start, or the proxy has ended before the measurement.
-    pub fn run(&self, cell: &Cell, contender: &Contender) -> Result<Sample> {
+    pub fn run(&mut self, cell: &Cell, contender: &Contender) -> Result<Sample> {
         let mut calmest = self.attempt(cell, contender)?;
         for _ in 1..self.attempts {
             if calmest.others <= CALM {
@@ -113,13 +120,8 @@ impl Setup {
         Ok(calmest)
     }
 
-    fn attempt(&self, cell: &Cell, contender: &Contender) -> Result<Sample> {
-        let backends = match cell.backends {
-            Speed::Fast => self.fast.addresses,
-            Speed::Slow => self.slow,
-        };
-        let flags: Vec<_> = self.flags.split_whitespace().collect();
-        let proxy = Proxy::start(&contender.kind, backends, &flags)?;
+    fn attempt(&mut self, cell: &Cell, contender: &Contender) -> Result<Sample> {
+        let proxy = self.proxy(cell.backends, contender)?;
         let idle = idle::open(cell.idle, proxy.address, cell.path, self.descriptors)?;
         self.load(cell, &proxy, WARM_UP)?.finish()?;
 
@@ -144,6 +146,24 @@ impl Setup {
             errors: outcome.errors,
             others: machine.saturating_sub(own).as_secs_f64() / capacity,
         })
+    }
+
+    /// A proxy that runs since an earlier run, or a new one.
+    fn proxy(&mut self, speed: Speed, contender: &Contender) -> Result<Rc<Proxy>> {
+        let key = (contender.name.clone(), speed);
+        if let Some(proxy) = self.running.get(&key) {
+            return Ok(Rc::clone(proxy));
+        }
+        let backends = match speed {
+            Speed::Fast => self.fast.addresses,
+            Speed::Slow => self.slow,
+        };
+        let flags: Vec<_> = self.flags.split_whitespace().collect();
+        let proxy = Rc::new(Proxy::start(&contender.kind, backends, &flags)?);
+        if self.lifetime == Lifetime::AllRuns {
+            self.running.insert(key, Rc::clone(&proxy));
+        }
+        Ok(proxy)
     }
 
     fn load(&self, cell: &Cell, proxy: &Proxy, seconds: u64) -> Result<Wrk> {
