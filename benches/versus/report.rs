@@ -1,7 +1,7 @@
 //! Formats the tables for the terminal and for `docs/performance.md`.
 
 use crate::options::{Lifetime, Options};
-use crate::results::{CPU, METRICS, Metric, RATE, Ratio, Results};
+use crate::results::{CPU, METRICS, Metric, RATE, Ratio, Results, SWITCHES};
 use crate::run::CALM;
 use anyhow::{Context, Result};
 use std::fs;
@@ -16,12 +16,12 @@ const NONE: &str = "–";
 
 /// The numbers of every proxy in every cell: medians over the rounds.
 pub fn details(results: &Results) -> String {
-    let header =
-        ["cell", "proxy"].into_iter().chain(METRICS.iter().map(|metric| metric.name)).chain(["errors"]);
+    let metrics = || METRICS.iter().chain([&SWITCHES]);
+    let header = ["cell", "proxy"].into_iter().chain(metrics().map(|metric| metric.name)).chain(["errors"]);
     let mut rows = Vec::new();
     for (row, cell) in results.cells.iter().enumerate() {
         for (proxy, name) in results.names.iter().enumerate() {
-            let values = METRICS.iter().map(|metric| match results.median(row, proxy, metric) {
+            let values = metrics().map(|metric| match results.median(row, proxy, metric) {
                 Some(value) => grouped(value, metric.decimals),
                 None => NONE.to_owned(),
             });
@@ -159,6 +159,10 @@ Thousands of slow clients at once, and what all others see meanwhile: [hazards.m
   of 4096, kept connections to the backends. The settings of the peers are in `benches/stage`.
 - CPU time is the user and system time of all threads and processes of the proxy. Memory is its proportional set size
   (PSS) under load.
+- Context switches are voluntary and involuntary ones, of all threads that live before and after the run. System calls
+  are not counted, as that costs time. To count them, start a proxy and its load by hand, and divide by the requests:
+  `perf stat -e raw_syscalls:sys_enter -p PID -- sleep 5`, or `strace -f -c -p PID` by kind, where only the proportions
+  count.
 - 1000 clients that start at once, with backends that take 100 ms, remain one burst every 100 ms; the sooner the first
   requests of the burst are served, the narrower it is. In that cell, wrk without any proxy reaches 1.01 of its rate
   through the better peer. So the best possible rate is only a hundredth higher, and CPU time and memory say more.

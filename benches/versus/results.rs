@@ -20,6 +20,8 @@ pub struct Sample {
     pub p99: f64,
     /// Proportional set size under load, in MiB.
     pub memory: f64,
+    /// Context switches of the proxy per request, voluntary and involuntary.
+    pub switches: f64,
     pub errors: Errors,
     /// Share of the machine's CPU time, from 0 to 1, that was used by other processes than the bench and its children.
     pub others: f64,
@@ -27,10 +29,11 @@ pub struct Sample {
 
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, cpu, p50, p99, memory, errors, others } = self;
+        let Self { rate, cpu, p50, p99, memory, switches, errors, others } = self;
         write!(
             f,
-            "{rate:9.0}/s {cpu:9.1} µs  p50 {p50:8.3} ms  p99 {p99:8.3} ms  {memory:6.1} MiB  others {:3.0} %  {errors}",
+            "{rate:9.0}/s {cpu:9.1} µs  p50 {p50:8.3} ms  p99 {p99:8.3} ms  {memory:6.1} MiB  {switches:6.2} switches  \
+             others {:3.0} %  {errors}",
             others * 100.0
         )
     }
@@ -56,6 +59,11 @@ pub const RATE: Metric =
 pub const CPU: Metric =
     Metric { name: "CPU µs/request", of: |sample| sample.cpu, decimals: 1, best: Best::Least };
 
+/// Not among those that are compared: a ratio of numbers near zero says nothing.
+pub const SWITCHES: Metric =
+    Metric { name: "switches/request", of: |sample| sample.switches, decimals: 2, best: Best::Least };
+
+/// Those of which ronde's ratio to its peers is taken.
 pub const METRICS: [Metric; 5] = [
     RATE,
     CPU,

@@ -126,23 +126,27 @@ impl Setup {
         self.load(cell, &proxy, WARM_UP)?.finish()?;
 
         let (machine, own) = (account::machine_cpu_time()?, account::own_cpu_time()?);
-        let cpu = account::cpu_time(proxy.process.id())?;
+        let process = proxy.process.id();
+        let (cpu, switches) = (account::cpu_time(process)?, account::context_switches(process)?);
         let wrk = self.load(cell, &proxy, self.seconds)?;
         thread::sleep(Duration::from_secs(self.seconds) * 3 / 4);
-        let memory = account::memory(proxy.process.id())?;
+        let memory = account::memory(process)?;
         let outcome = wrk.finish()?;
-        let cpu = account::cpu_time(proxy.process.id())? - cpu;
+        let cpu = account::cpu_time(process)? - cpu;
+        let switches = account::context_switches(process)?.saturating_sub(switches);
         let (machine, own) = (account::machine_cpu_time()? - machine, account::own_cpu_time()? - own);
         drop(idle);
 
         let cores = thread::available_parallelism()?.get() as f64;
+        let requests = outcome.requests.max(1) as f64;
         let capacity = outcome.duration.as_secs_f64() * cores;
         Ok(Sample {
             rate: outcome.requests as f64 / outcome.duration.as_secs_f64(),
-            cpu: cpu.as_secs_f64() * 1e6 / outcome.requests.max(1) as f64,
+            cpu: cpu.as_secs_f64() * 1e6 / requests,
             p50: outcome.p50.as_secs_f64() * 1e3,
             p99: outcome.p99.as_secs_f64() * 1e3,
             memory: memory as f64 / f64::from(1 << 20),
+            switches: switches as f64 / requests,
             errors: outcome.errors,
             others: machine.saturating_sub(own).as_secs_f64() / capacity,
         })
