@@ -153,8 +153,11 @@ Thousands of slow clients at once, and what all others see meanwhile: [hazards.m
 ## How it is measured
 
 - wrk, the proxy, and an nginx that serves as both backends share the machine. All traffic is on 127.0.0.1.
-- {lifetime} Each run begins with a second of warm-up. Within a round, every proxy has its run in a cell before the
-  next cell begins, in an order that rotates.
+- {lifetime}
+- Each run begins with a second of warm-up. Within a round, every proxy has its run in a cell before the next cell
+  begins, in an order that rotates.
+- The floor is the bench itself as another process (`benches/versus/floor.rs`). It is no peer: nobody can serve HTTP
+  with it.
 - Equal settings: 2 worker processes (nginx), `nbthread 2` (HAProxy), ronde with its defaults. No access log, a backlog
   of 4096, kept connections to the backends. The settings of the peers are in `benches/stage`.
 - CPU time is the user and system time of all threads and processes of the proxy. Memory is its proportional set size
