@@ -1,7 +1,7 @@
-//! CPU time and memory of processes, from `/proc`.
+//! CPU time, context switches and memory of processes, from `/proc`.
 //!
 //! A proxy counts as a process and all its descendants: nginx works in child processes, HAProxy and ronde in threads.
-//! The numbers of a process include all its threads, also those that have ended.
+//! The CPU time of a process includes all its threads, also those that have ended; its context switches do not.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -19,6 +19,26 @@ pub fn cpu_time(root: u32) -> Result<Duration> {
     let tree = tree(root);
     anyhow::ensure!(!tree.is_empty(), "process {root} is gone");
     Ok(tree.iter().map(|process| process.cpu).sum())
+}
+
+/// Context switches so far, voluntary and involuntary, of all living threads of a process and its living descendants.
+/// A thread that ends between two calls takes its own with it.
+///
+/// # Errors
+/// A process has ended in the meantime.
+pub fn context_switches(root: u32) -> Result<u64> {
+    let mut sum = 0;
+    for pid in family(root) {
+        let path = format!("/proc/{pid}/task");
+        for thread in fs::read_dir(&path).context(path)? {
+            // A thread may end at any time.
+            let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+            // The lines begin with `voluntary` and `nonvoluntary`.
+            let counts = status.lines().filter_map(|line| line.split_once("voluntary_ctxt_switches:"));
+            sum += counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum::<u64>();
+        }
+    }
+    Ok(sum)
 }
 
 /// Proportional set size of a process and its living descendants, in bytes: a shared page is divided among the

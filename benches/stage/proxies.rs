@@ -1,4 +1,4 @@
-//! ronde, nginx and HAProxy, each started in front of two backends.
+//! ronde, nginx, HAProxy and the floor, each started in front of two backends.
 
 use crate::stage::backends::start_nginx;
 use crate::stage::process::Process;
@@ -17,15 +17,29 @@ const RONDE: &str = "--access-log off --log-level error --keep-alive-timeout 1h 
 /// A proxy program.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    Ronde { program: Tool },
-    Nginx { program: Tool },
-    Haproxy { program: Tool },
+    Ronde {
+        program: Tool,
+    },
+    Nginx {
+        program: Tool,
+    },
+    Haproxy {
+        program: Tool,
+    },
+    /// A relay that understands nothing. Its program is a bench, which `argument` makes the floor.
+    Floor {
+        program: Tool,
+        argument: &'static str,
+    },
 }
 
 impl Kind {
     pub fn program(&self) -> &Tool {
         match self {
-            Self::Ronde { program } | Self::Nginx { program } | Self::Haproxy { program } => program,
+            Self::Ronde { program }
+            | Self::Nginx { program }
+            | Self::Haproxy { program }
+            | Self::Floor { program, .. } => program,
         }
     }
 }
@@ -68,6 +82,12 @@ impl Proxy {
             }
             Kind::Haproxy { program } => {
                 start_haproxy(program, directory.path(), &fill(include_str!("haproxy.cfg")))?
+            }
+            Kind::Floor { program, argument } => {
+                let arguments = [(*argument).to_owned(), address.to_string()];
+                let arguments: Vec<_> =
+                    arguments.into_iter().chain(backends.map(|backend| backend.to_string())).collect();
+                Process::start("floor", &program.path, &arguments, directory.path().join("output"))?
             }
         };
         http::await_answer(address, "/100").with_context(|| process.output())?;

@@ -19,6 +19,17 @@ impl Tool {
     }
 }
 
+/// Finds an installed program by its name, unless its path is `given`.
+///
+/// # Errors
+/// The program is missing; the error names its package.
+pub fn given_or_found(given: Option<&Path>, name: &str) -> Result<Tool> {
+    match given {
+        Some(path) => Ok(Tool::at(path.to_owned(), "-v")),
+        None => find([name]).map(|[tool]| tool),
+    }
+}
+
 /// Finds programs by name; the name is also that of the Debian package.
 ///
 /// # Errors

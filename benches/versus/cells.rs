@@ -24,11 +24,19 @@ pub enum Connections {
     OnePerRequest,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Speed {
     Fast,
     /// Each response takes [`crate::slow::DELAY`].
     Slow,
+}
+
+impl Cell {
+    /// Whether the floor says something about this cell: it relays on kept connections. New connections, idle ones and
+    /// waiting ones are what a proxy manages, and the floor manages nothing.
+    pub fn has_floor(&self) -> bool {
+        self.connections == Connections::Kept && self.backends == Speed::Fast && self.idle == 0
+    }
 }
 
 const GET: Cell = Cell {

@@ -1,15 +1,18 @@
 //! ronde against nginx and HAProxy: `cargo bench --bench versus`, with `-- --help` for its flags.
 //!
 //! The problem: on a machine with other work, two runs of the same program differ more than two programs do. So the
-//! runs of a cell are interleaved: each round runs every proxy once, freshly started, in an order that rotates. The
-//! result is the ratio to the better peer **of the same round**, and the median of these ratios. The bench also
-//! measures and reports the CPU time that other processes used, and a single error in a run makes its cell invalid.
+//! runs of a cell are interleaved: each round runs every proxy once, freshly started unless `--run-on` is given, in an
+//! order that rotates. The result is the ratio to the better peer **of the same round**, and the median of these
+//! ratios. The bench also measures and reports the CPU time that other processes used, and a single error in a run
+//! makes its cell invalid.
 //!
 //! - [`cells`]: the kinds of load; [`idle`] and [`slow`]: clients and backends for two special cells
+//! - [`floor`]: a relay that understands nothing, as a measure of the machine
 //! - [`run`]: one proxy in one cell; [`wrk`] makes the load, [`stage`] starts the processes
 //! - [`results`], [`report`]: numbers, ratios, tables
 
 mod cells;
+mod floor;
 mod idle;
 mod machine;
 mod options;
@@ -31,7 +34,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn main() -> ExitCode {
-    match bench() {
+    let is_floor = env::args_os().nth(1).is_some_and(|argument| argument == floor::ARGUMENT);
+    match if is_floor { floor::run(env::args().skip(2)) } else { bench() } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("versus: {error:#}");
@@ -46,19 +50,19 @@ fn bench() -> Result<()> {
     let flag = interrupted.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("handling signals")?;
 
-    let [nginx, haproxy, wrk] = stage::tools::find(["nginx", "haproxy", "wrk"])?;
-    let contenders = Contender::all(&options, &nginx, &haproxy);
+    let [nginx, wrk] = stage::tools::find(["nginx", "wrk"])?;
+    let contenders = Contender::all(&options)?;
     let machine = machine::describe(&contenders, &wrk);
     println!("{machine}");
-    let setup = Setup::start(&options, &nginx, wrk)?;
+    let mut setup = Setup::start(&options, &nginx, wrk)?;
     let mut results = Results::new(
         options.cells.clone(),
         contenders.iter().map(|contender| contender.name.clone()).collect(),
     );
     for round in 0..options.rounds {
         for (row, &cell) in options.cells.iter().enumerate() {
-            for turn in 0..contenders.len() {
-                let proxy = (round + row + turn) % contenders.len();
+            let turns = (0..contenders.len()).map(|turn| (round + row + turn) % contenders.len());
+            for proxy in turns.filter(|&proxy| contenders[proxy].takes_part(cell)) {
                 let sample = setup
                     .run(cell, &contenders[proxy])
                     .with_context(|| format!("{} in {}", contenders[proxy].name, cell.name))?;

@@ -15,15 +15,28 @@ cargo bench --bench versus -- [CELL ...] [FLAGS]
   --quick        one round of one second
   --calm         if other processes use more than 5 % of the machine during a run, repeat it: up to five
                  runs, the calmest counts
+  --run-on       proxies run on through all cells and rounds, as in production, instead of being started
+                 afresh for each run
   --list         list the cells and exit
   --write        write docs/performance.md
+
+To compare with other peers than the installed ones:
+  --nginx PROGRAM    this nginx [nginx in PATH]; the backends remain the installed one
+  --haproxy PROGRAM  this HAProxy [haproxy in PATH]
 
 To compare versions and settings of ronde:
   --ronde PROGRAM    another build of ronde instead of the one in this directory
   --beside PROGRAM   a second build of ronde, with ratios of its own; it is not one of the peers
   --flags \"FLAGS\"    further flags for ronde
-  --no-peers         without nginx and HAProxy
+  --no-peers         without nginx and HAProxy; the floor remains
 ";
+
+/// How long a proxy runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    OneRun,
+    AllRuns,
+}
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -31,9 +44,13 @@ pub struct Options {
     pub rounds: usize,
     pub seconds: u64,
     pub calm: bool,
+    pub lifetime: Lifetime,
     pub write: bool,
     pub ronde: PathBuf,
     pub beside: Option<PathBuf>,
+    /// Instead of the installed ones.
+    pub nginx: Option<PathBuf>,
+    pub haproxy: Option<PathBuf>,
     pub flags: String,
     pub with_peers: bool,
 }
@@ -68,11 +85,12 @@ impl Options {
             rounds,
             seconds,
             calm: arguments.contains("--calm"),
+            lifetime: if arguments.contains("--run-on") { Lifetime::AllRuns } else { Lifetime::OneRun },
             write: arguments.contains("--write"),
-            ronde: arguments
-                .opt_value_from_str("--ronde")?
-                .unwrap_or_else(|| env!("CARGO_BIN_EXE_ronde").into()),
-            beside: arguments.opt_value_from_str("--beside")?,
+            ronde: program(&mut arguments, "--ronde")?.unwrap_or_else(|| env!("CARGO_BIN_EXE_ronde").into()),
+            beside: program(&mut arguments, "--beside")?,
+            nginx: program(&mut arguments, "--nginx")?,
+            haproxy: program(&mut arguments, "--haproxy")?,
             flags: arguments.opt_value_from_str("--flags")?.unwrap_or_default(),
             with_peers: !arguments.contains("--no-peers"),
         };
@@ -81,6 +99,15 @@ impl Options {
         options.cells = select(&names)?;
         Ok(Some(options))
     }
+}
+
+/// The path behind a flag. A path without a program would show only when a proxy does not answer.
+fn program(arguments: &mut Arguments, flag: &'static str) -> Result<Option<PathBuf>> {
+    let path: Option<PathBuf> = arguments.opt_value_from_str(flag)?;
+    if let Some(path) = &path {
+        ensure!(path.is_file(), "{flag}: no file at {}", path.display());
+    }
+    Ok(path)
 }
 
 /// The cells with these names, in the order of the table. An exact name selects only its cell: `get-1` does not select

@@ -1,7 +1,7 @@
 //! Formats the tables for the terminal and for `docs/performance.md`.
 
-use crate::options::Options;
-use crate::results::{METRICS, Metric, Ratio, Results};
+use crate::options::{Lifetime, Options};
+use crate::results::{CPU, METRICS, Metric, RATE, Ratio, Results, SWITCHES};
 use crate::run::CALM;
 use anyhow::{Context, Result};
 use std::fs;
@@ -9,16 +9,22 @@ use std::path::Path;
 
 /// Ratios are taken to the better of these.
 const PEERS: [&str; 2] = ["nginx", "haproxy"];
+const FLOOR: [&str; 1] = ["floor"];
+
+/// In place of a number, where there is none.
+const NONE: &str = "–";
 
 /// The numbers of every proxy in every cell: medians over the rounds.
 pub fn details(results: &Results) -> String {
-    let header =
-        ["cell", "proxy"].into_iter().chain(METRICS.iter().map(|metric| metric.name)).chain(["errors"]);
+    let metrics = || METRICS.iter().chain([&SWITCHES]);
+    let header = ["cell", "proxy"].into_iter().chain(metrics().map(|metric| metric.name)).chain(["errors"]);
     let mut rows = Vec::new();
     for (row, cell) in results.cells.iter().enumerate() {
         for (proxy, name) in results.names.iter().enumerate() {
-            let values =
-                METRICS.iter().map(|metric| grouped(results.median(row, proxy, metric), metric.decimals));
+            let values = metrics().map(|metric| match results.median(row, proxy, metric) {
+                Some(value) => grouped(value, metric.decimals),
+                None => NONE.to_owned(),
+            });
             let cell = if proxy == 0 { cell.about } else { "" };
             let texts = [cell.to_owned(), name.clone()].into_iter();
             rows.push(texts.chain(values).chain([results.errors(row, proxy).to_string()]).collect());
@@ -27,42 +33,60 @@ pub fn details(results: &Results) -> String {
     table(&header.collect::<Vec<_>>(), 2, &rows)
 }
 
-/// The ratios of ronde to the better peer, the worst cell, and the reasons to distrust the numbers.
+/// The ratios of ronde to the better peer and to the floor, the worst cell, and the reasons to distrust the numbers.
 pub fn summary(results: &Results) -> String {
-    let mut text = ratios(results, &PEERS);
-    if results.names.iter().any(|name| name == "beside") {
-        text += &format!("\nronde to the other ronde:\n\n{}", ratios(results, &["beside"]));
+    let peers = METRICS.iter().map(|metric| Column { to: &PEERS, metric });
+    let floor = [RATE, CPU].iter().map(|metric| Column { to: &FLOOR, metric });
+    let beside = METRICS.iter().map(|metric| Column { to: &["beside"], metric });
+    let mut text = ratios(results, peers.chain(floor));
+    let beside = ratios(results, beside);
+    if !beside.is_empty() {
+        text += &format!("\nronde to the other ronde:\n\n{beside}");
     }
     text + "\n" + &verdict(results)
 }
 
-fn ratios(results: &Results, peers: &[&str]) -> String {
-    let names = METRICS.iter().map(|metric| metric.name.split(' ').next().unwrap_or_default());
-    let header: Vec<_> = std::iter::once("cell").chain(names).chain(["rounds differ by"]).collect();
-    let rows: Vec<Vec<String>> = (0..results.cells.len())
-        .filter_map(|row| {
-            let ratios: Vec<(&Metric, Ratio)> = METRICS
-                .iter()
-                .map(|metric| Some((metric, results.ratio(row, peers, metric)?)))
-                .collect::<Option<_>>()?;
-            let rate = ratios[0].1;
-            let values = ratios.iter().map(|(metric, ratio)| {
-                let value = format!("{:.2}", ratio.median);
-                if metric.is_behind(ratio.median) { format!("**{value}**") } else { value }
-            });
-            let validity = if results.is_valid(row) { "" } else { " (invalid: errors)" };
-            let name = format!("{}{validity}", results.cells[row].about);
-            let spread = format!("{:.2} to {:.2}", rate.least, rate.most);
-            Some(std::iter::once(name).chain(values).chain([spread]).collect())
-        })
-        .collect();
-    if rows.is_empty() { String::new() } else { table(&header, 1, &rows) }
+/// The ratios of ronde to the better of some others.
+struct Column {
+    to: &'static [&'static str],
+    metric: &'static Metric,
+}
+
+impl Column {
+    fn header(&self) -> String {
+        let metric = self.metric.name.split(' ').next().unwrap_or_default();
+        if self.to == FLOOR { format!("floor: {metric}") } else { metric.to_owned() }
+    }
+
+    /// Bold if ronde is behind. The floor is no peer: nobody can serve HTTP with it.
+    fn value(&self, ratio: Ratio) -> String {
+        let value = format!("{:.2}", ratio.median);
+        if self.to != FLOOR && self.metric.is_behind(ratio.median) { format!("**{value}**") } else { value }
+    }
+}
+
+/// A table with those of the columns whose others ran at all.
+fn ratios(results: &Results, columns: impl Iterator<Item = Column>) -> String {
+    let has_run = |name: &&str| results.names.iter().any(|known| known == name);
+    let columns: Vec<Column> = columns.filter(|column| column.to.iter().any(has_run)).collect();
+    let Some(first) = columns.first() else { return String::new() };
+    let headers: Vec<String> = columns.iter().map(Column::header).collect();
+    let header = ["cell"].into_iter().chain(headers.iter().map(String::as_str)).chain(["rounds differ by"]);
+    let rows = results.cells.iter().enumerate().map(|(row, cell)| {
+        let ratio = |column: &Column| results.ratio(row, column.to, column.metric);
+        let validity = if results.is_valid(row) { "" } else { " (invalid: errors)" };
+        let spread = ratio(first).map(|ratio| format!("{:.2} to {:.2}", ratio.least, ratio.most));
+        let values = columns.iter().map(|column| ratio(column).map(|ratio| column.value(ratio)));
+        let values = values.chain([spread]).map(|value| value.unwrap_or_else(|| NONE.to_owned()));
+        std::iter::once(format!("{}{validity}", cell.about)).chain(values).collect()
+    });
+    table(&header.collect::<Vec<_>>(), 1, &rows.collect::<Vec<_>>())
 }
 
 fn verdict(results: &Results) -> String {
     let rates = (0..results.cells.len())
         .filter(|&row| results.is_valid(row))
-        .filter_map(|row| Some((results.cells[row], results.ratio(row, &PEERS, &METRICS[0])?.median)));
+        .filter_map(|row| Some((results.cells[row], results.ratio(row, &PEERS, &RATE)?.median)));
     let mut text = match rates.min_by(|(_, one), (_, other)| one.total_cmp(other)) {
         Some((cell, ratio)) => {
             format!("Worst cell: {}, {ratio:.2} of the better peer's requests per second.\n", cell.about)
@@ -96,6 +120,12 @@ fn verdict(results: &Results) -> String {
 pub fn write(path: impl AsRef<Path>, machine: &str, options: &Options, results: &Results) -> Result<()> {
     let path = path.as_ref();
     let (rounds, seconds) = (options.rounds, options.seconds);
+    let lifetime = match options.lifetime {
+        Lifetime::OneRun => {
+            "Each run starts its proxy afresh; with `--run-on`, proxies run on through all cells."
+        }
+        Lifetime::AllRuns => "Proxies run on through all cells and rounds (`--run-on`), as in production.",
+    };
     let (summary, details) = (summary(results), details(results));
     let page = format!(
         "# Performance
@@ -108,6 +138,10 @@ Written by `cargo bench --bench versus -- --write`, which measures every number 
 Ratios of ronde to whichever peer is better, for each metric on its own, taken within a round; the median of {rounds}
 rounds. More is better for requests; less is better for CPU time, latency and memory. Bold is behind.
 
+The last ratios are to the floor, a relay that understands nothing: two threads, each with its own epoll, a read and a
+write each way. It shows what the machine can do, so these ratios can be compared from machine to machine. A dash is
+where it shows nothing: new, idle and waiting connections are what a proxy manages, and the floor manages nothing.
+
 {summary}
 ## All numbers
 
@@ -119,12 +153,19 @@ Thousands of slow clients at once, and what all others see meanwhile: [hazards.m
 ## How it is measured
 
 - wrk, the proxy, and an nginx that serves as both backends share the machine. All traffic is on 127.0.0.1.
-- Each run starts the proxy afresh and warms it up for a second. Within a round, every proxy has its run in a cell
-  before the next cell begins, in an order that rotates.
+- {lifetime}
+- Each run begins with a second of warm-up. Within a round, every proxy has its run in a cell before the next cell
+  begins, in an order that rotates.
+- The floor is the bench itself as another process (`benches/versus/floor.rs`). It is no peer: nobody can serve HTTP
+  with it.
 - Equal settings: 2 worker processes (nginx), `nbthread 2` (HAProxy), ronde with its defaults. No access log, a backlog
   of 4096, kept connections to the backends. The settings of the peers are in `benches/stage`.
 - CPU time is the user and system time of all threads and processes of the proxy. Memory is its proportional set size
   (PSS) under load.
+- Context switches are voluntary and involuntary ones, of all threads that live before and after the run. System calls
+  are not counted, as that costs time. To count them, start a proxy and its load by hand, and divide by the requests:
+  `perf stat -e raw_syscalls:sys_enter -p PID -- sleep 5`, or `strace -f -c -p PID` by kind, where only the proportions
+  count.
 - 1000 clients that start at once, with backends that take 100 ms, remain one burst every 100 ms; the sooner the first
   requests of the burst are served, the narrower it is. In that cell, wrk without any proxy reaches 1.01 of its rate
   through the better peer. So the best possible rate is only a hundredth higher, and CPU time and memory say more.

@@ -20,6 +20,8 @@ pub struct Sample {
     pub p99: f64,
     /// Proportional set size under load, in MiB.
     pub memory: f64,
+    /// Context switches of the proxy per request, voluntary and involuntary.
+    pub switches: f64,
     pub errors: Errors,
     /// Share of the machine's CPU time, from 0 to 1, that was used by other processes than the bench and its children.
     pub others: f64,
@@ -27,10 +29,11 @@ pub struct Sample {
 
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, cpu, p50, p99, memory, errors, others } = self;
+        let Self { rate, cpu, p50, p99, memory, switches, errors, others } = self;
         write!(
             f,
-            "{rate:9.0}/s {cpu:9.1} µs  p50 {p50:8.3} ms  p99 {p99:8.3} ms  {memory:6.1} MiB  others {:3.0} %  {errors}",
+            "{rate:9.0}/s {cpu:9.1} µs  p50 {p50:8.3} ms  p99 {p99:8.3} ms  {memory:6.1} MiB  {switches:6.2} switches  \
+             others {:3.0} %  {errors}",
             others * 100.0
         )
     }
@@ -51,9 +54,19 @@ pub enum Best {
     Least,
 }
 
+pub const RATE: Metric =
+    Metric { name: "requests/s", of: |sample| sample.rate, decimals: 0, best: Best::Most };
+pub const CPU: Metric =
+    Metric { name: "CPU µs/request", of: |sample| sample.cpu, decimals: 1, best: Best::Least };
+
+/// Not among those that are compared: a ratio of numbers near zero says nothing.
+pub const SWITCHES: Metric =
+    Metric { name: "switches/request", of: |sample| sample.switches, decimals: 2, best: Best::Least };
+
+/// Those of which ronde's ratio to its peers is taken.
 pub const METRICS: [Metric; 5] = [
-    Metric { name: "requests/s", of: |sample| sample.rate, decimals: 0, best: Best::Most },
-    Metric { name: "CPU µs/request", of: |sample| sample.cpu, decimals: 1, best: Best::Least },
+    RATE,
+    CPU,
     Metric { name: "p50 ms", of: |sample| sample.p50, decimals: 3, best: Best::Least },
     Metric { name: "p99 ms", of: |sample| sample.p99, decimals: 3, best: Best::Least },
     Metric { name: "PSS MiB", of: |sample| sample.memory, decimals: 1, best: Best::Least },
@@ -102,22 +115,23 @@ impl Results {
         self.samples[row][proxy].push(sample);
     }
 
-    pub fn median(&self, row: usize, proxy: usize, metric: &Metric) -> f64 {
+    /// `None` if the proxy took no part in the cell.
+    pub fn median(&self, row: usize, proxy: usize, metric: &Metric) -> Option<f64> {
         median(self.samples[row][proxy].iter().map(metric.of).collect())
     }
 
-    /// The ratio of ronde to the better of `peers`, round by round; `None` if none of them took part.
+    /// The ratio of ronde to the better of `peers`, round by round; `None` if none of them took part in the cell.
     pub fn ratio(&self, row: usize, peers: &[&str], metric: &Metric) -> Option<Ratio> {
         let of = |name: &str| self.samples[row].get(self.names.iter().position(|known| known == name)?);
         let ronde = of("ronde")?;
         let peers: Vec<&Vec<Sample>> = peers.iter().filter_map(|name| of(name)).collect();
         let ratios = ronde.iter().enumerate().map(|(round, sample)| {
-            let values = peers.iter().map(|samples| (metric.of)(&samples[round]));
+            let values = peers.iter().filter_map(|samples| samples.get(round)).map(metric.of);
             Some((metric.of)(sample) / values.reduce(|one, other| metric.better(one, other))?)
         });
         let mut ratios: Vec<f64> = ratios.collect::<Option<_>>()?;
         ratios.sort_by(f64::total_cmp);
-        Some(Ratio { least: *ratios.first()?, most: *ratios.last()?, median: median(ratios) })
+        Some(Ratio { least: *ratios.first()?, most: *ratios.last()?, median: median(ratios)? })
     }
 
     /// The errors of one proxy in all rounds.
@@ -136,12 +150,12 @@ impl Results {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
+        0 => None,
+        length if length % 2 == 1 => Some(values[middle]),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
     }
 }

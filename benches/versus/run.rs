@@ -1,18 +1,22 @@
 //! Runs one proxy in one cell.
 
 use crate::cells::{Cell, Speed};
+use crate::floor;
 use crate::idle;
-use crate::options::Options;
+use crate::options::{Lifetime, Options};
 use crate::results::Sample;
 use crate::slow;
 use crate::stage::backends::Backends;
 use crate::stage::proxies::{Kind, Proxy};
-use crate::stage::tools::Tool;
+use crate::stage::tools::{Tool, given_or_found};
 use crate::stage::{account, raise_descriptor_limit};
 use crate::wrk::Wrk;
 use anyhow::Result;
+use std::collections::HashMap;
+use std::env;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -35,23 +39,38 @@ pub struct Contender {
 }
 
 impl Contender {
-    /// ronde first, then its peers, then the second ronde.
-    pub fn all(options: &Options, nginx: &Tool, haproxy: &Tool) -> Vec<Self> {
+    /// ronde first, then its peers, then the floor, then the second ronde.
+    ///
+    /// # Errors
+    /// A peer is missing, or the system does not tell where this program is.
+    pub fn all(options: &Options) -> Result<Vec<Self>> {
         let ronde = |path: &Path| Kind::Ronde { program: Tool::at(path.to_owned(), "--version") };
         let contender = |name: &str, kind| Self { name: name.to_owned(), kind };
         let mut all = vec![contender("ronde", ronde(&options.ronde))];
         if options.with_peers {
-            all.push(contender("nginx", Kind::Nginx { program: nginx.clone() }));
-            all.push(contender("haproxy", Kind::Haproxy { program: haproxy.clone() }));
+            let nginx = given_or_found(options.nginx.as_deref(), "nginx")?;
+            let haproxy = given_or_found(options.haproxy.as_deref(), "haproxy")?;
+            all.push(contender("nginx", Kind::Nginx { program: nginx }));
+            all.push(contender("haproxy", Kind::Haproxy { program: haproxy }));
         }
+        let program = Tool { path: env::current_exe()?, version: "(benches/versus/floor.rs)".to_owned() };
+        all.push(contender("floor", Kind::Floor { program, argument: floor::ARGUMENT }));
         all.extend(options.beside.iter().map(|path| contender("beside", ronde(path))));
-        all
+        Ok(all)
+    }
+
+    /// Whether it has a run in this cell.
+    pub fn takes_part(&self, cell: &Cell) -> bool {
+        cell.has_floor() || !matches!(self.kind, Kind::Floor { .. })
     }
 }
 
 /// Everything that a run needs besides the proxy.
 #[derive(Debug)]
 pub struct Setup {
+    /// With [`Lifetime::AllRuns`]; one of each contender before each kind of backends.
+    running: HashMap<(String, Speed), Rc<Proxy>>,
+    lifetime: Lifetime,
     fast: Backends,
     slow: [SocketAddr; 2],
     wrk: Tool,
@@ -70,6 +89,8 @@ impl Setup {
     pub fn start(options: &Options, nginx: &Tool, wrk: Tool) -> Result<Self> {
         let descriptors = raise_descriptor_limit()?;
         Ok(Self {
+            running: HashMap::new(),
+            lifetime: options.lifetime,
             fast: Backends::start(nginx)?,
             slow: slow::start()?,
             wrk,
@@ -85,7 +106,7 @@ impl Setup {
     ///
     /// # Errors
     /// The proxy or wrk does not start, or the proxy has ended before the measurement.
-    pub fn run(&self, cell: &Cell, contender: &Contender) -> Result<Sample> {
+    pub fn run(&mut self, cell: &Cell, contender: &Contender) -> Result<Sample> {
         let mut calmest = self.attempt(cell, contender)?;
         for _ in 1..self.attempts {
             if calmest.others <= CALM {
@@ -99,37 +120,54 @@ impl Setup {
         Ok(calmest)
     }
 
-    fn attempt(&self, cell: &Cell, contender: &Contender) -> Result<Sample> {
-        let backends = match cell.backends {
-            Speed::Fast => self.fast.addresses,
-            Speed::Slow => self.slow,
-        };
-        let flags: Vec<_> = self.flags.split_whitespace().collect();
-        let proxy = Proxy::start(&contender.kind, backends, &flags)?;
+    fn attempt(&mut self, cell: &Cell, contender: &Contender) -> Result<Sample> {
+        let proxy = self.proxy(cell.backends, contender)?;
         let idle = idle::open(cell.idle, proxy.address, cell.path, self.descriptors)?;
         self.load(cell, &proxy, WARM_UP)?.finish()?;
 
         let (machine, own) = (account::machine_cpu_time()?, account::own_cpu_time()?);
-        let cpu = account::cpu_time(proxy.process.id())?;
+        let process = proxy.process.id();
+        let (cpu, switches) = (account::cpu_time(process)?, account::context_switches(process)?);
         let wrk = self.load(cell, &proxy, self.seconds)?;
         thread::sleep(Duration::from_secs(self.seconds) * 3 / 4);
-        let memory = account::memory(proxy.process.id())?;
+        let memory = account::memory(process)?;
         let outcome = wrk.finish()?;
-        let cpu = account::cpu_time(proxy.process.id())? - cpu;
+        let cpu = account::cpu_time(process)? - cpu;
+        let switches = account::context_switches(process)?.saturating_sub(switches);
         let (machine, own) = (account::machine_cpu_time()? - machine, account::own_cpu_time()? - own);
         drop(idle);
 
         let cores = thread::available_parallelism()?.get() as f64;
+        let requests = outcome.requests.max(1) as f64;
         let capacity = outcome.duration.as_secs_f64() * cores;
         Ok(Sample {
             rate: outcome.requests as f64 / outcome.duration.as_secs_f64(),
-            cpu: cpu.as_secs_f64() * 1e6 / outcome.requests.max(1) as f64,
+            cpu: cpu.as_secs_f64() * 1e6 / requests,
             p50: outcome.p50.as_secs_f64() * 1e3,
             p99: outcome.p99.as_secs_f64() * 1e3,
             memory: memory as f64 / f64::from(1 << 20),
+            switches: switches as f64 / requests,
             errors: outcome.errors,
             others: machine.saturating_sub(own).as_secs_f64() / capacity,
         })
+    }
+
+    /// A proxy that runs since an earlier run, or a new one.
+    fn proxy(&mut self, speed: Speed, contender: &Contender) -> Result<Rc<Proxy>> {
+        let key = (contender.name.clone(), speed);
+        if let Some(proxy) = self.running.get(&key) {
+            return Ok(Rc::clone(proxy));
+        }
+        let backends = match speed {
+            Speed::Fast => self.fast.addresses,
+            Speed::Slow => self.slow,
+        };
+        let flags: Vec<_> = self.flags.split_whitespace().collect();
+        let proxy = Rc::new(Proxy::start(&contender.kind, backends, &flags)?);
+        if self.lifetime == Lifetime::AllRuns {
+            self.running.insert(key, Rc::clone(&proxy));
+        }
+        Ok(proxy)
     }
 
     fn load(&self, cell: &Cell, proxy: &Proxy, seconds: u64) -> Result<Wrk> {
