@@ -110,7 +110,7 @@ impl Progress {
             // No request is left that could notice its recovery, so the next one must try it.
             0 => false,
             CAUGHT.. if others_gave(CAUGHT.max(waiting / 4)) && is_overdue() => true,
-            _ => is_silent() && is_ignoring(),
+            _ => is_ignoring() && is_silent(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::session::{Lingering, Reading, Resetting};
 use crate::proxy::shared::Shared;
+use std::time::Instant;
 
 /// See the module.
 pub struct Conversation {
@@ -80,7 +81,8 @@ impl Context<'_> {
 impl Conversation {
     /// With a client that has just connected.
     pub fn new(client: Client, shared: &Shared) -> Box<Self> {
-        Box::new(Self { client, stage: Stage::Reading(Reading::next(shared.config.min_rate)) })
+        let reading = Reading::next(shared.config.min_rate, Instant::now());
+        Box::new(Self { client, stage: Stage::Reading(reading) })
     }
 }
 

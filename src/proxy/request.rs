@@ -118,8 +118,8 @@ pub struct Source<'a> {
     pub pseudonym: &'a str,
 }
 
-/// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one. `head`
-/// is an empty or used buffer for the head that goes on.
+/// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one.
+/// The head that goes on takes the room of a spare one, if there is any.
 ///
 /// # Errors
 /// Why the request is refused. Where the next one would begin is unknown then.
@@ -127,7 +127,7 @@ pub struct Source<'a> {
 #[inline(never)]
 pub fn parse(
     bytes: &mut [u8],
-    head_out: &mut Vec<u8>,
+    spare_heads: &mut Vec<Vec<u8>>,
     source: &Source<'_>,
     config: &Config,
     logger: &Logger,
@@ -161,6 +161,7 @@ pub fn parse(
     }
     let line = line_of(&head, source.client, config, logger);
     let is_last = forward::ends_here(&head);
+    let mut head_out = Vec::new();
     if is_last {
         if head.method == Method::Trace || meta.framing != Framing::Length(0) {
             return Err(Failure::LastStop);
@@ -177,9 +178,9 @@ pub fn parse(
             pseudonym: source.pseudonym,
             mark: if config.no_via { Mark::CdnLoop } else { Mark::Via },
         };
-        forward::request(head_out, &head, &origin)?;
+        head_out = spare_heads.pop().unwrap_or_default();
+        forward::request(&mut head_out, &head, &origin)?;
     }
-    let head_out = std::mem::take(head_out);
     let request = Request { head: head_out, meta, line, begun: Instant::now(), explanation: None };
     Ok(match is_last {
         true if forward::asks_for_health(&head) => Parsed::Options(request, end, Question::Health),

@@ -8,11 +8,15 @@
 use crate::config::Config;
 use crate::http1::head;
 use crate::net::buffer::{Buffer, READ_SIZE};
+use crate::pool::waiter::BATCH;
 use crate::proxy::request::COLLECTED_BODY;
 
 /// The least size of the buffer for a backend's bytes. Only the first [`READ_SIZE`] bytes are touched unless a head is longer.
 /// The C library maps 128 KiB and more without touching the pages; 64 KiB it would clear, and so use.
 const MAPPED: usize = 128 * 1024;
+
+/// Nearly every head is shorter.
+const MOST_SPARE: usize = 4096;
 
 /// See the module.
 pub struct Scratch {
@@ -22,8 +26,8 @@ pub struct Scratch {
     pub from_backend: Buffer,
     /// The head that goes to the client.
     pub response: Vec<u8>,
-    /// Room for the next request's head for a backend.
-    pub request: Vec<u8>,
+    /// Room for the next requests' heads for backends: that of those before, which were sent.
+    pub spare_heads: Vec<Vec<u8>>,
 }
 
 impl Scratch {
@@ -32,14 +36,21 @@ impl Scratch {
             from_client: Buffer::new(head::EMPTY_LINES + config.max_head + COLLECTED_BODY),
             from_backend: Buffer::new(config.max_head.max(MAPPED)),
             response: Vec::new(),
-            request: Vec::new(),
+            spare_heads: Vec::new(),
+        }
+    }
+
+    /// Keeps the room of a head that was sent for one that is to be written.
+    pub fn spare(&mut self, head: Vec<u8>) {
+        if (1..=MOST_SPARE).contains(&head.capacity()) && self.spare_heads.len() < BATCH {
+            self.spare_heads.push(head);
         }
     }
 
     /// The memory of one worker's buffers, in bytes, when every page of them was used.
     pub fn size(config: &Config) -> usize {
         // The heads are written afresh: as long as they came, and what ronde adds.
-        let heads = 2 * config.max_head;
+        let heads = 2 * config.max_head + BATCH * MOST_SPARE;
         head::EMPTY_LINES + config.max_head + COLLECTED_BODY + config.max_head.max(READ_SIZE) + heads
     }
 }

@@ -62,7 +62,7 @@ impl Asking {
     }
 
     fn on(conn: Conn, turn: Turn, age: Age, sent: Instant) -> Stage {
-        Stage::Asking(Box::new(Self {
+        Stage::Asking(Self {
             conn,
             turn,
             age,
@@ -71,11 +71,11 @@ impl Asking {
             interims: Interims::default(),
             awaits_client: None,
             received: Vec::new(),
-        }))
+        })
     }
 
     pub(super) fn weight(&self) -> usize {
-        size_of::<Self>() + self.received.capacity() + self.interims.weight()
+        self.received.capacity() + self.interims.weight()
     }
 
     pub(super) fn is_sending(&self) -> bool {
@@ -84,17 +84,12 @@ impl Asking {
 }
 
 impl Exchange {
-    pub(super) fn ask(
-        &mut self,
-        mut asking: Box<Asking>,
-        client: &mut Client,
-        context: &mut Context<'_>,
-    ) -> Step {
+    pub(super) fn ask(&mut self, mut asking: Asking, client: &mut Client, context: &mut Context<'_>) -> Step {
         // Bytes that an earlier attempt left in the buffer are not this response's.
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
-                let Asking { conn, turn, sent, outgoing, .. } = *asking;
+                let Asking { conn, turn, sent, outgoing, .. } = asking;
                 self.was_answered(&turn, sent, context);
                 if last.ends_at_will() {
                     turn.completed();
@@ -117,7 +112,7 @@ impl Exchange {
                 Step::Halt(Stage::Asking(asking), halt)
             }
             Err(Stop::Failed(failure)) if failure.is_unanswered() => {
-                self.was_not_answered(*asking, failure, context)
+                self.was_not_answered(asking, failure, context)
             }
             Err(Stop::Failed(failure)) => {
                 self.record.tried.push(asking.turn.address());

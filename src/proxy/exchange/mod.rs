@@ -94,8 +94,8 @@ enum Stage {
     #[default]
     Choosing,
     Connecting(Connecting),
-    Asking(Box<Asking>),
-    Relaying(Box<Relaying>),
+    Asking(Asking),
+    Relaying(Relaying),
 }
 
 impl Stage {
@@ -174,6 +174,9 @@ impl Exchange {
                         Halt::SentAhead => explain::Step::Ahead,
                         Halt::Wait(_) => explain::Step::Parked { awaits: stage.awaits() },
                     });
+                    if matches!(halt, Halt::Wait(_)) {
+                        self.request.head.shrink_to_fit();
+                    }
                     self.stage = stage;
                     return Err(halt);
                 }

@@ -68,7 +68,7 @@ impl Relaying {
     /// The head is in `scratch.response`, and what came with it in `scratch.from_backend`.
     pub(super) fn begin(conn: Conn, turn: Turn, follows: Follows, down: Direction) -> Stage {
         let (backend, parked, waits_since) = (Some((conn, turn)), None, None);
-        Stage::Relaying(Box::new(Self { backend, down, follows, parked, waits_since }))
+        Stage::Relaying(Self { backend, down, follows, parked, waits_since })
     }
 
     pub(super) fn conn(&self) -> Option<&Conn> {
@@ -91,11 +91,9 @@ impl Relaying {
         }
     }
 
-    /// Bytes of memory that it keeps, itself included.
+    /// Bytes of memory that it keeps, beside itself.
     pub(super) fn weight(&self) -> usize {
-        let in_hand =
-            self.parked.as_ref().map_or(0, |parked| parked.lead.capacity() + parked.bytes.capacity());
-        size_of::<Self>() + in_hand
+        self.parked.as_ref().map_or(0, |parked| parked.lead.capacity() + parked.bytes.capacity())
     }
 
     /// Whether only the end of the connection is the end of what follows.
@@ -110,7 +108,7 @@ impl Relaying {
 impl Exchange {
     pub(super) fn relay(
         &mut self,
-        mut relaying: Box<Relaying>,
+        mut relaying: Relaying,
         client: &Client,
         context: &mut Context<'_>,
     ) -> Step {

@@ -102,7 +102,7 @@ impl Session<'_, '_> {
             });
         }
         match persistence {
-            Persistence::Persist if said => self.persist(),
+            Persistence::Persist if said => self.persist(Instant::now()),
             Persistence::Close if said => Err(self.linger_or_close(&request.meta, 0)),
             _ => Err(End::Close),
         }

@@ -156,7 +156,7 @@ impl Session<'_, '_> {
                 self.load();
                 let fate = exchange.give_up(Failure::OverBudget);
                 // Its memory is wanted: the connection ends even if it could persist.
-                return match self.settle(exchange, fate) {
+                return match self.settle(exchange, fate, Instant::now()) {
                     Ok(()) | Err(End::Halt(_)) => End::Linger,
                     Err(end) => end,
                 };
@@ -190,8 +190,9 @@ impl Session<'_, '_> {
                 },
                 Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
                     Ok(fate) => {
-                        let settled = self.settle(exchange, fate);
-                        *stage = Stage::Reading(Reading::next(self.context.shared.config.min_rate));
+                        let now = Instant::now();
+                        let settled = self.settle(exchange, fate, now);
+                        *stage = Stage::Reading(Reading::next(self.context.shared.config.min_rate, now));
                         settled
                     }
                     Err(halt) => Err(halt.into()),
@@ -206,8 +207,8 @@ impl Session<'_, '_> {
         }
     }
 
-    /// What comes after an exchange: the connection persists, or that is how it ends.
-    fn settle(&mut self, exchange: &mut Exchange, fate: Fate) -> Result<(), End> {
+    /// What comes after an exchange that has ended `now`: the connection persists, or that is how it ends.
+    fn settle(&mut self, exchange: &mut Exchange, fate: Fate, now: Instant) -> Result<(), End> {
         let Exchange { request, record, .. } = exchange;
         self.context.scratch.from_client.consume(request.meta.in_hand());
         let fate = match fate {
@@ -223,14 +224,13 @@ impl Session<'_, '_> {
             explanation.note(Step::Ended { connection });
             log::info!("{explanation}");
         }
-        record.timings.total = request.begun.elapsed();
+        record.timings.total = now.saturating_duration_since(request.begun);
         self.context
             .shared
             .note(self.client.ip(), record.failure, || (take(&mut request.line), take(record)));
-        // The next request's head goes where this one's was.
-        self.context.scratch.request = take(&mut request.head);
+        self.context.scratch.spare(take(&mut request.head));
         match fate {
-            Fate::Persist => self.persist(),
+            Fate::Persist => self.persist(now),
             Fate::Close => Err(End::Close),
             Fate::Linger | Fate::Answer(_) => Err(self.linger_or_close(&request.meta, bytes)),
             Fate::Reset => Err(End::Reset),
@@ -238,12 +238,11 @@ impl Session<'_, '_> {
         }
     }
 
-    /// The connection persists. A client that is busy sends its next request soon; waiting for it saves the trip through
+    /// The connection persists, and is idle since `now`. A client that is busy sends its next request soon; waiting for it saves the trip through
     /// the waiter, which pays only while there is no other client.
-    fn persist(&mut self) -> Result<(), End> {
+    fn persist(&mut self, now: Instant) -> Result<(), End> {
         let Context { shared, scratch, allowance, .. } = &*self.context;
         self.served += 1;
-        let now = Instant::now();
         let (deadline, class) = (now + shared.config.keep_alive_timeout, Class::Idle);
         let is_piped = !scratch.from_client.is_empty();
         if is_piped && self.served >= MOST_IN_A_ROW {

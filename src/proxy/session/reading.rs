@@ -30,9 +30,9 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The next request, whose body is to come at `min_rate` bytes a second.
-    pub fn next(min_rate: u64) -> Self {
-        let (since, rate) = (Instant::now(), MinRate::new(min_rate));
+    /// The next request, which is waited for `since` then, and whose body is to come at `min_rate` bytes a second.
+    pub fn next(min_rate: u64, since: Instant) -> Self {
+        let rate = MinRate::new(min_rate);
         Self { missing: Missing::Everything, begun: None, since, rate, queued: Duration::ZERO }
     }
 
@@ -85,7 +85,7 @@ impl Session<'_, '_> {
                     Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
                         self.answer_options(Request { begun, ..request }, question)?;
-                        *reading = Reading::next(self.context.shared.config.min_rate);
+                        *reading = Reading::next(self.context.shared.config.min_rate, Instant::now());
                         continue;
                     }
                     Ok(Parsed::Partial(missing)) => reading.missing = missing,
@@ -122,7 +122,7 @@ impl Session<'_, '_> {
         let (ip, conn) = (self.client.ip(), &self.client.conn);
         let source = Source { client: ip, local: &|| conn.local(), pseudonym: &shared.pseudonym };
         let bytes = scratch.from_client.filled_mut();
-        request::parse(bytes, &mut scratch.request, &source, &shared.config, &shared.logger)
+        request::parse(bytes, &mut scratch.spare_heads, &source, &shared.config, &shared.logger)
     }
 
     /// Reads what is there, or comes soon.
