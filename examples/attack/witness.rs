@@ -37,8 +37,11 @@ impl Seen {
     }
 }
 
+/// What was seen, and since when each client waits.
+type State = (Seen, [Option<Instant>; CLIENTS]);
+
 #[derive(Default)]
-pub struct Witness(Arc<Mutex<(Seen, [Option<Instant>; CLIENTS])>>);
+pub struct Witness(Arc<Mutex<State>>);
 
 impl Witness {
     /// Its threads end with the process.
@@ -51,10 +54,7 @@ impl Witness {
                     let since = Instant::now();
                     lock(&state).1[place] = Some(since);
                     let is_answered = ask_once(proxy).is_ok();
-                    let (seen, waiting) = &mut *lock(&state);
-                    waiting[place] = None;
-                    seen.longest = seen.longest.max(since.elapsed());
-                    *if is_answered { &mut seen.answered } else { &mut seen.failed } += 1;
+                    note(&mut lock(&state), place, since, is_answered);
                     thread::sleep(PAUSE);
                 }
             });
@@ -68,6 +68,13 @@ impl Witness {
         let longest_waiting = waiting.iter().flatten().min().copied();
         Seen { waiting: longest_waiting, ..std::mem::take(seen) }
     }
+}
+
+/// The client in a place has its answer, or will not get one.
+fn note((seen, waiting): &mut State, place: usize, since: Instant, is_answered: bool) {
+    waiting[place] = None;
+    seen.longest = seen.longest.max(since.elapsed());
+    *if is_answered { &mut seen.answered } else { &mut seen.failed } += 1;
 }
 
 fn ask_once(proxy: SocketAddr) -> io::Result<()> {
