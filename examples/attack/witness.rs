@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const CLIENTS: usize = 16;
 
 /// Between one client and the next in its place.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What was seen in some stretch of time.
 #[derive(Clone, Copy, Default)]
