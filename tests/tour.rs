@@ -1,6 +1,9 @@
 //! Plays the ladder of `examples/`: step N falls to the Nth attack, step N + 1 stands, and ronde stands against all.
 //!
 //! The verdicts are those that a reader of `docs/tour/` gets: the exit codes of `examples/attack`.
+//!
+//! The chapters quote the steps. Above each quotation stands what it is made of, such as
+//! `<!-- 04_timeouts.rs: fn serve, const REQUEST_TIMEOUT -->`; `UPDATE_TOUR=1 cargo test --test tour` makes it anew.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -118,4 +121,87 @@ fn the_ladder_is_all_the_steps_and_each_is_short() {
     assert_eq!(lines.keys().collect::<Vec<_>>(), LADDER.map(|(step, _)| step).iter().collect::<Vec<_>>());
     let long: Vec<_> = lines.iter().filter(|(_, lines)| **lines >= MOST_LINES).collect();
     assert!(long.is_empty(), "{long:?}");
+}
+
+/// The chapter of a step.
+fn chapter(step: &str) -> PathBuf {
+    tour().join(step).with_extension("md")
+}
+
+fn tour() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tour")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn each_step_has_a_chapter_which_plays_its_attack_and_the_index_leads_to_it() {
+    let index = read(&tour().join("README.md"));
+    for (place, (step, attack)) in LADDER.into_iter().enumerate() {
+        let text = read(&chapter(step));
+        let next = LADDER.get(place + 1).map_or("ronde", |(next, _)| &next[..2]);
+        assert!(index.contains(&format!("({step}.md)")), "the index does not lead to {step}");
+        for against in [&step[..2], next] {
+            // Falling is shown where it happens, and standing in the chapter that brings it about.
+            let command = format!("cargo run --example attack -- {attack} {against}");
+            let standing = LADDER.get(place + 1).filter(|_| against == next);
+            let text = standing.map_or_else(|| text.clone(), |(next, _)| read(&chapter(next)));
+            assert!(text.contains(&command), "no chapter has the command {command:?}");
+        }
+    }
+}
+
+#[test]
+fn what_the_chapters_quote_is_in_the_examples() {
+    let mut stale = Vec::new();
+    for (step, _) in LADDER {
+        let path = chapter(step);
+        let text = read(&path);
+        let quoted = requoted(&text);
+        if std::env::var_os("UPDATE_TOUR").is_some() {
+            fs::write(&path, quoted).expect("a chapter");
+        } else if quoted != text {
+            stale.push(path.display().to_string());
+        }
+    }
+    assert!(stale.is_empty(), "run UPDATE_TOUR=1 cargo test --test tour, and read what changed in {stale:?}");
+}
+
+/// The text with all its quotations made anew.
+fn requoted(text: &str) -> String {
+    const BEGIN: &str = "\n```rust\n";
+    const END: &str = "```\n";
+    let mut parts = text.split("<!-- ");
+    let mut new = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (source, rest) = part.split_once(" -->").expect("the end of a comment");
+        let (file, names) = source.split_once(": ").expect("a file and names");
+        let rest = rest.strip_prefix(BEGIN).expect("a quotation behind its source");
+        let (_, rest) = rest.split_once(END).expect("the end of a quotation");
+        let code = read(&examples().join(file));
+        let items: Vec<_> = names.split(", ").map(|name| item(&code, name)).collect();
+        new += &["<!-- ", source, " -->", BEGIN, &items.join("\n"), END, rest].concat();
+    }
+    new
+}
+
+/// What begins with a line that begins with `name`, up to the end of its block, without its indentation.
+fn item(code: &str, name: &str) -> String {
+    let begins = |line: &&str| line.trim_start().trim_start_matches("pub ").starts_with(name);
+    let first = code.lines().find(begins).unwrap_or_else(|| panic!("nothing begins with {name:?}"));
+    let indentation = first.len() - first.trim_start().len();
+    let is_last = |line: &str| {
+        let own = line.len() - line.trim_start().len() == indentation && !line.is_empty();
+        own && (line.ends_with(['}', ';']) || line.trim_start().starts_with(['}', ')', ']']))
+    };
+    let mut lines = Vec::new();
+    for line in code.lines().skip_while(|line| *line != first) {
+        lines.push(line.get(indentation..).unwrap_or_default().to_owned() + "\n");
+        if is_last(line) {
+            break;
+        }
+    }
+    lines.concat()
 }

@@ -50,6 +50,8 @@ impl Witness {
         for place in 0..CLIENTS {
             let state = Arc::clone(&witness.0);
             thread::spawn(move || {
+                // Not all at the same moment.
+                thread::sleep(PAUSE * place as u32 / CLIENTS as u32);
                 loop {
                     let since = Instant::now();
                     lock(&state).1[place] = Some(since);
