@@ -4,7 +4,7 @@
 use crate::backend::Backend;
 use crate::client::PATIENCE;
 use crate::target::{Proxy, Target};
-use crate::witness::{Seen, Witness};
+use crate::witness::{CLIENTS, Seen, Witness};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::io;
@@ -17,13 +17,10 @@ use std::time::{Duration, Instant};
 const CALM: Duration = Duration::from_secs(1);
 
 /// How long an attack goes on when nobody suffers from it.
-pub const HOLD: Duration = Duration::from_secs(4);
-
-/// So many failures are no verdict yet: the request may have been on its way to what ended.
-const CHANCE: usize = 2;
+const HOLD: Duration = Duration::from_secs(4);
 
 /// Between two lines.
-const LINE: Duration = Duration::from_millis(500);
+pub const LINE: Duration = Duration::from_millis(500);
 
 /// Between two looks at what an attack waits for.
 const LOOK: Duration = Duration::from_millis(10);
@@ -105,8 +102,9 @@ impl Arena {
         }
     }
 
+    /// Each of the clients may have been on its way to a backend that has just died. More failures than that are a verdict.
     fn is_vain(&self) -> bool {
-        self.total.longest() >= PATIENCE || self.total.failed > CHANCE
+        self.total.longest() >= PATIENCE || self.total.failed > CLIENTS
     }
 
     fn look(&mut self) {

@@ -1,6 +1,6 @@
 //! The attacks, in the order of the ladder. Step N falls to the Nth, and step N + 1 stands.
 
-use crate::arena::{Arena, Verdict};
+use crate::arena::{Arena, LINE, Verdict};
 use crate::backend::Health;
 use crate::client::{Client, PATIENCE};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
@@ -65,12 +65,14 @@ const MANY_THREADS: usize = 50;
 fn burst(arena: &mut Arena) -> io::Result<Verdict> {
     let mut clients = connect_many(100, arena)?;
     // Time to accept them all, and less than the timeout of a request.
-    arena.wait(Duration::from_millis(500), |arena| arena.threads > MANY_THREADS);
+    arena.wait(Duration::from_millis(200), |_| false);
     for client in &mut clients {
         client.ask("/", "close")?;
     }
     let answered = count(clients, |mut client| client.answer());
     arena.wait(2 * PATIENCE, |_| answered.is_over());
+    // A last line, which shows how it went on.
+    arena.wait(LINE, |_| false);
     Ok(if arena.threads > MANY_THREADS {
         Verdict::Falls(format!("it had {} threads for 100 clients", arena.threads))
     } else if answered.good() < 100 {

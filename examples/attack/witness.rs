@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// So many at once, at most.
-const CLIENTS: usize = 16;
+pub const CLIENTS: usize = 16;
 
 /// Between one client and the next in its place.
 const PAUSE: Duration = Duration::from_millis(200);
