@@ -5,7 +5,6 @@
 //! The chapters quote the steps. Above each quotation stands what it is made of, such as
 //! `<!-- 04_timeouts.rs: fn serve, const REQUEST_TIMEOUT -->`; `UPDATE_TOUR=1 cargo test --test tour` makes it anew.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -26,7 +25,7 @@ const LADDER: [(&str, &str); 11] = [
     ("11_drain", "hung-backend"),
 ];
 
-/// The most lines of code in a step: neither comments nor empty lines.
+/// The lines of code of a step are fewer.
 const MOST_LINES: usize = 150;
 
 /// Attacks at once. They mostly wait, so this is more than there are cores.
@@ -108,19 +107,19 @@ fn examples() -> PathBuf {
 
 #[test]
 fn the_ladder_is_all_the_steps_and_each_is_short() {
-    let mut lines = BTreeMap::new();
-    for entry in fs::read_dir(examples()).expect("the examples").flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).expect("a step");
-            assert!(text.starts_with("//! Step "), "{} does not say which step it is", path.display());
-            let code = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-            lines.insert(path.file_stem().expect("a name").to_str().expect("ASCII").to_owned(), code.count());
-        }
-    }
-    assert_eq!(lines.keys().collect::<Vec<_>>(), LADDER.map(|(step, _)| step).iter().collect::<Vec<_>>());
-    let long: Vec<_> = lines.iter().filter(|(_, lines)| **lines >= MOST_LINES).collect();
+    let files = fs::read_dir(examples()).expect("the examples").flatten().map(|entry| entry.path());
+    let mut steps: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "rs")).collect();
+    steps.sort();
+    assert_eq!(steps, LADDER.map(|(step, _)| examples().join(step).with_extension("rs")));
+    let long: Vec<_> = steps.iter().filter(|step| code_lines(step) >= MOST_LINES).collect();
     assert!(long.is_empty(), "{long:?}");
+}
+
+/// Neither comments nor empty lines.
+fn code_lines(path: &Path) -> usize {
+    let text = read(path);
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 
 /// The chapter of a step.
@@ -142,7 +141,10 @@ fn each_step_has_a_chapter_which_plays_its_attack_and_the_index_leads_to_it() {
     for (place, (step, attack)) in LADDER.into_iter().enumerate() {
         let text = read(&chapter(step));
         let next = LADDER.get(place + 1).map_or("ronde", |(next, _)| &next[..2]);
-        assert!(index.contains(&format!("({step}.md)")), "the index does not lead to {step}");
+        let row =
+            index.lines().find(|line| line.contains(&format!("({step}.md)"))).expect("a row of the index");
+        let lines = code_lines(&examples().join(step).with_extension("rs"));
+        assert!(row.contains(&format!("| {lines} |")), "{step} has {lines} lines of code: {row}");
         for against in [&step[..2], next] {
             // Falling is shown where it happens, and standing in the chapter that brings it about.
             let command = format!("cargo run --example attack -- {attack} {against}");
