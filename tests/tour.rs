@@ -189,21 +189,20 @@ fn requoted(text: &str) -> String {
     new
 }
 
-/// What begins with a line that begins with `name`, up to the end of its block, without its indentation.
+/// What begins with a line that begins with `name`, up to the end of its block, with its comment and without its
+/// indentation.
 fn item(code: &str, name: &str) -> String {
-    let begins = |line: &&str| line.trim_start().trim_start_matches("pub ").starts_with(name);
-    let first = code.lines().find(begins).unwrap_or_else(|| panic!("nothing begins with {name:?}"));
-    let indentation = first.len() - first.trim_start().len();
-    let is_last = |line: &str| {
-        let own = line.len() - line.trim_start().len() == indentation && !line.is_empty();
-        own && (line.ends_with(['}', ';']) || line.trim_start().starts_with(['}', ')', ']']))
+    let lines: Vec<_> = code.lines().collect();
+    let is_first = |line: &&str| line.trim_start().trim_start_matches("pub ").starts_with(name);
+    let first = lines.iter().position(is_first).unwrap_or_else(|| panic!("nothing begins with {name:?}"));
+    let indentation = lines[first].len() - lines[first].trim_start().len();
+    let is_last = |line: &&str| {
+        let is_outermost = line.find(|mark: char| mark != ' ') == Some(indentation);
+        is_outermost && (line.ends_with(['}', ';']) || line.trim_start().starts_with(['}', ')', ']']))
     };
-    let mut lines = Vec::new();
-    for line in code.lines().skip_while(|line| *line != first) {
-        lines.push(line.get(indentation..).unwrap_or_default().to_owned() + "\n");
-        if is_last(line) {
-            break;
-        }
-    }
-    lines.concat()
+    let last = first + lines[first..].iter().position(is_last).expect("the end of the block");
+    let comments =
+        lines[..first].iter().rev().take_while(|line| line.trim_start().starts_with("///")).count();
+    let quoted = lines[first - comments..=last].iter();
+    quoted.map(|line| line.get(indentation..).unwrap_or_default().to_owned() + "\n").collect()
 }

@@ -40,8 +40,8 @@ pub struct Arena {
     line_due: Instant,
     /// Since the attack began.
     pub total: Seen,
-    /// The most that the proxy had.
-    pub threads: usize,
+    /// The most that the proxy had, if that is known.
+    pub threads: Option<usize>,
     held: Vec<TcpStream>,
 }
 
@@ -55,7 +55,7 @@ impl Arena {
         println!("           everybody else:                   the proxy:   the attack:");
         println!("     time   answers   failed   longest wait     threads         holds");
         let (witness, began) = (Witness::watch(proxy.address), Instant::now());
-        let (seen, total, line_due, threads) = (Seen::default(), Seen::default(), began + LINE, 0);
+        let (seen, total, line_due, threads) = (Seen::default(), Seen::default(), began + LINE, None);
         Ok(Self { proxy, backends, witness, began, seen, line_due, total, threads, held: Vec::new() })
     }
 
@@ -66,7 +66,7 @@ impl Arena {
         if self.total.answered == 0 {
             return Err(io::Error::other("it does not serve"));
         }
-        (self.total, self.threads) = (Seen::default(), 0);
+        (self.total, self.threads) = (Seen::default(), None);
         Ok(())
     }
 
@@ -112,7 +112,7 @@ impl Arena {
         for seen in [&mut self.seen, &mut self.total] {
             seen.add(new);
         }
-        self.threads = self.threads.max(self.proxy.threads().unwrap_or(0));
+        self.threads = self.threads.max(self.proxy.threads());
         if Instant::now() >= self.line_due {
             self.line_due += LINE;
             let Seen { answered, failed, .. } = self.seen;

@@ -73,12 +73,15 @@ fn burst(arena: &mut Arena) -> io::Result<Verdict> {
     arena.wait(2 * PATIENCE, |_| answered.is_over());
     // A last line, which shows how it went on.
     arena.wait(LINE, |_| false);
-    Ok(if arena.threads > MANY_THREADS {
-        Verdict::Falls(format!("it had {} threads for 100 clients", arena.threads))
-    } else if answered.good() < 100 {
-        Verdict::Falls(format!("{} of 100 clients were answered", answered.good()))
-    } else {
-        Verdict::Stands(format!("100 of 100 clients were answered by {} threads", arena.threads))
+    Ok(match arena.threads {
+        Some(threads) if threads > MANY_THREADS => {
+            Verdict::Falls(format!("it had {threads} threads for 100 clients"))
+        }
+        _ if answered.good() < 100 => {
+            Verdict::Falls(format!("{} of 100 clients were answered", answered.good()))
+        }
+        Some(threads) => Verdict::Stands(format!("100 of 100 clients were answered by {threads} threads")),
+        None => Verdict::Stands("100 of 100 clients were answered".into()),
     })
 }
 

@@ -26,10 +26,13 @@ pub enum Target {
 
 impl Target {
     /// # Errors
-    /// There is no such step, or it cannot be built.
+    /// There is no such step, it cannot be built, or the address is not one of this machine alone.
     pub fn named(against: &str) -> io::Result<Self> {
-        if let Ok(address) = against.parse() {
-            return Ok(Self::Running(address));
+        if let Ok(address) = against.parse::<SocketAddr>() {
+            return match address.ip().is_loopback() {
+                true => Ok(Self::Running(address)),
+                false => Err(io::Error::other("only addresses of the loopback interface are attacked")),
+            };
         }
         if against.contains('/') {
             return Ok(Self::Program(against.into()));
