@@ -86,9 +86,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     })
 }
 
+fn is_stopping() -> bool {
+    STOPPING.load(Ordering::Relaxed)
+}
+
 /// Begins conversations until the listener is shut down.
 fn accept(listener: &TcpListener, waiter: &Waiter<Conversation>, running: Sender<Infallible>) {
-    for client in listener.incoming().take_while(|_| !STOPPING.load(Ordering::Relaxed)).flatten() {
+    for client in listener.incoming().take_while(|_| !is_stopping()).flatten() {
         let _ = Conversation::begin(client, waiter, running.clone());
     }
 }
@@ -114,7 +118,7 @@ impl Park for Conversation {
 
     fn deadline(&self) -> Instant {
         let is_idle = self.answer.is_none() && self.received.is_empty();
-        if is_idle && STOPPING.load(Ordering::Relaxed) { Instant::now() } else { self.deadline }
+        if is_idle && is_stopping() { Instant::now() } else { self.deadline }
     }
 }
 
@@ -142,7 +146,7 @@ impl Conversation {
                 let relayed = answer.relay(&mut self.client);
                 self.deadline = Instant::now() + STALL_TIMEOUT;
                 relayed?;
-                if answer.is_last || STOPPING.load(Ordering::Relaxed) {
+                if answer.is_last || is_stopping() {
                     return Ok(());
                 }
                 self.answer = None;
