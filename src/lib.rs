@@ -1,7 +1,7 @@
 //! ronde (French: a round) is an HTTP/1.1 reverse proxy and round-robin load balancer made of blocking I/O, without an
 //! async runtime. A fixed number of threads serves thousands of clients, whatever slow clients and hung backends do.
 //!
-//! > **A worker serves with plain blocking calls while bytes flow. What waits, is parked.**
+//! > **A worker serves with plain blocking calls while bytes flow. What waits is parked.**
 //!
 //! ```text
 //!  clients ──▶ acceptor ──▶ bounded channel + eventfd ─┐     ┌─ thread `backends`: probes
