@@ -83,11 +83,11 @@ fn command(
         Some(path) => file::read(&path, notes)?,
         None => Source::new(),
     };
-    let config = Config::from_sources(&[file, variables.settings, flags.settings])?;
+    let config = Config::from_sources(&[&file, &variables.settings, &flags.settings])?;
     notes.extend(config.remarks());
     let command = named(config);
     match &command {
-        Command::Serve(config) | Command::Check(config) if config.backend.is_empty() => Err(Error::new(
+        Command::Serve(config) | Command::Check(config) if config.serves_nothing() => Err(Error::new(
             "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
         )),
         Command::Demo(config) if !config.backend.is_empty() => Err(Error::new(format!(
@@ -252,8 +252,10 @@ fn variables(
         let name = row.variable();
         if let Some(text) = take(&name)? {
             // If the setting takes no list, a comma is part of the value.
-            let texts: Vec<&str> =
-                if row.repeats { text.split(',').map(str::trim).collect() } else { vec![&text] };
+            let texts: Vec<&str> = match row.separator {
+                Some(separator) => text.split(separator).map(str::trim).collect(),
+                None => vec![&text],
+            };
             let values = texts.into_iter().map(|text| RawValue::new(text, name.as_str())).collect();
             parsed.settings.insert(row.flag, values);
         }

@@ -7,6 +7,10 @@
 //! [[backend]]
 //! address = "app1:8000"
 //! weight = 2
+//!
+//! [[route]]
+//! path = "/api"
+//! backend = ["app2:8000", "app3:8000"]
 //! ```
 //!
 //! The problem: a file is written once and puzzled over for years. So it is read strictly: an unknown key is an error
@@ -30,7 +34,7 @@ use toml::Spanned;
 
 use super::error::{Error, did_you_mean, shown};
 use super::retired::Retired;
-use super::{Document, RawValue, Setting, Source, row};
+use super::{Document, RawValue, Setting, Source, TABLE, route, row};
 
 /// No configuration file is this large, but `--config /dev/zero` is, and a disk image given by mistake.
 const MAX_BYTES: usize = 1 << 20;
@@ -134,8 +138,9 @@ impl ConfigFile<'_> {
         match entry.into_inner() {
             Entry::Text(text) => Ok(vec![RawValue::new(text, place)]),
             Entry::Table(table) if row.flag == row::backend.flag => Ok(vec![self.backend(table)?]),
+            Entry::Routes(tables) => tables.into_iter().map(|table| self.route(table)).collect(),
             Entry::Table(_) => Err(Error::at(place, "takes a value, not a table")),
-            Entry::List(_) if !row.repeats => Err(Error::at(place, "takes one value, not a list")),
+            Entry::List(_) if row.separator.is_none() => Err(Error::at(place, "takes one value, not a list")),
             Entry::List(entries) if entries.is_empty() => {
                 Err(Error::at(place, "the list is empty; leave the key out instead"))
             }
@@ -167,7 +172,19 @@ impl ConfigFile<'_> {
             };
         }
         let place = format!("{}: backend.address", self.at(address.span().start));
-        Ok(RawValue { text: address.into_inner(), place, options })
+        Ok(RawValue { options, ..RawValue::new(address.into_inner(), place) })
+    }
+
+    /// The keys of a `[[route]]`, each like a setting of the top level.
+    fn route(&self, table: Spanned<RouteTable>) -> Result<RawValue, Error> {
+        let place = format!("{}: route", self.at(table.span().start));
+        let mut keys = Source::new();
+        for (key, entry) in table.into_inner().0 {
+            let (at, key) = (self.at(key.span().start), key.into_inner());
+            let Some(row) = route::row_of(&key) else { return Err(not_of_a_route(&at, &key)) };
+            keys.insert(row.flag, self.raw_values(row, entry)?);
+        }
+        Ok(RawValue { route: Some(keys), ..RawValue::new("[[route]]", place) })
     }
 
     /// An error of TOML or serde, as one line in ronde's words.
@@ -206,11 +223,67 @@ impl ConfigFile<'_> {
     }
 }
 
-/// The value of a key: any single value as its text, a list, or a `[[backend]]` table.
+/// What follows a `[[route]]` belongs to it, up to the next header: a setting of the top level that stands there by
+/// accident would have no effect.
+fn not_of_a_route(place: &str, key: &str) -> Error {
+    if TABLE.iter().any(|row| row.key() == key) {
+        let fault =
+            format!("{key} is for all routes; move it to the top of the file, before the first [[...]]");
+        return Error::at(place, fault);
+    }
+    let guess = did_you_mean(key, route::keys().map(Setting::key));
+    Error::at(place, format!("unknown key {} in `route`{guess}", shown(key)))
+}
+
+/// The value of a key: any single value as its text, a list, a `[[backend]]` table, or all `[[route]]` tables.
 pub(super) enum Entry {
     Text(String),
     List(Vec<Spanned<Entry>>),
     Table(BackendTable),
+    Routes(Vec<Spanned<RouteTable>>),
+}
+
+/// What was written for a row, whatever it may be.
+pub(super) fn entry<W: Into<Entry>>(written: Spanned<W>) -> Spanned<Entry> {
+    Spanned::new(written.span(), written.into_inner().into())
+}
+
+/// All `[[route]]` tables.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct RouteEntries(Vec<Spanned<RouteTable>>);
+
+impl From<RouteEntries> for Entry {
+    fn from(RouteEntries(tables): RouteEntries) -> Entry {
+        Entry::Routes(tables)
+    }
+}
+
+/// The keys of a `[[route]]`, with their positions.
+pub(super) struct RouteTable(Vec<(Spanned<String>, Spanned<Entry>)>);
+
+impl<'de> Deserialize<'de> for RouteTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RouteTable, D::Error> {
+        deserializer.deserialize_map(RouteVisitor)
+    }
+}
+
+struct RouteVisitor;
+
+impl<'de> Visitor<'de> for RouteVisitor {
+    type Value = RouteTable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table [[route]]")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<RouteTable, A::Error> {
+        let mut keys = Vec::new();
+        while let Some(entry) = table.next_entry()? {
+            keys.push(entry);
+        }
+        Ok(RouteTable(keys))
+    }
 }
 
 #[derive(Deserialize)]

@@ -18,3 +18,4 @@ pub mod head;
 pub mod mend;
 pub mod reframer;
 pub mod reply;
+pub mod routing;
