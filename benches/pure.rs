@@ -36,6 +36,7 @@ fn origin() -> Origin<'static> {
         framing: Framing::Length(0),
         upgrade: Upgrade::NotAsked,
         local: None,
+        strip: "",
         pseudonym: "ronde-0123456789abcdef",
         mark: Mark::Via,
     }

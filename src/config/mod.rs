@@ -37,6 +37,7 @@ mod help;
 mod remarks;
 mod retired;
 mod route;
+mod url;
 pub mod value;
 pub mod waits;
 mod workers;
@@ -47,6 +48,7 @@ pub use command::{Command, Loaded, load};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
 pub use route::{Action, Host, Prefix, Route};
+pub use url::Url;
 pub use value::{AccessLog, Balance, Explain, Scheduling};
 
 use address::{backend, cidr, listen};
@@ -329,7 +331,7 @@ settings! {
         "--backend" "HOST:PORT", per Route, default ""
             => backend: Vec<Backend> = Each(backend);
 
-        /// requests that go elsewhere: HOST/PATH=HOST:PORT,...
+        /// requests that go elsewhere, as HOST/PATH=HOST:PORT
         /// None: every request goes to the backends. The most specific wins: a host before *.host before any host, then
         /// the longest path. `;` divides routes in the variable.
         "--route" "ROUTE", default ""

@@ -291,7 +291,8 @@ fn bounded<N: TryFrom<u64>>(
         return Err("its row in the table has no bounds".into());
     };
     // A default that is not a number is the word of a `Maybe`.
-    let or = if read(row.default).is_ok() { String::new() } else { format!(", or {}", row.default) };
+    let is_number = row.default.is_empty() || read(row.default).is_ok();
+    let or = if is_number { String::new() } else { format!(", or {}", row.default) };
     let allowed = format!("give {least} to {most}{or}");
     let number = read(text).map_err(|fault| format!("{} {fault}; {allowed}", shown(text)))?;
     if number < read(least)? || number > read(most)? {

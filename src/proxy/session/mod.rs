@@ -182,7 +182,7 @@ impl Session<'_, '_> {
                     Ok(request) => {
                         let timings = Timings { queued: reading.queued, ..Timings::default() };
                         let record = Record { timings, ..Record::default() };
-                        let exchange = Exchange::new(request, record, &self.context.shared.config);
+                        let exchange = Exchange::new(request, record);
                         *stage = Stage::Exchanging(Box::new(exchange));
                         Ok(())
                     }
@@ -213,6 +213,7 @@ impl Session<'_, '_> {
         self.context.scratch.from_client.consume(request.meta.in_hand());
         let fate = match fate {
             Fate::Answer(failure) => self.answer(failure, &request.meta, record),
+            Fate::AnswerByRoute => self.answer_by_route(request, record),
             fate => fate,
         };
         let bytes = record.bytes;
@@ -232,7 +233,9 @@ impl Session<'_, '_> {
         match fate {
             Fate::Persist => self.persist(now),
             Fate::Close => Err(End::Close),
-            Fate::Linger | Fate::Answer(_) => Err(self.linger_or_close(&request.meta, bytes)),
+            Fate::Linger | Fate::Answer(_) | Fate::AnswerByRoute => {
+                Err(self.linger_or_close(&request.meta, bytes))
+            }
             Fate::Reset => Err(End::Reset),
             Fate::Abort => Err(End::Abort),
         }
