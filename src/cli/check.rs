@@ -60,7 +60,7 @@ pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Resu
 }
 
 /// The backends of these configurations. One that several routes share is tried once, unless they check it differently.
-fn once_each<'a>(configs: Vec<&'a Config>) -> Vec<(&'a Backend, &'a Config)> {
+fn once_each(configs: Vec<&Config>) -> Vec<(&Backend, &Config)> {
     let mut seen = HashSet::new();
     let all =
         configs.into_iter().flat_map(|config| config.backend.iter().map(move |backend| (backend, config)));

@@ -20,7 +20,6 @@
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -37,6 +36,7 @@ mod help;
 mod remarks;
 mod retired;
 mod route;
+mod setting;
 mod url;
 pub mod value;
 pub mod waits;
@@ -48,6 +48,7 @@ pub use command::{Command, Loaded, load};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
 pub use route::{Action, Host, Prefix, Route};
+pub use setting::{Scope, Setting};
 pub use url::Url;
 pub use value::{AccessLog, Balance, Explain, Scheduling};
 
@@ -56,78 +57,10 @@ use check::{host, path, statuses};
 use file::Entry;
 use retired::{RETIRED, Retired};
 use route::{Routes, route};
+use setting::{RawValue, Source, variable};
 use value::{
     Arity, Each, Maybe, One, access_log, balance, count, explain, level, scheduling, size, switch, time,
 };
-
-/// One row of the table.
-#[derive(Debug)]
-pub struct Setting {
-    /// Its heading in the help.
-    pub group: &'static str,
-    /// `--workers`; the names of the variable and of the file's key follow from it.
-    pub flag: &'static str,
-    /// The placeholder for its value in the help: `N`, `TIME`, `SIZE`, ...; empty for a switch.
-    pub form: &'static str,
-    /// The default, as a user would write it; empty for an empty list.
-    pub default: &'static str,
-    /// The least and the greatest allowed value, both inclusive, written like the value.
-    pub bounds: Option<(&'static str, &'static str)>,
-    /// What it is, in half a line.
-    pub what: &'static str,
-    /// Why the default is what it is.
-    pub why: &'static str,
-    /// Of a list, which is a repeated flag and an array in the file: what stands between two values in the variable.
-    pub separator: Option<char>,
-    pub scope: Scope,
-}
-
-/// Where a setting may stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// At the top level only.
-    Top,
-    /// In a route as well, which inherits it otherwise.
-    Route,
-}
-
-impl Setting {
-    /// The key of the file: `queue-timeout`.
-    pub fn key(&self) -> &'static str {
-        self.flag.trim_start_matches('-')
-    }
-
-    /// The environment variable: `RONDE_QUEUE_TIMEOUT`.
-    pub fn variable(&self) -> String {
-        variable(self.flag)
-    }
-}
-
-fn variable(flag: &str) -> String {
-    format!("RONDE_{}", flag.trim_start_matches('-').replace('-', "_").to_ascii_uppercase())
-}
-
-/// One value as the user wrote it, not yet parsed.
-#[derive(Clone, Debug)]
-struct RawValue {
-    text: String,
-    /// Where an error points: `--workers`, `RONDE_WORKERS` or `ronde.toml:3:11: workers`.
-    place: String,
-    /// From a `[[backend]]` table; the default for a value from anywhere else.
-    options: file::BackendOptions,
-    /// The keys of a `[[route]]` table.
-    route: Option<Source>,
-}
-
-impl RawValue {
-    fn new(text: impl Into<String>, place: impl Into<String>) -> RawValue {
-        let options = file::BackendOptions::default();
-        RawValue { text: text.into(), place: place.into(), options, route: None }
-    }
-}
-
-/// The values from one source: for each flag that it sets, in their order.
-type Source = HashMap<&'static str, Vec<RawValue>>;
 
 /// A row begins with its comment: the help shows the first line, the README all of it. Left of the arrow is what a user
 /// sees. Right of it are the field of [`Config`], its type, whether it takes one value, maybe one, or a list ([`One`],

@@ -199,7 +199,7 @@ fn accept(listeners: Vec<TcpListener>, waker: &Waker, shared: &Shared) {
 
 /// Looks after the backends until the other end of `ended` is gone.
 fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
-    let mut watched: Vec<_> = shared.routes.backends().map(|backends| Watched::new(backends)).collect();
+    let mut watched: Vec<_> = shared.routes.backends().map(Watched::new).collect();
     loop {
         let next = watched.iter().map(Watched::next).min();
         let pause = next.map_or(waits::BACKEND_WATCH, |next| next.saturating_duration_since(Instant::now()));
