@@ -56,7 +56,9 @@ impl Default for BackendOptions {
 /// Reads the file at `path`; and adds a note for each setting of an older version in it.
 pub(super) fn read(path: &str, notes: &mut Vec<String>) -> Result<Source, Error> {
     let text = contents(path)?;
-    let file = ConfigFile { path, text: &text };
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    let lines = [0].into_iter().chain(ends.map(|(end, _)| end + 1)).collect();
+    let file = ConfigFile { path, text: &text, lines };
     let document: Document = toml::from_str(&text).map_err(|error| file.error(error))?;
     let note =
         |retired: &Retired| retired.note(&format!("{} in {}", &retired.flag[2..], path.escape_debug()));
@@ -124,11 +126,15 @@ fn position(text: &[u8], offset: usize) -> (usize, usize) {
 struct ConfigFile<'a> {
     path: &'a str,
     text: &'a str,
+    /// Where each line begins: a thousand routes ask for thousands of positions.
+    lines: Vec<usize>,
 }
 
 impl ConfigFile<'_> {
     fn at(&self, offset: usize) -> String {
-        let (line, column) = position(self.text.as_bytes(), offset);
+        let line = self.lines.partition_point(|begin| *begin <= offset).max(1);
+        let begin = self.lines.get(line - 1).copied().unwrap_or_default();
+        let (_, column) = position(&self.text.as_bytes()[begin..], offset.saturating_sub(begin));
         format!("{}:{line}:{column}", self.path.escape_debug())
     }
 
@@ -249,9 +255,31 @@ pub(super) fn entry<W: Into<Entry>>(written: Spanned<W>) -> Spanned<Entry> {
 }
 
 /// All `[[route]]` tables.
-#[derive(Deserialize)]
-#[serde(transparent)]
 pub(super) struct RouteEntries(Vec<Spanned<RouteTable>>);
+
+impl<'de> Deserialize<'de> for RouteEntries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RouteEntries, D::Error> {
+        deserializer.deserialize_seq(RoutesVisitor)
+    }
+}
+
+struct RoutesVisitor;
+
+impl<'de> Visitor<'de> for RoutesVisitor {
+    type Value = RouteEntries;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tables, each under [[route]]")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<RouteEntries, A::Error> {
+        let mut tables = Vec::new();
+        while let Some(table) = list.next_element()? {
+            tables.push(table);
+        }
+        Ok(RouteEntries(tables))
+    }
+}
 
 impl From<RouteEntries> for Entry {
     fn from(RouteEntries(tables): RouteEntries) -> Entry {

@@ -63,7 +63,7 @@ use value::{
 };
 
 /// A row begins with its comment: the help shows the first line, the README all of it. Left of the arrow is what a user
-/// sees. Right of it are the field of [`Config`], its type, whether it takes one value, maybe one, or a list ([`One`],
+/// sees; `per Route` allows the setting in a route, too. Right of it are the field of [`Config`], its type, whether it takes one value, maybe one, or a list ([`One`],
 /// [`Maybe`], [`Each`]), and the reader that parses a value.
 macro_rules! settings {
     ($( $group:literal { $(

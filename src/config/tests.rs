@@ -549,7 +549,7 @@ proptest! {
     }
 
     #[test]
-    fn no_file_panics(key in "[a-z-]{1,8}|workers|listen|\\[\\[backend\\]\\]\naddress", value in any::<String>()) {
+    fn no_file_panics(key in "[a-z-]{1,8}|workers|listen|\\[\\[backend\\]\\]\naddress|\\[\\[route\\]\\]\n(host|path|backend|redirect|text)", value in any::<String>()) {
         for content in [value.clone(), format!("{key} = {value}"), format!("{key} = {value:?}")] {
             let file = Toml::new(content);
             if let Err(error) = try_load(&format!("health {}", file.flag()), &[]) {
@@ -731,6 +731,24 @@ fn a_mistake_in_a_route_is_named_with_its_place() {
         ),
     ] {
         assert_eq!(route(keys), error, "{keys}");
+    }
+    for (content, error) in [
+        (
+            "route = 'x'",
+            "FILE:1:9: invalid type: string \"x\", expected tables, each under [[route]] in `route`",
+        ),
+        (
+            "[route]\npath = '/x'",
+            "FILE:1:1: invalid type: map, expected tables, each under [[route]] in `route`",
+        ),
+        ("[[route]]\npath = '/x'\npath = '/y'", "FILE:3:1: duplicate key: \"path\""),
+        (
+            "[[route]]\npath = '/x'\nbackend = []",
+            "FILE:3:11: backend: the list is empty; leave the key out instead",
+        ),
+        ("[[route]]\npath.x = 1", "FILE:2:6: unknown key \"x\" in `route.path`"),
+    ] {
+        assert_eq!(file_error(content), error, "{content}");
     }
     for (words, error) in [
         ("--route /x", r#"--route: "/x" is not a route; give HOST/PATH=HOST:PORT,..."#),

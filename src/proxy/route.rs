@@ -31,9 +31,8 @@ pub struct Routes {
     table: Table<Arc<Route>>,
     all: Vec<Arc<Route>>,
     rest: Arc<Route>,
-    /// Whether there is no other than the one for everything.
-    is_plain: bool,
-    has_limits: bool,
+    /// How many of them have backends with limits.
+    limited: usize,
 }
 
 impl Routes {
@@ -51,24 +50,24 @@ impl Routes {
             table.insert(&route.hosts, &route.path, Arc::clone(&own));
             all.push(own);
         }
-        let is_plain = all.is_empty();
         let backends = all_backends.next().ok_or(io::ErrorKind::Other)?;
-        let has_place = is_plain || !config.backend.is_empty();
+        let has_place = all.is_empty() || !config.backend.is_empty();
         let rest = Arc::new(Route {
             number: all.len(),
             strip: String::new(),
             action: has_place.then_some(Action::Proxy(config::Prefix::Kept)),
-            config: config.clone(),
+            config: Config { route: Vec::new(), ..config.clone() },
             backends,
         });
         all.push(Arc::clone(&rest));
-        let has_limits = all.iter().any(|route| route.backends.has_limits());
-        Ok(Self { table, all, rest, is_plain, has_limits })
+        let limited = all.iter().filter(|route| route.backends.has_limits()).count();
+        Ok(Self { table, all, rest, limited })
     }
 
     /// The route of a request.
     pub fn of(&self, head: &Request<'_>) -> &Arc<Route> {
-        if self.is_plain {
+        // Where there is no other, nothing is looked up.
+        if self.all.len() == 1 {
             return &self.rest;
         }
         let (authority, path) = routing::asked(head);
@@ -82,7 +81,7 @@ impl Routes {
 
     /// Whether requests may have to wait for room at a backend.
     pub fn has_limits(&self) -> bool {
-        self.has_limits
+        self.limited > 0
     }
 
     /// How many requests of this queue there is room for.

@@ -22,7 +22,7 @@ use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
 use crate::proxy::exchange::{Exchange, Fate};
 use std::mem::take;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Pipelined requests of one client that are served in a row before other conversations are served.
 const MOST_IN_A_ROW: u32 = 8;
@@ -41,8 +41,9 @@ enum End {
     Halt(Halt),
     /// Close the connection.
     Close,
-    /// Close it so that the client cannot take what it has for complete, once it has what was sent.
-    Reset,
+    /// Close it so that the client cannot take what it has for complete, once it has what was sent, or was silent for so
+    /// long.
+    Reset(Duration),
     /// The same at once.
     Abort,
     /// Close it once the client has read what it was told.
@@ -101,8 +102,8 @@ impl Conversation {
                 }
             }
             End::Close => Outcome::Over,
-            End::Reset => {
-                reset(self, context.shared);
+            End::Reset(silence) => {
+                reset(self, silence, context.shared);
                 Outcome::Over
             }
             End::Abort => {
@@ -236,7 +237,7 @@ impl Session<'_, '_> {
             Fate::Linger | Fate::Answer(_) | Fate::AnswerByRoute => {
                 Err(self.linger_or_close(&request.meta, bytes))
             }
-            Fate::Reset => Err(End::Reset),
+            Fate::Reset => Err(End::Reset(request.route.config.idle_timeout)),
             Fate::Abort => Err(End::Abort),
         }
     }
