@@ -13,7 +13,9 @@ use crate::http1::routing::{self, Table};
 use std::io;
 use std::sync::Arc;
 
-/// See the module.
+/// See the module. Every request changes the count of its owners, on any core, and reads what is in it; on a cache line of
+/// their own, the reads need not wait for the count.
+#[repr(align(64))]
 pub struct Route {
     /// Its place among all routes; it names the queue of the requests that wait for its backends.
     pub number: usize,
