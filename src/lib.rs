@@ -79,8 +79,7 @@
 //! | conversation | a client's connection with all that is going on on it: the value that is served and parked |
 //! | exchange | one request and its response |
 //! | stage | a step of a conversation or an exchange: a loop of reads and writes that can be parked and resumed |
-//! | failure | one row of the closed table of everything that can go wrong |
-//! | blame | the side a failure counts against: client, ronde or backend |
+//! | failure | one row of the closed table of everything that can go wrong; its *blame* is the side that it counts against |
 
 #![forbid(unsafe_code)]
 
