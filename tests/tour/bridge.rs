@@ -4,9 +4,11 @@
 //! table of waits anew; everything else is prose, and is for a person to change.
 
 use super::{read, tour};
+use ronde::observe::explain::{Awaits, Body, Connection, Ending, Step};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const CHAPTER: &str = "docs/tour/12_ronde.md";
 
@@ -103,6 +105,45 @@ fn each_place_of_a_connection_is_in_the_last_chapter_and_no_other() {
         "{CHAPTER} has to say where these belong, and the arrows to and from them: {unsaid:?}"
     );
     assert!(stale.is_empty(), "{CHAPTER} has what is no longer in the source: {stale:?}");
+}
+
+#[test]
+fn what_explain_prints_in_the_last_chapter_is_what_it_would_print() {
+    let (took, worker) = (Duration::ZERO, 0);
+    let backend = "127.0.0.1:0".parse().expect("an address");
+    let steps = [
+        Step::Accepted { queued: took },
+        Step::Came,
+        Step::Read { worker, head: 0, body: Body::Collected(0) },
+        Step::Read { worker, head: 0, body: Body::Streams },
+        Step::Turn { turn: 0, backend, connection: Connection::Kept },
+        Step::Turn { turn: 0, backend, connection: Connection::Fresh },
+        Step::Connected { took },
+        Step::Sent,
+        Step::Parked { awaits: Awaits::Bytes },
+        Step::Parked { awaits: Awaits::Response },
+        Step::Resumed { worker },
+        Step::Answered { status: 0, took },
+        Step::Relayed { bytes: 0, pieces: 1 },
+        Step::Ended { connection: Ending::Kept },
+    ];
+    let worded: BTreeSet<_> = steps.iter().map(|step| without_numbers(&step.to_string())).collect();
+    let text = chapter();
+    let printed: Vec<_> =
+        text.lines().filter_map(|line| line.starts_with("   ").then(|| line.split_once(" ms  "))?).collect();
+    assert!(printed.len() >= 15, "{CHAPTER} no longer shows what --explain prints");
+    let stale: Vec<_> =
+        printed.iter().filter(|(_, words)| !worded.contains(&without_numbers(words))).collect();
+    assert!(stale.is_empty(), "run the commands of {CHAPTER} again; --explain does not print {stale:?}");
+}
+
+/// The line with the same mark in place of every number and address.
+fn without_numbers(line: &str) -> String {
+    let words = line.split(' ').map(|word| match word.starts_with(|c: char| c.is_ascii_digit()) {
+        true => "N",
+        false => word.trim_end_matches([',', ';']),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The variants of an enum: what begins with a capital letter, one step in.
