@@ -5,6 +5,8 @@
 //! The chapters quote the steps. Above each quotation stands what it is made of, such as
 //! `<!-- 04_timeouts.rs: fn serve, const REQUEST_TIMEOUT -->`; `UPDATE_TOUR=1 cargo test --test tour` makes it anew.
 
+mod bridge;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
