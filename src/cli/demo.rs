@@ -63,9 +63,10 @@ fn next_request(
                 return Ok(None);
             };
             let Ok(framing) = framing::of_request(request.version, request.fields) else { return Ok(None) };
-            let mut response = respond(number, request.method, request.fields);
+            let response = respond(number, request.method, request.fields);
             if request.fields.has_member(Name::Expect, "100-continue") {
-                response.splice(0..0, *b"HTTP/1.1 100 Continue\r\n\r\n");
+                // At once: the client waits for it before it sends the body.
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
             buffer.consume(end);
             return Ok(Some((response, Decoder::new(framing))));

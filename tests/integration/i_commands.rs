@@ -257,6 +257,12 @@ fn the_backends_of_the_demo_respond_in_turn() {
     assert_eq!(answers, ["Backend 1", "Backend 2", "Backend 1", "Backend 2"]);
     proxy.process.stderr.line_with("turn 4 of the round");
     assert!(proxy.process.stdout.line_with("curl").contains(&proxy.address.to_string()));
+    // A client that asks first is told to go on before it sends its body.
+    let mut asks = proxy.connect();
+    asks.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    assert_eq!(asks.response_head().status(), 100);
+    asks.send("body");
+    assert_eq!(asks.response().text().trim(), "Backend 1");
     let page = proxy.ask("GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n").text();
     assert!(page.contains("rel=icon") || page.contains("rel=\"icon\""), "{page}");
 }
