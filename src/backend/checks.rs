@@ -9,13 +9,12 @@
 
 use super::inquiry::{Advance, Inquiry};
 use super::{Backend, Backends};
-use crate::config::{Config, Statuses, waits};
+use crate::config::{Address, Config, Statuses, waits};
 use crate::net::conn::{Block, Conn};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Park, Wait, Want};
 use crate::pool::waiter::Waiter;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -63,15 +62,15 @@ impl Check {
     ///
     /// # Errors
     /// Why the backend is not well, as a sentence.
-    pub fn run_once(&self, address: SocketAddr, conn: Conn, authority: &str) -> Result<(), String> {
+    pub fn run_once(&self, address: Address, conn: Conn, authority: &str) -> Result<(), String> {
         let Some(path) = &self.path else { return Ok(()) };
         let host = self.host.as_deref().unwrap_or(authority);
         let mut inquiry = Inquiry::get(address, Some(conn), path, host);
         let deadline = self.deadline();
         loop {
             match inquiry.advance(Block::Briefly) {
-                Advance::Waits(_) if Instant::now() < deadline => {}
-                Advance::Waits(_) => return Err(inquiry.overdue().to_string()),
+                Advance::Waits(_) | Advance::Retries if Instant::now() < deadline => {}
+                Advance::Waits(_) | Advance::Retries => return Err(inquiry.overdue().to_string()),
                 Advance::Connected => return Ok(()),
                 Advance::Answered(status) => return self.judge(status),
                 Advance::Failed(failure) => return Err(failure.to_string()),
@@ -176,12 +175,18 @@ impl Backends {
 
     /// Goes on with a probe as far as that is possible without waiting. It comes back with what it waits for.
     pub fn go_on(&self, mut probe: Box<Probe>) -> Option<(Box<Probe>, Wait)> {
+        let now = Instant::now();
         let outcome = match probe.inquiry.advance(Block::Never) {
-            Advance::Waits(want) if Instant::now() < probe.deadline => {
+            Advance::Waits(want) if now < probe.deadline => {
                 let (client, deadline, class) = (Want::Nothing, probe.deadline, Class::Busy);
                 return Some((probe, Wait { client, backend: want, deadline, class }));
             }
-            Advance::Waits(_) => Err(probe.inquiry.overdue().to_string()),
+            Advance::Retries if now < probe.deadline => {
+                let (client, backend, class) = (Want::Nothing, Want::Nothing, Class::Busy);
+                let deadline = probe.deadline.min(now + waits::BACKLOG_RETRY);
+                return Some((probe, Wait { client, backend, deadline, class }));
+            }
+            Advance::Waits(_) | Advance::Retries => Err(probe.inquiry.overdue().to_string()),
             Advance::Connected => Ok(()),
             Advance::Answered(status) => self.check.as_ref().map_or(Ok(()), |check| check.judge(status)),
             // ronde's own lack of descriptors says nothing about a backend.
@@ -191,7 +196,8 @@ impl Backends {
             }
             Advance::Failed(failure) => {
                 // Not when it is silent: that is no sign of a restart.
-                if probe.purpose == Purpose::Restart && failure == Failure::Refused {
+                let is_gone = matches!(failure, Failure::Refused | Failure::SocketMissing);
+                if probe.purpose == Purpose::Restart && is_gone {
                     Self::note_vanished(&probe.backend);
                 }
                 Err(failure.to_string())
@@ -215,7 +221,8 @@ impl Backends {
 impl Probe {
     /// Only a connect.
     fn connect(backend: Arc<Backend>, purpose: Purpose) -> Box<Self> {
-        let (deadline, inquiry) = (Instant::now() + waits::RETURN_CONNECT, Inquiry::connect(backend.address));
+        let (deadline, inquiry) =
+            (Instant::now() + waits::RETURN_CONNECT, Inquiry::connect(backend.address.clone()));
         Box::new(Self { backend, purpose, deadline, inquiry })
     }
 
@@ -223,9 +230,9 @@ impl Probe {
         let inquiry = match &check.path {
             Some(path) => {
                 let host = check.host.as_deref().unwrap_or(&backend.authority);
-                Inquiry::get(backend.address, None, path, host)
+                Inquiry::get(backend.address.clone(), None, path, host)
             }
-            None => Inquiry::connect(backend.address),
+            None => Inquiry::connect(backend.address.clone()),
         };
         Box::new(Self { backend, purpose, deadline: check.deadline(), inquiry })
     }

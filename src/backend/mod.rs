@@ -21,7 +21,7 @@ pub mod resolve;
 pub mod retry_budget;
 mod turn;
 
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::observe::failure::{Blame, Failure};
 use checks::Check;
 use health::{Change, Health, Rules, Trouble};
@@ -31,7 +31,6 @@ use progress::{Answers, Progress};
 use retry_budget::RetryBudget;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,7 +39,7 @@ pub use turn::Turn;
 /// One address that takes turns.
 #[derive(Debug)]
 pub struct Backend {
-    pub address: SocketAddr,
+    pub address: Address,
     /// As it stands in the configuration.
     name: String,
     /// The Host of its checks, unless one is configured.
@@ -78,10 +77,9 @@ impl fmt::Display for Backend {
     /// `app1:8000 (172.18.0.5)`, or the address alone where that is what is configured.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address.to_string();
-        if self.name == address {
-            f.write_str(&address)
-        } else {
-            write!(f, "{} ({})", self.name, self.address.ip())
+        match self.address.ip() {
+            Some(ip) if self.name != address => write!(f, "{} ({ip})", self.name),
+            _ => f.write_str(&address),
         }
     }
 }
@@ -362,13 +360,16 @@ impl Tried {
 
 /// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
 /// backend: no descriptor, no memory, no port of ours is left.
-pub fn connect_failure(error: &io::Error) -> Failure {
+pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
             Failure::Descriptors
         }
         Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
+        Some(Errno::NOENT) => Failure::SocketMissing,
+        // To a TCP connect a packet filter says it.
+        Some(Errno::ACCESS) if matches!(to, Address::Unix(_)) => Failure::SocketForbidden,
         _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
         _ => Failure::Unreachable,
     }

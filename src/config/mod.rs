@@ -15,12 +15,11 @@
 //! 0`, `RONDE_WORKERS=0` and `workers = 0` take the same path and get the same error. And no default can be outside its
 //! own bounds (a test reads them all).
 //!
-//! Reading order: this table, then `value` and `address` (texts to values), `command` and `file` (sources to texts),
+//! Reading order: this table, then `setting` (a row, and a text), `value` and `address` (texts to values), `command` and `file` (sources to texts),
 //! `error` and `help`.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -31,83 +30,34 @@ use toml::Spanned;
 mod address;
 mod check;
 mod command;
+mod endpoint;
 mod error;
 mod file;
 mod help;
 mod remarks;
 mod retired;
+mod setting;
+mod unix;
 pub mod value;
 pub mod waits;
 mod workers;
 
-pub use address::{Backend, Cidr, Listen};
+pub use address::{Backend, Cidr, Endpoint, Listen, Network};
 pub use check::Statuses;
 pub use command::{Command, Loaded, load};
+pub use endpoint::{Address, Peer};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
+pub use setting::Setting;
 pub use value::{AccessLog, Explain, Scheduling};
 
-use address::{backend, cidr, listen};
+use address::{backend, listen, network};
 use check::{host, path, statuses};
 use file::Entry;
 use retired::{RETIRED, Retired};
+use setting::{RawValue, Source, variable};
+use unix::mode;
 use value::{Each, Maybe, One, access_log, count, explain, level, scheduling, size, switch, time};
-
-/// One row of the table.
-#[derive(Debug)]
-pub struct Setting {
-    /// Its heading in the help.
-    pub group: &'static str,
-    /// `--workers`; the names of the variable and of the file's key follow from it.
-    pub flag: &'static str,
-    /// The placeholder for its value in the help: `N`, `TIME`, `SIZE`, ...; empty for a switch.
-    pub form: &'static str,
-    /// The default, as a user would write it; empty for an empty list.
-    pub default: &'static str,
-    /// The least and the greatest allowed value, both inclusive, written like the value.
-    pub bounds: Option<(&'static str, &'static str)>,
-    /// What it is, in half a line.
-    pub what: &'static str,
-    /// Why the default is what it is.
-    pub why: &'static str,
-    /// Whether it takes a list: a repeated flag, commas in the variable, an array in the file.
-    pub repeats: bool,
-}
-
-impl Setting {
-    /// The key of the file: `queue-timeout`.
-    pub fn key(&self) -> &'static str {
-        self.flag.trim_start_matches('-')
-    }
-
-    /// The environment variable: `RONDE_QUEUE_TIMEOUT`.
-    pub fn variable(&self) -> String {
-        variable(self.flag)
-    }
-}
-
-fn variable(flag: &str) -> String {
-    format!("RONDE_{}", flag.trim_start_matches('-').replace('-', "_").to_ascii_uppercase())
-}
-
-/// One value as the user wrote it, not yet parsed.
-#[derive(Debug)]
-struct RawValue {
-    text: String,
-    /// Where an error points: `--workers`, `RONDE_WORKERS` or `ronde.toml:3:11: workers`.
-    place: String,
-    /// From a `[[backend]]` table; the default for a value from anywhere else.
-    options: file::BackendOptions,
-}
-
-impl RawValue {
-    fn new(text: impl Into<String>, place: impl Into<String>) -> RawValue {
-        RawValue { text: text.into(), place: place.into(), options: file::BackendOptions::default() }
-    }
-}
-
-/// The values from one source: for each flag that it sets, in their order.
-type Source = HashMap<&'static str, Vec<RawValue>>;
 
 /// A row begins with its comment: the help shows the first line, the README all of it. Left of the arrow is what a user
 /// sees. Right of it are the field of [`Config`], its type, whether it takes one value, maybe one, or a list ([`One`],
@@ -186,10 +136,17 @@ macro_rules! settings {
 // tunnel holds no worker, so it may be silent for a week.)
 settings! {
     "Listening" {
-        /// where to accept; :8080 means every address
-        /// Loopback, because no proxy should be on the internet by accident.
+        /// where to accept; :8080 is everywhere
+        /// Loopback, because no proxy should be on the internet by accident. A Unix socket is `unix:/run/ronde.sock`;
+        /// its file is removed at the end, and one that a crash left behind is replaced.
         "--listen" "ADDR", default "127.0.0.1:8080"
             => listen: Vec<Listen> = Each(listen);
+
+        /// permissions of the Unix sockets of --listen
+        /// A client has to be allowed to write. With 660 the user and the group of ronde are; 666 lets everybody in that
+        /// reaches the directory.
+        "--listen-mode" "MODE", default "660"
+            => listen_mode: u32 = One(mode);
 
         /// listen on addresses that do not exist yet
         /// Off: a missing address is nearly always a typing error. On, ronde can start before its network is up, and can
@@ -306,7 +263,7 @@ settings! {
 
     "Backends and health" {
         /// a server to proxy to, like an argument without a flag
-        /// None: only the admin can know.
+        /// None: only the admin can know. One on a Unix socket is `unix:/run/app.sock`.
         "--backend" "HOST:PORT", default ""
             => backend: Vec<Backend> = Each(backend);
 
@@ -373,9 +330,9 @@ settings! {
     "Proxying" {
         /// proxies whose X-Forwarded-* and Forwarded are believed
         /// None: any client can send these fields, so what they say may be forged. Behind a TLS terminator it is needed,
-        /// or the application is told http.
+        /// or the application is told http. `unix:` stands for the clients of ronde's Unix sockets.
         "--trust-proxy" "CIDR", default ""
-            => trust_proxy: Vec<Cidr> = Each(cidr);
+            => trust_proxy: Vec<Network> = Each(network);
 
         /// leave Via out; CDN-Loop finds loops instead
         /// Off: RFC 9110 wants Via. But nginx as a backend compresses nothing for it (its gzip_proxied is off).

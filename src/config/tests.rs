@@ -368,10 +368,7 @@ fn errors_in_the_command_line() {
             "--listen https://example.org/ a:1",
             r#"--listen: "https://example.org/" is a URL; write 127.0.0.1:8080 or :8080"#,
         ),
-        (
-            "--listen unix:/run/r.sock a:1",
-            r#"--listen: "unix:/run/r.sock" is a path; ronde listens on TCP only: give 127.0.0.1:8080 or :8080"#,
-        ),
+        ("--listen /run/r.sock a:1", r#"--listen: "/run/r.sock" is a path; write unix:/run/r.sock"#),
         (
             "--listen app a:1",
             r#"--listen: "app" is not an address; give one such as 127.0.0.1:8080 or :8080"#,
@@ -394,17 +391,10 @@ fn errors_in_the_command_line() {
         ("::1:9000", r#"--backend: "::1:9000" has no port, or no brackets; write [::1]:9000"#),
         ("a:1 --reveal-backends yes", r#"--reveal-backends: "yes" is unknown; give true or false"#),
         (
-            "unix:/run/app.sock",
-            r#"--backend: "unix:/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
-        ),
-        (
             "http://unix:/run/app.sock",
-            r#"--backend: "http://unix:/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
+            r#"--backend: "http://unix:/run/app.sock" is a path; write unix:/run/app.sock"#,
         ),
-        (
-            "/run/app.sock",
-            r#"--backend: "/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
-        ),
+        ("/run/app.sock", r#"--backend: "/run/app.sock" is a path; write unix:/run/app.sock"#),
         (
             "app1:8000/api",
             r#"--backend: "app1:8000/api" has a path; write app1:8000: a request keeps its own path on its way to a backend"#,

@@ -102,6 +102,8 @@ failures! {
     NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
     BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
     Refused              502 "connection_refused" Backend "the backend refused the connection";
+    SocketMissing        502 "destination_unavailable" Backend "the backend's socket is not there";
+    SocketForbidden      502 "connection_refused" Backend "the backend's socket does not let this proxy in: see its mode and owner";
     Unreachable          502 "destination_ip_unroutable" Backend "the backend cannot be reached";
     ConnectTimeout       504 "connection_timeout" Backend "the backend did not accept the connection in time";
 

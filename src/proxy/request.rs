@@ -6,7 +6,7 @@
 //!
 //! Not here: reading (`session`), sending (`exchange`). No socket.
 
-use crate::config::Config;
+use crate::config::{Config, Peer};
 use crate::http1::accept::Form;
 use crate::http1::fields::Name;
 use crate::http1::forward::{self, Mark, Origin, Persistence, Trust, Upgrade};
@@ -16,7 +16,7 @@ use crate::observe::access::{self, Line};
 use crate::observe::explain::{Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::observe::logger::Logger;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// A request body up to this is read whole before a backend is chosen: the round then follows complete requests, and a slow
@@ -111,7 +111,7 @@ pub enum Missing {
 
 /// What is known of the connection a request came on.
 pub struct Source<'a> {
-    pub client: IpAddr,
+    pub client: Peer,
     /// The address that the client connected to; asked for only when the request names no host.
     pub local: &'a dyn Fn() -> Option<SocketAddr>,
     /// ronde's own name.
@@ -230,16 +230,16 @@ impl RequestMeta {
     }
 }
 
-/// Whether what this address says about its client is believed.
-fn trust(address: IpAddr, config: &Config) -> Trust {
-    match config.trust_proxy.iter().any(|network| network.contains(address)) {
+/// Whether what this client says about its own client is believed.
+fn trust(client: Peer, config: &Config) -> Trust {
+    match config.trust_proxy.iter().any(|network| network.contains(client)) {
         true => Trust::Proxy,
         false => Trust::Stranger,
     }
 }
 
 /// What an access line says about the request itself, as much of it as the log quotes.
-fn line_of(head: &head::Request<'_>, peer: IpAddr, config: &Config, logger: &Logger) -> Line {
+fn line_of(head: &head::Request<'_>, peer: Peer, config: &Config, logger: &Logger) -> Line {
     if !logger.wants_access() {
         return Line::default();
     }
@@ -247,7 +247,7 @@ fn line_of(head: &head::Request<'_>, peer: IpAddr, config: &Config, logger: &Log
     let parts = [head.token, " ", head.raw_target, " ", version].map(str::as_bytes);
     let mut line = Line { request: access::quote(&parts), ..Line::default() };
     if trust(peer, config) == Trust::Proxy {
-        let is_trusted = |address| trust(address, config) == Trust::Proxy;
+        let is_trusted = |address| trust(Peer::Ip(address), config) == Trust::Proxy;
         line.client = Some(forward::client(head.fields, peer, is_trusted));
     }
     let first = |name| head.fields.lines(name).next().unwrap_or_default();
@@ -265,7 +265,7 @@ fn line_of(head: &head::Request<'_>, peer: IpAddr, config: &Config, logger: &Log
 }
 
 /// The same of a request that is refused: what its head says if it is one, or else its first line as it came.
-pub fn line_of_refused(bytes: &[u8], peer: IpAddr, config: &Config, logger: &Logger) -> Line {
+pub fn line_of_refused(bytes: &[u8], peer: Peer, config: &Config, logger: &Logger) -> Line {
     let mut lines = Lines::new();
     if let Scan::Complete { start, end } = head::scan(bytes)
         && let Ok(head) = head::request(&bytes[start..end], &mut lines)

@@ -23,8 +23,9 @@ pub use listeners::StartError;
 
 use crate::backend::Backends;
 use crate::config::value::time_text;
-use crate::config::{self, Config, waits};
+use crate::config::{self, Address, Config, waits};
 use crate::net::descriptors;
+use crate::net::listener::Listener;
 use crate::net::waker::Waker;
 use crate::observe::counters::Counters;
 use crate::observe::logger::{self, Logger};
@@ -37,7 +38,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use listeners::{listen_all, refuse_myself};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, Scope, ScopedJoinHandle};
@@ -49,7 +49,7 @@ const STACK: usize = 128 * 1024;
 /// A server that has its addresses and is ready to run.
 pub struct Server {
     shared: Shared,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     orders: Orders,
 }
 
@@ -80,13 +80,23 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn bind(mut config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
+    pub fn bind(config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
         let listeners = listen_all(&config)?;
-        refuse_myself(&config, &listeners)?;
+        match Self::share(config, logger, &listeners) {
+            Ok(shared) => Ok(Self { shared, listeners, orders }),
+            Err(error) => {
+                listeners.iter().for_each(Listener::withdraw);
+                Err(error)
+            }
+        }
+    }
+
+    fn share(mut config: Config, logger: Logger, listeners: &[Listener]) -> Result<Shared, StartError> {
+        refuse_myself(&config, listeners)?;
         bound_by_descriptors(&mut config);
-        let shared = Shared {
+        Ok(Shared {
             backends: Backends::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             connections: ConnectionLimit::new(config.max_connections),
@@ -95,18 +105,17 @@ impl Server {
             explained: AtomicU64::new(0),
             pseudonym: pseudonym(),
             config,
-        };
-        Ok(Self { shared, listeners, orders })
+        })
     }
 
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners.iter().filter_map(Listener::address).collect()
     }
 
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
         let config = &self.shared.config;
-        let addresses: Vec<_> = self.addresses().iter().map(SocketAddr::to_string).collect();
+        let addresses: Vec<_> = self.addresses().iter().map(Address::to_string).collect();
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         format!(
             "listening on {}; backends {}; {} workers; at most {} connections and {} MB of memory \
@@ -180,7 +189,7 @@ fn start<'scope, 'env>(
 }
 
 /// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
-fn accept(listeners: Vec<TcpListener>, waker: &Waker, shared: &Shared) {
+fn accept(listeners: Vec<Listener>, waker: &Waker, shared: &Shared) {
     while catch_unwind(AssertUnwindSafe(|| acceptor::run(&listeners, waker, shared))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }

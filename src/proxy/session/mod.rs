@@ -227,7 +227,7 @@ impl Session<'_, '_> {
         record.timings.total = now.saturating_duration_since(request.begun);
         self.context
             .shared
-            .note(self.client.ip(), record.failure, || (take(&mut request.line), take(record)));
+            .note(self.client.peer, record.failure, || (take(&mut request.line), take(record)));
         self.context.scratch.spare(take(&mut request.head));
         match fate {
             Fate::Persist => self.persist(now),
