@@ -13,6 +13,7 @@
 use crate::config::waits;
 use crate::config::{Address, Config, Listen};
 use crate::http1::head::{self, Lines, Scan};
+use crate::http1::proxy_header;
 use crate::net::buffer::Buffer;
 use crate::net::conn::{Block, Conn, Received};
 use std::ffi::OsString;
@@ -76,11 +77,15 @@ fn arguments_of_ronde(line: &[u8]) -> Vec<OsString> {
 /// See [`Unhealthy`].
 pub fn ask(config: &Config) -> Result<Address, Unhealthy> {
     let default = || SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080).into();
-    let address = config.listen.first().map_or_else(default, reachable);
+    // Where no header of the PROXY protocol is asked for, if there is such a place: it is believed from trusted addresses only.
+    let takes_header = |listen: &Listen| config.proxy_protocol.contains(listen);
+    let plain = config.listen.iter().find(|listen| !takes_header(listen));
+    let address = plain.or(config.listen.first()).map_or_else(default, reachable);
+    let header = if plain.is_none() && !config.listen.is_empty() { proxy_header::LOCAL } else { b"" };
     let deadline = Instant::now() + waits::HEALTH_ANSWER;
     let unreachable = |error| Unhealthy::Unreachable(address.clone(), error);
     let conn = Conn::connect_by(&address, deadline).map_err(unreachable)?;
-    conn.send(&[IoSlice::new(REQUEST)], Block::Briefly).map_err(unreachable)?;
+    conn.send(&[IoSlice::new(header), IoSlice::new(REQUEST)], Block::Briefly).map_err(unreachable)?;
     let mut buffer = Buffer::new(4096);
     while Instant::now() < deadline {
         if let Scan::Complete { end, .. } = head::scan(buffer.filled()) {

@@ -84,6 +84,7 @@ fn command(
         None => Source::new(),
     };
     let config = Config::from_sources(&[file, variables.settings, flags.settings])?;
+    config.check_conflicts()?;
     notes.extend(config.remarks());
     let command = named(config);
     match &command {

@@ -30,6 +30,7 @@ use toml::Spanned;
 mod address;
 mod check;
 mod command;
+mod conflicts;
 mod endpoint;
 mod error;
 mod file;
@@ -147,6 +148,12 @@ settings! {
         /// reaches the directory.
         "--listen-mode" "MODE", default "660"
             => listen_mode: u32 = One(mode);
+
+        /// listeners behind a proxy that sends its header
+        /// None. The PROXY protocol (v1 and v2) names the client where a proxy passes on TCP as it is. A connection without
+        /// its header is closed, and so is one that is from no --trust-proxy: anybody can write a header.
+        "--proxy-protocol" "ADDR", default ""
+            => proxy_protocol: Vec<Listen> = Each(listen);
 
         /// listen on addresses that do not exist yet
         /// Off: a missing address is nearly always a typing error. On, ronde can start before its network is up, and can
@@ -370,6 +377,11 @@ impl Config {
     /// Between two health checks; `None`: there are none.
     pub fn check_interval(&self) -> Option<Duration> {
         self.health_interval.or(self.health_path.as_ref().map(|_| CHECK_INTERVAL))
+    }
+
+    /// Whether what this client says about its own client is believed.
+    pub fn trusts(&self, client: Peer) -> bool {
+        self.trust_proxy.iter().any(|network| network.contains(client))
     }
 }
 

@@ -72,6 +72,13 @@ failures! {
     HeadTimeout          408 "http_request_error" Client "the request head did not arrive in time";
     OverBudget           503 "connection_limit_reached" Ronde "the memory for slow clients is used up, and this one was next to time out";
 
+    // The header of the PROXY protocol. What sends none may not even speak HTTP, so it gets no answer.
+    ProxyHeaderUntrusted  400 "http_request_denied" Client "a header of the PROXY protocol is believed from trusted proxies only (--trust-proxy)";
+    ProxyHeaderMissing    400 "http_request_error" Client "the connection does not begin with a header of the PROXY protocol";
+    ProxyHeaderMalformed  400 "http_request_error" Client "the header of the PROXY protocol is malformed";
+    ProxyHeaderIncomplete 400 "http_request_error" Client "the connection ended in the middle of a header of the PROXY protocol";
+    ProxyHeaderTimeout    408 "http_request_error" Client "the header of the PROXY protocol did not arrive in time";
+
     // The request body (RFC 9112 §6 and §7).
     LengthAndCoding      400 "http_request_error" Client "Content-Length and Transfer-Encoding must not be combined";
     LengthRepeated       400 "http_request_error" Client "there is more than one Content-Length field";

@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Client {
     pub conn: Conn,
+    /// The other end of the connection.
     pub peer: Peer,
+    /// The client that the other end, a proxy, has named (PROXY protocol).
+    pub named: Option<Peer>,
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
     pub presence: Presence,
@@ -34,13 +37,19 @@ pub enum Presence {
 
 impl Client {
     pub fn new(conn: Conn, peer: Peer, permit: Permit) -> Self {
-        Self { conn, peer, carried: Vec::new(), presence: Presence::Open, _permit: permit }
+        Self { conn, peer, named: None, carried: Vec::new(), presence: Presence::Open, _permit: permit }
     }
 
-    /// Whether the other end is on this host: on a Unix socket, on loopback, or on the very address that it connected to, from which no
+    /// The client, as far as it is known: what a proxy has named, or else the other end.
+    pub fn source(&self) -> Peer {
+        self.named.unwrap_or(self.peer)
+    }
+
+    /// Whether the client is on this host: on a Unix socket, on loopback, or on the very address that it connected to, from which no
     /// packet of another host is let in.
     pub fn is_from_this_host(&self) -> bool {
-        match self.peer {
+        match self.source() {
+            Peer::Ip(ip) if self.named.is_some() => ip.is_loopback(),
             Peer::Ip(ip) => ip.is_loopback() || self.conn.local().is_some_and(|local| local.ip() == ip),
             Peer::Unix => true,
             Peer::Unknown => false,

@@ -232,10 +232,7 @@ impl RequestMeta {
 
 /// Whether what this client says about its own client is believed.
 fn trust(client: Peer, config: &Config) -> Trust {
-    match config.trust_proxy.iter().any(|network| network.contains(client)) {
-        true => Trust::Proxy,
-        false => Trust::Stranger,
-    }
+    if config.trusts(client) { Trust::Proxy } else { Trust::Stranger }
 }
 
 /// What an access line says about the request itself, as much of it as the log quotes.
@@ -247,7 +244,7 @@ fn line_of(head: &head::Request<'_>, peer: Peer, config: &Config, logger: &Logge
     let parts = [head.token, " ", head.raw_target, " ", version].map(str::as_bytes);
     let mut line = Line { request: access::quote(&parts), ..Line::default() };
     if trust(peer, config) == Trust::Proxy {
-        let is_trusted = |address| trust(Peer::Ip(address), config) == Trust::Proxy;
+        let is_trusted = |address| config.trusts(Peer::Ip(address));
         line.client = Some(forward::client(head.fields, peer, is_trusted));
     }
     let first = |name| head.fields.lines(name).next().unwrap_or_default();

@@ -8,6 +8,7 @@
 
 use crate::config::{Address, Config, Listen};
 use crate::net::listener::{self, Claim, Family, Listener};
+use crate::proxy::conversation::Opening;
 use rustix::io::Errno;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -15,6 +16,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The default of net.ipv4.ip_unprivileged_port_start.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+
+/// A listener, and what its connections begin with.
+#[derive(Debug)]
+pub struct Entrance {
+    pub listener: Listener,
+    pub opening: Opening,
+}
 
 /// Why a server could not start.
 #[derive(Debug)]
@@ -73,9 +81,9 @@ fn is_privileged(address: &Address) -> bool {
 
 /// A backend that leads straight back here. What leads back by a name or by another machine is seen at the first
 /// request instead: 508, by `Via`.
-pub(super) fn refuse_myself(config: &Config, listeners: &[Listener]) -> Result<(), StartError> {
+pub(super) fn refuse_myself(config: &Config, entrances: &[Entrance]) -> Result<(), StartError> {
     let addresses = config.backend.iter().filter_map(|backend| backend.endpoint.address());
-    let is_own = |address: &Address| listeners.iter().any(|listener| listener.is_reached_by(address));
+    let is_own = |address: &Address| entrances.iter().any(|it| it.listener.is_reached_by(address));
     addresses.into_iter().find(is_own).map_or(Ok(()), |address| Err(StartError::Myself(address)))
 }
 
@@ -83,19 +91,30 @@ pub(super) fn refuse_myself(config: &Config, listeners: &[Listener]) -> Result<(
 ///
 /// # Errors
 /// The first that cannot be had. Then no file of a Unix socket stays behind.
-pub(super) fn listen_all(config: &Config) -> Result<Vec<Listener>, StartError> {
+pub(super) fn listen_all(config: &Config) -> Result<Vec<Entrance>, StartError> {
     let is_included = |listen: &Listen| config.listen.iter().any(|other| other.includes(listen));
-    let mut listeners = Vec::new();
+    let mut entrances = Vec::new();
     for listen in config.listen.iter().filter(|listen| !is_included(listen)) {
         match open(listen, config) {
-            Ok(opened) => listeners.extend(opened),
+            Ok(listeners) => {
+                let opening = match config.proxy_protocol.contains(listen) {
+                    true => Opening::ProxyHeader,
+                    false => Opening::Request,
+                };
+                entrances.extend(listeners.into_iter().map(|listener| Entrance { listener, opening }));
+            }
             Err(error) => {
-                listeners.iter().for_each(Listener::withdraw);
+                withdraw_all(&entrances);
                 return Err(error);
             }
         }
     }
-    Ok(listeners)
+    Ok(entrances)
+}
+
+/// Removes what a server that does not start would leave behind.
+pub(super) fn withdraw_all(entrances: &[Entrance]) {
+    entrances.iter().for_each(|entrance| entrance.listener.withdraw());
 }
 
 /// The sockets of one `--listen`.

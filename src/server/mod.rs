@@ -25,7 +25,6 @@ use crate::backend::Backends;
 use crate::config::value::time_text;
 use crate::config::{self, Address, Config, waits};
 use crate::net::descriptors;
-use crate::net::listener::Listener;
 use crate::net::waker::Waker;
 use crate::observe::counters::Counters;
 use crate::observe::logger::{self, Logger};
@@ -35,7 +34,7 @@ use crate::proxy::conversation::Task;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use listeners::{listen_all, refuse_myself};
+use listeners::{Entrance, listen_all, refuse_myself, withdraw_all};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,7 +48,7 @@ const STACK: usize = 128 * 1024;
 /// A server that has its addresses and is ready to run.
 pub struct Server {
     shared: Shared,
-    listeners: Vec<Listener>,
+    entrances: Vec<Entrance>,
     orders: Orders,
 }
 
@@ -83,18 +82,18 @@ impl Server {
     pub fn bind(config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
-        let listeners = listen_all(&config)?;
-        match Self::share(config, logger, &listeners) {
-            Ok(shared) => Ok(Self { shared, listeners, orders }),
+        let entrances = listen_all(&config)?;
+        match Self::share(config, logger, &entrances) {
+            Ok(shared) => Ok(Self { shared, entrances, orders }),
             Err(error) => {
-                listeners.iter().for_each(Listener::withdraw);
+                withdraw_all(&entrances);
                 Err(error)
             }
         }
     }
 
-    fn share(mut config: Config, logger: Logger, listeners: &[Listener]) -> Result<Shared, StartError> {
-        refuse_myself(&config, listeners)?;
+    fn share(mut config: Config, logger: Logger, entrances: &[Entrance]) -> Result<Shared, StartError> {
+        refuse_myself(&config, entrances)?;
         bound_by_descriptors(&mut config);
         Ok(Shared {
             backends: Backends::start(&config)?,
@@ -109,7 +108,7 @@ impl Server {
     }
 
     pub fn addresses(&self) -> Vec<Address> {
-        self.listeners.iter().filter_map(Listener::address).collect()
+        self.entrances.iter().filter_map(|entrance| entrance.listener.address()).collect()
     }
 
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
@@ -133,7 +132,7 @@ impl Server {
     /// # Errors
     /// The system refused a thread, and which.
     pub fn run(self) -> io::Result<()> {
-        let Self { shared, listeners, orders: Orders(orders) } = self;
+        let Self { shared, entrances, orders: Orders(orders) } = self;
         let (shared, waker) = (&shared, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
         thread::scope(|scope| {
@@ -142,7 +141,7 @@ impl Server {
                     start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
-                start(scope, "acceptor", move || accept(listeners, waker, shared))
+                start(scope, "acceptor", move || accept(entrances, waker, shared))
             })();
             // The main thread only waits for the order to stop. That all `Stopper`s are gone is such an order, too.
             let served = started.map(|acceptor| {
@@ -189,8 +188,8 @@ fn start<'scope, 'env>(
 }
 
 /// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
-fn accept(listeners: Vec<Listener>, waker: &Waker, shared: &Shared) {
-    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&listeners, waker, shared))).is_err() {
+fn accept(entrances: Vec<Entrance>, waker: &Waker, shared: &Shared) {
+    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&entrances, waker, shared))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
 }
