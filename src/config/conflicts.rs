@@ -28,11 +28,9 @@ impl Config {
             _ => *network != Network::Unix,
         };
         if !self.trust_proxy.iter().any(is_usable) {
-            let whom = if matches!(address, Listen::Unix(_)) { "unix:" } else { "its address" };
-            return fault(format!(
-                "only a trusted proxy is believed, and none is: name it with {} {whom}",
-                row::trust_proxy.flag
-            ));
+            let whom = if matches!(address, Listen::Unix(_)) { "unix:" } else { "and its address" };
+            let flag = row::trust_proxy.flag;
+            return fault(format!("the header is believed from trusted proxies only: add {flag} {whom}"));
         }
         Ok(())
     }

@@ -136,6 +136,7 @@ fn more_workers_than_any_machine_needs_are_remarked_upon() {
 fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
     for (words, remark) in [
         ("--health-host a", "--health-host changes nothing without --health-path"),
+        ("--listen-mode 666", "--listen-mode changes nothing without a Unix socket in --listen"),
         ("--health-status 401 --health-interval 1s", "--health-status changes nothing without --health-path"),
         (
             "--health-timeout 1s",
@@ -379,6 +380,26 @@ fn errors_in_the_command_line() {
         ),
         ("--listen :x a:1", r#"--listen: ":x" has no valid port; give 0 to 65535"#),
         ("--listen :1 --listen *:1 a:1", "--listen: *:1 is given twice"),
+        ("--listen unix:/a --listen unix:/a a:1", "--listen: unix:/a is given twice"),
+        ("unix:/a --backend unix:/a", "--backend: unix:/a is given twice"),
+        ("--listen-mode rw a:1", r#"--listen-mode: "rw" is no mode; give three digits such as 660 or 666"#),
+        (
+            "--trust-proxy unix:/a a:1",
+            r#"--trust-proxy: "unix:/a" names one socket; write unix: for the clients of all"#,
+        ),
+        ("--proxy-protocol :81 --trust-proxy ::1 a:1", "--proxy-protocol: *:81 is no address of --listen"),
+        (
+            "--listen :81 --listen 127.0.0.1:81 --proxy-protocol 127.0.0.1:81 --trust-proxy ::1 a:1",
+            "--proxy-protocol: 127.0.0.1:81 is a part of *:81; name that, or listen on parts only",
+        ),
+        (
+            "--listen :81 --proxy-protocol :81 --trust-proxy unix: a:1",
+            "--proxy-protocol: the header is believed from trusted proxies only: add --trust-proxy and its address",
+        ),
+        (
+            "--listen unix:/a --proxy-protocol unix:/a --trust-proxy ::1 a:1",
+            "--proxy-protocol: the header is believed from trusted proxies only: add --trust-proxy unix:",
+        ),
         ("a:1 --backend A:1", "--backend: a:1 is given twice"),
         ("--backend app1", r#"--backend: "app1" has no port; give HOST:PORT"#),
         ("app1:0", r#"--backend: "app1:0" has no valid port; give 1 to 65535"#),
