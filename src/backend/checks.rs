@@ -183,7 +183,7 @@ impl Backends {
             }
             Advance::Retries if now < probe.deadline => {
                 let (client, backend, class) = (Want::Nothing, Want::Nothing, Class::Busy);
-                let deadline = probe.deadline.min(now + waits::BACKLOG_RETRY);
+                let deadline = probe.deadline.min(now + waits::BACKLOG_RETRY_MOST);
                 return Some((probe, Wait { client, backend, deadline, class }));
             }
             Advance::Waits(_) | Advance::Retries => Err(probe.inquiry.overdue().to_string()),

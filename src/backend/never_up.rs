@@ -1,8 +1,9 @@
 //! One warning for a backend that was never up.
 //!
 //! The problem: a port that was mistyped, or an application that was not started, should not show first as a client's 502.
-//! On this host the kernel knows at the start whether anything listens, and a Unix socket has a file. Of another backend only its refusals tell; it gets
-//! a moment, since it may only be starting. No connect is made for the warning: the backend would see it.
+//! On this host the kernel knows at the start whether anything listens, and a Unix socket has a file. Of another backend only
+//! its refusals tell; it gets a moment, since it may only be starting. No connect is made for the warning: the backend would
+//! see it.
 //!
 //! A name is down when all of its addresses are: `localhost` may be `::1` too, where nothing listens.
 //!
@@ -48,9 +49,10 @@ impl Backends {
     }
 
     fn say_never_up(&self, backend: &Backend, cause: &str) {
-        let (name, place) = match backend.address {
-            Address::Tcp(_) => (&backend.name, "on this port"),
-            Address::Unix(_) => (&backend.name, "with this socket"),
+        let name = &backend.name;
+        let place = match backend.address {
+            Address::Tcp(_) => "on this port",
+            Address::Unix(_) => "with this socket",
         };
         log::warn!("{name} has accepted no connection yet: {cause}; does it run, {place}?");
         for backend in self.all_named(name) {

@@ -1,8 +1,9 @@
 //! Addresses as users write them: of listeners, of backends, of trusted proxies.
 //!
-//! The problem: the three look alike and mean different things. Each may be a Unix socket as well (`unix`). A listener is an address of this machine; a name is
+//! The problem: the three look alike and mean different things. A listener is an address of this machine; a name is
 //! refused there, because its address may change while the socket does not. A backend is an address or a name, which is
-//! looked up again and again while ronde runs. A trusted proxy is a range, which compares without a look-up.
+//! looked up again and again while ronde runs. A trusted proxy is a range, which compares without a look-up. Each may be a
+//! Unix socket as well (`unix`).
 //!
 //! An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as the IPv4 address everywhere. On a dual-stack listener
 //! every IPv4 client looks like that, and a range that missed them would trust or distrust clients by accident.

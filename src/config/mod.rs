@@ -15,8 +15,8 @@
 //! 0`, `RONDE_WORKERS=0` and `workers = 0` take the same path and get the same error. And no default can be outside its
 //! own bounds (a test reads them all).
 //!
-//! Reading order: this table, then `setting` (a row, and a text), `value` and `address` (texts to values), `command` and `file` (sources to texts),
-//! `error` and `help`.
+//! Reading order: this table, then `setting` (a row, and a text), `value`, `address` and `unix` (texts to values), `command`
+//! and `file` (sources to texts), `endpoint` (what an address is to the rest of ronde), `conflicts`, `error` and `help`.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 

@@ -18,10 +18,8 @@ use crate::net::descriptors::Descriptor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix};
-use rustix::net::{
-    SocketFlags, SocketType, connect, getpeername, getsockname, recv, send, sendmsg, shutdown,
-};
-use rustix::net::{socket_with, sockopt};
+use rustix::net::{SocketFlags, SocketType, connect, getpeername, getsockname};
+use rustix::net::{recv, send, sendmsg, shutdown, socket_with, sockopt};
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{SocketAddr, TcpStream};
@@ -294,8 +292,9 @@ impl Conn {
         Ok(shutdown(&self.socket, Shutdown::Write)?)
     }
 
-    /// From now on, closing is a reset (on TCP; a Unix socket knows none), which tells the peer that something is missing. It also throws away what has not
-    /// left yet; so the socket becomes writable only when all of that has, but for a last packet.
+    /// From now on, closing is a reset, which tells the peer that something is missing. It also throws away what has not
+    /// left yet; so the socket becomes writable only when all of that has, but for a last packet. A Unix socket knows no
+    /// reset: its peer reads all that was sent, and then an ordinary end.
     ///
     /// # Errors
     /// The connection is gone.

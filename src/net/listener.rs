@@ -82,7 +82,8 @@ impl Listener {
         }
     }
 
-    /// Removes the file of a Unix socket, unless it is another's by now. What is in the backlog already is accepted all the same.
+    /// Removes the file of a Unix socket, unless it is another's by now. What is in the backlog already is accepted all the
+    /// same.
     pub fn withdraw(&self) {
         if let Self::Unix(_, SocketFile { path, identity: own }) = self
             && identity(path).is_ok_and(|found| found == *own)

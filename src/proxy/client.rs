@@ -45,8 +45,8 @@ impl Client {
         self.named.unwrap_or(self.peer)
     }
 
-    /// Whether the client is on this host: on a Unix socket, on loopback, or on the very address that it connected to, from which no
-    /// packet of another host is let in.
+    /// Whether the client is on this host: on a Unix socket, on loopback, or on the very address that it connected to, from
+    /// which no packet of another host is let in.
     pub fn is_from_this_host(&self) -> bool {
         match self.source() {
             Peer::Ip(ip) if self.named.is_some() => ip.is_loopback(),

@@ -284,6 +284,32 @@ fn a_client_that_leaves_ends_the_work() {
 }
 
 #[test]
+fn a_response_that_breaks_off_is_visibly_cut() {
+    ronde_only!();
+    const LONG: usize = 500_000;
+    let (front, path) = (socket_path("front.sock"), socket_path("app.sock"));
+    serve_unix(&path, |wire, request| {
+        let framing = if request.target() == "/chunked" {
+            "Transfer-Encoding: chunked"
+        } else {
+            "Content-Length: 900000"
+        };
+        let chunk = if request.target() == "/chunked" { "FFFFF\r\n" } else { "" };
+        wire.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{chunk}{}", "x".repeat(LONG)));
+        wire.stream().shutdown(std::net::Shutdown::Both).expect("a close");
+    });
+    let proxy = in_front_of(&format!("--listen unix:{}", front.display()), &[&path]);
+    each_row(&["/chunked", "/length"], |target| {
+        let mut client = Wire::connect_unix(&front);
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(client.cut("GET").is_some());
+        // A slow one has got all there was before the end.
+        assert!(client.received.len() > LONG, "{}", client.received.len());
+    });
+    eventually("its line", || proxy.process.stdout.text().contains("response ended early"));
+}
+
+#[test]
 fn a_tunnel_between_two_unix_sockets() {
     ronde_only!();
     let (front, path) = (socket_path("front.sock"), socket_path("app.sock"));

@@ -118,7 +118,9 @@ fn await_room(connecting: &Connecting, client: &Client, context: &Context<'_>) -
         (Instant::now(), Awaited { client: watch(client), backend: Want::Nothing, failure, limit });
     match wait_since(connecting.begun, now, awaited, client, context) {
         Stop::Halt(Halt::Wait(wait)) => {
-            let deadline = wait.deadline.min(now + waits::BACKLOG_RETRY);
+            let waited = now.saturating_duration_since(connecting.begun);
+            let pause = waited.clamp(waits::BACKLOG_RETRY, waits::BACKLOG_RETRY_MOST);
+            let deadline = wait.deadline.min(now + pause);
             Stop::Halt(Halt::Wait(Wait { deadline, ..wait }))
         }
         stop => stop,
