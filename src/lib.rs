@@ -1,7 +1,7 @@
 //! ronde (French: a round) is an HTTP/1.1 reverse proxy and round-robin load balancer made of blocking I/O, without an
 //! async runtime. A fixed number of threads serves thousands of clients, whatever slow clients and hung backends do.
 //!
-//! > **A worker serves with plain blocking calls while bytes flow. What waits, is parked.**
+//! > **A worker serves with plain blocking calls while bytes flow. What waits is parked.**
 //!
 //! ```text
 //!  clients ──▶ acceptor ──▶ bounded channel + eventfd ─┐     ┌─ thread `backends`: probes
@@ -37,8 +37,8 @@
 //! 5. [`proxy::exchange`] asks [`backend::Backends`] for a [`backend::Turn`]. [`backend::balance`] says whose turn it
 //!    is, [`backend::health`] and [`backend::progress`] which backends take none. `exchange::ask` then sends the
 //!    request and receives the response head.
-//! 6. `exchange::respond` relays the response, or both directions of a tunnel, with `proxy::relay`. [`http1::chunked`]
-//!    takes the framing off a body and [`http1::reframer`] puts new framing on.
+//! 6. `exchange::respond` relays the response, `exchange::tunnel` both directions of a tunnel, with `proxy::relay`.
+//!    [`http1::chunked`] takes the framing off a body and [`http1::reframer`] puts new framing on.
 //! 7. Back in [`proxy::session`], the connection serves its next request, is parked, or is closed so that the client
 //!    can read its answer.
 //! 8. What fails has its row in [`observe::failure`], its response in [`http1::reply`], and its line in
@@ -68,8 +68,7 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | client | what connects to ronde, and its connection |
-//! | peer | the other end of a connection; behind a trusted proxy, a client's peer is the proxy, and the log names both |
+//! | client | what connects to ronde, and its connection; behind a trusted proxy, that is its *peer*, and the log names both |
 //! | backend | one address that ronde sends requests to; a configured name can resolve to several |
 //! | round | the backends in the order of their turns |
 //! | turn | one request's claim on one backend, from the choice to the end of the response |

@@ -199,7 +199,7 @@ impl Membership {
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             waiting: AtomicUsize::new(0),
             is_slow: AtomicBool::new(false),
-            is_near: AtomicBool::new(false),
+            is_near: AtomicBool::new(is_local(address.ip())),
             progress: Progress::default(),
             active: AtomicUsize::new(0),
             most: named.spec.max_connections,
@@ -209,5 +209,12 @@ impl Membership {
             kept: KeptConnections::new(self.keep_alive),
             failed_returns: AtomicUsize::new(0),
         }
+    }
+}
+/// Whether an address can only be one of this host or of a private network, as containers have.
+fn is_local(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }

@@ -50,7 +50,7 @@ pub struct Backend {
     waiting: AtomicUsize,
     /// Whether its last response took so long that no worker should wait for the next.
     is_slow: AtomicBool,
-    /// Whether a connect ever took no longer than one on this network does.
+    /// Whether it is on this host or network: its address says so at first, and then the connects.
     is_near: AtomicBool,
     /// Requests that wait, and those whose response is under way; and the most there may be.
     active: AtomicUsize,

@@ -70,8 +70,8 @@ impl Turn {
 
     /// A connect has succeeded, and `took` so long: about a round trip.
     pub fn was_connected(&self, took: Duration) {
-        if took < waits::NEAR_CONNECT {
-            self.backend.is_near.store(true, Ordering::Relaxed);
+        if took < waits::NEAR_CONNECT || took > waits::FAR_CONNECT {
+            self.backend.is_near.store(took < waits::NEAR_CONNECT, Ordering::Relaxed);
         }
     }
 

@@ -41,6 +41,9 @@ pub const BACKLOG_RETRY_MOST: Duration = milliseconds(50);
 /// The longest connect to a backend on this host or network.
 pub const NEAR_CONNECT: Duration = milliseconds(2);
 
+/// The least for one to a backend that is far away. Between the two, either may be busy.
+pub const FAR_CONNECT: Duration = milliseconds(20);
+
 /// The longest response time after which a worker still waits for the next response of the same backend. Just below
 /// [`ONE_CALL`], so that a wait that was in vain is not repeated.
 pub const PROMPT_RESPONSE: Duration = milliseconds(9);

@@ -160,15 +160,16 @@ impl Exchange {
     /// # Errors
     /// What it waits for.
     pub fn run(&mut self, client: &mut Client, context: &mut Context<'_>) -> Result<Fate, Halt> {
+        let mut stage = std::mem::take(&mut self.stage);
         loop {
-            let step = match std::mem::take(&mut self.stage) {
+            let step = match stage {
                 Stage::Choosing => self.choose(client, context),
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
                 Stage::Asking(asking) => self.ask(asking, client, context),
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
             };
             match step {
-                Step::To(stage) => self.stage = stage,
+                Step::To(next) => stage = next,
                 Step::Halt(stage, halt) => {
                     self.request.explain(|| match halt {
                         Halt::SentAhead => explain::Step::Ahead,

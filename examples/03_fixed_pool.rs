@@ -1,0 +1,68 @@
+//! Step 3: a listener, a channel, and a fixed pool of threads.
+//!
+//! The number of threads is ours again. A worker that has finished with a client takes the next one out of the channel.
+//! The channel is bounded: when it is full the listener waits, the backlog of the kernel fills, and clients wait outside
+//! of the process. This is the shape in which most books end.
+//!
+//! Falls to `idle`: as many silent clients as there are workers. Step 2 did not mind them.
+
+use crossbeam_channel::bounded;
+use std::error::Error;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+/// Threads that serve clients.
+const WORKERS: usize = 4;
+
+/// Clients that may wait for a worker.
+const QUEUE: usize = 256;
+
+/// The longest request head, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
+    let [listen, backend, ..] = addresses[..] else { return Err("usage: LISTEN BACKEND".into()) };
+    let listener = TcpListener::bind(listen)?;
+    eprintln!("listening on {}", listener.local_addr()?);
+    let (queue, clients) = bounded(QUEUE);
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                for client in &clients {
+                    // A failure ends this conversation, and no other.
+                    let _ = serve(client, backend);
+                }
+            });
+        }
+        for client in listener.incoming().flatten() {
+            queue.send(client)?;
+        }
+        Ok(())
+    })
+}
+
+/// One request, and its answer up to the end of the backend's connection.
+fn serve(mut client: TcpStream, backend: SocketAddr) -> io::Result<()> {
+    let request = read_request(&mut client)?;
+    let mut backend = TcpStream::connect(backend)?;
+    // One more field asks the backend to close: the end of its connection is then the end of the answer.
+    backend.write_all(&[&request[..request.len() - 2], b"Connection: close\r\n\r\n"].concat())?;
+    io::copy(&mut backend, &mut client)?;
+    Ok(())
+}
+
+/// Reads up to the empty line that ends a head (RFC 9112 §2.1). A request with a body is for a later step.
+fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut received = Vec::new();
+    while !received.ends_with(b"\r\n\r\n") {
+        let mut piece = [0; 4096];
+        let count = client.read(&mut piece)?;
+        if count == 0 || received.len() > MAX_HEAD {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        received.extend_from_slice(&piece[..count]);
+    }
+    Ok(received)
+}

@@ -1,0 +1,89 @@
+//! Step 5: a deadline for the whole request.
+//!
+//! A timeout begins anew with each byte. A deadline is a point in time, and does not move: before each read, the timeout
+//! of the socket becomes what is left until then. The answer has no deadline, because an honest download may take an hour.
+//! It keeps its timeouts: it has to move.
+//!
+//! Falls to `dead-backend`: there is only one, and when it dies, nobody is served.
+
+use crossbeam_channel::bounded;
+use std::error::Error;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Threads that serve clients.
+const WORKERS: usize = 4;
+
+/// Clients that may wait for a worker.
+const QUEUE: usize = 256;
+
+/// The longest wait for a whole request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest wait for a backend: to connect, and for the next bytes of its answer.
+const BACKEND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest wait for a client that does not read.
+const STALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest request head, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
+    let [listen, backend, ..] = addresses[..] else { return Err("usage: LISTEN BACKEND".into()) };
+    let listener = TcpListener::bind(listen)?;
+    eprintln!("listening on {}", listener.local_addr()?);
+    let (queue, clients) = bounded(QUEUE);
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                for client in &clients {
+                    // A failure ends this conversation, and no other.
+                    let _ = serve(client, backend);
+                }
+            });
+        }
+        for client in listener.incoming().flatten() {
+            queue.send(client)?;
+        }
+        Ok(())
+    })
+}
+
+/// One request, and its answer up to the end of the backend's connection.
+fn serve(mut client: TcpStream, backend: SocketAddr) -> io::Result<()> {
+    client.set_write_timeout(Some(STALL_TIMEOUT))?;
+    let request = read_request(&mut client)?;
+    let mut backend = TcpStream::connect_timeout(&backend, BACKEND_TIMEOUT)?;
+    backend.set_read_timeout(Some(BACKEND_TIMEOUT))?;
+    backend.set_write_timeout(Some(BACKEND_TIMEOUT))?;
+    // One more field asks the backend to close: the end of its connection is then the end of the answer.
+    backend.write_all(&[&request[..request.len() - 2], b"Connection: close\r\n\r\n"].concat())?;
+    io::copy(&mut backend, &mut client)?;
+    Ok(())
+}
+
+/// Reads up to the empty line that ends a head (RFC 9112 §2.1). A request with a body is for a later step.
+fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    let mut received = Vec::new();
+    while !received.ends_with(b"\r\n\r\n") {
+        client.set_read_timeout(Some(left(deadline)?))?;
+        let mut piece = [0; 4096];
+        let count = client.read(&mut piece)?;
+        if count == 0 || received.len() > MAX_HEAD {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        received.extend_from_slice(&piece[..count]);
+    }
+    Ok(received)
+}
+
+/// The time until a deadline. None left is an error: to the kernel, a timeout of zero means no timeout.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
