@@ -14,6 +14,7 @@ use crate::config::waits;
 use crate::config::{self, Address, Config, Endpoint};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -192,6 +193,7 @@ impl Membership {
 
     fn backend(&self, named: &Named, address: Address) -> Backend {
         Backend {
+            is_near: AtomicBool::new(is_local(&address)),
             address,
             name: named.spec.to_string(),
             authority: named.spec.endpoint.authority(),
@@ -199,7 +201,6 @@ impl Membership {
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             waiting: AtomicUsize::new(0),
             is_slow: AtomicBool::new(false),
-            is_near: AtomicBool::new(is_local(address.ip())),
             progress: Progress::default(),
             active: AtomicUsize::new(0),
             most: named.spec.max_connections,
@@ -212,9 +213,10 @@ impl Membership {
     }
 }
 /// Whether an address can only be one of this host or of a private network, as containers have.
-fn is_local(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+fn is_local(address: &Address) -> bool {
+    match address.ip().map(|ip| ip.to_canonical()) {
+        None => true,
+        Some(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Some(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
