@@ -18,14 +18,18 @@ use std::sync::atomic::Ordering;
 /// Connects that look for the return of a backend that is out; there is one a second. Most applications start within this.
 const RETURNS_BEFORE_WARNING: usize = 3;
 
+/// Warns at the start of each backend of this host on whose port nothing listens, unless a check says so.
+pub(super) fn look_for_listeners(all: &[Arc<Backends>]) {
+    let listening = Listening::now();
+    for backends in all.iter().filter(|backends| backends.check.is_none()) {
+        backends.look_for_listeners(listening.as_ref());
+    }
+}
+
 impl Backends {
-    /// Warns at the start of each backend of this host on whose port nothing listens.
-    pub(super) fn look_for_listeners(&self) {
-        let listening = Listening::now();
+    fn look_for_listeners(&self, listening: Option<&Listening>) {
         let is_down = |backend: Arc<Backend>| match &backend.address {
-            Address::Tcp(address) => {
-                listening.as_ref().is_some_and(|listening| listening.would_refuse(*address))
-            }
+            Address::Tcp(address) => listening.is_some_and(|listening| listening.would_refuse(*address)),
             Address::Unix(path) => !path.exists(),
         };
         for backend in self.all() {

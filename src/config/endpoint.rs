@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Where a socket listens: ronde's own, or a backend's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Tcp(SocketAddr),
     /// Shared, because each access line that names it has a copy.
@@ -46,7 +46,7 @@ impl fmt::Display for Address {
 }
 
 /// A client, as far as its connection tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     Ip(IpAddr),
     /// A process of this host, on a Unix socket. Such a socket has a mode, but its clients have no address.

@@ -1,13 +1,12 @@
-//! A row of the table of settings, and a value of it that is still a text.
+//! One setting: its row in the table, and a value of it as a user wrote it.
 //!
-//! The problem: flags, variables and keys of the file are three spellings of one name, and an error has to point to the one
-//! that the user wrote.
+//! The problem: a value is parsed long after it was found, by a reader that does not know where. So a value stays a text
+//! with its place, whatever its source, until its row's reader takes it.
 //!
-//! Not here: the rows (`config`), and what a text means (`value`).
-
-use std::collections::HashMap;
+//! Not here: the rows (`config`), and the readers (`value`).
 
 use super::file::BackendOptions;
+use std::collections::HashMap;
 
 /// One row of the table.
 #[derive(Debug)]
@@ -26,8 +25,18 @@ pub struct Setting {
     pub what: &'static str,
     /// Why the default is what it is.
     pub why: &'static str,
-    /// Whether it takes a list: a repeated flag, commas in the variable, an array in the file.
-    pub repeats: bool,
+    /// Of a list, which is a repeated flag and an array in the file: what stands between two values in the variable.
+    pub separator: Option<char>,
+    pub scope: Scope,
+}
+
+/// Where a setting may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// At the top level only.
+    Top,
+    /// In a route as well, which inherits it otherwise.
+    Route,
 }
 
 impl Setting {
@@ -47,18 +56,21 @@ pub(super) fn variable(flag: &str) -> String {
 }
 
 /// One value as the user wrote it, not yet parsed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RawValue {
     pub text: String,
     /// Where an error points: `--workers`, `RONDE_WORKERS` or `ronde.toml:3:11: workers`.
     pub place: String,
     /// From a `[[backend]]` table; the default for a value from anywhere else.
     pub options: BackendOptions,
+    /// The keys of a `[[route]]` table.
+    pub route: Option<Source>,
 }
 
 impl RawValue {
     pub fn new(text: impl Into<String>, place: impl Into<String>) -> RawValue {
-        RawValue { text: text.into(), place: place.into(), options: BackendOptions::default() }
+        let options = BackendOptions::default();
+        RawValue { text: text.into(), place: place.into(), options, route: None }
     }
 }
 

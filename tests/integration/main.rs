@@ -41,4 +41,5 @@ mod s_parked;
 mod s_stop;
 mod s_thousands;
 mod t_proxy_header;
+mod t_routes;
 mod t_unix;
