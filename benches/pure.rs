@@ -6,7 +6,7 @@
 
 use divan::{Bencher, black_box, counter::BytesCount};
 use ronde::backend::balance::Round;
-use ronde::config::Host;
+use ronde::config::{Host, Peer};
 use ronde::http1::chunked::Decoder;
 use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust, Upgrade};
 use ronde::http1::framing::{self, Framing};
@@ -34,7 +34,7 @@ fn request(fields: usize) -> Vec<u8> {
 
 fn origin() -> Origin<'static> {
     Origin {
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         trust: Trust::Stranger,
         framing: Framing::Length(0),
         upgrade: Upgrade::NotAsked,

@@ -27,13 +27,14 @@
 //!
 //! 1. `main.rs` reads the settings ([`config`]: one table) and starts a [`server::Server`], which starts and joins
 //!    every thread.
-//! 2. `server::acceptor` accepts a connection ([`net::conn`]), wraps it in a [`proxy::client`] and a
+//! 2. `server::acceptor` accepts a connection ([`net::listener`], [`net::conn`]), wraps it in a [`proxy::client`] and a
 //!    [`proxy::conversation`], and offers it to the waiter.
 //! 3. [`pool::waiter`] is where everything waits, and where `server::worker` takes its batches. [`pool::allowance`]
 //!    says how long a worker may block.
-//! 4. [`proxy::session`] reads the request and parks what is not complete. `proxy::request` understands it:
-//!    [`http1::head`] and [`http1::fields`] (is it HTTP?), [`http1::framing`] (how long is it?), [`http1::routing`] (its
-//!    [`proxy::route`]), [`http1::forward`] (the head for the backend).
+//! 4. [`proxy::session`] reads the request, behind a proxy's own header ([`http1::proxy_header`]) if there is one, and
+//!    parks what is not complete. `proxy::request` understands it: [`http1::head`] and [`http1::fields`] (is it HTTP?),
+//!    [`http1::framing`] (how long is it?), [`http1::routing`] (its [`proxy::route`]), [`http1::forward`] (the head for
+//!    the backend).
 //! 5. [`proxy::exchange`] asks [`backend::Backends`] for a [`backend::Turn`]. [`backend::balance`] says whose turn it
 //!    is, [`backend::health`] and [`backend::progress`] which backends take none. `exchange::ask` then sends the
 //!    request and receives the response head.

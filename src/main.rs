@@ -7,7 +7,7 @@
 
 use ronde::cli::{check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Backend, Command, Config, Explain, Loaded};
+use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
@@ -113,15 +113,20 @@ fn with_demo_backends(mut config: Config) -> io::Result<Config> {
 
 /// Prints the commands to try, with the address that ronde listens on.
 fn welcome(server: &Server) {
-    let Some(mut address) = server.addresses().first().copied() else { return };
-    if address.ip().is_unspecified() {
-        address.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
+    let url = match server.addresses().into_iter().next() {
+        None => return,
+        Some(Address::Tcp(mut address)) => {
+            if address.ip().is_unspecified() {
+                address.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
+            format!("http://{address}")
+        }
+        Some(Address::Unix(path)) => format!("--unix-socket {} http://localhost", path.display()),
+    };
     let _ = writeln!(
         io::stdout(),
-        "Two small backends are running. Try, in another terminal,\n\n    curl http://{address}\n    \
-         curl http://{address}\n\nor open http://{address} in a browser and reload. Every request gets a line \
-         here, and of the first {FIRST_EXPLAINED} you read what becomes of them; Ctrl-C ends the demo.\n"
+        "Two small backends are running. Try, in another terminal,\n\n    curl {url}\n    curl {url}\n\n\
+         or open it in a browser and reload. Every request gets a line here, and of the first {FIRST_EXPLAINED} you read what becomes of them; Ctrl-C ends the demo.\n"
     );
 }
 

@@ -1,5 +1,6 @@
 //! Once a worker's buffers have grown, the functions of `http1` allocate nothing.
 
+use ronde::config::Peer;
 use ronde::http1::chunked::Decoder;
 use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust, Upgrade};
 use ronde::http1::framing;
@@ -25,7 +26,7 @@ fn exchange((body, received): (&mut [u8], &mut [u8]), request: &mut Vec<u8>, res
     let framing = framing::of_request(asked.version, asked.fields).unwrap();
     assert!(framing::persists(asked.version, asked.fields));
     let origin = Origin {
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         trust: Trust::Stranger,
         framing,
         upgrade: forward::upgrade(&asked),

@@ -9,8 +9,8 @@
 //!
 //! Not here: which backends can be asked (`backend`). Pure.
 
+use crate::config::{Address, Peer};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
 
 /// How busy a backend would be with one more request, for its weight.
 pub fn load(active: usize, weight: u32) -> f64 {
@@ -19,7 +19,7 @@ pub fn load(active: usize, weight: u32) -> f64 {
 
 /// How far a client is from a backend: the nearest one serves it. Backends get clients in proportion to their weights,
 /// since the least of some exponential variables is each in proportion to its rate.
-pub fn distance(client: IpAddr, backend: SocketAddr, weight: u32) -> f64 {
+pub fn distance(client: Peer, backend: &Address, weight: u32) -> f64 {
     // `new` has the same keys in every process, so a restart of ronde moves nobody.
     let mut hasher = DefaultHasher::new();
     (client, backend).hash(&mut hasher);
@@ -31,14 +31,16 @@ pub fn distance(client: IpAddr, backend: SocketAddr, weight: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{IpAddr, SocketAddr};
 
-    fn clients() -> impl Iterator<Item = IpAddr> {
-        (0..4000u32).map(|number| IpAddr::from((0x0a00_0000 + number).to_be_bytes()))
+    fn clients() -> impl Iterator<Item = Peer> {
+        (0..4000u32).map(|number| Peer::from(IpAddr::from((0x0a00_0000 + number).to_be_bytes())))
     }
 
-    fn nearest(client: IpAddr, backends: &[(u16, u32)]) -> u16 {
-        let distance =
-            |&(port, weight): &(u16, u32)| distance(client, SocketAddr::from(([192, 0, 2, 1], port)), weight);
+    fn nearest(client: Peer, backends: &[(u16, u32)]) -> u16 {
+        let distance = |&(port, weight): &(u16, u32)| {
+            distance(client, &SocketAddr::from(([192, 0, 2, 1], port)).into(), weight)
+        };
         let nearest = backends.iter().min_by(|one, other| distance(one).total_cmp(&distance(other)));
         nearest.unwrap().0
     }

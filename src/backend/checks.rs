@@ -9,13 +9,12 @@
 
 use super::inquiry::{Advance, Inquiry};
 use super::{Backend, Backends};
-use crate::config::{Config, Statuses, waits};
+use crate::config::{Address, Config, Statuses, waits};
 use crate::net::conn::{Block, Conn};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Park, Wait, Want};
 use crate::pool::waiter::Waiter;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -63,15 +62,15 @@ impl Check {
     ///
     /// # Errors
     /// Why the backend is not well, as a sentence.
-    pub fn run_once(&self, address: SocketAddr, conn: Conn, authority: &str) -> Result<(), String> {
+    pub fn run_once(&self, address: Address, conn: Conn, authority: &str) -> Result<(), String> {
         let Some(path) = &self.path else { return Ok(()) };
         let host = self.host.as_deref().unwrap_or(authority);
         let mut inquiry = Inquiry::get(address, Some(conn), path, host);
         let deadline = self.deadline();
         loop {
             match inquiry.advance(Block::Briefly) {
-                Advance::Waits(_) if Instant::now() < deadline => {}
-                Advance::Waits(_) => return Err(inquiry.overdue().to_string()),
+                Advance::Waits(_) | Advance::Retries if Instant::now() < deadline => {}
+                Advance::Waits(_) | Advance::Retries => return Err(inquiry.overdue().to_string()),
                 Advance::Connected => return Ok(()),
                 Advance::Answered(status) => return self.judge(status),
                 Advance::Failed(failure) => return Err(failure.to_string()),
@@ -192,12 +191,18 @@ impl Backends {
 impl Probe {
     /// Goes on as far as that is possible without waiting. It comes back with what it waits for.
     pub fn go_on(mut self: Box<Self>) -> Option<(Box<Self>, Wait)> {
+        let now = Instant::now();
         let outcome = match self.inquiry.advance(Block::Never) {
-            Advance::Waits(want) if Instant::now() < self.deadline => {
+            Advance::Waits(want) if now < self.deadline => {
                 let (client, deadline, class) = (Want::Nothing, self.deadline, Class::Busy);
                 return Some((self, Wait { client, backend: want, deadline, class }));
             }
-            Advance::Waits(_) => Err(self.inquiry.overdue().to_string()),
+            Advance::Retries if now < self.deadline => {
+                let (client, backend, class) = (Want::Nothing, Want::Nothing, Class::Busy);
+                let deadline = self.deadline.min(now + waits::BACKLOG_RETRY_MOST);
+                return Some((self, Wait { client, backend, deadline, class }));
+            }
+            Advance::Waits(_) | Advance::Retries => Err(self.inquiry.overdue().to_string()),
             Advance::Connected => Ok(()),
             Advance::Answered(status) => {
                 self.backends.check.as_ref().map_or(Ok(()), |check| check.judge(status))
@@ -209,7 +214,8 @@ impl Probe {
             }
             Advance::Failed(failure) => {
                 // Not when it is silent: that is no sign of a restart.
-                if self.purpose == Purpose::Restart && failure == Failure::Refused {
+                let is_gone = matches!(failure, Failure::Refused | Failure::SocketMissing);
+                if self.purpose == Purpose::Restart && is_gone {
                     Backends::note_vanished(&self.backend);
                 }
                 Err(failure.to_string())
@@ -221,7 +227,8 @@ impl Probe {
 
     /// Only a connect.
     fn connect(backends: &Arc<Backends>, backend: Arc<Backend>, purpose: Purpose) -> Box<Self> {
-        let (deadline, inquiry) = (Instant::now() + waits::RETURN_CONNECT, Inquiry::connect(backend.address));
+        let (deadline, inquiry) =
+            (Instant::now() + waits::RETURN_CONNECT, Inquiry::connect(backend.address.clone()));
         Box::new(Self { backends: Arc::clone(backends), backend, purpose, deadline, inquiry })
     }
 
@@ -229,9 +236,9 @@ impl Probe {
         let inquiry = match &check.path {
             Some(path) => {
                 let host = check.host.as_deref().unwrap_or(&backend.authority);
-                Inquiry::get(backend.address, None, path, host)
+                Inquiry::get(backend.address.clone(), None, path, host)
             }
-            None => Inquiry::connect(backend.address),
+            None => Inquiry::connect(backend.address.clone()),
         };
         let backends = Arc::clone(backends);
         Box::new(Self { backends, backend, purpose, deadline: check.deadline(), inquiry })

@@ -45,7 +45,11 @@ pub enum Trouble {
 impl Trouble {
     pub fn of(failure: Failure) -> Self {
         match failure {
-            Failure::Refused | Failure::Unreachable | Failure::ConnectTimeout => Self::Connect,
+            Failure::Refused
+            | Failure::SocketMissing
+            | Failure::SocketForbidden
+            | Failure::Unreachable
+            | Failure::ConnectTimeout => Self::Connect,
             _ => Self::Answer,
         }
     }

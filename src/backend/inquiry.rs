@@ -6,12 +6,12 @@
 //! Not here: when to ask, and what the answer means (`checks`).
 
 use super::connect_failure;
+use crate::config::Address;
 use crate::http1::head::{self, Lines, Scan};
 use crate::net::conn::{Block, Conn, Connected, Received, Sent, Window};
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
-use std::io::IoSlice;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, IoSlice};
 
 /// The longest response head that is read.
 const MAX_HEAD: usize = 16 * 1024;
@@ -19,7 +19,7 @@ const MAX_HEAD: usize = 16 * 1024;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Inquiry {
-    address: SocketAddr,
+    address: Address,
     conn: Option<Conn>,
     question: Question,
 }
@@ -42,16 +42,18 @@ pub(super) enum Advance {
     Answered(u16),
     Failed(Failure),
     Waits(Want),
+    /// For room in a Unix socket's backlog, of which no event tells: to be tried again.
+    Retries,
 }
 
 impl Inquiry {
     /// Only a connect.
-    pub fn connect(address: SocketAddr) -> Self {
+    pub fn connect(address: Address) -> Self {
         Self { address, conn: None, question: Question::None }
     }
 
     /// A GET for `path`, over `conn` if there is one already.
-    pub fn get(address: SocketAddr, conn: Option<Conn>, path: &str, host: &str) -> Self {
+    pub fn get(address: Address, conn: Option<Conn>, path: &str, host: &str) -> Self {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ronde-health\r\nConnection: close\r\n\r\n"
         );
@@ -81,7 +83,7 @@ impl Inquiry {
     /// Connects, sends, receives: as far as it comes.
     pub fn advance(&mut self, block: Block) -> Advance {
         let connected = match &self.conn {
-            None => Conn::connect(self.address, Window::Automatic, block).map(|(conn, connected)| {
+            None => Conn::connect(&self.address, Window::Automatic, block).map(|(conn, connected)| {
                 self.conn = Some(conn);
                 connected
             }),
@@ -90,7 +92,8 @@ impl Inquiry {
         let conn = match (connected, &self.conn) {
             (Ok(Connected::Yes), Some(conn)) => conn,
             (Ok(_), _) => return Advance::Waits(Want::Write),
-            (Err(error), _) => return Advance::Failed(connect_failure(&error)),
+            (Err(error), None) if error.kind() == ErrorKind::WouldBlock => return Advance::Retries,
+            (Err(error), _) => return Advance::Failed(connect_failure(&self.address, &error)),
         };
         loop {
             match &mut self.question {

@@ -11,10 +11,10 @@ use super::progress::Progress;
 use super::resolve::{Finding, Unresolved};
 use super::{Backend, Backends, Rank, balance, lock, resolve};
 use crate::config::waits;
-use crate::config::{self, Config};
+use crate::config::{self, Address, Config, Endpoint};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
@@ -36,7 +36,7 @@ pub(super) struct Membership {
 struct Named {
     spec: config::Backend,
     addresses: Mutex<Vec<Arc<Backend>>>,
-    /// Requests for an early look-up; `None` for an IP address, which needs none.
+    /// Requests for an early look-up; `None` for an address, which needs none.
     look_ups: Option<(Sender<()>, Receiver<()>)>,
 }
 
@@ -69,8 +69,7 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 impl Membership {
     pub fn new(config: &Config) -> Self {
         let named = |spec: &config::Backend| {
-            let is_name = spec.host.parse::<IpAddr>().is_err();
-            let look_ups = is_name.then(|| bounded(1));
+            let look_ups = spec.endpoint.address().is_none().then(|| bounded(1));
             Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), look_ups })
         };
         Self {
@@ -83,23 +82,26 @@ impl Membership {
         }
     }
 
-    /// Adds IP addresses at once and starts a look-up thread for each name, which tells `answered` of each result. The
+    /// Adds addresses at once and starts a look-up thread for each name, which tells `answered` of each result. The
     /// threads reach the membership through `backends`; they end when it is gone. Returns how many there are.
     fn follow(&self, backends: &Weak<Backends>, answered: &Sender<()>) -> io::Result<usize> {
         let mut followed = 0;
         for named in &self.names {
-            if let Ok(ip) = named.spec.host.parse() {
-                self.set_addresses(named, &[SocketAddr::new(ip, named.spec.port)]);
+            if let Some(address) = named.spec.endpoint.address() {
+                self.set_addresses(named, &[address]);
             }
-            let Some((_, look_ups)) = &named.look_ups else { continue };
+            let (Some((_, look_ups)), Endpoint::Tcp { host, port }) = (&named.look_ups, &named.spec.endpoint)
+            else {
+                continue;
+            };
+            let (host, port) = (host.clone(), *port);
             let (named, look_ups, answered) = (Arc::clone(named), look_ups.clone(), answered.clone());
             let (backends, interval, hold) = (backends.clone(), self.resolve_interval, self.resolve_hold);
-            thread::Builder::new().name(format!("resolve {}", named.spec.host)).spawn(move || {
-                let name = (&*named.spec.host, named.spec.port);
+            thread::Builder::new().name(format!("resolve {host}")).spawn(move || {
                 let mut resolved = Resolved::Yes;
-                resolve::follow(name, interval, hold, &look_ups, |finding| {
+                resolve::follow((&host, port), interval, hold, &look_ups, |finding| {
                     let Some(backends) = backends.upgrade() else { return resolve::Next::Stop };
-                    resolved = backends.membership.note(&named, finding, resolved);
+                    resolved = backends.membership.note(&named, &host, finding, resolved);
                     let _ = answered.try_send(());
                     resolve::Next::GoOn
                 });
@@ -136,8 +138,7 @@ impl Membership {
     }
 
     /// What a look-up found, after one that came to `before`. Only a change is worth a line in the log.
-    fn note(&self, named: &Named, finding: Finding, before: Resolved) -> Resolved {
-        let host = &named.spec.host;
+    fn note(&self, named: &Named, host: &str, finding: Finding, before: Resolved) -> Resolved {
         let say = |why: &Unresolved| {
             if before == Resolved::Yes {
                 log::warn!("{host} does not resolve, ronde keeps trying: {why}");
@@ -145,6 +146,7 @@ impl Membership {
         };
         match finding {
             Finding::Addresses(addresses) => {
+                let addresses: Vec<_> = addresses.into_iter().map(Address::from).collect();
                 self.set_addresses(named, &addresses);
                 return Resolved::Yes;
             }
@@ -162,23 +164,28 @@ impl Membership {
     }
 
     /// Replaces the addresses of a name, and rebuilds the round if they changed.
-    fn set_addresses(&self, named: &Named, addresses: &[SocketAddr]) {
+    fn set_addresses(&self, named: &Named, addresses: &[Address]) {
         let mut current = lock(&named.addresses);
         if current.iter().map(|backend| &backend.address).eq(addresses) {
             return;
         }
         let known = std::mem::take(&mut *current);
+        let say = |sign: char, address: &Address| {
+            if let (Endpoint::Tcp { host, .. }, Some(_), Some(ip)) =
+                (&named.spec.endpoint, &named.look_ups, address.ip())
+            {
+                log::info!("{host}: {sign} {ip}");
+            }
+        };
         for removed in known.iter().filter(|backend| !addresses.contains(&backend.address)) {
-            log::info!("{}: - {}", named.spec.host, removed.address.ip());
+            say('-', &removed.address);
             removed.kept.clear();
         }
-        let member = |address: &SocketAddr| match known.iter().find(|backend| backend.address == *address) {
+        let member = |address: &Address| match known.iter().find(|backend| backend.address == *address) {
             Some(backend) => Arc::clone(backend),
             None => {
-                if named.look_ups.is_some() {
-                    log::info!("{}: + {}", named.spec.host, address.ip());
-                }
-                Arc::new(self.backend(named, *address))
+                say('+', address);
+                Arc::new(self.backend(named, address.clone()))
             }
         };
         *current = addresses.iter().map(member).collect();
@@ -189,16 +196,16 @@ impl Membership {
         round.replace(all);
     }
 
-    fn backend(&self, named: &Named, address: SocketAddr) -> Backend {
+    fn backend(&self, named: &Named, address: Address) -> Backend {
         Backend {
+            is_near: AtomicBool::new(is_local(&address)),
             address,
             name: named.spec.to_string(),
-            authority: named.spec.authority(),
+            authority: named.spec.endpoint.authority(),
             weight: named.spec.weight,
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             waiting: AtomicUsize::new(0),
             is_slow: AtomicBool::new(false),
-            is_near: AtomicBool::new(is_local(address.ip())),
             progress: Progress::default(),
             active: AtomicUsize::new(0),
             most: named.spec.max_connections,
@@ -211,9 +218,10 @@ impl Membership {
     }
 }
 /// Whether an address can only be one of this host or of a private network, as containers have.
-fn is_local(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+fn is_local(address: &Address) -> bool {
+    match address.ip().map(|ip| ip.to_canonical()) {
+        None => true,
+        Some(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Some(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }

@@ -22,7 +22,7 @@ pub mod resolve;
 pub mod retry_budget;
 mod turn;
 
-use crate::config::{Balance, Config};
+use crate::config::{Address, Balance, Config, Peer};
 use crate::observe::failure::{Blame, Failure};
 use balance::Place;
 use checks::Check;
@@ -33,7 +33,6 @@ use progress::{Answers, Progress};
 use retry_budget::RetryBudget;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,7 +41,7 @@ pub use turn::Turn;
 /// One address that takes turns.
 #[derive(Debug)]
 pub struct Backend {
-    pub address: SocketAddr,
+    pub address: Address,
     /// As it stands in the configuration.
     name: String,
     /// The Host of its checks, unless one is configured.
@@ -80,10 +79,9 @@ impl fmt::Display for Backend {
     /// `app1:8000 (172.18.0.5)`, or the address alone where that is what is configured.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address.to_string();
-        if self.name == address {
-            f.write_str(&address)
-        } else {
-            write!(f, "{} ({})", self.name, self.address.ip())
+        match self.address.ip() {
+            Some(ip) if self.name != address => write!(f, "{} ({ip})", self.name),
+            _ => f.write_str(&address),
         }
     }
 }
@@ -222,7 +220,7 @@ impl Backends {
     ///
     /// A backend that is stuck gets no more requests: what it does not answer others can. Where all of them are stuck,
     /// that is no reason to refuse anything.
-    pub fn next(&self, tried: &mut Tried, client: IpAddr) -> Option<Turn> {
+    pub fn next(&self, tried: &mut Tried, client: Peer) -> Option<Turn> {
         let now = Instant::now();
         let mut round = self.membership.round();
         round.skip_missed();
@@ -337,7 +335,7 @@ impl Backends {
 fn choose(
     round: &Members,
     balance: Balance,
-    client: IpAddr,
+    client: Peer,
     may_take: impl Fn(&Backend) -> bool,
 ) -> Option<Place> {
     [Rank::Primary, Rank::Backup].into_iter().find_map(|rank| {
@@ -347,7 +345,7 @@ fn choose(
             Balance::LeastConnections => round
                 .cheapest(|backend| takes(backend).then(|| affinity::load(backend.active(), backend.weight))),
             Balance::ClientAddress => round.cheapest(|backend| {
-                takes(backend).then(|| affinity::distance(client, backend.address, backend.weight))
+                takes(backend).then(|| affinity::distance(client, &backend.address, backend.weight))
             }),
         }
     })
@@ -381,13 +379,16 @@ impl Tried {
 
 /// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
 /// backend: no descriptor, no memory, no port of ours is left.
-pub fn connect_failure(error: &io::Error) -> Failure {
+pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
             Failure::Descriptors
         }
         Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
+        Some(Errno::NOENT) => Failure::SocketMissing,
+        // To a TCP connect a packet filter says it.
+        Some(Errno::ACCESS) if matches!(to, Address::Unix(_)) => Failure::SocketForbidden,
         _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
         _ => Failure::Unreachable,
     }

@@ -1,14 +1,16 @@
 //! One warning for a backend that was never up.
 //!
 //! The problem: a port that was mistyped, or an application that was not started, should not show first as a client's 502.
-//! On this host the kernel knows at the start whether anything listens. Of another backend only its refusals tell; it gets
-//! a moment, since it may only be starting. No connect is made for the warning: the backend would see it.
+//! On this host the kernel knows at the start whether anything listens, and a Unix socket has a file. Of another backend only
+//! its refusals tell; it gets a moment, since it may only be starting. No connect is made for the warning: the backend would
+//! see it.
 //!
 //! A name is down when all of its addresses are: `localhost` may be `::1` too, where nothing listens.
 //!
 //! Not here: what follows for the round (`health`), and the first of the active checks, which has its own line.
 
 use super::{Backend, Backends, lock};
+use crate::config::Address;
 use crate::net::listening::Listening;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,18 +20,26 @@ const RETURNS_BEFORE_WARNING: usize = 3;
 
 /// Warns at the start of each backend of this host on whose port nothing listens, unless a check says so.
 pub(super) fn look_for_listeners(all: &[Arc<Backends>]) {
-    let Some(listening) = Listening::now() else { return };
+    let listening = Listening::now();
     for backends in all.iter().filter(|backends| backends.check.is_none()) {
-        backends.look_for_listeners(&listening);
+        backends.look_for_listeners(listening.as_ref());
     }
 }
 
 impl Backends {
-    fn look_for_listeners(&self, listening: &Listening) {
+    fn look_for_listeners(&self, listening: Option<&Listening>) {
+        let is_down = |backend: Arc<Backend>| match &backend.address {
+            Address::Tcp(address) => listening.is_some_and(|listening| listening.would_refuse(*address)),
+            Address::Unix(path) => !path.exists(),
+        };
         for backend in self.all() {
             let is_said = backend.failed_returns.load(Ordering::Relaxed) > 0;
-            if !is_said && self.all_named(&backend.name).all(|other| listening.would_refuse(other.address)) {
-                self.say_never_up(&backend.name, "nothing listens on its port");
+            if !is_said && self.all_named(&backend.name).all(is_down) {
+                let why = match backend.address {
+                    Address::Tcp(_) => "nothing listens on its port",
+                    Address::Unix(_) => "there is no such socket",
+                };
+                self.say_never_up(&backend, why);
             }
         }
     }
@@ -38,12 +48,17 @@ impl Backends {
     pub(super) fn note_no_return(&self, backend: &Backend, cause: &str) {
         let is_time = backend.failed_returns.fetch_add(1, Ordering::Relaxed) + 1 == RETURNS_BEFORE_WARNING;
         if is_time && !self.all_named(&backend.name).any(|other| lock(&other.health).has_worked) {
-            self.say_never_up(&backend.name, cause);
+            self.say_never_up(backend, cause);
         }
     }
 
-    fn say_never_up(&self, name: &str, cause: &str) {
-        log::warn!("{name} has accepted no connection yet: {cause}; does it run, on this port?");
+    fn say_never_up(&self, backend: &Backend, cause: &str) {
+        let name = &backend.name;
+        let place = match backend.address {
+            Address::Tcp(_) => "on this port",
+            Address::Unix(_) => "with this socket",
+        };
+        log::warn!("{name} has accepted no connection yet: {cause}; does it run, {place}?");
         for backend in self.all_named(name) {
             backend.failed_returns.store(RETURNS_BEFORE_WARNING, Ordering::Relaxed);
         }

@@ -6,12 +6,11 @@
 //! Not here: whose turn it is (`backend`).
 
 use super::{Backend, Backends, lock};
-use crate::config::waits;
+use crate::config::{Address, waits};
 use crate::net::conn::{Block, Conn, Connected, Window};
 use crate::observe::failure::Failure;
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -51,8 +50,8 @@ impl Turn {
         Self { backend, number, since, awaited: Cell::new(Side::Backend), trial }
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.backend.address
+    pub fn address(&self) -> Address {
+        self.backend.address.clone()
     }
 
     /// A connection that was used before and seems to be alive.
@@ -66,7 +65,7 @@ impl Turn {
     /// As [`Conn::connect`].
     pub fn connect(&self, near: Window, block: Block) -> io::Result<(Conn, Connected)> {
         let window = if self.backend.is_near.load(Ordering::Relaxed) { near } else { Window::Automatic };
-        Conn::connect(self.backend.address, window, block)
+        Conn::connect(&self.backend.address, window, block)
     }
 
     /// A connect has succeeded, and `took` so long: about a round trip.

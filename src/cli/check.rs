@@ -9,11 +9,10 @@
 use crate::backend::checks::Check;
 use crate::backend::resolve;
 use crate::cli::routes;
-use crate::config::{Backend, Config, Url};
+use crate::config::{Address, Backend, Config, Endpoint, Url};
 use crate::net::conn::Conn;
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::Instant;
@@ -71,15 +70,20 @@ fn once_each(configs: Vec<&Config>) -> Vec<(&Backend, &Config)> {
 }
 
 fn check_backend(backend: &Backend, config: &Config) -> io::Result<Vec<Line>> {
-    match resolve::look_up(&backend.host, backend.port) {
-        Ok(addresses) => side_by_side(&addresses, |address| check_address(backend, *address, config)),
+    let looked_up = match &backend.endpoint {
+        Endpoint::Tcp { host, port } => resolve::look_up(host, *port)
+            .map(|addresses| addresses.into_iter().map(Address::from).collect::<Vec<_>>()),
+        Endpoint::Unix(path) => Ok(vec![Address::Unix(path.clone())]),
+    };
+    match looked_up {
+        Ok(addresses) => side_by_side(&addresses, |address| check_address(backend, address, config)),
         Err(why) => {
             Ok(vec![(format!("{}  does not resolve: {why}", backend.with_options()), Verdict::Faulty)])
         }
     }
 }
 
-fn check_address(backend: &Backend, address: SocketAddr, config: &Config) -> Line {
+fn check_address(backend: &Backend, address: &Address, config: &Config) -> Line {
     let (begun, shown) = (Instant::now(), backend.with_options());
     let conn = match Conn::connect_by(address, begun + config.connect_timeout) {
         Ok(conn) => conn,
@@ -92,7 +96,7 @@ fn check_address(backend: &Backend, address: SocketAddr, config: &Config) -> Lin
     let Some(check) = Check::configured(config).filter(|check| check.path.is_some()) else {
         return (line, Verdict::Sound);
     };
-    match check.run_once(address, conn, &backend.authority()) {
+    match check.run_once(address.clone(), conn, &backend.endpoint.authority()) {
         Ok(()) => (format!("{line}, passes the health check"), Verdict::Sound),
         Err(why) => (format!("{line}, does not pass the health check: {why}"), Verdict::Faulty),
     }

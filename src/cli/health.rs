@@ -11,8 +11,9 @@
 //! Not here: the response (`proxy::session`).
 
 use crate::config::waits;
-use crate::config::{Config, Listen};
+use crate::config::{Address, Config, Listen};
 use crate::http1::head::{self, Lines, Scan};
+use crate::http1::proxy_header;
 use crate::net::buffer::Buffer;
 use crate::net::conn::{Block, Conn, Received};
 use std::ffi::OsString;
@@ -33,11 +34,11 @@ const REQUEST: &[u8] =
 #[derive(Debug)]
 pub enum Unhealthy {
     /// The connect failed, or the connection broke before a valid response head.
-    Unreachable(SocketAddr, io::Error),
+    Unreachable(Address, io::Error),
     /// No complete response head within [`waits::HEALTH_ANSWER`] (2 s).
-    TimedOut(SocketAddr),
+    TimedOut(Address),
     /// A response other than 200: its status and the part of its body that came with the head.
-    Status(SocketAddr, u16, String),
+    Status(Address, u16, String),
 }
 
 impl fmt::Display for Unhealthy {
@@ -74,12 +75,17 @@ fn arguments_of_ronde(line: &[u8]) -> Vec<OsString> {
 ///
 /// # Errors
 /// See [`Unhealthy`].
-pub fn ask(config: &Config) -> Result<SocketAddr, Unhealthy> {
-    let address = config.listen.first().map_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080), reachable);
+pub fn ask(config: &Config) -> Result<Address, Unhealthy> {
+    let default = || SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080).into();
+    // Where no header of the PROXY protocol is asked for, if there is such a place: it is believed from trusted addresses only.
+    let takes_header = |listen: &Listen| config.proxy_protocol.contains(listen);
+    let plain = config.listen.iter().find(|listen| !takes_header(listen));
+    let address = plain.or(config.listen.first()).map_or_else(default, reachable);
+    let header = if plain.is_none() && !config.listen.is_empty() { proxy_header::LOCAL } else { b"" };
     let deadline = Instant::now() + waits::HEALTH_ANSWER;
-    let unreachable = |error| Unhealthy::Unreachable(address, error);
-    let conn = Conn::connect_by(address, deadline).map_err(unreachable)?;
-    conn.send(&[IoSlice::new(REQUEST)], Block::Briefly).map_err(unreachable)?;
+    let unreachable = |error| Unhealthy::Unreachable(address.clone(), error);
+    let conn = Conn::connect_by(&address, deadline).map_err(unreachable)?;
+    conn.send(&[IoSlice::new(header), IoSlice::new(REQUEST)], Block::Briefly).map_err(unreachable)?;
     let mut buffer = Buffer::new(4096);
     while Instant::now() < deadline {
         if let Scan::Complete { end, .. } = head::scan(buffer.filled()) {
@@ -103,16 +109,19 @@ pub fn ask(config: &Config) -> Result<SocketAddr, Unhealthy> {
 }
 
 /// An address that reaches a listener from this machine: a wildcard address includes loopback.
-fn reachable(listen: &Listen) -> SocketAddr {
-    match *listen {
-        Listen::Every(port) | Listen::Localhost(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
-        Listen::At(address) if !address.ip().is_unspecified() => address,
+fn reachable(listen: &Listen) -> Address {
+    match listen {
+        Listen::Every(port) | Listen::Localhost(port) => {
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port).into()
+        }
+        Listen::Unix(path) => Address::Unix(path.clone()),
+        Listen::At(address) if !address.ip().is_unspecified() => Address::Tcp(*address),
         Listen::At(address) => {
             let loopback = match address.ip() {
                 IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
                 IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
             };
-            SocketAddr::new(loopback, address.port())
+            SocketAddr::new(loopback, address.port()).into()
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The problem: the three look alike and mean different things. A listener is an address of this machine; a name is
 //! refused there, because its address may change while the socket does not. A backend is an address or a name, which is
-//! looked up again and again while ronde runs. A trusted proxy is a range, which compares without a look-up.
+//! looked up again and again while ronde runs. A trusted proxy is a range, which compares without a look-up. Each may be a
+//! Unix socket as well (`unix`).
 //!
 //! An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as the IPv4 address everywhere. On a dual-stack listener
 //! every IPv4 client looks like that, and a range that missed them would trust or distrust clients by accident.
@@ -11,23 +12,23 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::error::shown;
-use super::{RawValue, Setting};
+use super::{Address, Peer, RawValue, Setting, unix};
 
-/// The reader of `--listen`.
+/// The reader of `--listen` and `--proxy-protocol`.
 pub(super) fn listen(raw: &RawValue, _: &Setting) -> Result<Listen, String> {
     raw.text.parse()
 }
 
 /// The reader of `--backend`: an address from any source, with the options that only a `[[backend]]` table can set.
 pub(super) fn backend(raw: &RawValue, _: &Setting) -> Result<Backend, String> {
-    let (host, port) = host_and_port(&raw.text)?;
     let options = raw.options;
     Ok(Backend {
-        host,
-        port,
+        endpoint: raw.text.parse()?,
         weight: options.weight,
         backup: options.backup,
         max_connections: options.max_connections,
@@ -35,12 +36,12 @@ pub(super) fn backend(raw: &RawValue, _: &Setting) -> Result<Backend, String> {
 }
 
 /// The reader of `--trust-proxy`.
-pub(super) fn cidr(raw: &RawValue, _: &Setting) -> Result<Cidr, String> {
+pub(super) fn network(raw: &RawValue, _: &Setting) -> Result<Network, String> {
     raw.text.parse()
 }
 
 /// Where to accept connections. Port 0 lets the system pick one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// `:8080` or `*:8080`: every address of the machine, IPv6 and IPv4.
     Every(u16),
@@ -48,16 +49,18 @@ pub enum Listen {
     At(SocketAddr),
     /// `localhost:8080`: both loopback addresses, without asking a resolver what localhost is.
     Localhost(u16),
+    /// `unix:/run/ronde.sock`.
+    Unix(Arc<Path>),
 }
 
 impl Listen {
     /// Whether a client of `other` reaches this listener as well, so that a socket for `other` is one too many, and would be
     /// refused as in use. Port 0 is a port of its own each time.
-    pub fn includes(self, other: Listen) -> bool {
+    pub fn includes(&self, other: &Listen) -> bool {
         let is_every = |address: IpAddr| address.is_unspecified();
         self != other
             && self.port() == other.port()
-            && self.port() != 0
+            && self.port().is_some_and(|port| port != 0)
             && match (self, other) {
                 (Listen::Every(_), _) => true,
                 (_, Listen::Every(_)) => false,
@@ -72,10 +75,11 @@ impl Listen {
             }
     }
 
-    fn port(self) -> u16 {
+    fn port(&self) -> Option<u16> {
         match self {
-            Listen::Every(port) | Listen::Localhost(port) => port,
-            Listen::At(address) => address.port(),
+            Listen::Every(port) | Listen::Localhost(port) => Some(*port),
+            Listen::At(address) => Some(address.port()),
+            Listen::Unix(_) => None,
         }
     }
 }
@@ -93,10 +97,8 @@ impl FromStr for Listen {
                 "{text_shown} is a port only; write :{text} for every address, or 127.0.0.1:{text}"
             ));
         }
-        if is_path(text) {
-            return Err(format!(
-                "{text_shown} is a path; ronde listens on TCP only: give 127.0.0.1:8080 or :8080"
-            ));
+        if let Some(path) = unix::path(text) {
+            return path.map(Listen::Unix);
         }
         if let Some((_, rest)) = text.split_once("://") {
             let authority = rest.split('/').next().unwrap_or_default();
@@ -145,6 +147,7 @@ impl fmt::Display for Listen {
             Listen::Every(port) => write!(f, "*:{port}"),
             Listen::At(address) => write!(f, "{address}"),
             Listen::Localhost(port) => write!(f, "localhost:{port}"),
+            Listen::Unix(path) => write!(f, "{}", Address::Unix(Arc::clone(path))),
         }
     }
 }
@@ -152,10 +155,7 @@ impl fmt::Display for Listen {
 /// A server that ronde proxies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// An address without brackets, or a name in lower case.
-    pub host: String,
-    /// Never 0.
-    pub port: u16,
+    pub endpoint: Endpoint,
     /// Its turns per round, relative to the weights of the other backends: 1 to 256; default 1.
     pub weight: u32,
     /// Whether it gets requests only while no other backend is in the round; default false.
@@ -168,7 +168,8 @@ impl Backend {
     /// A backend with an address instead of a name, and the default options.
     pub fn at(address: SocketAddr) -> Self {
         let host = address.ip().to_canonical().to_string();
-        Self { host, port: address.port(), weight: 1, backup: false, max_connections: None }
+        let endpoint = Endpoint::Tcp { host, port: address.port() };
+        Self { endpoint, weight: 1, backup: false, max_connections: None }
     }
 
     /// With its options, by their keys in the file, where they are not the defaults:
@@ -182,28 +183,65 @@ impl Backend {
     }
 }
 
-impl Backend {
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.endpoint.fmt(f)
+    }
+}
+
+/// Where a backend is, before any look-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The host is an address without brackets, or a name in lower case; the port is never 0.
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Unix(Arc<Path>),
+}
+
+impl Endpoint {
+    /// Its address, unless it has a name that is to be looked up.
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Tcp { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port).into()),
+            Self::Unix(path) => Some(Address::Unix(Arc::clone(path))),
+        }
+    }
+
     /// What a client without a proxy has in its Host field: without the dot that ends an absolute name, and without the
-    /// port of `http` (RFC 9110 §4.2.3).
+    /// port of `http` (RFC 9110 §4.2.3). A path is no host; for a Unix socket curl and nginx say `localhost`.
     pub fn authority(&self) -> String {
-        let host = self.host.strip_suffix('.').unwrap_or(&self.host);
-        let relative = Backend { host: host.into(), ..self.clone() }.to_string();
+        let Self::Tcp { host, port } = self else { return "localhost".into() };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let relative = Self::Tcp { host: host.into(), port: *port }.to_string();
         relative.strip_suffix(":80").map(String::from).unwrap_or(relative)
     }
 }
 
-impl fmt::Display for Backend {
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match unix::path(text) {
+            Some(path) => path.map(Self::Unix),
+            None => host_and_port(text).map(|(host, port)| Self::Tcp { host, port }),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Backend { host, port, .. } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", Address::Unix(Arc::clone(path))),
+        }
     }
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), String> {
     let text_shown = shown(text);
-    if is_path(text) {
-        return Err(format!("{text_shown} is a path; ronde connects to backends by TCP: give HOST:PORT"));
-    }
     if let Some((scheme, rest)) = text.split_once("://") {
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(format!(
@@ -247,12 +285,6 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
     }
 }
 
-/// A Unix socket as other programs write it, or any other path.
-fn is_path(text: &str) -> bool {
-    let text = text.strip_prefix("http://").unwrap_or(text);
-    text.starts_with("unix:") || text.starts_with('/') || text.starts_with("./") || text.starts_with("../")
-}
-
 /// What is surely meant by an IPv6 address with a port and without brackets: `[::1]:8080` by `::1:8080`.
 fn with_brackets(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
@@ -278,6 +310,44 @@ pub(super) fn is_name(host: &str) -> bool {
 /// Digits only: `parse` alone would accept `+80`.
 fn port_number(text: &str) -> Option<u16> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// A set of clients: a range of addresses, or those of Unix sockets (`unix:`), which have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Range(Cidr),
+    Unix,
+}
+
+impl Network {
+    pub fn contains(&self, client: Peer) -> bool {
+        match (self, client) {
+            (Self::Range(range), Peer::Ip(address)) => range.contains(address),
+            (Self::Unix, Peer::Unix) => true,
+            (Self::Range(_), Peer::Unix) | (Self::Unix, Peer::Ip(_)) | (_, Peer::Unknown) => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Ok(Self::Unix),
+            Some(_) => Err(format!("{} names one socket; write unix: for the clients of all", shown(text))),
+            None => text.parse().map(Self::Range),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(range) => range.fmt(f),
+            Self::Unix => Peer::Unix.fmt(f),
+        }
+    }
 }
 
 /// A range of addresses, such as `10.0.0.0/8`; an address alone is a range of one.
@@ -352,7 +422,7 @@ impl fmt::Display for Cidr {
 mod tests {
     use std::net::IpAddr;
 
-    use super::{Backend, Cidr, Listen, host_and_port};
+    use super::{Cidr, Endpoint, Listen, Network, Peer, host_and_port};
 
     #[test]
     fn listeners() {
@@ -365,6 +435,7 @@ mod tests {
             ("[::]:80", "[::]:80"),
             ("localhost:8080", "localhost:8080"),
             ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
+            ("unix:/run/ronde.sock", "unix:/run/ronde.sock"),
         ] {
             assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()), Ok(shown.to_string()));
         }
@@ -385,10 +456,9 @@ mod tests {
             ("app1:8080", "app1:8080"),
             ("[::1]:80", "[::1]"),
             ("10.0.0.1:8000", "10.0.0.1:8000"),
+            ("unix:/run/app.sock", "localhost"),
         ] {
-            let (host, port) = host_and_port(text).unwrap();
-            let backend = Backend { host, port, weight: 1, backup: false, max_connections: None };
-            assert_eq!(backend.authority(), authority);
+            assert_eq!(text.parse::<Endpoint>().unwrap().authority(), authority);
         }
     }
 
@@ -407,8 +477,8 @@ mod tests {
             ("localhost:80", "127.0.0.1:80"),
             ("localhost:80", "[::1]:80"),
         ] {
-            assert!(listen(all).includes(listen(one)), "{all} {one}");
-            assert!(!listen(one).includes(listen(all)), "{one} {all}");
+            assert!(listen(all).includes(&listen(one)), "{all} {one}");
+            assert!(!listen(one).includes(&listen(all)), "{one} {all}");
         }
         for (one, other) in [
             ("0.0.0.0:80", "[::]:80"),
@@ -418,9 +488,11 @@ mod tests {
             ("localhost:80", "127.0.0.2:80"),
             ("10.0.0.1:80", "10.0.0.2:80"),
             (":0", "127.0.0.1:0"),
+            ("unix:/a", "unix:/b"),
+            ("unix:/a", ":80"),
         ] {
-            assert!(!listen(one).includes(listen(other)), "{one} {other}");
-            assert!(!listen(other).includes(listen(one)), "{other} {one}");
+            assert!(!listen(one).includes(&listen(other)), "{one} {other}");
+            assert!(!listen(other).includes(&listen(one)), "{other} {one}");
         }
     }
 
@@ -460,6 +532,16 @@ mod tests {
         ] {
             assert!(host_and_port(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn clients_without_an_address_are_in_no_range() {
+        let [every, unix]: [Network; 2] = ["0.0.0.0/0", "unix:"].map(|text| text.parse().unwrap());
+        let client = Peer::Ip([192, 0, 2, 7].into());
+        assert!(every.contains(client) && !every.contains(Peer::Unix) && !every.contains(Peer::Unknown));
+        assert!(unix.contains(Peer::Unix) && !unix.contains(client) && !unix.contains(Peer::Unknown));
+        assert_eq!(unix.to_string(), "unix:");
+        assert!("unix:/run/a.sock".parse::<Network>().is_err());
     }
 
     #[test]

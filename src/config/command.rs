@@ -88,6 +88,7 @@ fn command(
         None => Source::new(),
     };
     let config = Config::from_sources(&[&file, &variables.settings, &flags.settings])?;
+    config.check_conflicts()?;
     notes.extend(config.remarks());
     let command = match (named(config), url) {
         (Command::Check(config, _), url) => Command::Check(config, url),

@@ -15,8 +15,8 @@
 //! 0`, `RONDE_WORKERS=0` and `workers = 0` take the same path and get the same error. And no default can be outside its
 //! own bounds (a test reads them all).
 //!
-//! Reading order: this table, then `value` and `address` (texts to values), `command` and `file` (sources to texts),
-//! `error` and `help`.
+//! Reading order: this table, then `setting` (a row, and a text), `value`, `address` and `unix` (texts to values), `command`
+//! and `file` (sources to texts), `endpoint` (what an address is to the rest of ronde), `conflicts`, `error` and `help`.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
@@ -30,6 +30,8 @@ use toml::Spanned;
 mod address;
 mod check;
 mod command;
+mod conflicts;
+mod endpoint;
 mod error;
 mod file;
 mod help;
@@ -37,14 +39,16 @@ mod remarks;
 mod retired;
 mod route;
 mod setting;
+mod unix;
 mod url;
 pub mod value;
 pub mod waits;
 mod workers;
 
-pub use address::{Backend, Cidr, Listen};
+pub use address::{Backend, Cidr, Endpoint, Listen, Network};
 pub use check::Statuses;
 pub use command::{Command, Loaded, load};
+pub use endpoint::{Address, Peer};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
 pub use route::{Action, Host, Prefix, Route};
@@ -52,12 +56,13 @@ pub use setting::{Scope, Setting};
 pub use url::Url;
 pub use value::{AccessLog, Balance, Explain, Scheduling};
 
-use address::{backend, cidr, listen};
+use address::{backend, listen, network};
 use check::{host, path, statuses};
 use file::Entry;
 use retired::{RETIRED, Retired};
 use route::{Routes, route};
 use setting::{RawValue, Source, variable};
+use unix::mode;
 use value::{
     Arity, Each, Maybe, One, access_log, balance, count, explain, level, scheduling, size, switch, time,
 };
@@ -140,10 +145,23 @@ macro_rules! settings {
 // tunnel holds no worker, so it may be silent for a week.)
 settings! {
     "Listening" {
-        /// where to accept; :8080 means every address
-        /// Loopback, because no proxy should be on the internet by accident.
+        /// where to accept; :8080 is everywhere
+        /// Loopback, because no proxy should be on the internet by accident. A Unix socket is `unix:/run/ronde.sock`;
+        /// its file is removed at the end, and one that a crash left behind is replaced.
         "--listen" "ADDR", default "127.0.0.1:8080"
             => listen: Vec<Listen> = Each(listen);
+
+        /// permissions of the Unix sockets of --listen
+        /// A client has to be allowed to write. With 660 the user and the group of ronde are; 666 lets everybody in that
+        /// reaches the directory.
+        "--listen-mode" "MODE", default "660"
+            => listen_mode: u32 = One(mode);
+
+        /// listeners behind a proxy that sends its header
+        /// None. The PROXY protocol (v1 and v2) names the client where a proxy passes on TCP as it is. A connection without
+        /// its header is closed, and so is one that is from no --trust-proxy: anybody can write a header.
+        "--proxy-protocol" "ADDR", default ""
+            => proxy_protocol: Vec<Listen> = Each(listen);
 
         /// listen on addresses that do not exist yet
         /// Off: a missing address is nearly always a typing error. On, ronde can start before its network is up, and can
@@ -260,7 +278,7 @@ settings! {
 
     "Backends and health" {
         /// a server to proxy to, like an argument without a flag
-        /// None: only the admin can know.
+        /// None: only the admin can know. One on a Unix socket is `unix:/run/app.sock`.
         "--backend" "HOST:PORT", per Route, default ""
             => backend: Vec<Backend> = Each(backend);
 
@@ -339,9 +357,9 @@ settings! {
     "Proxying" {
         /// proxies whose X-Forwarded-* and Forwarded are believed
         /// None: any client can send these fields, so what they say may be forged. Behind a TLS terminator it is needed,
-        /// or the application is told http.
+        /// or the application is told http. `unix:` stands for the clients of ronde's Unix sockets.
         "--trust-proxy" "CIDR", default ""
-            => trust_proxy: Vec<Cidr> = Each(cidr);
+            => trust_proxy: Vec<Network> = Each(network);
 
         /// leave Via out; CDN-Loop finds loops instead
         /// Off: RFC 9110 wants Via. But nginx as a backend compresses nothing for it (its gzip_proxied is off).
@@ -379,6 +397,11 @@ impl Config {
     /// Between two health checks; `None`: there are none.
     pub fn check_interval(&self) -> Option<Duration> {
         self.health_interval.or(self.health_path.as_ref().map(|_| CHECK_INTERVAL))
+    }
+
+    /// Whether what this client says about its own client is believed.
+    pub fn trusts(&self, client: Peer) -> bool {
+        self.trust_proxy.iter().any(|network| network.contains(client))
     }
 }
 

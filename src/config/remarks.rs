@@ -4,13 +4,14 @@
 //!
 //! Not here: errors (`value`, `command`).
 
-use super::Config;
 use super::value::time_text;
+use super::{Config, Listen};
 
 impl Config {
     /// One warning each.
     pub(super) fn remarks(&self) -> Vec<String> {
-        self.many_workers().into_iter().chain(self.idle_checks()).chain(self.long_check()).collect()
+        let idle = self.idle_checks().into_iter().chain(self.idle_mode());
+        self.many_workers().into_iter().chain(idle).chain(self.long_check()).collect()
     }
 
     /// Settings of a check that there is none of.
@@ -27,6 +28,13 @@ impl Config {
             }
             _ => None,
         }
+    }
+
+    /// A mode of files that there are none of.
+    fn idle_mode(&self) -> Option<String> {
+        let has_file = self.listen.iter().any(|listen| matches!(listen, Listen::Unix(_)));
+        (!has_file && self.listen_mode != Config::default().listen_mode)
+            .then(|| "--listen-mode changes nothing without a Unix socket in --listen".to_string())
     }
 
     fn long_check(&self) -> Option<String> {

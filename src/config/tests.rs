@@ -139,6 +139,7 @@ fn more_workers_than_any_machine_needs_are_remarked_upon() {
 fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
     for (words, remark) in [
         ("--health-host a", "--health-host changes nothing without --health-path"),
+        ("--listen-mode 666", "--listen-mode changes nothing without a Unix socket in --listen"),
         ("--health-status 401 --health-interval 1s", "--health-status changes nothing without --health-path"),
         (
             "--health-timeout 1s",
@@ -371,10 +372,7 @@ fn errors_in_the_command_line() {
             "--listen https://example.org/ a:1",
             r#"--listen: "https://example.org/" is a URL; write 127.0.0.1:8080 or :8080"#,
         ),
-        (
-            "--listen unix:/run/r.sock a:1",
-            r#"--listen: "unix:/run/r.sock" is a path; ronde listens on TCP only: give 127.0.0.1:8080 or :8080"#,
-        ),
+        ("--listen /run/r.sock a:1", r#"--listen: "/run/r.sock" is a path; write unix:/run/r.sock"#),
         (
             "--listen app a:1",
             r#"--listen: "app" is not an address; give one such as 127.0.0.1:8080 or :8080"#,
@@ -385,6 +383,26 @@ fn errors_in_the_command_line() {
         ),
         ("--listen :x a:1", r#"--listen: ":x" has no valid port; give 0 to 65535"#),
         ("--listen :1 --listen *:1 a:1", "--listen: *:1 is given twice"),
+        ("--listen unix:/a --listen unix:/a a:1", "--listen: unix:/a is given twice"),
+        ("unix:/a --backend unix:/a", "--backend: unix:/a is given twice"),
+        ("--listen-mode rw a:1", r#"--listen-mode: "rw" is no mode; give three digits such as 660 or 666"#),
+        (
+            "--trust-proxy unix:/a a:1",
+            r#"--trust-proxy: "unix:/a" names one socket; write unix: for the clients of all"#,
+        ),
+        ("--proxy-protocol :81 --trust-proxy ::1 a:1", "--proxy-protocol: *:81 is no address of --listen"),
+        (
+            "--listen :81 --listen 127.0.0.1:81 --proxy-protocol 127.0.0.1:81 --trust-proxy ::1 a:1",
+            "--proxy-protocol: 127.0.0.1:81 is a part of *:81; name that, or listen on parts only",
+        ),
+        (
+            "--listen :81 --proxy-protocol :81 --trust-proxy unix: a:1",
+            "--proxy-protocol: the header is believed from trusted proxies only: add --trust-proxy and its address",
+        ),
+        (
+            "--listen unix:/a --proxy-protocol unix:/a --trust-proxy ::1 a:1",
+            "--proxy-protocol: the header is believed from trusted proxies only: add --trust-proxy unix:",
+        ),
         ("a:1 --backend A:1", "--backend: a:1 is given twice"),
         ("--backend app1", r#"--backend: "app1" has no port; give HOST:PORT"#),
         ("app1:0", r#"--backend: "app1:0" has no valid port; give 1 to 65535"#),
@@ -397,17 +415,10 @@ fn errors_in_the_command_line() {
         ("::1:9000", r#"--backend: "::1:9000" has no port, or no brackets; write [::1]:9000"#),
         ("a:1 --reveal-backends yes", r#"--reveal-backends: "yes" is unknown; give true or false"#),
         (
-            "unix:/run/app.sock",
-            r#"--backend: "unix:/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
-        ),
-        (
             "http://unix:/run/app.sock",
-            r#"--backend: "http://unix:/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
+            r#"--backend: "http://unix:/run/app.sock" is a path; write unix:/run/app.sock"#,
         ),
-        (
-            "/run/app.sock",
-            r#"--backend: "/run/app.sock" is a path; ronde connects to backends by TCP: give HOST:PORT"#,
-        ),
+        ("/run/app.sock", r#"--backend: "/run/app.sock" is a path; write unix:/run/app.sock"#),
         (
             "app1:8000/api",
             r#"--backend: "app1:8000/api" has a path; write app1:8000: a request keeps its own path on its way to a backend"#,
@@ -570,14 +581,15 @@ fn routes_of(content: &str) -> Vec<String> {
 fn routes_are_read_from_every_source_and_the_strongest_wins() {
     let file = "[[route]]\nhost = ['Example.COM.', '*.example.com']\npath = '/api'\nbackend = ['a:1', 'b:1']\n\
                 [[route]]\npath = '/x'\n[[route.backend]]\naddress = 'c:1'\nweight = 2\n\
-                [[route]]\nhost = '[0:0::1]'\nbackend = 'd:1'";
-    let read = ["example.com,*.example.com/api -> a:1,b:1", "/x -> c:1", "[::1] -> d:1"];
+                [[route]]\nhost = '[0:0::1]'\nbackend = ['d:1', 'unix:/run/app.sock']";
+    let read = ["example.com,*.example.com/api -> a:1,b:1", "/x -> c:1", "[::1] -> d:1,unix:/run/app.sock"];
     assert_eq!(routes_of(file), read);
-    let words = ["--route", "example.com/api=a:1, b:1", "--route", "/x=c:1"];
+    let words = ["--route", "example.com/api=a:1, b:1", "--route", "/x=c:1,unix:/run/app.sock"];
     let Loaded { command, .. } = load(words.map(OsString::from).to_vec(), []);
     let Ok(Command::Serve(flagged)) = command else { panic!("{command:?}") };
     assert_eq!(shown(&flagged.route), ["example.com/api", "/x"]);
     assert_eq!(shown(&flagged.route[0].config.backend), ["a:1", "b:1"]);
+    assert_eq!(shown(&flagged.route[1].config.backend), ["c:1", "unix:/run/app.sock"]);
     let variable = config("", &["RONDE_ROUTE=a.example,b.example=a:1,b:1;/x=c:1"]);
     assert_eq!(shown(&variable.route), ["a.example,b.example", "/x"]);
     let file = Toml::new(file);

@@ -31,6 +31,13 @@ pub const ONE_BATCH: Duration = milliseconds(2);
 /// that vanished stays silent. 300 ms reach the other side of the world.
 pub const FIRST_CONNECT: Duration = milliseconds(300);
 
+/// Until a connect to a Unix socket with a full backlog is tried again; no event tells of room in it. The pause doubles: most
+/// backends catch up within milliseconds, and a thousand requests that try one that does not must not use up a core.
+pub const BACKLOG_RETRY: Duration = milliseconds(2);
+
+/// The longest such pause.
+pub const BACKLOG_RETRY_MOST: Duration = milliseconds(50);
+
 /// The longest connect to a backend on this host or network.
 pub const NEAR_CONNECT: Duration = milliseconds(2);
 

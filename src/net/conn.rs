@@ -1,4 +1,4 @@
-//! One TCP connection, to a client or to a backend, with waits that end.
+//! One connection, to a client or to a backend, by TCP or a Unix socket, with waits that end.
 //!
 //! The problem: a blocking call blocks for as long as the peer likes. SO_RCVTIMEO and SO_SNDTIMEO bound one call, so every
 //! socket gets them once, and a call here does one of two things: it waits for [`waits::ONE_CALL`] at most, or not at
@@ -7,23 +7,26 @@
 //! Why socket timeouts and not poll(2) in front of every call: a request costs two receives and two sends, and with poll
 //! it would cost twice that. A client's socket even inherits the timeouts from its listener.
 //!
-//! Not here: buffers, messages, deadlines.
+//! To the rest of ronde the two kinds are one. Here they differ: a Unix socket needs no TCP_NODELAY and no window, its
+//! listener passes no options on (unix(7)), its connect is decided at once, and nothing tells the other end that a close was
+//! no regular one.
+//!
+//! Not here: listeners (`listener`), buffers, messages, deadlines.
 
-use crate::config::waits;
+use crate::config::{Address, waits};
 use crate::net::descriptors::Descriptor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType};
-use rustix::net::{connect, recv, send, sendmsg, socket_with, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix};
+use rustix::net::{SocketFlags, SocketType, connect, getpeername, getsockname};
+use rustix::net::{recv, send, sendmsg, shutdown, socket_with, sockopt};
 use std::cell::Cell;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// Connections that the kernel completes between two calls of accept(2). std asks for 128, which a burst of clients
-/// overruns: each connection too many waits a second for its SYN to be sent again.
-pub const BACKLOG: u16 = 4096;
 
 /// How much the kernel may hold of a peer's bytes while nothing reads them, because a client does not.
 ///
@@ -85,12 +88,20 @@ pub enum Connected {
     NotYet,
 }
 
-/// A TCP socket in blocking mode, with both timeouts set.
+/// A stream socket in blocking mode, with both timeouts set.
 #[derive(Debug)]
 pub struct Conn {
-    stream: TcpStream,
+    socket: OwnedFd,
+    kind: Kind,
     pub registration: Cell<Registration>,
     _descriptor: Descriptor,
+}
+
+/// What a connection goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tcp,
+    Unix,
 }
 
 /// Whether an epoll knows the socket. It keeps it until the socket is closed, so that waiting again is one call (MOD) and
@@ -102,13 +113,22 @@ pub enum Registration {
 }
 
 impl Conn {
-    /// A connection from a listener made by [`listen`], which passes on its options.
+    /// A connection from one of ronde's own listeners, which passes on its options.
     pub fn accepted(stream: TcpStream) -> Self {
-        Self::over(stream, Descriptor::count())
+        Self::over(stream.into(), Kind::Tcp, Descriptor::count())
     }
 
-    fn over(stream: TcpStream, descriptor: Descriptor) -> Self {
-        Self { stream, registration: Cell::new(Registration::Unknown), _descriptor: descriptor }
+    /// A connection from a Unix socket, which passes on none.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn accepted_locally(stream: UnixStream) -> io::Result<Self> {
+        set_timeouts(&stream)?;
+        Ok(Self::over(stream.into(), Kind::Unix, Descriptor::count()))
+    }
+
+    fn over(socket: OwnedFd, kind: Kind, descriptor: Descriptor) -> Self {
+        Self { socket, kind, registration: Cell::new(Registration::Unknown), _descriptor: descriptor }
     }
 
     /// Begins to connect.
@@ -116,17 +136,19 @@ impl Conn {
     /// A blocking connect(2) observes SO_SNDTIMEO (socket(7)), which saves two calls where the backend is near.
     ///
     /// # Errors
-    /// What connect(2) says; `EMFILE` when no descriptor is left.
-    pub fn connect(to: SocketAddr, window: Window, block: Block) -> io::Result<(Self, Connected)> {
+    /// What connect(2) says; `EMFILE` when no descriptor is left. [`ErrorKind::WouldBlock`] says that the backlog of a Unix
+    /// socket is full: it is to be tried again a little later, for no event tells of room in it.
+    pub fn connect(to: &Address, window: Window, block: Block) -> io::Result<(Self, Connected)> {
+        match to {
+            Address::Tcp(address) => Self::connect_tcp(*address, window, block),
+            Address::Unix(path) => Ok((Self::connect_unix(path, block)?, Connected::Yes)),
+        }
+    }
+
+    fn connect_tcp(to: SocketAddr, window: Window, block: Block) -> io::Result<(Self, Connected)> {
         let descriptor = Descriptor::take().ok_or(Errno::MFILE)?;
-        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = match block {
-            Block::Never => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            Block::Briefly => SocketFlags::CLOEXEC,
-        };
-        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(waits::ONE_CALL))?;
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?;
+        let socket =
+            new_socket(if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }, block)?;
         // What only makes it faster may be refused.
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         if let Some(size) = window.size() {
@@ -138,24 +160,44 @@ impl Conn {
             Err(Errno::INPROGRESS | Errno::AGAIN | Errno::INTR) => Connected::NotYet,
             Err(error) => return Err(error.into()),
         };
-        let conn = Self::over(TcpStream::from(socket), descriptor);
+        let conn = Self::over(socket, Kind::Tcp, descriptor);
         if connected == Connected::Yes {
             conn.become_ready()?;
         }
         Ok((conn, connected))
     }
 
+    fn connect_unix(path: &Path, block: Block) -> io::Result<Self> {
+        let descriptor = Descriptor::take().ok_or(Errno::MFILE)?;
+        let socket = new_socket(AddressFamily::UNIX, block)?;
+        connect(&socket, &SocketAddrUnix::new(path)?).map_err(|error| match error {
+            // What a signal interrupts while it waits for room in the backlog goes not on by itself.
+            Errno::INTR => Errno::AGAIN,
+            error => error,
+        })?;
+        let conn = Self::over(socket, Kind::Unix, descriptor);
+        conn.become_ready()?;
+        Ok(conn)
+    }
+
     /// Connects, and waits until that is decided: for the commands that have nothing else to do.
     ///
     /// # Errors
     /// What connect(2) says; [`ErrorKind::TimedOut`] at the deadline.
-    pub fn connect_by(to: SocketAddr, deadline: Instant) -> io::Result<Self> {
-        let (conn, mut connected) = Self::connect(to, Window::Automatic, Block::Briefly)?;
-        while connected == Connected::NotYet {
+    pub fn connect_by(to: &Address, deadline: Instant) -> io::Result<Self> {
+        let time_left = || {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
-            }
+            if left.is_zero() { Err(io::Error::from(ErrorKind::TimedOut)) } else { Ok(left) }
+        };
+        let (conn, mut connected) = loop {
+            match Self::connect(to, Window::Automatic, Block::Briefly) {
+                // It has waited for one call.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => time_left()?,
+                connected => break connected?,
+            };
+        };
+        while connected == Connected::NotYet {
+            let left = time_left()?;
             poll(&mut [PollFd::new(&conn, PollFlags::OUT)], Timespec::try_from(left).ok().as_ref())?;
             connected = conn.finish_connect()?;
         }
@@ -167,10 +209,8 @@ impl Conn {
     /// # Errors
     /// Why it failed.
     pub fn finish_connect(&self) -> io::Result<Connected> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
-        }
-        if self.stream.peer_addr().is_err() {
+        sockopt::socket_error(&self.socket)??;
+        if getpeername(&self.socket).is_err() {
             return Ok(Connected::NotYet);
         }
         self.become_ready()?;
@@ -178,14 +218,17 @@ impl Conn {
     }
 
     fn become_ready(&self) -> io::Result<()> {
-        self.stream.set_nonblocking(false)?;
-        self.refuse_itself()
+        rustix::io::ioctl_fionbio(&self.socket, false)?;
+        match self.kind {
+            Kind::Tcp => self.refuse_itself(),
+            Kind::Unix => Ok(()),
+        }
     }
 
     /// A connect to a port of this host on which nothing listens can be given that very port as its own, and is then
     /// connected to itself (a simultaneous open, RFC 9293 §3.5).
     fn refuse_itself(&self) -> io::Result<()> {
-        match self.stream.local_addr()? == self.stream.peer_addr()? {
+        match Some(getsockname(&self.socket)?) == getpeername(&self.socket)? {
             true => Err(ErrorKind::ConnectionRefused.into()),
             false => Ok(()),
         }
@@ -198,16 +241,7 @@ impl Conn {
     pub fn receive(&self, room: &mut [u8], block: Block) -> io::Result<Received> {
         match block {
             Block::Never => self.receive_flagged(room, RecvFlags::DONTWAIT),
-            Block::Briefly => match (&self.stream).read(room) {
-                Ok(0) => Ok(Received::End),
-                Ok(count) => Ok(Received::Bytes(count)),
-                // A receive with a timeout is interrupted by signals even under SA_RESTART (signal(7)): as if its time
-                // were over.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    Ok(Received::Nothing)
-                }
-                Err(error) => Err(error),
-            },
+            Block::Briefly => self.receive_flagged(room, RecvFlags::empty()),
         }
     }
 
@@ -220,9 +254,10 @@ impl Conn {
     }
 
     fn receive_flagged(&self, room: &mut [u8], flags: RecvFlags) -> io::Result<Received> {
-        match recv(&self.stream, room, flags) {
+        match recv(&self.socket, room, flags) {
             Ok((0, _)) => Ok(Received::End),
             Ok((count, _)) => Ok(Received::Bytes(count)),
+            // A receive with a timeout is interrupted by signals even under SA_RESTART (signal(7)): as if its time were over.
             Err(Errno::AGAIN | Errno::INTR) => Ok(Received::Nothing),
             Err(error) => Err(error.into()),
         }
@@ -233,23 +268,19 @@ impl Conn {
     /// # Errors
     /// The connection is gone.
     pub fn send(&self, parts: &[IoSlice<'_>], block: Block) -> io::Result<Sent> {
-        let at_once = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let flags = match block {
+            Block::Never => SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            Block::Briefly => SendFlags::NOSIGNAL,
+        };
         // One piece is not gathered: send(2) is 0.2 µs cheaper than sendmsg(2).
-        let sent = match (block, parts) {
-            (Block::Never, [piece]) => send(&self.stream, piece, at_once).map_err(io::Error::from),
-            (Block::Never, pieces) => {
-                let sent = sendmsg(&self.stream, pieces, &mut SendAncillaryBuffer::default(), at_once);
-                sent.map_err(io::Error::from)
-            }
-            (Block::Briefly, [piece]) => (&self.stream).write(piece),
-            (Block::Briefly, pieces) => (&self.stream).write_vectored(pieces),
+        let sent = match parts {
+            [piece] => send(&self.socket, piece, flags),
+            pieces => sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags),
         };
         match sent {
             Ok(count) => Ok(Sent::Bytes(count)),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                Ok(Sent::Nothing)
-            }
-            Err(error) => Err(error),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Sent::Nothing),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -258,19 +289,20 @@ impl Conn {
     /// # Errors
     /// The connection is gone.
     pub fn finish(&self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        Ok(shutdown(&self.socket, Shutdown::Write)?)
     }
 
     /// From now on, closing is a reset, which tells the peer that something is missing. It also throws away what has not
-    /// left yet; so the socket becomes writable only when all of that has, but for a last packet.
+    /// left yet; so the socket becomes writable only when all of that has, but for a last packet. A Unix socket knows no
+    /// reset: its peer reads all that was sent, and then an ordinary end.
     ///
     /// # Errors
     /// The connection is gone.
     pub fn close_abortively(&self) -> io::Result<()> {
-        sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?;
+        sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO))?;
         // A socket is writable while a third of its buffer is free (`sk_stream_is_writeable`). The smallest buffer that the
         // kernel grants has no room for two packets.
-        Ok(sockopt::set_socket_send_buffer_size(&self.stream, 0)?)
+        Ok(sockopt::set_socket_send_buffer_size(&self.socket, 0)?)
     }
 
     /// Has the kernel find out about a peer that vanished without a word.
@@ -278,70 +310,44 @@ impl Conn {
     /// # Errors
     /// The connection is gone.
     pub fn keep_alive(&self) -> io::Result<()> {
-        Ok(sockopt::set_socket_keepalive(&self.stream, true)?)
+        Ok(sockopt::set_socket_keepalive(&self.socket, true)?)
     }
 
-    /// The address on this side; a v4 address of a dual-stack listener is a v4 address.
+    /// The address on this side, if it has one; a v4 address of a dual-stack listener is a v4 address.
     pub fn local(&self) -> Option<SocketAddr> {
-        let address = self.stream.local_addr().ok()?;
+        let address = SocketAddr::try_from(getsockname(&self.socket).ok()?).ok()?;
         Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 }
 
 impl AsFd for Conn {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.socket.as_fd()
     }
 }
 
-/// Which clients a listener is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// Those of its address's own family.
-    Own,
-    /// IPv4 clients as well: `[::]` only.
-    Both,
+fn new_socket(family: AddressFamily, block: Block) -> io::Result<OwnedFd> {
+    let flags = match block {
+        Block::Never => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Block::Briefly => SocketFlags::CLOEXEC,
+    };
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    set_timeouts(&socket)?;
+    Ok(socket)
 }
 
-/// Whether an address may be claimed before the machine has it (IP_FREEBIND, `--freebind`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    Existing,
-    Early,
-}
-
-/// A listener whose connections need no options of their own: on Linux an accepted socket is a copy of its listener,
-/// TCP_NODELAY and timeouts included, so three calls per connection are three calls per listener.
-///
-/// accept(2) itself does not wait: the acceptor waits for all its listeners at once.
-///
-/// # Errors
-/// The address is in use, not ours, or not permitted.
-pub fn listen(at: SocketAddr, family: Family, claim: Claim) -> io::Result<TcpListener> {
-    let version = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(version, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    if at.is_ipv6() {
-        // Said in both cases, whatever /proc/sys/net/ipv6/bindv6only says.
-        sockopt::set_ipv6_v6only(&socket, family == Family::Own)?;
-    }
-    if claim == Claim::Early {
-        // ip(7); it holds for both families.
-        sockopt::set_ip_freebind(&socket, true)?;
-    }
-    rustix::net::bind(&socket, &at)?;
-    let _ = sockopt::set_tcp_nodelay(&socket, true);
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?;
+/// One call on this socket waits for [`waits::ONE_CALL`] at most.
+pub(super) fn set_timeouts(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(waits::ONE_CALL))?;
-    rustix::net::listen(&socket, BACKLOG.into())?;
-    Ok(TcpListener::from(socket))
+    Ok(sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(waits::ONE_CALL))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use crate::net::listener::{Claim, Family, listen};
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener};
 
     fn pair() -> (Conn, TcpStream) {
         let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), Family::Own, Claim::Existing).unwrap();
@@ -358,8 +364,9 @@ mod tests {
     #[test]
     fn an_accepted_socket_has_the_options_of_its_listener() {
         let (conn, _peer) = pair();
-        assert!(conn.stream.nodelay().unwrap());
-        for timeout in [conn.stream.read_timeout(), conn.stream.write_timeout()] {
+        let stream = TcpStream::from(conn.socket);
+        assert!(stream.nodelay().unwrap());
+        for timeout in [stream.read_timeout(), stream.write_timeout()] {
             let set = timeout.unwrap().unwrap();
             assert!(set >= waits::ONE_CALL && set < waits::ONE_CALL + Duration::from_millis(20), "{set:?}");
         }
@@ -373,7 +380,7 @@ mod tests {
         assert_eq!(conn.receive(&mut room, Block::Never).unwrap(), Received::Nothing);
         peer.write_all(b"abc").unwrap();
         assert_eq!(conn.receive(&mut room, Block::Briefly).unwrap(), Received::Bytes(3));
-        peer.shutdown(Shutdown::Write).unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(conn.receive(&mut room, Block::Briefly).unwrap(), Received::End);
         assert_eq!(conn.send(&[IoSlice::new(b"x")], Block::Never).unwrap(), Sent::Bytes(1));
         drop(peer); // with an unread byte, which makes it a reset
@@ -396,16 +403,16 @@ mod tests {
     #[test]
     fn a_connect_is_decided_at_once_or_later() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        assert_eq!(Conn::connect(address, Window::Wide, Block::Briefly).unwrap().1, Connected::Yes);
-        let (conn, mut connected) = Conn::connect(address, Window::Wide, Block::Never).unwrap();
+        let address = Address::from(listener.local_addr().unwrap());
+        assert_eq!(Conn::connect(&address, Window::Wide, Block::Briefly).unwrap().1, Connected::Yes);
+        let (conn, mut connected) = Conn::connect(&address, Window::Wide, Block::Never).unwrap();
         while connected == Connected::NotYet {
             connected = conn.finish_connect().unwrap();
         }
         // In blocking mode again.
         assert_eq!(conn.receive(&mut [0; 1], Block::Briefly).unwrap(), Received::Nothing);
         drop(listener);
-        let refused = Conn::connect(address, Window::Wide, Block::Briefly).unwrap_err();
+        let refused = Conn::connect(&address, Window::Wide, Block::Briefly).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
 }

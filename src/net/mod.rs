@@ -5,5 +5,6 @@
 pub mod buffer;
 pub mod conn;
 pub mod descriptors;
+pub mod listener;
 pub mod listening;
 pub mod waker;

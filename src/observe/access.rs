@@ -6,11 +6,10 @@
 //!
 //! Not here: when a line is written, and by which thread (`logger`).
 
-use crate::config::AccessLog;
+use crate::config::{AccessLog, Address, Peer};
 use crate::observe::date::Date;
 use crate::observe::failure::Failure;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 /// The most bytes that a line quotes of one text from a client. More is of no use to a reader, and a few hostile
@@ -33,18 +32,18 @@ pub struct Access {
     /// When the request ended. The line may be written much later.
     pub ended: SystemTime,
     /// The other end of the client's connection.
-    pub peer: IpAddr,
+    pub peer: Peer,
     pub line: Line,
     pub record: Record,
 }
 
 impl Access {
-    fn client(&self) -> IpAddr {
+    fn client(&self) -> Peer {
         self.line.client.unwrap_or(self.peer)
     }
 
     /// The peer, unless it is the client.
-    fn proxy(&self) -> Option<IpAddr> {
+    fn proxy(&self) -> Option<Peer> {
         Some(self.peer).filter(|peer| *peer != self.client())
     }
 }
@@ -57,7 +56,7 @@ pub struct Line {
     /// The host that was asked for.
     pub host: Vec<u8>,
     /// The client that a trusted proxy names.
-    pub client: Option<IpAddr>,
+    pub client: Option<Peer>,
     pub referer: Vec<u8>,
     pub user_agent: Vec<u8>,
 }
@@ -78,9 +77,9 @@ pub struct Record {
     /// Bytes of body sent to the client.
     pub bytes: u64,
     /// The backend that answered.
-    pub backend: Option<SocketAddr>,
+    pub backend: Option<Address>,
     /// The backends that were tried before it, in order.
-    pub tried: Vec<SocketAddr>,
+    pub tried: Vec<Address>,
     pub timings: Timings,
     pub failure: Option<Failure>,
 }
@@ -122,7 +121,7 @@ fn write_plain(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
         Some(status) => write!(out, "\" {status} {}", access.record.bytes)?,
         None => write!(out, "\" - {}", access.record.bytes)?,
     }
-    match access.record.backend {
+    match &access.record.backend {
         Some(backend) => write!(out, " {backend}")?,
         None => write!(out, " -")?,
     }
@@ -174,7 +173,7 @@ fn write_json(out: &mut Vec<u8>, access: &Access) -> io::Result<()> {
         None => write!(out, ",\"status\":null")?,
     }
     write!(out, ",\"bytes\":{}", access.record.bytes)?;
-    match access.record.backend {
+    match &access.record.backend {
         Some(backend) => write!(out, ",\"backend\":\"{backend}\"")?,
         None => write!(out, ",\"backend\":null")?,
     }
@@ -233,7 +232,8 @@ fn write_json_string(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::path::Path;
 
     fn access() -> Access {
         let line = Line {
@@ -244,13 +244,16 @@ mod tests {
         let record = Record {
             status: Some(502),
             bytes: 12,
-            tried: vec![([127, 0, 0, 1], 8001).into(), ([127, 0, 0, 1], 8002).into()],
+            tried: vec![
+                SocketAddr::from(([127, 0, 0, 1], 8001)).into(),
+                Address::Unix(Path::new("/run/app.sock").into()),
+            ],
             timings: Timings { total: Duration::from_micros(1500), ..Timings::default() },
             failure: Some(Failure::Refused),
             ..Record::default()
         };
         let ended = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_042);
-        Access { ended, peer: IpAddr::V4(Ipv4Addr::LOCALHOST), line, record }
+        Access { ended, peer: Peer::Ip(Ipv4Addr::LOCALHOST.into()), line, record }
     }
 
     fn written(format: AccessLog, access: &Access) -> String {
@@ -266,7 +269,7 @@ mod tests {
             line.starts_with("1994-11-06T08:49:37.042Z 127.0.0.1 ")
                 && line.ends_with(
                     " 127.0.0.1 \"GET /\\\"\\x1b[2J\\x0a HTTP/1.1\" 502 12 - queued=0.00ms connect=0.00ms \
-                 first-byte=0.00ms total=1.50ms tried=127.0.0.1:8001,127.0.0.1:8002 \
+                 first-byte=0.00ms total=1.50ms tried=127.0.0.1:8001,unix:/run/app.sock \
                  cause=\"the backend refused the connection\"\n"
                 ),
             "{line}"
@@ -291,13 +294,13 @@ mod tests {
             line.contains(r#""request":"GET /\"\u001b[2J\u000a HTTP/1.1","status":502,"bytes":12"#),
             "{line}"
         );
-        assert!(line.contains(r#""tried":["127.0.0.1:8001","127.0.0.1:8002"]"#), "{line}");
+        assert!(line.contains(r#""tried":["127.0.0.1:8001","unix:/run/app.sock"]"#), "{line}");
         assert!(line.contains(r#""user_agent":"a\\b�""#) && line.ends_with("}\n"), "{line}");
     }
 
     #[test]
     fn every_format_names_the_client_and_the_proxy_it_is_behind() {
-        let client = Some(IpAddr::from([192, 0, 2, 1]));
+        let client = Some(IpAddr::from([192, 0, 2, 1]).into());
         let line = Line { client, host: b"\"a\x1b".to_vec(), ..Line::default() };
         let access = Access { line, ..access() };
         let plain = written(AccessLog::Plain, &access);

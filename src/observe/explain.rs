@@ -6,9 +6,9 @@
 //!
 //! Not here: the steps of the server itself (its log), and what a request asked for (`access`).
 
+use crate::config::Address;
 use crate::observe::failure::Failure;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The steps of one request, with their times.
@@ -22,7 +22,7 @@ pub struct Explanation {
 }
 
 /// One step, in the words of docs/tour.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Step {
     /// The connection was new, and waited so long for a worker.
     Accepted {
@@ -39,7 +39,7 @@ pub enum Step {
     /// A backend was chosen.
     Turn {
         turn: u64,
-        backend: SocketAddr,
+        backend: Address,
         connection: Connection,
     },
     Connected {

@@ -72,6 +72,13 @@ failures! {
     HeadTimeout          408 "http_request_error" Client "the request head did not arrive in time";
     OverBudget           503 "connection_limit_reached" Ronde "the memory for slow clients is used up, and this one was next to time out";
 
+    // The header of the PROXY protocol. What sends none may not even speak HTTP, so it gets no answer.
+    ProxyHeaderUntrusted  400 "http_request_denied" Client "a header of the PROXY protocol is believed from trusted proxies only (--trust-proxy)";
+    ProxyHeaderMissing    400 "http_request_error" Client "the connection does not begin with a header of the PROXY protocol";
+    ProxyHeaderMalformed  400 "http_request_error" Client "the header of the PROXY protocol is malformed";
+    ProxyHeaderIncomplete 400 "http_request_error" Client "the connection ended in the middle of a header of the PROXY protocol";
+    ProxyHeaderTimeout    408 "http_request_error" Client "the header of the PROXY protocol did not arrive in time";
+
     // The request body (RFC 9112 §6 and §7).
     LengthAndCoding      400 "http_request_error" Client "Content-Length and Transfer-Encoding must not be combined";
     LengthRepeated       400 "http_request_error" Client "there is more than one Content-Length field";
@@ -103,6 +110,8 @@ failures! {
     NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
     BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
     Refused              502 "connection_refused" Backend "the backend refused the connection";
+    SocketMissing        502 "destination_unavailable" Backend "the backend's socket is not there";
+    SocketForbidden      502 "connection_refused" Backend "the backend's socket does not let this proxy in: see its mode and owner";
     Unreachable          502 "destination_ip_unroutable" Backend "the backend cannot be reached";
     ConnectTimeout       504 "connection_timeout" Backend "the backend did not accept the connection in time";
 

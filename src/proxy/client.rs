@@ -6,8 +6,8 @@
 //!
 //! Not here: what is said on it (`session`).
 
+use crate::config::Peer;
 use crate::net::conn::Conn;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Client {
     pub conn: Conn,
-    pub address: SocketAddr,
+    /// The other end of the connection.
+    pub peer: Peer,
+    /// The client that the other end, a proxy, has named (PROXY protocol).
+    pub named: Option<Peer>,
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
     pub presence: Presence,
@@ -33,20 +36,24 @@ pub enum Presence {
 }
 
 impl Client {
-    pub fn new(conn: Conn, address: SocketAddr, permit: Permit) -> Self {
-        // A v4 client of a dual-stack listener is a v4 client, in logs, fields and networks.
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { conn, address, carried: Vec::new(), presence: Presence::Open, _permit: permit }
+    pub fn new(conn: Conn, peer: Peer, permit: Permit) -> Self {
+        Self { conn, peer, named: None, carried: Vec::new(), presence: Presence::Open, _permit: permit }
     }
 
-    pub fn ip(&self) -> IpAddr {
-        self.address.ip()
+    /// The client, as far as it is known: what a proxy has named, or else the other end.
+    pub fn source(&self) -> Peer {
+        self.named.unwrap_or(self.peer)
     }
 
-    /// Whether the other end is on this host: on loopback, or on the very address that it connected to, from which no
-    /// packet of another host is let in.
+    /// Whether the client is on this host: on a Unix socket, on loopback, or on the very address that it connected to, from
+    /// which no packet of another host is let in.
     pub fn is_from_this_host(&self) -> bool {
-        self.ip().is_loopback() || self.conn.local().is_some_and(|local| local.ip() == self.ip())
+        match self.source() {
+            Peer::Ip(ip) if self.named.is_some() => ip.is_loopback(),
+            Peer::Ip(ip) => ip.is_loopback() || self.conn.local().is_some_and(|local| local.ip() == ip),
+            Peer::Unix => true,
+            Peer::Unknown => false,
+        }
     }
 }
 

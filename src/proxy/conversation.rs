@@ -14,7 +14,7 @@ use crate::pool::park::{Park, Wait};
 use crate::proxy::client::Client;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
-use crate::proxy::session::{Lingering, Reading, Resetting};
+use crate::proxy::session::{Introduction, Lingering, Reading, Resetting};
 use crate::proxy::shared::Shared;
 use std::time::Instant;
 
@@ -26,6 +26,8 @@ pub struct Conversation {
 
 /// What is going on.
 pub enum Stage {
+    /// The proxy at the other end has not said yet which client it is for.
+    Introducing(Introduction),
     /// Between two requests, or in the middle of one.
     Reading(Reading),
     /// A request was read, and its response has not come to its end.
@@ -34,6 +36,14 @@ pub enum Stage {
     Lingering(Lingering),
     /// Something is missing, and the client is to have the rest of it before the connection is reset.
     Resetting(Resetting),
+}
+
+/// What a connection begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    Request,
+    /// A header of the PROXY protocol (`--proxy-protocol`).
+    ProxyHeader,
 }
 
 /// What workers do, and what waits for them.
@@ -80,9 +90,13 @@ impl Context<'_> {
 
 impl Conversation {
     /// With a client that has just connected.
-    pub fn new(client: Client, shared: &Shared) -> Box<Self> {
-        let reading = Reading::next(shared.config.min_rate, Instant::now());
-        Box::new(Self { client, stage: Stage::Reading(reading) })
+    pub fn new(client: Client, opening: Opening, shared: &Shared) -> Box<Self> {
+        let now = Instant::now();
+        let stage = match opening {
+            Opening::Request => Stage::Reading(Reading::next(shared.config.min_rate, now)),
+            Opening::ProxyHeader => Stage::Introducing(Introduction::awaited(now)),
+        };
+        Box::new(Self { client, stage })
     }
 }
 
@@ -98,7 +112,7 @@ impl Park for Task {
         match self {
             Self::Client(conversation) => match &conversation.stage {
                 Stage::Exchanging(exchange) => exchange.backend(),
-                Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => None,
+                Stage::Introducing(_) | Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => None,
             },
             Self::Probe(probe) => probe.backend(),
         }
@@ -109,7 +123,9 @@ impl Park for Task {
             Self::Client(conversation) => {
                 let exchange = match &conversation.stage {
                     Stage::Exchanging(exchange) => exchange.weight(),
-                    Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => 0,
+                    Stage::Introducing(_) | Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => {
+                        0
+                    }
                 };
                 size_of::<Conversation>() + conversation.client.carried.capacity() + exchange
             }
@@ -122,7 +138,7 @@ impl Park for Task {
         match self {
             Self::Client(conversation) => match &conversation.stage {
                 Stage::Exchanging(exchange) => exchange.request.route.number,
-                Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => 0,
+                Stage::Introducing(_) | Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => 0,
             },
             Self::Probe(_) => 0,
         }

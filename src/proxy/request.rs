@@ -6,7 +6,7 @@
 //!
 //! Not here: reading (`session`), sending (`exchange`). No socket.
 
-use crate::config::Config;
+use crate::config::{Config, Peer};
 use crate::http1::accept::Form;
 use crate::http1::fields::Name;
 use crate::http1::forward::{self, Mark, Origin, Persistence, Trust, Upgrade};
@@ -17,7 +17,7 @@ use crate::observe::explain::{Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::observe::logger::Logger;
 use crate::proxy::route::{Route, Routes};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,7 +62,7 @@ pub struct RequestMeta {
     /// In which form the client would have ronde's own answer.
     pub form: Form,
     /// The client, as far as it is known behind trusted proxies.
-    pub client: IpAddr,
+    pub client: Peer,
 }
 
 /// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
@@ -116,7 +116,7 @@ pub enum Missing {
 
 /// What is known of the connection a request came on.
 pub struct Source<'a> {
-    pub client: IpAddr,
+    pub client: Peer,
     /// The address that the client connected to; asked for only when the request names no host.
     pub local: &'a dyn Fn() -> Option<SocketAddr>,
     /// ronde's own name.
@@ -200,7 +200,7 @@ pub fn parse(
 
 impl RequestMeta {
     /// What the head says; its body is still to come.
-    fn of(head: &head::Request<'_>, pseudonym: &str, client: IpAddr) -> Result<Self, Failure> {
+    fn of(head: &head::Request<'_>, pseudonym: &str, client: Peer) -> Result<Self, Failure> {
         let framing = framing::of_request(head.version, head.fields)?;
         if forward::is_loop(head.fields, pseudonym) {
             return Err(Failure::Loop);
@@ -240,22 +240,19 @@ impl RequestMeta {
     }
 }
 
-/// Whether what this address says about its client is believed.
-fn trust(address: IpAddr, config: &Config) -> Trust {
-    match config.trust_proxy.iter().any(|network| network.contains(address)) {
-        true => Trust::Proxy,
-        false => Trust::Stranger,
-    }
+/// Whether what this client says about its own client is believed.
+fn trust(client: Peer, config: &Config) -> Trust {
+    if config.trusts(client) { Trust::Proxy } else { Trust::Stranger }
 }
 
 /// The client that a request comes from: its peer, or what a trusted proxy says.
-fn client_of(head: &head::Request<'_>, peer: IpAddr, config: &Config) -> IpAddr {
-    let is_trusted = |address| trust(address, config) == Trust::Proxy;
-    if is_trusted(peer) { forward::client(head.fields, peer, is_trusted) } else { peer }
+fn client_of(head: &head::Request<'_>, peer: Peer, config: &Config) -> Peer {
+    let is_trusted = |address| config.trusts(Peer::Ip(address));
+    if config.trusts(peer) { forward::client(head.fields, peer, is_trusted) } else { peer }
 }
 
 /// What an access line says about the request itself, as much of it as the log quotes.
-fn line_of(head: &head::Request<'_>, peer: IpAddr, config: &Config, logger: &Logger) -> Line {
+fn line_of(head: &head::Request<'_>, peer: Peer, config: &Config, logger: &Logger) -> Line {
     if !logger.wants_access() {
         return Line::default();
     }
@@ -280,7 +277,7 @@ fn line_of(head: &head::Request<'_>, peer: IpAddr, config: &Config, logger: &Log
 }
 
 /// The same of a request that is refused: what its head says if it is one, or else its first line as it came.
-pub fn line_of_refused(bytes: &[u8], peer: IpAddr, config: &Config, logger: &Logger) -> Line {
+pub fn line_of_refused(bytes: &[u8], peer: Peer, config: &Config, logger: &Logger) -> Line {
     let mut lines = Lines::new();
     if let Scan::Complete { start, end } = head::scan(bytes)
         && let Ok(head) = head::request(&bytes[start..end], &mut lines)

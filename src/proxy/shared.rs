@@ -5,7 +5,7 @@
 //!
 //! Not here: the threads themselves (`server`), and what each has alone (`scratch`).
 
-use crate::config::{Config, Explain};
+use crate::config::{Config, Explain, Peer};
 use crate::observe::access::{Access, Line, Record};
 use crate::observe::counters::Counters;
 use crate::observe::explain::Explanation;
@@ -16,7 +16,6 @@ use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use crate::proxy::route::Routes;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
@@ -56,7 +55,7 @@ impl Shared {
     }
 
     /// Counts what became of a request that ends now, and has its line written.
-    pub fn note(&self, peer: IpAddr, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
+    pub fn note(&self, peer: Peer, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
         self.counters.count(failure);
         if self.logger.wants_access() {
             let (line, record) = told();

@@ -6,22 +6,23 @@
 //!
 //! Not here: waiting for a client's first byte. A worker does that, for one call at most, and then the waiter.
 
-use crate::config::waits;
+use crate::config::{Peer, waits};
 use crate::http1::forward::Persistence;
 use crate::http1::reply::{self, Asked};
-use crate::net::conn::{BACKLOG, Block, Conn, Sent};
+use crate::net::conn::{Block, Conn, Sent};
 use crate::net::descriptors;
+use crate::net::listener::BACKLOG;
 use crate::net::waker::Waker;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::failure::Failure;
 use crate::proxy::client::Client;
-use crate::proxy::conversation::{Conversation, Task};
+use crate::proxy::conversation::{Conversation, Opening, Task};
 use crate::proxy::session;
 use crate::proxy::shared::Shared;
+use crate::server::listeners::Entrance;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Connections accepted from one listener before the others, and the stop, are looked at.
@@ -29,24 +30,27 @@ const BATCH: usize = 64;
 
 /// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that no established connection
 /// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
-/// keep it from ending: a queue holds one backlog, and no more is taken from it.
-pub fn run(listeners: &[TcpListener], waker: &Waker, shared: &Shared) {
+/// keep it from ending: a queue holds one backlog, and no more is taken from it. A Unix socket has no more clients once its
+/// file is gone.
+pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared) {
     let mut shortage = Shortage::default();
     while shared.is_running() {
-        let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
+        let mut fds: Vec<_> =
+            entrances.iter().map(|entrance| PollFd::new(&entrance.listener, PollFlags::IN)).collect();
         fds.push(PollFd::new(waker, PollFlags::IN));
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => log::error!("the acceptor cannot wait for connections: {error}"),
         }
-        let ready = listeners.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
-        for (listener, _) in ready {
-            accept_some(listener, waker, shared, &mut shortage);
+        let ready = entrances.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        for (entrance, _) in ready {
+            accept_some(entrance, waker, shared, &mut shortage);
         }
     }
-    for listener in listeners {
+    for entrance in entrances {
+        entrance.listener.withdraw();
         for _ in 0..=usize::from(BACKLOG) / BATCH {
-            if accept_some(listener, waker, shared, &mut shortage) < BATCH {
+            if accept_some(entrance, waker, shared, &mut shortage) < BATCH {
                 break;
             }
         }
@@ -54,12 +58,12 @@ pub fn run(listeners: &[TcpListener], waker: &Waker, shared: &Shared) {
 }
 
 /// Accepts what is there, within bounds. Returns how many connections that were.
-fn accept_some(listener: &TcpListener, waker: &Waker, shared: &Shared, shortage: &mut Shortage) -> usize {
+fn accept_some(entrance: &Entrance, waker: &Waker, shared: &Shared, shortage: &mut Shortage) -> usize {
     for count in 0..BATCH {
-        match listener.accept() {
-            Ok((stream, address)) => {
+        match entrance.listener.accept() {
+            Ok((conn, peer)) => {
                 shortage.end();
-                admit(stream, address, shared);
+                admit(conn, peer, entrance.opening, shared);
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::AGAIN) => return count,
@@ -84,46 +88,50 @@ fn make_room(shared: &Shared) -> bool {
     shared.routes.let_go() || shared.waiter.evict().is_some()
 }
 
-fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
-    let (conn, ip) = (Conn::accepted(stream), address.ip().to_canonical());
+fn admit(conn: Conn, peer: Peer, opening: Opening, shared: &Shared) {
+    if opening == Opening::ProxyHeader && !shared.config.trusts(peer) {
+        return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), shared);
+    }
     if !descriptors::has_room_for_one_more() && !make_room(shared) {
-        return refuse(&conn, ip, Failure::Descriptors, shared);
+        return refuse(&conn, peer, Failure::Descriptors, shared);
     }
     if shared.waiter.is_full() {
-        return refuse(&conn, ip, Failure::OverBudget, shared);
+        return refuse(&conn, peer, Failure::OverBudget, shared);
     }
     let permit = match shared.connections.enter() {
         // A lingering connection gives way first, then the client that has been idle for the longest.
         None if shared.waiter.evict().is_some() => shared.connections.enter(),
         permit => permit,
     };
-    let Some(permit) = permit else { return refuse(&conn, ip, Failure::ConnectionLimit, shared) };
-    let conversation = Conversation::new(Client::new(conn, address, permit), shared);
+    let Some(permit) = permit else { return refuse(&conn, peer, Failure::ConnectionLimit, shared) };
+    let conversation = Conversation::new(Client::new(conn, peer, permit), opening, shared);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
-        send_refusal(&conversation.client.conn, ip, Failure::Overloaded, shared);
+        send_refusal(&conversation.client.conn, peer, Failure::Overloaded, shared);
         session::linger(conversation, shared);
     }
 }
 
 /// Says no to a connection that has no place in which to linger. What it sent so far is read, or closing would take the
 /// answer back.
-fn refuse(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
+fn refuse(conn: &Conn, client: Peer, failure: Failure, shared: &Shared) {
     send_refusal(conn, client, failure, shared);
     let _ = conn.receive(&mut [0; 4096], Block::Never);
 }
 
 /// Answers without waiting for anything; what the client asks is not even read. The answer is small: it fits.
-fn send_refusal(conn: &Conn, client: IpAddr, failure: Failure, shared: &Shared) {
+fn send_refusal(conn: &Conn, client: Peer, failure: Failure, shared: &Shared) {
     let begun = Instant::now();
     let mut words = Vec::new();
     let sent = reply::failed(&mut words, failure, Asked::default(), Persistence::Close, None);
     let answer = conn.send(&[IoSlice::new(&words)], Block::Never);
     let said = matches!(answer, Ok(Sent::Bytes(count)) if count == words.len());
     let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
-    shared.note(client, Some(failure), || {
-        let timings = Timings { total: begun.elapsed(), ..Timings::default() };
-        (Line::default(), Record { status, bytes, timings, failure: Some(failure), ..Record::default() })
-    });
+    let timings = Timings { total: begun.elapsed(), ..Timings::default() };
+    note(client, failure, Record { status, bytes, timings, ..Record::default() }, shared);
+}
+
+fn note(client: Peer, failure: Failure, record: Record, shared: &Shared) {
+    shared.note(client, Some(failure), || (Line::default(), Record { failure: Some(failure), ..record }));
 }
 
 /// A lack of descriptors is said once when it begins and once when it ends.

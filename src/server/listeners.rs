@@ -2,26 +2,34 @@
 //!
 //! The problem: an address can be taken, foreign or a trap. `:8080` is one socket for both families where there is IPv6
 //! and another where there is none, `localhost` is two, one address may include another, and a backend that is one of
-//! these addresses would have every request go round for ever.
+//! these addresses would have every request go round for ever. A Unix socket's path can be taken by a file.
 //!
 //! Not here: accepting (`acceptor`), socket options (`net`).
 
-use crate::config::{Config, Listen};
-use crate::net::conn::{self, Claim, Family};
+use crate::config::{Address, Config, Listen};
+use crate::net::listener::{self, Claim, Family, Listener};
+use crate::proxy::conversation::Opening;
 use rustix::io::Errno;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The default of net.ipv4.ip_unprivileged_port_start.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
+/// A listener, and what its connections begin with.
+#[derive(Debug)]
+pub struct Entrance {
+    pub listener: Listener,
+    pub opening: Opening,
+}
+
 /// Why a server could not start.
 #[derive(Debug)]
 pub enum StartError {
-    Bind(SocketAddr, io::Error),
+    Bind(Address, io::Error),
     /// A backend that is one of the listeners.
-    Myself(SocketAddr),
+    Myself(Address),
     System(io::Error),
 }
 
@@ -37,7 +45,13 @@ impl fmt::Display for StartError {
                     "{address} is no address of this machine; choose another with --listen, or give --freebind if it \
                      will be one later"
                 ),
-                ErrorKind::PermissionDenied if address.port() < FIRST_UNPRIVILEGED_PORT => write!(
+                ErrorKind::AlreadyExists => {
+                    write!(
+                        f,
+                        "{address}: there is a file that is no socket; remove it, or choose another path"
+                    )
+                }
+                ErrorKind::PermissionDenied if is_privileged(address) => write!(
                     f,
                     "cannot listen on {address}: ports below {FIRST_UNPRIVILEGED_PORT} need a privilege: `sudo setcap \
                      cap_net_bind_service=+ep PATH/ronde`, or AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit; or \
@@ -61,68 +75,94 @@ impl From<io::Error> for StartError {
     }
 }
 
+fn is_privileged(address: &Address) -> bool {
+    matches!(address, Address::Tcp(address) if address.port() < FIRST_UNPRIVILEGED_PORT)
+}
+
 /// A backend that leads straight back here. What leads back by a name or by another machine is seen at the first
 /// request instead: 508, by `Via`.
-pub(super) fn refuse_myself(config: &Config, listeners: &[TcpListener]) -> Result<(), StartError> {
-    let addresses = config
-        .backend
-        .iter()
-        .filter_map(|backend| Some(SocketAddr::new(backend.host.parse().ok()?, backend.port)));
-    let own: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let is_own = |address: &SocketAddr| {
-        let leads_here = |own: &SocketAddr| {
-            let every = own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4());
-            own.port() == address.port()
-                && (own.ip() == address.ip()
-                    || every && (address.ip().is_loopback() || address.ip().is_unspecified()))
-        };
-        own.iter().any(leads_here)
-    };
+pub(super) fn refuse_myself(config: &Config, entrances: &[Entrance]) -> Result<(), StartError> {
+    let addresses = config.backend.iter().filter_map(|backend| backend.endpoint.address());
+    let is_own = |address: &Address| entrances.iter().any(|it| it.listener.is_reached_by(address));
     addresses.into_iter().find(is_own).map_or(Ok(()), |address| Err(StartError::Myself(address)))
 }
 
 /// Opens a socket for each address that clients can reach only by it.
-pub(super) fn listen_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {
-    let wanted = &config.listen;
-    let claim = if config.freebind { Claim::Early } else { Claim::Existing };
-    let listen_at = |address, family| {
-        conn::listen(address, family, claim).map_err(|error| StartError::Bind(address, error))
-    };
-    let is_included = |listen: Listen| wanted.iter().any(|other| other.includes(listen));
-    let mut listeners = Vec::new();
-    for listen in wanted.iter().copied().filter(|listen| !is_included(*listen)) {
-        match listen {
-            Listen::At(address) => listeners.push(listen_at(address, family_of(address, wanted))?),
-            Listen::Every(port) => {
-                // One dual-stack socket where there is IPv6.
-                let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-                let listener = match listen_at(every, Family::Both) {
-                    Err(StartError::Bind(_, error)) if is_lack_of_ipv6(&error) => {
-                        listen_at(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), Family::Own)
-                    }
-                    outcome => outcome,
+///
+/// # Errors
+/// The first that cannot be had. Then no file of a Unix socket stays behind.
+pub(super) fn listen_all(config: &Config) -> Result<Vec<Entrance>, StartError> {
+    let is_included = |listen: &Listen| config.listen.iter().any(|other| other.includes(listen));
+    let mut entrances = Vec::new();
+    for listen in config.listen.iter().filter(|listen| !is_included(listen)) {
+        match open(listen, config) {
+            Ok(listeners) => {
+                let opening = match config.proxy_protocol.contains(listen) {
+                    true => Opening::ProxyHeader,
+                    false => Opening::Request,
                 };
-                listeners.push(listener?);
+                entrances.extend(listeners.into_iter().map(|listener| Entrance { listener, opening }));
             }
-            Listen::Localhost(mut port) => {
-                for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
-                    let address = SocketAddr::new(ip, port);
-                    if wanted.iter().any(|other| *other != listen && other.includes(Listen::At(address))) {
-                        continue;
-                    }
-                    match listen_at(address, Family::Own) {
-                        Err(StartError::Bind(_, error)) if ip.is_ipv6() && is_lack_of_ipv6(&error) => {}
-                        outcome => {
-                            let listener = outcome?;
-                            port = listener.local_addr()?.port();
-                            listeners.push(listener);
-                        }
-                    }
-                }
+            Err(error) => {
+                withdraw_all(&entrances);
+                return Err(error);
             }
         }
     }
-    Ok(listeners)
+    Ok(entrances)
+}
+
+/// Removes what a server that does not start would leave behind.
+pub(super) fn withdraw_all(entrances: &[Entrance]) {
+    entrances.iter().for_each(|entrance| entrance.listener.withdraw());
+}
+
+/// The sockets of one `--listen`.
+fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
+    let wanted = &config.listen;
+    let claim = if config.freebind { Claim::Early } else { Claim::Existing };
+    let listen_at = |address: SocketAddr, family| {
+        let listener = listener::listen(address, family, claim);
+        listener.map(Listener::Tcp).map_err(|error| StartError::Bind(address.into(), error))
+    };
+    match listen {
+        Listen::Unix(path) => {
+            let listener = listener::listen_locally(path, config.listen_mode);
+            Ok(vec![listener.map_err(|error| StartError::Bind(Address::Unix(path.clone()), error))?])
+        }
+        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, wanted))?]),
+        Listen::Every(port) => {
+            // One dual-stack socket where there is IPv6.
+            let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);
+            let listener = match listen_at(every, Family::Both) {
+                Err(StartError::Bind(_, error)) if is_lack_of_ipv6(&error) => {
+                    listen_at(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port), Family::Own)
+                }
+                outcome => outcome,
+            };
+            Ok(vec![listener?])
+        }
+        Listen::Localhost(port) => {
+            let (mut listeners, mut port) = (Vec::new(), *port);
+            for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+                let address = SocketAddr::new(ip, port);
+                if wanted.iter().any(|other| other != listen && other.includes(&Listen::At(address))) {
+                    continue;
+                }
+                match listen_at(address, Family::Own) {
+                    Err(StartError::Bind(_, error)) if ip.is_ipv6() && is_lack_of_ipv6(&error) => {}
+                    outcome => {
+                        let listener = outcome?;
+                        if let Some(Address::Tcp(bound)) = listener.address() {
+                            port = bound.port();
+                        }
+                        listeners.push(listener);
+                    }
+                }
+            }
+            Ok(listeners)
+        }
+    }
 }
 
 /// `[::]` is for both families, unless IPv4 has its own socket on that port.
@@ -170,7 +210,7 @@ mod tests {
                 "cannot listen on 0.0.0.0:8080: Permission denied (os error 13); choose another address with --listen",
             ),
         ] {
-            let error = StartError::Bind(address.parse().unwrap(), errno.into());
+            let error = StartError::Bind(Address::Tcp(address.parse().unwrap()), errno.into());
             assert_eq!(error.to_string(), advice);
         }
     }

@@ -23,7 +23,7 @@ pub use listeners::StartError;
 
 use crate::backend::Backends;
 use crate::config::value::time_text;
-use crate::config::{self, Config, waits};
+use crate::config::{self, Address, Config, waits};
 use crate::net::descriptors;
 use crate::net::waker::Waker;
 use crate::observe::counters::Counters;
@@ -35,10 +35,9 @@ use crate::proxy::route::Routes;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use listeners::{listen_all, refuse_myself};
+use listeners::{Entrance, listen_all, refuse_myself, withdraw_all};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -51,7 +50,7 @@ const STACK: usize = 128 * 1024;
 /// A server that has its addresses and is ready to run.
 pub struct Server {
     shared: Shared,
-    listeners: Vec<TcpListener>,
+    entrances: Vec<Entrance>,
     orders: Orders,
 }
 
@@ -82,15 +81,25 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn bind(mut config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
+    pub fn bind(config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
-        let listeners = listen_all(&config)?;
+        let entrances = listen_all(&config)?;
+        match Self::share(config, logger, &entrances) {
+            Ok(shared) => Ok(Self { shared, entrances, orders }),
+            Err(error) => {
+                withdraw_all(&entrances);
+                Err(error)
+            }
+        }
+    }
+
+    fn share(mut config: Config, logger: Logger, entrances: &[Entrance]) -> Result<Shared, StartError> {
         for config in config.route.iter().map(|route| &route.config).chain([&config]) {
-            refuse_myself(config, &listeners)?;
+            refuse_myself(config, entrances)?;
         }
         bound_by_descriptors(&mut config);
-        let shared = Shared {
+        Ok(Shared {
             routes: Routes::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             connections: ConnectionLimit::new(config.max_connections),
@@ -99,18 +108,17 @@ impl Server {
             explained: AtomicU64::new(0),
             pseudonym: pseudonym(),
             config,
-        };
-        Ok(Self { shared, listeners, orders })
+        })
     }
 
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    pub fn addresses(&self) -> Vec<Address> {
+        self.entrances.iter().filter_map(|entrance| entrance.listener.address()).collect()
     }
 
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
         let config = &self.shared.config;
-        let addresses: Vec<_> = self.addresses().iter().map(SocketAddr::to_string).collect();
+        let addresses: Vec<_> = self.addresses().iter().map(Address::to_string).collect();
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         let mut served = Vec::new();
         if !backends.is_empty() || config.route.is_empty() {
@@ -135,7 +143,7 @@ impl Server {
     /// # Errors
     /// The system refused a thread, and which.
     pub fn run(self) -> io::Result<()> {
-        let Self { shared, listeners, orders: Orders(orders) } = self;
+        let Self { shared, entrances, orders: Orders(orders) } = self;
         let (shared, waker) = (&shared, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
         thread::scope(|scope| {
@@ -144,7 +152,7 @@ impl Server {
                     start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
-                start(scope, "acceptor", move || accept(listeners, waker, shared))
+                start(scope, "acceptor", move || accept(entrances, waker, shared))
             })();
             // The main thread only waits for the order to stop. That all `Stopper`s are gone is such an order, too.
             let served = started.map(|acceptor| {
@@ -191,8 +199,8 @@ fn start<'scope, 'env>(
 }
 
 /// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
-fn accept(listeners: Vec<TcpListener>, waker: &Waker, shared: &Shared) {
-    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&listeners, waker, shared))).is_err() {
+fn accept(entrances: Vec<Entrance>, waker: &Waker, shared: &Shared) {
+    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&entrances, waker, shared))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
 }

@@ -10,6 +10,7 @@
 //! Not here: the grammar (`strict`) and the messages (`tests/property.rs`, `tests/fuzz`).
 
 use crate::strict::{self, Body, Fault, Field, Message, RequestLine, StatusLine, Target};
+use ronde::config::Peer;
 use ronde::http1::chunked::{Decoder, Malformed};
 use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust};
 use ronde::http1::framing::{self, Coding, Framing};
@@ -81,7 +82,7 @@ pub fn request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
         let framing = framing::of_request(head.version, head.fields)?;
         let upgrade = forward::upgrade(&head);
         let origin = Origin {
-            client: CLIENT,
+            client: Peer::Ip(CLIENT),
             trust: Trust::Stranger,
             framing,
             upgrade,

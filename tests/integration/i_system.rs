@@ -6,6 +6,7 @@ use crate::harness::{Backend, Port, Process, Proxy, Ronde, Wire, each_row, needs
 use std::fs::Permissions;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -168,4 +169,21 @@ fn a_port_below_1024_says_how_to_get_the_privilege() {
     let mut process = Process::spawn(command.args(["--listen", "127.0.0.1:1", "127.0.0.1:2"]));
     assert_eq!(process.exit().code(), Some(1));
     process.stderr.line_with("setcap cap_net_bind_service=+ep");
+}
+
+#[test]
+fn a_socket_that_is_closed_to_rondes_user_says_so() {
+    ronde_only!();
+    needs!(Setpriv);
+    let (directory, program) = program_for_every_user();
+    let socket = directory.path().join("app.sock");
+    let _listener = UnixListener::bind(&socket).expect("a Unix socket");
+    std::fs::set_permissions(&socket, Permissions::from_mode(0o600)).expect("permissions");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=54321", "--regid=54321", "--clear-groups"]).arg(program);
+    command.args(["--listen", "127.0.0.1:0"]).arg(format!("unix:{}", socket.display()));
+    let proxy = Proxy::of(Process::spawn(&mut command));
+    let response = proxy.get("/");
+    assert_eq!(response.status(), 502);
+    assert!(response.text().contains("does not let this proxy in"), "{response}");
 }

@@ -6,6 +6,7 @@
 //!
 //! Not here: the field that goes on (`forward`), and which networks are trusted (`config`).
 
+use crate::config::Peer;
 use crate::http1::fields::{Fields, Name};
 use crate::http1::head::{Request, Target};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 /// The client that a trusted `peer` names: the address nearest to ronde in `X-Forwarded-For` that is not a trusted
 /// proxy's itself. If all of them are, it is the farthest. What is no address, such as `unknown`, ends the chain: the
 /// hop before it is the last one that is known.
-pub fn client(fields: Fields<'_>, peer: IpAddr, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+pub fn client(fields: Fields<'_>, peer: Peer, is_trusted: impl Fn(IpAddr) -> bool) -> Peer {
     let mut chain = Chain::Unknown;
     // From the farthest hop to the nearest.
     for member in fields.members(Name::XForwardedFor) {
@@ -26,7 +27,7 @@ pub fn client(fields: Fields<'_>, peer: IpAddr, is_trusted: impl Fn(IpAddr) -> b
         };
     }
     match chain {
-        Chain::Client(address) | Chain::Proxies(address) => address,
+        Chain::Client(address) | Chain::Proxies(address) => Peer::Ip(address),
         Chain::Unknown => peer,
     }
 }
@@ -70,7 +71,7 @@ mod tests {
         let mut lines = Lines::new();
         let head = head::request(text.as_bytes(), &mut lines).unwrap();
         let is_trusted = |address: IpAddr| address.to_string().starts_with("10.");
-        client(head.fields, PEER.parse().unwrap(), is_trusted).to_string()
+        client(head.fields, Peer::Ip(PEER.parse().unwrap()), is_trusted).to_string()
     }
 
     /// The same, told from ronde outwards: each hop is believed as long as the one before it is a trusted proxy.

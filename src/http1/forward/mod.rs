@@ -11,6 +11,7 @@
 mod client;
 mod response;
 
+use crate::config::Peer;
 use crate::http1::fields::{self, Fields, Name};
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::head::{self, Request, Response, Target, Version};
@@ -27,7 +28,7 @@ const MAX_OPTIONS: usize = 32;
 /// What ronde knows about a request besides its head.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    pub client: IpAddr,
+    pub client: Peer,
     pub trust: Trust,
     pub framing: Framing,
     pub upgrade: Upgrade,
@@ -226,15 +227,7 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
 /// The client's address, the scheme and the Host that it asked for, and the prefix that its path had.
 fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, origin: &Origin<'_>) {
     let is_proxy = origin.trust == Trust::Proxy;
-    out.extend_from_slice(b"X-Forwarded-For: ");
-    if is_proxy {
-        for address in fields.members(Name::XForwardedFor) {
-            out.extend_from_slice(address);
-            out.extend_from_slice(b", ");
-        }
-    }
-    write_address(out, origin.client);
-    out.extend_from_slice(b"\r\n");
+    write_forwarded_for(out, fields, origin);
     if !(is_proxy && fields.contains(Name::XForwardedProto)) {
         out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
     }
@@ -247,6 +240,27 @@ fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, o
     if !origin.strip.is_empty() {
         line(out, "X-Forwarded-Prefix", origin.strip.as_bytes());
     }
+}
+
+/// The hops so far, if they are believed, and the client. One without an address adds nothing: a word such as `unknown`
+/// would be taken for an address by many an application.
+fn write_forwarded_for(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
+    const SEPARATOR: &[u8] = b", ";
+    let start = out.len();
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    let empty = out.len();
+    if origin.trust == Trust::Proxy {
+        for address in fields.members(Name::XForwardedFor) {
+            out.extend_from_slice(address);
+            out.extend_from_slice(SEPARATOR);
+        }
+    }
+    match origin.client {
+        Peer::Ip(address) => write_address(out, address),
+        Peer::Unix | Peer::Unknown if out.len() == empty => return out.truncate(start),
+        Peer::Unix | Peer::Unknown => out.truncate(out.len() - SEPARATOR.len()),
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// After those that came, which stay.
@@ -386,13 +400,17 @@ mod tests {
     use crate::http1::framing;
 
     const LOCAL: Option<SocketAddr> = Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80));
-    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+    const CLIENT: Peer = Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)));
 
     fn onward(bytes: &str, trust: Trust) -> Result<String, Failure> {
         marked(bytes, trust, Mark::Via)
     }
 
     fn marked(bytes: &str, trust: Trust, mark: Mark) -> Result<String, Failure> {
+        sent_by(CLIENT, bytes, trust, mark)
+    }
+
+    fn sent_by(client: Peer, bytes: &str, trust: Trust, mark: Mark) -> Result<String, Failure> {
         let mut lines = head::Lines::new();
         let head = head::request(bytes.as_bytes(), &mut lines)?;
         let framing = framing::of_request(head.version, head.fields)?;
@@ -402,7 +420,7 @@ mod tests {
             &mut out,
             &head,
             &Origin {
-                client: CLIENT,
+                client,
                 trust,
                 framing,
                 upgrade,
@@ -476,6 +494,25 @@ mod tests {
                 && !out.contains("4.4.4.4")
                 && out.contains("X-Real-IP: 1.1.1.1")
         );
+    }
+
+    #[test]
+    fn a_client_without_an_address_adds_none() {
+        let asked = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\n\r\n";
+        let alone = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        for client in [Peer::Unix, Peer::Unknown] {
+            let out = |asked, trust| sent_by(client, asked, trust, Mark::Via).unwrap();
+            assert!(
+                out(asked, Trust::Proxy)
+                    .contains("\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nX-Forwarded-Proto")
+            );
+            for none in [out(asked, Trust::Stranger), out(alone, Trust::Stranger), out(alone, Trust::Proxy)] {
+                assert!(
+                    !none.contains("ed-For") && none.contains("Host: h\r\nX-Forwarded-Proto: http\r\n"),
+                    "{none}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -13,10 +13,11 @@ use crate::config::waits;
 use crate::net::conn::{Conn, Connected, Window};
 use crate::observe::explain;
 use crate::observe::failure::Failure;
-use crate::pool::park::{Class, Want};
+use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::client::{Client, Presence};
-use crate::proxy::conversation::Context;
+use crate::proxy::conversation::{Context, Halt};
 use rustix::io::Errno;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// Slow clients from which on the kernel is to hold little for each: with a megabyte, these are some hundred megabytes.
@@ -87,7 +88,13 @@ impl Exchange {
                     Stop::Failed(failure) => failure,
                 }
             }
-            (Err(error), _) => connect_failure(&error),
+            (Err(error), None) if error.kind() == ErrorKind::WouldBlock => {
+                match await_room(&connecting, client, context) {
+                    Stop::Halt(halt) => return Step::Halt(Stage::Connecting(connecting), halt),
+                    Stop::Failed(failure) => failure,
+                }
+            }
+            (Err(error), _) => connect_failure(&connecting.turn.address(), &error),
         };
         self.record.timings.connect += connecting.begun.elapsed();
         let Connecting { turn, lap, .. } = connecting;
@@ -110,6 +117,22 @@ impl Exchange {
             Ok(0 | 1) => whole,
             count => waits::FIRST_CONNECT.min(whole / count.unwrap_or(u32::MAX)),
         }
+    }
+}
+
+/// The backlog of a Unix socket is full: no event tells of room in it, so a timer does.
+fn await_room(connecting: &Connecting, client: &Client, context: &Context<'_>) -> Stop {
+    let (failure, limit) = (Failure::ConnectTimeout, connecting.limit);
+    let (now, awaited) =
+        (Instant::now(), Awaited { client: watch(client), backend: Want::Nothing, failure, limit });
+    match wait_since(connecting.begun, now, awaited, client, context) {
+        Stop::Halt(Halt::Wait(wait)) => {
+            let waited = now.saturating_duration_since(connecting.begun);
+            let pause = waited.clamp(waits::BACKLOG_RETRY, waits::BACKLOG_RETRY_MOST);
+            let deadline = wait.deadline.min(now + pause);
+            Stop::Halt(Halt::Wait(Wait { deadline, ..wait }))
+        }
+        stop => stop,
     }
 }
 

@@ -88,11 +88,12 @@ impl Session<'_, '_> {
         let said = self.send_reply();
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
         let Context { shared, scratch, .. } = &*self.context;
-        shared.note(self.client.ip(), Some(failure), || {
+        self.note(Some(failure), || {
             let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
             let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
             let received = scratch.from_client.filled();
-            let line = request::line_of_refused(received, self.client.ip(), &shared.config, &shared.logger);
+            let line =
+                request::line_of_refused(received, self.client.source(), &shared.config, &shared.logger);
             (line, record)
         });
         if said { End::Linger } else { End::Close }
@@ -126,7 +127,7 @@ impl Session<'_, '_> {
             question == Question::Health && status == Some(200) && self.client.is_from_this_host();
         if !is_own_probe {
             let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
-            self.context.shared.note(self.client.ip(), failure, || {
+            self.note(failure, || {
                 (request.line, Record { status, bytes, failure, timings, ..Record::default() })
             });
         }

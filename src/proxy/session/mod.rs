@@ -6,15 +6,17 @@
 //! Not here: the request's way to a backend and back (`exchange`), and where connections wait (`pool`).
 
 mod answer;
+mod introduction;
 mod lingering;
 mod reading;
 mod resetting;
 
+pub use introduction::Introduction;
 pub use lingering::{Lingering, linger};
 pub use reading::Reading;
 pub use resetting::{Resetting, reset};
 
-use crate::observe::access::{Record, Timings};
+use crate::observe::access::{Line, Record, Timings};
 use crate::observe::explain::{Ending, Step};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Wait, Want, Woken};
@@ -139,6 +141,17 @@ impl Session<'_, '_> {
             _ => self.context.allowance.stop_waiting(),
         }
         match (&mut *stage, woken) {
+            (Stage::Introducing(introduction), Woken::New(since)) => {
+                self.load();
+                introduction.queued = since.elapsed();
+                if introduction.queued > self.context.shared.config.queue_timeout {
+                    return self.close_unanswered(Failure::Overloaded, introduction);
+                }
+            }
+            (Stage::Introducing(introduction), Woken::OverBudget) => {
+                return self.close_unanswered(Failure::OverBudget, introduction);
+            }
+            (Stage::Introducing(_), _) => self.load(),
             (Stage::Reading(reading), Woken::New(since)) => {
                 self.load();
                 reading.queued = since.elapsed();
@@ -179,6 +192,15 @@ impl Session<'_, '_> {
     fn run(&mut self, stage: &mut Stage) -> End {
         loop {
             let step = match stage {
+                Stage::Introducing(introduction) => match self.be_introduced(introduction) {
+                    Ok(()) => {
+                        let mut reading = Reading::next(self.context.shared.config.min_rate, Instant::now());
+                        reading.queued = introduction.queued;
+                        *stage = Stage::Reading(reading);
+                        Ok(())
+                    }
+                    Err(end) => Err(end),
+                },
                 Stage::Reading(reading) => match self.read_request(reading) {
                     Ok(request) => {
                         let timings = Timings { queued: reading.queued, ..Timings::default() };
@@ -227,9 +249,7 @@ impl Session<'_, '_> {
             log::info!("{explanation}");
         }
         record.timings.total = now.saturating_duration_since(request.begun);
-        self.context
-            .shared
-            .note(self.client.ip(), record.failure, || (take(&mut request.line), take(record)));
+        self.note(record.failure, || (take(&mut request.line), take(record)));
         self.context.scratch.spare(take(&mut request.head));
         match fate {
             Fate::Persist => self.persist(now),
@@ -240,6 +260,15 @@ impl Session<'_, '_> {
             Fate::Reset => Err(End::Reset(request.route.config.idle_timeout)),
             Fate::Abort => Err(End::Abort),
         }
+    }
+
+    /// Counts what became of a request, and has its line written, with the client that a proxy has named.
+    fn note(&self, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
+        self.context.shared.note(self.client.peer, failure, || {
+            let (mut line, record) = told();
+            line.client = line.client.or(self.client.named);
+            (line, record)
+        });
     }
 
     /// The connection persists, and is idle since `now`. A client that is busy sends its next request soon; waiting for it saves the trip through

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `message` (the valid messages), `wire` (one end of a connection), `origin` (a backend that the test
 //! drives step by step), `backend` (a backend that runs by itself), `gate` (where
-//! several of its requests wait), `silent` (no backend at all), `proxy` and `process` (the program under test), `peers` (nginx
+//! several of its requests wait), `silent` (no backend at all), `unix` (a backend on a Unix socket), `proxy` and `process` (the program under test), `peers` (nginx
 //! and HAProxy in its place), `programs` (third-party clients, and the rule for when they are missing), `names` (a name
 //! service for one test).
 //!
@@ -20,6 +20,7 @@ mod process;
 mod programs;
 mod proxy;
 mod silent;
+mod unix;
 mod wire;
 
 pub use backend::Backend;
@@ -28,9 +29,12 @@ pub use message::{Framing, Message, ok, ok_chunked};
 pub use names::{DnsReply, NameService};
 pub use origin::{Origin, Port};
 pub use process::{Lines, Process};
-pub use programs::{Program, chromium, curl, curl_reading, open_many_files, python, python_server, wrk};
+pub use programs::{
+    Program, chromium, curl, curl_reading, open_many_files, python, python_module, python_server, wrk,
+};
 pub use proxy::{Proxy, Ronde};
 pub use silent::Silent;
+pub use unix::{serve_unix, socket_path};
 pub use wire::{End, Wire};
 
 use std::fmt::Debug;

@@ -20,6 +20,7 @@ pub enum Program {
     Python,
     Requests,
     Websockets,
+    Gunicorn,
     Chromium,
     /// To run a program as another user, which only root may.
     Setpriv,
@@ -38,6 +39,7 @@ impl Program {
             Program::Websockets => {
                 (&["python3", "-c", "import websockets"], "python3 -m pip install websockets")
             }
+            Program::Gunicorn => (&["python3", "-c", "import gunicorn"], "python3 -m pip install gunicorn"),
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
             Program::Setpriv => (
                 &["setpriv", "--reuid=54321", "--clear-groups", "true"],
@@ -93,6 +95,11 @@ fn curl_from(stdin: Stdio, arguments: &[&str]) -> Process {
 pub fn python(script: &str, arguments: &[&str]) -> Process {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
     Process::spawn(Program::command("python3").arg(script).args(arguments).env("PYTHONUNBUFFERED", "1"))
+}
+
+/// Runs a module of Python as a program.
+pub fn python_module(arguments: &[&str]) -> Process {
+    Process::spawn(Program::command("python3").arg("-m").args(arguments).env("PYTHONUNBUFFERED", "1"))
 }
 
 /// Runs a script that listens on a port of its choice and prints the port at the end of a line.

@@ -8,6 +8,9 @@ use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// How the other end stopped sending.
@@ -50,6 +53,19 @@ impl Wire {
 
     pub fn over(stream: TcpStream) -> Wire {
         stream.set_nodelay(true).expect("TCP_NODELAY");
+        Wire::over_any(stream)
+    }
+
+    pub fn connect_unix(path: &Path) -> Wire {
+        Wire::over_unix(UnixStream::connect(path).expect("a connection"))
+    }
+
+    /// What a test does with a stream are the same calls on any stream socket.
+    pub fn over_unix(stream: UnixStream) -> Wire {
+        Wire::over_any(TcpStream::from(OwnedFd::from(stream)))
+    }
+
+    fn over_any(stream: TcpStream) -> Wire {
         let wire = Wire { stream, unread: Vec::new(), received: Vec::new() };
         wire.set_timeout(TIMEOUT);
         wire

@@ -1,0 +1,250 @@
+//! Listeners: TCP ports, and Unix sockets.
+//!
+//! The problem: the two come and go differently. A port is free again when its listener is gone. A Unix socket leaves a file
+//! behind that nothing listens on, and that keeps its path from being used again; and as long as it is there, its mode
+//! decides which users are let in, so no client may be accepted before the mode is set.
+//!
+//! Not here: which addresses are wanted (`server::listeners`), and accepting in the right order (`server::acceptor`).
+
+use crate::config::{Address, Peer};
+use crate::net::conn::{Conn, set_timeouts};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with, sockopt,
+};
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Connections that the kernel completes between two calls of accept(2). std asks for 128, which a burst of clients
+/// overruns: each connection too many waits a second for its SYN to be sent again.
+pub const BACKLOG: u16 = 4096;
+
+/// A socket that accepts clients. accept(2) itself does not wait: the acceptor waits for all its listeners at once.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: Arc<Path>,
+    identity: Identity,
+}
+
+/// Device and inode, which tell a file from another that has taken its path.
+type Identity = (u64, u64);
+
+impl Listener {
+    /// Accepts a connection, if one is there.
+    ///
+    /// # Errors
+    /// What accept(2) says; [`io::ErrorKind::WouldBlock`] when none is there.
+    pub fn accept(&self) -> io::Result<(Conn, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                Ok((Conn::accepted(stream), address.ip().into()))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Conn::accepted_locally(stream)?, Peer::Unix))
+            }
+        }
+    }
+
+    /// Where it listens; `None` if the system does not say.
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
+            Self::Unix(_, file) => Some(Address::Unix(Arc::clone(&file.path))),
+        }
+    }
+
+    /// Whether a connect to this address would reach this listener, directly.
+    pub fn is_reached_by(&self, address: &Address) -> bool {
+        match (self, address) {
+            (Self::Unix(_, file), Address::Unix(path)) => identity(path).is_ok_and(|it| it == file.identity),
+            (Self::Tcp(listener), Address::Tcp(address)) => listener.local_addr().is_ok_and(|own| {
+                let every = own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4());
+                own.port() == address.port()
+                    && (own.ip() == address.ip()
+                        || every && (address.ip().is_loopback() || address.ip().is_unspecified()))
+            }),
+            (Self::Tcp(_), Address::Unix(_)) | (Self::Unix(..), Address::Tcp(_)) => false,
+        }
+    }
+
+    /// Removes the file of a Unix socket, unless it is another's by now. What is in the backlog already is accepted all the
+    /// same.
+    pub fn withdraw(&self) {
+        if let Self::Unix(_, SocketFile { path, identity: own }) = self
+            && identity(path).is_ok_and(|found| found == *own)
+            && let Err(error) = fs::remove_file(path)
+        {
+            log::warn!("{} stays behind: {error}", path.display());
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+/// Which clients a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Those of its address's own family.
+    Own,
+    /// IPv4 clients as well: `[::]` only.
+    Both,
+}
+
+/// Whether an address may be claimed before the machine has it (IP_FREEBIND, `--freebind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Existing,
+    Early,
+}
+
+/// A listener whose connections need no options of their own: on Linux an accepted TCP socket is a copy of its listener,
+/// TCP_NODELAY and timeouts included, so three calls per connection are three calls per listener.
+///
+/// # Errors
+/// The address is in use, not ours, or not permitted.
+pub fn listen(at: SocketAddr, family: Family, claim: Claim) -> io::Result<TcpListener> {
+    let socket = new_socket(if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 })?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if at.is_ipv6() {
+        // Said in both cases, whatever /proc/sys/net/ipv6/bindv6only says.
+        sockopt::set_ipv6_v6only(&socket, family == Family::Own)?;
+    }
+    if claim == Claim::Early {
+        // ip(7); it holds for both families.
+        sockopt::set_ip_freebind(&socket, true)?;
+    }
+    bind(&socket, &at)?;
+    let _ = sockopt::set_tcp_nodelay(&socket, true);
+    set_timeouts(&socket)?;
+    rustix::net::listen(&socket, BACKLOG.into())?;
+    Ok(TcpListener::from(socket))
+}
+
+/// A Unix socket with a file of this mode. A file on which nothing listens any more is replaced.
+///
+/// Between bind(2) and listen(2) a connect is refused, so no client gets in by the mode that the umask has left.
+///
+/// # Errors
+/// `EADDRINUSE`: another program listens there. `EEXIST`: there is a file that is no socket. Otherwise what the system says
+/// about the path.
+pub fn listen_locally(path: &Arc<Path>, mode: u32) -> io::Result<Listener> {
+    let socket = new_socket(AddressFamily::UNIX)?;
+    let address = SocketAddrUnix::new(&**path)?;
+    match bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) => {
+            remove_stale(path)?;
+            bind(&socket, &address)?;
+        }
+        bound => bound?,
+    }
+    let file = SocketFile { path: Arc::clone(path), identity: identity(path)? };
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    rustix::net::listen(&socket, BACKLOG.into())?;
+    Ok(Listener::Unix(UnixListener::from(socket), file))
+}
+
+/// Removes a socket's file, if a connect proves that nothing listens on it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(Errno::EXIST.into());
+    }
+    // Without waiting: a live one may have a full backlog.
+    match connect(&new_socket(AddressFamily::UNIX)?, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED) => {
+            log::info!("{} was left behind by a program that has ended, and is replaced", path.display());
+            fs::remove_file(path)
+        }
+        // Whatever else it says, something may be there.
+        _ => Err(Errno::ADDRINUSE.into()),
+    }
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(family, SocketType::STREAM, flags, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+    use std::os::unix::net::UnixStream;
+
+    /// A path of its own for each test.
+    fn path(name: &str) -> Arc<Path> {
+        std::env::temp_dir().join(format!("ronde-{name}-{}.sock", std::process::id())).into()
+    }
+
+    #[test]
+    fn the_file_has_its_mode_and_is_removed_once() {
+        let path = path("mode");
+        let listener = listen_locally(&path, 0o640).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(listener.is_reached_by(&Address::Unix(Arc::clone(&path))));
+        listener.withdraw();
+        assert!(!path.exists() && UnixStream::connect(&path).is_err());
+        let successor = listen_locally(&path, 0o600).unwrap();
+        listener.withdraw();
+        assert!(path.exists(), "it is the successor's");
+        successor.withdraw();
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced_and_a_live_one_is_not() {
+        let path = path("stale");
+        let live = listen_locally(&path, 0o600).unwrap();
+        assert_eq!(listen_locally(&path, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(live);
+        assert!(path.exists());
+        listen_locally(&path, 0o600).unwrap().withdraw();
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(listen_locally(&path, 0o600).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_full_backlog_is_to_be_tried_again() {
+        use crate::net::conn::{Block, Window};
+        let path = path("backlog");
+        let socket = new_socket(AddressFamily::UNIX).unwrap();
+        bind(&socket, &SocketAddrUnix::new(&*path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let to = Address::Unix(Arc::clone(&path));
+        let connect = || Conn::connect(&to, Window::Wide, Block::Never);
+        let first = connect().unwrap();
+        assert_eq!(connect().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let listener = UnixListener::from(socket);
+        let _accepted = listener.accept().unwrap();
+        let second = connect().unwrap();
+        drop((first, second));
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,96 @@
+//! Which client a connection is from, where a proxy says so before anything else (`--proxy-protocol`).
+//!
+//! The problem: until the header is whole, nothing on the connection has a meaning, an answer included: what speaks no PROXY
+//! protocol may speak no HTTP either. So a connection without a valid header is closed without a word, with its cause in the
+//! log. And a proxy that is slow to say it must hold no worker: it is parked like any slow head, for as long at most.
+//!
+//! Not here: what a header is (`http1::proxy_header`), and whose is believed (`server::acceptor`).
+
+use super::{End, Session};
+use crate::http1::proxy_header::{self, Source};
+use crate::net::conn::Received;
+use crate::observe::access::{Line, Record, Timings};
+use crate::observe::failure::Failure;
+use crate::pool::park::{Class, Wait, Want};
+use crate::proxy::conversation::{Context, Halt};
+use std::time::{Duration, Instant};
+
+/// A connection whose header has not come, or only a part of it.
+#[derive(Debug)]
+pub struct Introduction {
+    since: Instant,
+    /// How long the connection waited for a worker.
+    pub(super) queued: Duration,
+}
+
+impl Introduction {
+    /// Of a connection that was accepted then.
+    pub fn awaited(since: Instant) -> Self {
+        Self { since, queued: Duration::ZERO }
+    }
+}
+
+impl Session<'_, '_> {
+    /// Reads until the header is whole, and takes the client's address from it. A byte behind it stays for the request.
+    pub(super) fn be_introduced(&mut self, introduction: &Introduction) -> Result<(), End> {
+        loop {
+            match proxy_header::read(self.context.scratch.from_client.filled()) {
+                Ok(Some((source, length))) => {
+                    self.context.scratch.from_client.consume(length);
+                    self.client.named = match source {
+                        Source::Proxy => None,
+                        Source::Client(client) => Some(client),
+                    };
+                    return Ok(());
+                }
+                Ok(None) => self.read_introduction(introduction)?,
+                Err(failure) => return Err(self.close_unanswered(failure, introduction)),
+            }
+        }
+    }
+
+    fn read_introduction(&mut self, introduction: &Introduction) -> Result<(), End> {
+        let Context { shared, scratch, allowance, .. } = &mut *self.context;
+        let conn = &self.client.conn;
+        let (received, _) =
+            allowance.spend(&shared.waiter, |block| conn.receive(scratch.from_client.room(), block));
+        match received {
+            Ok(Received::Bytes(count)) => {
+                scratch.from_client.grew(count);
+                // As with a head: what comes after this read is not waited for.
+                allowance.stop_waiting();
+                Ok(())
+            }
+            Ok(Received::Nothing) => Err(self.await_introduction(introduction)),
+            // A look whether the port is open.
+            Ok(Received::End) | Err(_) if scratch.from_client.is_empty() => Err(End::Close),
+            Ok(Received::End) | Err(_) => {
+                Err(self.close_unanswered(Failure::ProxyHeaderIncomplete, introduction))
+            }
+        }
+    }
+
+    /// Its time is one for the whole: a proxy that drips does not prolong it.
+    fn await_introduction(&mut self, introduction: &Introduction) -> End {
+        let shared = self.context.shared;
+        let deadline = introduction.since + shared.config.head_timeout;
+        if shared.is_over() || !shared.is_running() && self.context.scratch.from_client.is_empty() {
+            return End::Close;
+        }
+        if deadline <= Instant::now() {
+            return self.close_unanswered(Failure::ProxyHeaderTimeout, introduction);
+        }
+        let (client, backend, class) = (Want::Read, Want::Nothing, Class::Slow);
+        Halt::Wait(Wait { client, backend, deadline, class }).into()
+    }
+
+    /// Closes a connection that has no client yet, with its cause in the log.
+    pub(super) fn close_unanswered(&mut self, failure: Failure, introduction: &Introduction) -> End {
+        let Introduction { since, queued } = *introduction;
+        self.context.shared.note(self.client.peer, Some(failure), || {
+            let timings = Timings { queued, total: since.elapsed(), ..Timings::default() };
+            (Line::default(), Record { timings, failure: Some(failure), ..Record::default() })
+        });
+        End::Close
+    }
+}
