@@ -166,7 +166,9 @@ fn generous() -> SocketAddr {
 /// Clients that do not read are added until some have to give way: the next to time out, and so those that have not read
 /// for the longest.
 fn assert_slowest_give_way(request: impl Fn(usize) -> String) {
-    let proxy = Proxy::with("--workers 2 --parked-memory 1m", &[generous()]);
+    // With equal timeouts the next to time out is the oldest, also while the newest still waits for its upload.
+    let flags = "--workers 2 --parked-memory 1m --body-timeout 60s --idle-timeout 60s";
+    let proxy = Proxy::with(flags, &[generous()]);
     let ended = || {
         let lines = proxy.process.stdout.all().into_iter().filter(|line| line.contains(USED_UP));
         let number =
