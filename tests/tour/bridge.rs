@@ -4,9 +4,11 @@
 //! table of waits anew; everything else is prose, and is for a person to change.
 
 use super::{read, tour};
+use ronde::config::Address;
 use ronde::observe::explain::{Awaits, Body, Connection, Ending, Step};
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,13 +112,13 @@ fn each_place_of_a_connection_is_in_the_last_chapter_and_no_other() {
 #[test]
 fn what_explain_prints_in_the_last_chapter_is_what_it_would_print() {
     let (took, worker) = (Duration::ZERO, 0);
-    let backend = "127.0.0.1:0".parse().expect("an address");
+    let backend = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
     let steps = [
         Step::Accepted { queued: took },
         Step::Came,
         Step::Read { worker, head: 0, body: Body::Collected(0) },
         Step::Read { worker, head: 0, body: Body::Streams },
-        Step::Turn { turn: 0, backend, connection: Connection::Kept },
+        Step::Turn { turn: 0, backend: backend.clone(), connection: Connection::Kept },
         Step::Turn { turn: 0, backend, connection: Connection::Fresh },
         Step::Connected { took },
         Step::Sent,
