@@ -90,8 +90,8 @@ fn burst(arena: &mut Arena) -> io::Result<Verdict> {
 }
 
 fn drip(arena: &mut Arena) -> io::Result<Verdict> {
-    for pause in [Duration::from_millis(200), Duration::from_millis(1)] {
-        let mut clients = connect_many(4, arena)?;
+    for (count, pause) in [(2, 200), (6, 1)] {
+        let mut clients = connect_many(count, arena)?;
         for client in &mut clients {
             client.send("GET /")?;
         }
@@ -101,7 +101,7 @@ fn drip(arena: &mut Arena) -> io::Result<Verdict> {
                     // A client that was cut does not come again.
                     let _ = client.send("x");
                 }
-                thread::sleep(pause);
+                thread::sleep(Duration::from_millis(pause));
             }
         });
     }
