@@ -1,9 +1,10 @@
-//! Step 10: whatever waits is parked.
+//! Step 10: what waits for a client or for an answer is parked.
 //!
 //! Each socket gets a timeout of a moment, a few milliseconds. While bytes flow the calls return long before, and a worker
 //! serves with plain blocking code. A call that times out says `WouldBlock`, and the question marks carry that out to
 //! `serve`, which parks the conversation. It knows by itself what it waits for and where it goes on; so `io::copy`, which
-//! would forget how far it came, has to go. One rule now serves idle clients, late answers and slow readers.
+//! would forget how far it came, has to go. One rule now serves idle clients, late answers and slow readers. (Two waits still
+//! hold a worker: for a backend to accept, and to take the request.)
 //!
 //! Falls to `stop`: the proxy is told to end, and requests are cut in the middle.
 
