@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         scope.spawn(|| waiter.run(queue));
         scope.spawn(|| accept(&listener, &waiter, running));
-        // Waits for the first one.
+        // Waits until one arrives.
         signals.forever().next();
         let _ = STOPPED.set(Instant::now());
         rustix::net::shutdown(&listener, rustix::net::Shutdown::Read)?;
@@ -119,7 +119,7 @@ impl Park for Conversation {
 
     fn deadline(&self) -> Instant {
         let is_idle = self.answer.is_none() && self.received.is_empty();
-        // A moment that is over: the waiter lets go of it at its next tick.
+        // A time in the past: the waiter drops the conversation at its next tick.
         STOPPED.get().copied().filter(|_| is_idle).unwrap_or(self.deadline)
     }
 }

@@ -6,6 +6,9 @@
 //! The chapters quote the steps. Above each quotation stands what it is made of, such as
 //! `<!-- 04_timeouts.rs: fn serve, const REQUEST_TIMEOUT -->`; `UPDATE_TOUR=1 cargo test --test tour` makes it anew.
 
+#[path = "../examples/message/mod.rs"]
+mod message;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -222,4 +225,33 @@ fn item(code: &str, name: &str) -> String {
         lines[..first].iter().rev().take_while(|line| line.trim_start().starts_with("///")).count();
     let quoted = lines[first - comments..=last].iter();
     quoted.map(|line| line.get(indentation..).unwrap_or_default().to_owned() + "\n").collect()
+}
+
+#[test]
+fn a_length_is_digits_of_content_length_and_nothing_else() {
+    let take = |fields: &str| {
+        let mut received = format!("POST / HTTP/1.1\r\n{fields}\r\nhello").into_bytes();
+        message::take_request(&mut received).map(|request| request.map(|it| (it.bytes.len(), it.is_last)))
+    };
+    let sent = "POST / HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello".len();
+    assert_eq!(take("Content-Length: 5\r\n").ok(), Some(Some((sent, false))));
+    assert_eq!(take("Content-Length: 6\r\n").ok(), Some(None), "a byte is missing");
+    for refused in [
+        "Transfer-Encoding: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: \r\n",
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+    ] {
+        assert!(take(refused).is_err(), "{refused:?}");
+    }
+}
+
+#[test]
+fn an_answer_has_the_version_of_the_proxy() {
+    let mut answer = b"HTTP/1.0 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhe".to_vec();
+    assert_eq!(message::begin_answer(&mut answer).ok(), Some(Some(3)));
+    assert_eq!(answer, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe");
 }
