@@ -5,10 +5,13 @@
 //! `--bench` and the name of a function.
 
 use divan::{Bencher, black_box, counter::BytesCount};
+use ronde::backend::balance::Round;
+use ronde::config::Host;
 use ronde::http1::chunked::Decoder;
 use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust, Upgrade};
 use ronde::http1::framing::{self, Framing};
 use ronde::http1::head::{self, Lines, Scan, Version};
+use ronde::http1::routing::Table;
 use std::net::{IpAddr, Ipv4Addr};
 
 fn main() {
@@ -36,9 +39,29 @@ fn origin() -> Origin<'static> {
         framing: Framing::Length(0),
         upgrade: Upgrade::NotAsked,
         local: None,
+        strip: "",
         pseudonym: "ronde-0123456789abcdef",
         mark: Mark::Via,
     }
+}
+
+/// One host each. The cost is that of the host and the path, whatever the number of routes.
+#[divan::bench(args = [1, 1000])]
+fn find_a_route(bencher: Bencher<'_, '_>, routes: usize) {
+    let mut table = Table::default();
+    for number in 0..routes {
+        table.insert(&[Host::Exact(format!("host{number}.example.com"))], "/api", number);
+    }
+    bencher.bench(|| table.find(black_box("host0.example.com"), black_box("/api/v1/users?id=7")).copied());
+}
+
+#[divan::bench(args = [2, 10, 1000])]
+fn take_a_turn(bencher: Bencher<'_, '_>, members: usize) {
+    let mut round = Round::new((0..members).map(|member| (member, 1)));
+    bencher.bench_local(|| {
+        round.skip_missed();
+        round.first(|_| true).and_then(|place| round.take(place).copied())
+    });
 }
 
 #[divan::bench(args = [8, 30])]

@@ -32,8 +32,8 @@
 //! 3. [`pool::waiter`] is where everything waits, and where `server::worker` takes its batches. [`pool::allowance`]
 //!    says how long a worker may block.
 //! 4. [`proxy::session`] reads the request and parks what is not complete. `proxy::request` understands it:
-//!    [`http1::head`] and [`http1::fields`] (is it HTTP?), [`http1::framing`] (how long is it?), [`http1::forward`]
-//!    (the head for the backend).
+//!    [`http1::head`] and [`http1::fields`] (is it HTTP?), [`http1::framing`] (how long is it?), [`http1::routing`] (its
+//!    [`proxy::route`]), [`http1::forward`] (the head for the backend).
 //! 5. [`proxy::exchange`] asks [`backend::Backends`] for a [`backend::Turn`]. [`backend::balance`] says whose turn it
 //!    is, [`backend::health`] and [`backend::progress`] which backends take none. `exchange::ask` then sends the
 //!    request and receives the response head.
@@ -72,14 +72,14 @@
 //! | backend | one address that ronde sends requests to; a configured name can resolve to several |
 //! | round | the backends in the order of their turns |
 //! | turn | one request's claim on one backend, from the choice to the end of the response |
+//! | route | the requests of some hosts and a path, with their own backends and settings |
 //! | park | to leave a value in the waiter, with what it waits for and a deadline |
 //! | waiter | the epoll in which workers wait, and the parked values |
 //! | batch | what a worker takes out of the waiter at once; it sends all requests, then collects all answers |
 //! | conversation | a client's connection with all that is going on on it: the value that is served and parked |
 //! | exchange | one request and its response |
 //! | stage | a step of a conversation or an exchange: a loop of reads and writes that can be parked and resumed |
-//! | failure | one row of the closed table of everything that can go wrong |
-//! | blame | the side a failure counts against: client, ronde or backend |
+//! | failure | one row of the closed table of everything that can go wrong; its *blame* is the side that it counts against |
 
 #![forbid(unsafe_code)]
 

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
     let Loaded { command, notes } = config::load(arguments, std::env::vars_os());
     // A server logs its notes; with any other command they stand before what may have come of them.
-    if matches!(command, Ok(Command::Check(_)) | Err(_)) {
+    if matches!(command, Ok(Command::Check(..)) | Err(_)) {
         notes.iter().for_each(print_note);
     }
     let command = match command {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             Ok(config) => serve(config, &notes, welcome),
             Err(error) => fail(&error, 1),
         },
-        Command::Check(config) => match check::run(&config, &mut io::stdout()) {
+        Command::Check(config, url) => match check::run(&config, url.as_ref(), &mut io::stdout()) {
             Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
             Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
         },

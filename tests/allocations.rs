@@ -30,6 +30,7 @@ fn exchange((body, received): (&mut [u8], &mut [u8]), request: &mut Vec<u8>, res
         framing,
         upgrade: forward::upgrade(&asked),
         local: None,
+        strip: "",
         pseudonym: "ronde-0123456789abcdef",
         mark: Mark::Via,
     };

@@ -9,9 +9,12 @@
 //! even distances, so equals come once a round each, in their order. Weights 4, 1 and 1 make the round `a a b a a c`. A
 //! member that is out has no turns meanwhile; it comes back at its next due time and does not catch up.
 //!
+//! The members stand in the order of their due times, so a turn costs the same with a thousand members as with ten.
+//!
 //! Not here: which members can take a turn (`backend`). Pure: no clock but the virtual one.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 
 /// One round, in ticks of the virtual clock. Where a weight does not divide it, a step is rounded down by less than one
 /// tick, and all steps of a round (256, the largest weight) by less than 2^-52 of the round.
@@ -21,6 +24,9 @@ const ROUND: u128 = 1 << 60;
 #[derive(Debug)]
 pub struct Round<T> {
     members: Vec<Member<T>>,
+    /// The members by their index, the next one due at the front. Equals leave at the front and come back at the end, so
+    /// nothing is moved for a turn; a heavier member comes back somewhere between.
+    order: VecDeque<usize>,
     /// The virtual time of the last turn.
     now: u128,
     /// How many turns there were.
@@ -34,10 +40,14 @@ struct Member<T> {
     due: u128,
 }
 
+/// A member that was found in the order of the round, and may take its turn until the round changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
+
 impl<T> Round<T> {
     /// A new round of these members and their weights, in this order. A weight of 0 counts as 1.
     pub fn new(members: impl IntoIterator<Item = (T, u32)>) -> Self {
-        let mut round = Self { members: Vec::new(), now: 0, turns: 0 };
+        let mut round = Self { members: Vec::new(), order: VecDeque::new(), now: 0, turns: 0 };
         round.replace(members);
         round
     }
@@ -46,31 +56,62 @@ impl<T> Round<T> {
     pub fn replace(&mut self, members: impl IntoIterator<Item = (T, u32)>) {
         let member = |(value, weight): (T, u32)| Member { value, weight: weight.max(1), due: 0 };
         self.members = members.into_iter().map(member).collect();
-        for index in 0..self.members.len() {
-            let weight = self.members[index].weight;
-            let is_equal = |member: &&Member<T>| member.weight == weight;
-            let rank = self.members[..index].iter().filter(is_equal).count() as u128;
-            let equals = self.members.iter().filter(is_equal).count() as u128;
-            self.members[index].due = self.now + step(weight) * (rank + 1) / equals;
+        let mut equals = BTreeMap::new();
+        for member in &mut self.members {
+            let count = equals.entry(member.weight).or_insert(0);
+            *count += 1;
+            // Its rank among its equals, from 1 on.
+            member.due = *count;
+        }
+        for member in &mut self.members {
+            let count = equals.get(&member.weight).copied().unwrap_or(1);
+            member.due = self.now + step(member.weight) * member.due / count;
+        }
+        self.order = (0..self.members.len()).collect();
+        self.order.make_contiguous().sort_unstable_by_key(|index| rank(&self.members, *index));
+    }
+
+    /// Turns that were missed by a member that was out are skipped, not caught up. To be called before a member is looked
+    /// for.
+    pub fn skip_missed(&mut self) {
+        while let Some(&index) = self.order.front().filter(|index| self.members[**index].due < self.now) {
+            let member = &mut self.members[index];
+            let step = step(member.weight);
+            member.due += (self.now - member.due).div_ceil(step) * step;
+            self.put_in_order(0);
         }
     }
 
-    /// Gives the next turn to one of the members that can take it. `None` if none can.
-    pub fn next(&mut self, can_take: impl Fn(&T) -> bool) -> Option<&T> {
-        let now = self.now;
-        for member in self.members.iter_mut().filter(|member| member.due < now) {
-            // Turns missed while it was out are skipped, not caught up.
-            let step = step(member.weight);
-            member.due += (now - member.due).div_ceil(step) * step;
-        }
-        let candidates = self.members.iter_mut().filter(|member| can_take(&member.value));
-        let chosen = candidates
-            // On a tie the heavier member goes first: it is due again sooner.
-            .min_by_key(|member| (member.due, Reverse(member.weight)))?;
-        self.now = chosen.due;
+    /// The member whose turn is next among those that can take it. Where all can, that is the first one looked at.
+    pub fn first(&self, can_take: impl Fn(&T) -> bool) -> Option<Place> {
+        self.order.iter().position(|index| can_take(&self.members[*index].value)).map(Place)
+    }
+
+    /// The member with the least cost, and of those with the same the one whose turn is next. It looks at all of them.
+    pub fn cheapest<C: PartialOrd>(&self, cost: impl Fn(&T) -> Option<C>) -> Option<Place> {
+        let costs = self.order.iter().enumerate();
+        let costs =
+            costs.filter_map(|(place, index)| Some((cost(&self.members[*index].value)?, Place(place))));
+        costs.reduce(|least, other| if other.0 < least.0 { other } else { least }).map(|(_, place)| place)
+    }
+
+    /// Gives a turn to a member that was found.
+    pub fn take(&mut self, Place(place): Place) -> Option<&T> {
+        let index = *self.order.get(place)?;
+        let member = &mut self.members[index];
+        self.now = member.due;
         self.turns += 1;
-        chosen.due += step(chosen.weight);
-        Some(&chosen.value)
+        member.due += step(member.weight);
+        self.put_in_order(place);
+        self.members.get(index).map(|member| &member.value)
+    }
+
+    /// The member at this place was given a later due time.
+    fn put_in_order(&mut self, place: usize) {
+        let Some(index) = self.order.remove(place) else { return };
+        let key = rank(&self.members, index);
+        let place = self.order.partition_point(|other| rank(&self.members, *other) < key);
+        self.order.insert(place, index);
     }
 
     /// The number of the last turn.
@@ -78,9 +119,19 @@ impl<T> Round<T> {
         self.turns
     }
 
+    /// How many members there are.
+    pub fn count(&self) -> usize {
+        self.members.len()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.members.iter().map(|member| &member.value)
     }
+}
+
+/// By which the members are in order. On a tie the heavier member goes first: it is due again sooner.
+fn rank<T>(members: &[Member<T>], index: usize) -> (u128, Reverse<u32>, usize) {
+    (members[index].due, Reverse(members[index].weight), index)
 }
 
 fn step(weight: u32) -> u128 {
@@ -92,8 +143,47 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    impl<T> Round<T> {
+        fn next(&mut self, can_take: impl Fn(&T) -> bool) -> Option<&T> {
+            self.skip_missed();
+            let place = self.first(can_take)?;
+            self.take(place)
+        }
+    }
+
     fn turns(round: &mut Round<usize>, count: usize, can_take: impl Fn(&usize) -> bool) -> Vec<usize> {
         (0..count).filter_map(|_| round.next(&can_take).copied()).collect()
+    }
+
+    /// The same round without an order: every member is looked at for every turn.
+    struct Naive {
+        /// Weight and due time.
+        members: Vec<(u32, u128)>,
+        now: u128,
+    }
+
+    impl Naive {
+        fn of_weights(weights: &[u32]) -> Self {
+            let equals =
+                |members: &[u32], weight| members.iter().filter(|other| **other == weight).count() as u128;
+            let due = |(index, &weight): (usize, &u32)| {
+                (weight, step(weight) * equals(&weights[..=index], weight) / equals(weights, weight))
+            };
+            Self { members: weights.iter().enumerate().map(due).collect(), now: 0 }
+        }
+
+        fn next(&mut self, can_take: impl Fn(usize) -> bool) -> Option<usize> {
+            for (weight, due) in self.members.iter_mut().filter(|(_, due)| *due < self.now) {
+                *due += (self.now - *due).div_ceil(step(*weight)) * step(*weight);
+            }
+            let candidates = self.members.iter().enumerate().filter(|(index, _)| can_take(*index));
+            let (index, (weight, due)) = candidates
+                .min_by_key(|(_, (weight, due))| (*due, Reverse(*weight)))
+                .map(|(at, found)| (at, *found))?;
+            self.now = due;
+            self.members[index].1 += step(weight);
+            Some(index)
+        }
     }
 
     fn of_weights(weights: &[u32]) -> Round<usize> {
@@ -129,7 +219,31 @@ mod tests {
         assert_eq!(turns(&mut round, 6, |_| true), [1, 2, 0, 1, 2, 0]);
     }
 
+    #[test]
+    fn the_cheapest_is_the_next_of_the_cheapest() {
+        let mut round = of_weights(&[1, 1, 1]);
+        round.next(|_| true);
+        assert_eq!(round.cheapest(|_| Some(1)).and_then(|place| round.take(place)), Some(&1));
+        assert_eq!(round.cheapest(|member| Some(2 - member)).and_then(|place| round.take(place)), Some(&2));
+        let only = round.cheapest(|member| (*member == 1).then_some(0));
+        assert_eq!(only.and_then(|place| round.take(place)), Some(&1));
+        assert_eq!(round.cheapest(|_| None::<u32>), None);
+    }
+
     proptest! {
+        #[test]
+        fn the_order_is_that_of_the_naive_round(
+            weights in prop::collection::vec(1u32..6, 1..8), steps in prop::collection::vec(any::<u8>(), 1..200),
+        ) {
+            let (mut round, mut naive) = (of_weights(&weights), Naive::of_weights(&weights));
+            for out in steps {
+                // Mostly all are in, and then some are out for some turns.
+                let out = if out % 3 == 0 { out } else { 0 };
+                let can_take = |member: usize| out >> member & 1 == 0;
+                prop_assert_eq!(round.next(|member| can_take(*member)).copied(), naive.next(can_take));
+            }
+        }
+
         #[test]
         fn each_member_gets_its_share(
             weights in prop::collection::vec(1u32..20, 1..8), rounds in 1usize..20,

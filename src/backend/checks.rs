@@ -81,8 +81,9 @@ impl Check {
 }
 
 /// One look at one backend, under way.
-#[derive(Debug)]
 pub struct Probe {
+    /// Those that `backend` is one of.
+    backends: Arc<Backends>,
     backend: Arc<Backend>,
     purpose: Purpose,
     deadline: Instant,
@@ -115,55 +116,58 @@ impl Park for Box<Probe> {
     }
 }
 
-impl Backends {
-    /// Checks every backend once, side by side, and returns when the last of these checks has ended: no request is served
-    /// before.
-    ///
-    /// # Errors
-    /// The system has no descriptor left.
-    pub(super) fn check_first(&self, check: &Check) -> io::Result<()> {
-        let waiter = Waiter::new(1, 1, usize::MAX)?;
-        let mut going = 0;
-        let mut begin = |probe: Box<Probe>| {
-            let parked = self.go_on(probe).is_some_and(|(probe, wait)| waiter.park(probe, wait).is_ok());
-            going += usize::from(parked);
-        };
-        for backend in self.all() {
-            begin(Probe::check(backend, Purpose::FirstCheck, check));
-        }
-        let mut batch = Vec::new();
-        while going > 0 && waiter.next(&mut batch) {
-            for (probe, _) in batch.drain(..) {
-                let parked = self.go_on(probe).is_some_and(|(probe, wait)| waiter.park(probe, wait).is_ok());
-                going -= usize::from(!parked);
-            }
-        }
-        Ok(())
+/// Checks every backend that has an active check once, side by side, and returns when the last of these checks has ended:
+/// no request is served before.
+///
+/// # Errors
+/// The system has no descriptor left.
+pub(super) fn check_first(all: &[Arc<Backends>]) -> io::Result<()> {
+    let checked = all.iter().filter_map(|backends| Some((backends, backends.check.as_ref()?)));
+    let of_each = |(backends, check): (&Arc<Backends>, &Check)| {
+        let probe = |backend| Probe::check(backends, backend, Purpose::FirstCheck, check);
+        backends.all().into_iter().map(probe).collect::<Vec<_>>()
+    };
+    let probes: Vec<_> = checked.flat_map(of_each).collect();
+    if probes.is_empty() {
+        return Ok(());
     }
+    let waiter = Waiter::new(1, 1, usize::MAX)?;
+    let go_on =
+        |probe: Box<Probe>| probe.go_on().is_some_and(|(probe, wait)| waiter.park(probe, wait).is_ok());
+    let mut going = probes.into_iter().map(go_on).filter(|is_parked| *is_parked).count();
+    let mut batch = Vec::new();
+    while going > 0 && waiter.next(&mut batch) {
+        for (probe, _) in batch.drain(..) {
+            going -= usize::from(!go_on(probe));
+        }
+    }
+    Ok(())
+}
 
+impl Backends {
     /// What is due: to be called every [`waits::BACKEND_WATCH`]. Probes that have to wait are handed to `park`.
-    pub fn look_after(&self, is_check_due: bool, park: impl Fn(Box<Probe>, Wait)) {
-        let begin = |probe| {
-            if let Some((probe, wait)) = self.go_on(probe) {
+    pub fn look_after(self: &Arc<Self>, is_check_due: bool, park: impl Fn(Box<Probe>, Wait)) {
+        let begin = |probe: Box<Probe>| {
+            if let Some((probe, wait)) = probe.go_on() {
                 park(probe, wait);
             }
         };
         for backend in self.all() {
             backend.kept.sweep();
             if backend.waits_for_connect() {
-                begin(Probe::connect(Arc::clone(&backend), Purpose::Return));
+                begin(Probe::connect(self, Arc::clone(&backend), Purpose::Return));
             }
             if backend.waits_for_trial() {
-                begin(Probe::connect(Arc::clone(&backend), Purpose::Restart));
+                begin(Probe::connect(self, Arc::clone(&backend), Purpose::Restart));
             }
             match &self.check {
                 Some(check) if backend.awaits_check() => {
                     // One at a time: it may last for longer than it is until the next look.
                     if !backend.in_first_check.swap(true, Ordering::Relaxed) {
-                        begin(Probe::check(backend, Purpose::FirstCheck, check));
+                        begin(Probe::check(self, backend, Purpose::FirstCheck, check));
                     }
                 }
-                Some(check) if is_check_due => begin(Probe::check(backend, Purpose::Check, check)),
+                Some(check) if is_check_due => begin(Probe::check(self, backend, Purpose::Check, check)),
                 Some(_) | None => {}
             }
         }
@@ -172,33 +176,6 @@ impl Backends {
     /// Between two active checks, if there are any.
     pub fn check_interval(&self) -> Option<Duration> {
         self.check.as_ref().map(|check| check.interval)
-    }
-
-    /// Goes on with a probe as far as that is possible without waiting. It comes back with what it waits for.
-    pub fn go_on(&self, mut probe: Box<Probe>) -> Option<(Box<Probe>, Wait)> {
-        let outcome = match probe.inquiry.advance(Block::Never) {
-            Advance::Waits(want) if Instant::now() < probe.deadline => {
-                let (client, deadline, class) = (Want::Nothing, probe.deadline, Class::Busy);
-                return Some((probe, Wait { client, backend: want, deadline, class }));
-            }
-            Advance::Waits(_) => Err(probe.inquiry.overdue().to_string()),
-            Advance::Connected => Ok(()),
-            Advance::Answered(status) => self.check.as_ref().map_or(Ok(()), |check| check.judge(status)),
-            // ronde's own lack of descriptors says nothing about a backend.
-            Advance::Failed(Failure::Descriptors) => {
-                probe.backend.in_first_check.store(false, Ordering::Relaxed);
-                return None;
-            }
-            Advance::Failed(failure) => {
-                // Not when it is silent: that is no sign of a restart.
-                if probe.purpose == Purpose::Restart && failure == Failure::Refused {
-                    Self::note_vanished(&probe.backend);
-                }
-                Err(failure.to_string())
-            }
-        };
-        self.conclude(&probe, outcome);
-        None
     }
 
     fn conclude(&self, probe: &Probe, outcome: Result<(), String>) {
@@ -213,13 +190,42 @@ impl Backends {
 }
 
 impl Probe {
-    /// Only a connect.
-    fn connect(backend: Arc<Backend>, purpose: Purpose) -> Box<Self> {
-        let (deadline, inquiry) = (Instant::now() + waits::RETURN_CONNECT, Inquiry::connect(backend.address));
-        Box::new(Self { backend, purpose, deadline, inquiry })
+    /// Goes on as far as that is possible without waiting. It comes back with what it waits for.
+    pub fn go_on(mut self: Box<Self>) -> Option<(Box<Self>, Wait)> {
+        let outcome = match self.inquiry.advance(Block::Never) {
+            Advance::Waits(want) if Instant::now() < self.deadline => {
+                let (client, deadline, class) = (Want::Nothing, self.deadline, Class::Busy);
+                return Some((self, Wait { client, backend: want, deadline, class }));
+            }
+            Advance::Waits(_) => Err(self.inquiry.overdue().to_string()),
+            Advance::Connected => Ok(()),
+            Advance::Answered(status) => {
+                self.backends.check.as_ref().map_or(Ok(()), |check| check.judge(status))
+            }
+            // ronde's own lack of descriptors says nothing about a backend.
+            Advance::Failed(Failure::Descriptors) => {
+                self.backend.in_first_check.store(false, Ordering::Relaxed);
+                return None;
+            }
+            Advance::Failed(failure) => {
+                // Not when it is silent: that is no sign of a restart.
+                if self.purpose == Purpose::Restart && failure == Failure::Refused {
+                    Backends::note_vanished(&self.backend);
+                }
+                Err(failure.to_string())
+            }
+        };
+        self.backends.conclude(&self, outcome);
+        None
     }
 
-    fn check(backend: Arc<Backend>, purpose: Purpose, check: &Check) -> Box<Self> {
+    /// Only a connect.
+    fn connect(backends: &Arc<Backends>, backend: Arc<Backend>, purpose: Purpose) -> Box<Self> {
+        let (deadline, inquiry) = (Instant::now() + waits::RETURN_CONNECT, Inquiry::connect(backend.address));
+        Box::new(Self { backends: Arc::clone(backends), backend, purpose, deadline, inquiry })
+    }
+
+    fn check(backends: &Arc<Backends>, backend: Arc<Backend>, purpose: Purpose, check: &Check) -> Box<Self> {
         let inquiry = match &check.path {
             Some(path) => {
                 let host = check.host.as_deref().unwrap_or(&backend.authority);
@@ -227,6 +233,7 @@ impl Probe {
             }
             None => Inquiry::connect(backend.address),
         };
-        Box::new(Self { backend, purpose, deadline: check.deadline(), inquiry })
+        let backends = Arc::clone(backends);
+        Box::new(Self { backends, backend, purpose, deadline: check.deadline(), inquiry })
     }
 }

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,25 @@ enum Resolved {
     No,
 }
 
+/// Starts to follow the names of all. Returns when every name has its first result, or after
+/// [`waits::FIRST_ADDRESSES`] (1 s).
+///
+/// # Errors
+/// The system has no thread left.
+pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
+    let names = all.iter().map(|backends| backends.membership.names.len()).sum();
+    let (answered, answers) = bounded(names);
+    let mut expected = 0;
+    for backends in all {
+        expected += backends.membership.follow(&Arc::downgrade(backends), &answered)?;
+    }
+    let deadline = Instant::now() + waits::FIRST_ADDRESSES;
+    while expected > 0 && answers.recv_deadline(deadline).is_ok() {
+        expected -= 1;
+    }
+    Ok(())
+}
+
 impl Membership {
     pub fn new(config: &Config) -> Self {
         let named = |spec: &config::Backend| {
@@ -64,24 +83,14 @@ impl Membership {
         }
     }
 
-    /// Adds IP addresses at once and starts a look-up thread for each name. Returns when every name has its first
-    /// result, or after [`waits::FIRST_ADDRESSES`] (1 s). The threads reach the membership through `backends`; they end
-    /// when it returns `None`.
-    ///
-    /// # Errors
-    /// The system has no thread left.
-    pub fn follow(
-        &self,
-        backends: impl Fn() -> Option<Arc<Backends>> + Clone + Send + 'static,
-    ) -> io::Result<()> {
+    /// Adds IP addresses at once and starts a look-up thread for each name, which tells `answered` of each result. The
+    /// threads reach the membership through `backends`; they end when it is gone. Returns how many there are.
+    fn follow(&self, backends: &Weak<Backends>, answered: &Sender<()>) -> io::Result<usize> {
+        let mut followed = 0;
         for named in &self.names {
             if let Ok(ip) = named.spec.host.parse() {
                 self.set_addresses(named, &[SocketAddr::new(ip, named.spec.port)]);
             }
-        }
-        let (answered, answers) = bounded(self.names.len());
-        let mut expected = 0;
-        for named in &self.names {
             let Some((_, look_ups)) = &named.look_ups else { continue };
             let (named, look_ups, answered) = (Arc::clone(named), look_ups.clone(), answered.clone());
             let (backends, interval, hold) = (backends.clone(), self.resolve_interval, self.resolve_hold);
@@ -89,19 +98,15 @@ impl Membership {
                 let name = (&*named.spec.host, named.spec.port);
                 let mut resolved = Resolved::Yes;
                 resolve::follow(name, interval, hold, &look_ups, |finding| {
-                    let Some(backends) = backends() else { return resolve::Next::Stop };
+                    let Some(backends) = backends.upgrade() else { return resolve::Next::Stop };
                     resolved = backends.membership.note(&named, finding, resolved);
                     let _ = answered.try_send(());
                     resolve::Next::GoOn
                 });
             })?;
-            expected += 1;
+            followed += 1;
         }
-        let deadline = Instant::now() + waits::FIRST_ADDRESSES;
-        while expected > 0 && answers.recv_deadline(deadline).is_ok() {
-            expected -= 1;
-        }
-        Ok(())
+        Ok(followed)
     }
 
     /// Locks the round, to take a turn.
@@ -110,7 +115,7 @@ impl Membership {
     }
 
     pub fn count(&self) -> usize {
-        lock(&self.round).iter().count()
+        lock(&self.round).count()
     }
 
     pub fn all(&self) -> Vec<Arc<Backend>> {

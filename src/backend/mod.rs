@@ -9,6 +9,7 @@
 //!
 //! Not here: what is sent (`exchange`).
 
+mod affinity;
 pub mod balance;
 pub mod checks;
 pub mod health;
@@ -21,8 +22,9 @@ pub mod resolve;
 pub mod retry_budget;
 mod turn;
 
-use crate::config::Config;
+use crate::config::{Balance, Config};
 use crate::observe::failure::{Blame, Failure};
+use balance::Place;
 use checks::Check;
 use health::{Change, Health, Rules, Trouble};
 use kept::KeptConnections;
@@ -31,7 +33,7 @@ use progress::{Answers, Progress};
 use retry_budget::RetryBudget;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -95,9 +97,13 @@ impl Backend {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
     /// How many more requests it may have in flight.
     fn room(&self) -> usize {
-        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.active.load(Ordering::Relaxed)))
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.active()))
     }
 
     fn awaits_check(&self) -> bool {
@@ -131,6 +137,7 @@ pub struct Backends {
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
     limits: Limits,
+    balance: Balance,
 }
 
 /// Whether any backend may have only so many requests in flight.
@@ -141,38 +148,36 @@ enum Limits {
 }
 
 impl Backends {
-    /// Starts following the names. Returns when every name has an answer, or soon; and, where there are active
-    /// checks, when each backend was checked once.
+    /// Starts following the names, for each of these configurations. Returns when every name has an answer, or soon; and,
+    /// where there are active checks, when each backend was checked once. All of them are waited for side by side.
     ///
     /// # Errors
-    /// The system has no thread left.
-    pub fn start(config: &Config) -> io::Result<Arc<Self>> {
-        let rules = Rules {
-            max_fails: config.max_fails,
-            fail_timeout: config.fail_timeout,
-            rise: config.health_rise,
-            fall: config.health_fall,
-        };
-        let check = Check::configured(config);
-        let backends = Arc::new(Self {
+    /// The system has no thread left, or no descriptor.
+    pub fn start<'a>(configs: impl Iterator<Item = &'a Config>) -> io::Result<Vec<Arc<Self>>> {
+        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config))).collect();
+        membership::follow(&all)?;
+        checks::check_first(&all)?;
+        never_up::look_for_listeners(&all);
+        Ok(all)
+    }
+
+    fn new(config: &Config) -> Self {
+        let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
+        Self {
             membership: Membership::new(config),
-            rules,
-            check,
+            rules: Rules {
+                max_fails: config.max_fails,
+                fail_timeout: config.fail_timeout,
+                rise: config.health_rise,
+                fall: config.health_fall,
+            },
+            check: Check::configured(config),
             retry_budget: RetryBudget::new(RETRIES),
             answers: Answers::default(),
             said_all_out: AtomicBool::new(false),
-            limits: match config.backend.iter().any(|backend| backend.max_connections.is_some()) {
-                true => Limits::Some,
-                false => Limits::None,
-            },
-        });
-        let following = Arc::downgrade(&backends);
-        backends.membership.follow(move || following.upgrade())?;
-        match &backends.check {
-            Some(check) => backends.check_first(check)?,
-            None => backends.look_for_listeners(),
+            limits: if has_limits { Limits::Some } else { Limits::None },
+            balance: config.balance,
         }
-        Ok(backends)
     }
 
     /// How many addresses there are.
@@ -180,17 +185,18 @@ impl Backends {
         self.membership.count()
     }
 
-    /// How many requests the backends that take turns have room for; `None` if they have no limits, and nothing ever waits
-    /// for room.
-    pub fn room(&self) -> Option<usize> {
-        if self.limits == Limits::None {
-            return None;
-        }
+    /// Whether requests may have to wait for room.
+    pub fn has_limits(&self) -> bool {
+        self.limits == Limits::Some
+    }
+
+    /// How many requests the backends that take turns have room for.
+    pub fn room(&self) -> usize {
         let (now, round) = (Instant::now(), self.membership.round());
         // As in `next`: those that are out are asked where there are no others.
         let is_any_well = round.iter().any(|backend| backend.takes_turns(now));
         let asked = round.iter().filter(|backend| !is_any_well || backend.takes_turns(now));
-        Some(asked.map(|backend| backend.room()).fold(0, usize::saturating_add))
+        asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
     }
 
     /// Why there was no turn: no backend is known, or all are at their limit.
@@ -212,29 +218,30 @@ impl Backends {
         self.membership.all()
     }
 
-    /// The next backend for a request: the one whose turn it is, then the fallbacks, each at most once.
+    /// The next backend for a request of this client: the one whose turn it is, then the fallbacks, each at most once.
     ///
     /// A backend that is stuck gets no more requests: what it does not answer others can. Where all of them are stuck,
     /// that is no reason to refuse anything.
-    pub fn next(&self, tried: &mut Tried) -> Option<Turn> {
+    pub fn next(&self, tried: &mut Tried, client: IpAddr) -> Option<Turn> {
         let now = Instant::now();
         let mut round = self.membership.round();
-        let waiting: usize = round.iter().map(|backend| backend.waiting()).sum();
+        round.skip_missed();
+        let waiting = || round.iter().map(|backend| backend.waiting()).sum();
         let is_well = |backend: &Backend| backend.takes_turns(now);
         let is_stuck =
             |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
         let is_free = |backend: &Backend| tried.is_free(backend) && backend.room() > 0;
-        let mut chosen =
-            choose(&mut round, |backend| is_free(backend) && is_well(backend) && !is_stuck(backend))
-                .or_else(|| choose(&mut round, |backend| is_free(backend) && is_well(backend)));
+        let choose = |may_take: &dyn Fn(&Backend) -> bool| choose(&round, self.balance, client, may_take);
+        let mut chosen = choose(&|backend| is_free(backend) && is_well(backend) && !is_stuck(backend))
+            .or_else(|| choose(&|backend| is_free(backend) && is_well(backend)));
         // No backend that is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| tried.is_free(backend) && is_well(backend)) {
-            chosen = round.next(|backend| is_free(backend)).cloned();
+            chosen = round.first(|backend| is_free(backend));
             if chosen.is_some() && tried.is_first() && !self.said_all_out.swap(true, Ordering::Relaxed) {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
         }
-        let backend = chosen?;
+        let backend = Arc::clone(round.take(chosen?)?);
         tried.note(&backend);
         // Still under the lock of the round: of two requests at once only one may be the trial.
         let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
@@ -327,10 +334,22 @@ impl Backends {
 }
 
 /// The next of those that may take a turn: a backup only when no primary can.
-fn choose(round: &mut Members, may_take: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
+fn choose(
+    round: &Members,
+    balance: Balance,
+    client: IpAddr,
+    may_take: impl Fn(&Backend) -> bool,
+) -> Option<Place> {
     [Rank::Primary, Rank::Backup].into_iter().find_map(|rank| {
         let takes = |backend: &Arc<Backend>| backend.rank == rank && may_take(backend);
-        round.next(takes).cloned()
+        match balance {
+            Balance::RoundRobin => round.first(takes),
+            Balance::LeastConnections => round
+                .cheapest(|backend| takes(backend).then(|| affinity::load(backend.active(), backend.weight))),
+            Balance::ClientAddress => round.cheapest(|backend| {
+                takes(backend).then(|| affinity::distance(client, backend.address, backend.weight))
+            }),
+        }
     })
 }
 

@@ -16,10 +16,16 @@ use std::sync::atomic::Ordering;
 /// Connects that look for the return of a backend that is out; there is one a second. Most applications start within this.
 const RETURNS_BEFORE_WARNING: usize = 3;
 
+/// Warns at the start of each backend of this host on whose port nothing listens, unless a check says so.
+pub(super) fn look_for_listeners(all: &[Arc<Backends>]) {
+    let Some(listening) = Listening::now() else { return };
+    for backends in all.iter().filter(|backends| backends.check.is_none()) {
+        backends.look_for_listeners(&listening);
+    }
+}
+
 impl Backends {
-    /// Warns at the start of each backend of this host on whose port nothing listens.
-    pub(super) fn look_for_listeners(&self) {
-        let Some(listening) = Listening::now() else { return };
+    fn look_for_listeners(&self, listening: &Listening) {
         for backend in self.all() {
             let is_said = backend.failed_returns.load(Ordering::Relaxed) > 0;
             if !is_said && self.all_named(&backend.name).all(|other| listening.would_refuse(other.address)) {

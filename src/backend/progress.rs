@@ -92,8 +92,14 @@ impl Progress {
     }
 
     /// Whether the backend seems to answer no request at present. `waiting` requests wait for it, `total` for any
-    /// backend.
-    pub fn is_stuck(&self, all: &Answers, waiting: usize, total: usize, now: Instant) -> bool {
+    /// backend; that number is asked for only where it decides.
+    pub fn is_stuck(
+        &self,
+        all: &Answers,
+        waiting: usize,
+        total: impl FnOnce() -> usize,
+        now: Instant,
+    ) -> bool {
         let others_gave = |answers| {
             all.given.load(Ordering::Relaxed).wrapping_sub(self.last.load(Ordering::Relaxed)) >= answers
         };
@@ -103,6 +109,7 @@ impl Progress {
             since > 0 && all.milliseconds(now).saturating_sub(since) >= SILENT.as_millis() as u64
         };
         let is_overdue = || {
+            let total = total();
             waiting >= total - total / 4
                 || all.milliseconds(now) >= self.silence_allowed_until.load(Ordering::Relaxed)
         };
@@ -131,7 +138,7 @@ mod tests {
 
     /// Now, and with no request waiting for another backend.
     fn is_stuck(progress: &Progress, all: &Answers, waiting: usize) -> bool {
-        progress.is_stuck(all, waiting, waiting, Instant::now())
+        progress.is_stuck(all, waiting, || waiting, Instant::now())
     }
 
     #[test]
@@ -171,7 +178,7 @@ mod tests {
         ask(&hung, IGNORED);
         hung.waits(&all, start);
         answer(&other, &all, IGNORED);
-        let is_stuck_after = |wait, waiting| hung.is_stuck(&all, waiting, waiting, start + wait);
+        let is_stuck_after = |wait, waiting| hung.is_stuck(&all, waiting, || waiting, start + wait);
         assert!(!is_stuck_after(SILENT / 2, 1), "no request has waited for long");
         assert!(is_stuck_after(2 * SILENT, 1) && !is_stuck_after(2 * SILENT, 0));
         answer(&hung, &all, 1);
@@ -191,7 +198,7 @@ mod tests {
         }
         ask(&polled, 10);
         answer(&other, &all, 7);
-        assert!(!polled.is_stuck(&all, 1, 1, start + 2 * SILENT));
+        assert!(!polled.is_stuck(&all, 1, || 1, start + 2 * SILENT));
     }
 
     #[test]
@@ -202,12 +209,12 @@ mod tests {
         slow.answered(&all, after(0), Duration::from_millis(100));
         ask(&slow, 30);
         answer(&other, &all, 30);
-        assert!(!slow.is_stuck(&all, 30, 60, after(150)) && slow.is_stuck(&all, 30, 60, after(202)));
-        assert!(!slow.is_stuck(&all, 44, 60, after(150)) && slow.is_stuck(&all, 45, 60, after(150)));
+        assert!(!slow.is_stuck(&all, 30, || 60, after(150)) && slow.is_stuck(&all, 30, || 60, after(202)));
+        assert!(!slow.is_stuck(&all, 44, || 60, after(150)) && slow.is_stuck(&all, 45, || 60, after(150)));
         for _ in 0..40 {
             slow.answered(&all, after(300), Duration::ZERO);
         }
         answer(&other, &all, 30);
-        assert!(slow.is_stuck(&all, 30, 60, after(302)), "the slow answer is forgotten");
+        assert!(slow.is_stuck(&all, 30, || 60, after(302)), "the slow answer is forgotten");
     }
 }

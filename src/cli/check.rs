@@ -8,8 +8,10 @@
 
 use crate::backend::checks::Check;
 use crate::backend::resolve;
-use crate::config::{Backend, Config};
+use crate::cli::routes;
+use crate::config::{Backend, Config, Url};
 use crate::net::conn::Conn;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
@@ -28,18 +30,25 @@ pub enum Verdict {
 /// A line about a name or an address.
 type Line = (String, Verdict);
 
-/// Resolves every backend once, connects to each of its addresses within `--connect-timeout`, makes the health check if
-/// there is one, and prints the results.
+/// Prints the routes; resolves every backend once, connects to each of its addresses within `--connect-timeout`, makes the
+/// health check if there is one, and prints the results. With a `url`, of its route alone.
 ///
 /// # Errors
 /// Writing to `out` failed, or the system has no thread left.
-pub fn run(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
+pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Result<Verdict> {
     writeln!(out, "the configuration is valid")?;
-    for listen in &config.listen {
-        writeln!(out, "listen   {listen}")?;
-    }
+    let tried = match url {
+        Some(url) => routes::explain(config, url, out)?,
+        None => {
+            for listen in &config.listen {
+                writeln!(out, "listen   {listen}")?;
+            }
+            routes::list(config, out)?
+        }
+    };
     let mut verdict = Verdict::Sound;
-    for lines in side_by_side(&config.backend, |backend| check_backend(backend, config))? {
+    let check = |(backend, config): &(&Backend, &Config)| check_backend(backend, config);
+    for lines in side_by_side(&once_each(tried), check)? {
         for (line, found) in lines? {
             writeln!(out, "backend  {line}")?;
             if found == Verdict::Faulty {
@@ -48,6 +57,17 @@ pub fn run(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
         }
     }
     Ok(verdict)
+}
+
+/// The backends of these configurations. One that several routes share is tried once, unless they check it differently.
+fn once_each(configs: Vec<&Config>) -> Vec<(&Backend, &Config)> {
+    let mut seen = HashSet::new();
+    let all =
+        configs.into_iter().flat_map(|config| config.backend.iter().map(move |backend| (backend, config)));
+    all.filter(|(backend, config)| {
+        seen.insert((backend.with_options(), format!("{:?}", Check::configured(config))))
+    })
+    .collect()
 }
 
 fn check_backend(backend: &Backend, config: &Config) -> io::Result<Vec<Line>> {

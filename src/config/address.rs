@@ -264,7 +264,7 @@ fn with_brackets(text: &str) -> Option<String> {
 ///
 /// A name whose last label is a number is refused: `10.0.0.256` is a mistake, and `10.1` would silently resolve to
 /// 10.0.0.1.
-fn is_name(host: &str) -> bool {
+pub(super) fn is_name(host: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')

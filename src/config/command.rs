@@ -15,9 +15,9 @@ use std::ffi::OsString;
 
 use pico_args::Arguments;
 
-use super::error::{Error, did_you_mean, shown};
+use super::error::{Error, did_you_mean, nearest, shown};
 use super::retired::{RETIRED, Retired};
-use super::{Config, RawValue, Source, TABLE, file, help, row};
+use super::{Config, RawValue, Source, TABLE, Url, file, help, row};
 
 /// What ronde is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +26,8 @@ pub enum Command {
     Serve(Config),
     /// Proxy to two small built-in backends.
     Demo(Config),
-    /// Try every backend once, print the results, serve nothing.
-    Check(Config),
+    /// Try every backend once, print the results, serve nothing; of one URL alone, if it is given.
+    Check(Config, Option<Url>),
     /// Ask the running ronde whether it is well.
     Health(Config),
     /// Print this text.
@@ -44,6 +44,9 @@ pub struct Loaded {
     /// Warnings, one line each. They may name the cause of a failure, as in `RONDE_BACKENDS=...` and no backends.
     pub notes: Vec<String>,
 }
+
+/// What the names of all variables begin with.
+const PREFIX: &str = "RONDE_";
 
 /// The path of the configuration file is the one setting that cannot be in that file, so it is not a row of the table.
 const CONFIG_FLAG: &str = "--config";
@@ -75,6 +78,7 @@ fn command(
 
     let mut words = line.finish();
     let named = take_command(&mut words);
+    let url = take_url(&mut words)?;
     let words = without_retired(words, notes);
     let variables = variables(env, notes);
     let flags = flags(words)?;
@@ -83,11 +87,15 @@ fn command(
         Some(path) => file::read(&path, notes)?,
         None => Source::new(),
     };
-    let config = Config::from_sources(&[file, variables.settings, flags.settings])?;
+    let config = Config::from_sources(&[&file, &variables.settings, &flags.settings])?;
     notes.extend(config.remarks());
-    let command = named(config);
+    let command = match (named(config), url) {
+        (Command::Check(config, _), url) => Command::Check(config, url),
+        (command, None) => command,
+        (_, Some(_)) => return Err(Error::at(URL_FLAG, "is for `ronde check` alone")),
+    };
     match &command {
-        Command::Serve(config) | Command::Check(config) if config.backend.is_empty() => Err(Error::new(
+        Command::Serve(config) | Command::Check(config, _) if config.serves_nothing() => Err(Error::new(
             "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
         )),
         Command::Demo(config) if !config.backend.is_empty() => Err(Error::new(format!(
@@ -106,12 +114,28 @@ fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
     let command: fn(Config) -> Command = match words.first().and_then(|word| word.to_str()) {
         Some("serve") => Command::Serve,
         Some("demo") => Command::Demo,
-        Some("check") => Command::Check,
+        Some("check") => |config| Command::Check(config, None),
         Some("health") => Command::Health,
         _ => return Command::Serve,
     };
     words.remove(0);
     command
+}
+
+/// Which request `ronde check` is asked about.
+const URL_FLAG: &str = "--url";
+
+fn take_url(words: &mut Vec<OsString>) -> Result<Option<Url>, Error> {
+    let is_flag =
+        |word: &OsString| word.to_str().is_some_and(|word| word.split('=').next() == Some(URL_FLAG));
+    let Some(at) = words.iter().position(is_flag) else { return Ok(None) };
+    let word = words.remove(at).to_string_lossy().into_owned();
+    let text = match word.split_once('=') {
+        Some((_, text)) => text.to_owned(),
+        None if at < words.len() => words.remove(at).to_string_lossy().into_owned(),
+        None => return Err(Error::new("--url needs a value: --url http://HOST/PATH")),
+    };
+    text.parse().map(Some).map_err(|fault: String| Error::at(URL_FLAG, fault))
 }
 
 /// The words without the flags of older versions and their values; and a note for each of these flags.
@@ -184,7 +208,8 @@ fn one_word_each(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
             }
             joined.push(format!("{}={word}", row::backend.flag));
         } else if row.is_none() && flag != CONFIG_FLAG {
-            let known = TABLE.iter().map(|row| row.flag).chain([CONFIG_FLAG, "--help", "--version"]);
+            let known =
+                TABLE.iter().map(|row| row.flag).chain([CONFIG_FLAG, URL_FLAG, "--help", "--version"]);
             return Err(Error::new(format!("unknown flag {}{}", shown(flag), did_you_mean(flag, known))));
         } else if word.contains('=') {
             joined.push(word);
@@ -225,14 +250,17 @@ fn variables(
     let mut ours: BTreeMap<String, OsString> = env
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| name.starts_with("RONDE_"))
+        .filter(|(name, _)| name.starts_with(PREFIX))
         .collect();
     // First, because an unknown variable may be why another value is missing.
     let settings = TABLE.iter().map(|row| row.variable());
     let known: Vec<String> = settings.chain([CONFIG_VARIABLE.to_string()]).collect();
     let retired: Vec<String> = RETIRED.iter().map(Retired::variable).collect();
     notes.extend(ours.keys().filter(|name| !known.contains(name) && !retired.contains(name)).map(|name| {
-        let guess = did_you_mean(name, known.iter().map(String::as_str));
+        // What all have in common says nothing.
+        let rest = |name| str::strip_prefix(name, PREFIX).unwrap_or(name);
+        let nearest = nearest(rest(name), known.iter().map(|name| rest(name)));
+        let guess = nearest.map_or(String::new(), |name| format!("; did you mean {PREFIX}{name}?"));
         format!("unknown variable {} is ignored{guess}", shown(name))
     }));
 
@@ -252,8 +280,10 @@ fn variables(
         let name = row.variable();
         if let Some(text) = take(&name)? {
             // If the setting takes no list, a comma is part of the value.
-            let texts: Vec<&str> =
-                if row.repeats { text.split(',').map(str::trim).collect() } else { vec![&text] };
+            let texts: Vec<&str> = match row.separator {
+                Some(separator) => text.split(separator).map(str::trim).collect(),
+                None => vec![&text],
+            };
             let values = texts.into_iter().map(|text| RawValue::new(text, name.as_str())).collect();
             parsed.settings.insert(row.flag, values);
         }

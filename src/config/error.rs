@@ -42,13 +42,14 @@ pub(super) fn shown(text: &str) -> String {
 
 /// `; did you mean --workers?` if one of `names` is near enough to `word`; otherwise an empty text.
 pub(super) fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    let nearest = names.into_iter().map(|name| (distance(word, name), name)).min();
-    match nearest {
-        // Up to a third of the letters wrong is a typing error. More is another word, and a wrong guess is worse than
-        // none.
-        Some((distance, name)) if distance <= name.len() / 3 => format!("; did you mean {name}?"),
-        _ => String::new(),
-    }
+    nearest(word, names).map_or(String::new(), |name| format!("; did you mean {name}?"))
+}
+
+/// The nearest of `names`, if it is near enough. Up to a third of the letters wrong is a typing error. More is another
+/// word, and a wrong guess is worse than none.
+pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, name) = names.into_iter().map(|name| (distance(word, name), name)).min()?;
+    (distance <= name.len() / 3).then_some(name)
 }
 
 /// Levenshtein's edit distance, in one row. A word is cut at 64 bytes: a longer one is no typing error, and the cost is

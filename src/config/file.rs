@@ -7,6 +7,10 @@
 //! [[backend]]
 //! address = "app1:8000"
 //! weight = 2
+//!
+//! [[route]]
+//! path = "/api"
+//! backend = ["app2:8000", "app3:8000"]
 //! ```
 //!
 //! The problem: a file is written once and puzzled over for years. So it is read strictly: an unknown key is an error
@@ -30,7 +34,7 @@ use toml::Spanned;
 
 use super::error::{Error, did_you_mean, shown};
 use super::retired::Retired;
-use super::{Document, RawValue, Setting, Source, row};
+use super::{Document, RawValue, Setting, Source, TABLE, route, row};
 
 /// No configuration file is this large, but `--config /dev/zero` is, and a disk image given by mistake.
 const MAX_BYTES: usize = 1 << 20;
@@ -52,7 +56,9 @@ impl Default for BackendOptions {
 /// Reads the file at `path`; and adds a note for each setting of an older version in it.
 pub(super) fn read(path: &str, notes: &mut Vec<String>) -> Result<Source, Error> {
     let text = contents(path)?;
-    let file = ConfigFile { path, text: &text };
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    let lines = [0].into_iter().chain(ends.map(|(end, _)| end + 1)).collect();
+    let file = ConfigFile { path, text: &text, lines };
     let document: Document = toml::from_str(&text).map_err(|error| file.error(error))?;
     let note =
         |retired: &Retired| retired.note(&format!("{} in {}", &retired.flag[2..], path.escape_debug()));
@@ -120,11 +126,15 @@ fn position(text: &[u8], offset: usize) -> (usize, usize) {
 struct ConfigFile<'a> {
     path: &'a str,
     text: &'a str,
+    /// Where each line begins: a thousand routes ask for thousands of positions.
+    lines: Vec<usize>,
 }
 
 impl ConfigFile<'_> {
     fn at(&self, offset: usize) -> String {
-        let (line, column) = position(self.text.as_bytes(), offset);
+        let line = self.lines.partition_point(|begin| *begin <= offset).max(1);
+        let begin = self.lines.get(line - 1).copied().unwrap_or_default();
+        let (_, column) = position(&self.text.as_bytes()[begin..], offset.saturating_sub(begin));
         format!("{}:{line}:{column}", self.path.escape_debug())
     }
 
@@ -134,8 +144,9 @@ impl ConfigFile<'_> {
         match entry.into_inner() {
             Entry::Text(text) => Ok(vec![RawValue::new(text, place)]),
             Entry::Table(table) if row.flag == row::backend.flag => Ok(vec![self.backend(table)?]),
+            Entry::Routes(tables) => tables.into_iter().map(|table| self.route(table)).collect(),
             Entry::Table(_) => Err(Error::at(place, "takes a value, not a table")),
-            Entry::List(_) if !row.repeats => Err(Error::at(place, "takes one value, not a list")),
+            Entry::List(_) if row.separator.is_none() => Err(Error::at(place, "takes one value, not a list")),
             Entry::List(entries) if entries.is_empty() => {
                 Err(Error::at(place, "the list is empty; leave the key out instead"))
             }
@@ -167,7 +178,19 @@ impl ConfigFile<'_> {
             };
         }
         let place = format!("{}: backend.address", self.at(address.span().start));
-        Ok(RawValue { text: address.into_inner(), place, options })
+        Ok(RawValue { options, ..RawValue::new(address.into_inner(), place) })
+    }
+
+    /// The keys of a `[[route]]`, each like a setting of the top level.
+    fn route(&self, table: Spanned<RouteTable>) -> Result<RawValue, Error> {
+        let place = format!("{}: route", self.at(table.span().start));
+        let mut keys = Source::new();
+        for (key, entry) in table.into_inner().0 {
+            let (at, key) = (self.at(key.span().start), key.into_inner());
+            let Some(row) = route::row_of(&key) else { return Err(not_of_a_route(&at, &key)) };
+            keys.insert(row.flag, self.raw_values(row, entry)?);
+        }
+        Ok(RawValue { route: Some(keys), ..RawValue::new("[[route]]", place) })
     }
 
     /// An error of TOML or serde, as one line in ronde's words.
@@ -206,11 +229,89 @@ impl ConfigFile<'_> {
     }
 }
 
-/// The value of a key: any single value as its text, a list, or a `[[backend]]` table.
+/// What follows a `[[route]]` belongs to it, up to the next header: a setting of the top level that stands there by
+/// accident would have no effect.
+fn not_of_a_route(place: &str, key: &str) -> Error {
+    if TABLE.iter().any(|row| row.key() == key) {
+        let fault =
+            format!("{key} is for all routes; move it to the top of the file, before the first [[...]]");
+        return Error::at(place, fault);
+    }
+    let guess = did_you_mean(key, route::keys().map(Setting::key));
+    Error::at(place, format!("unknown key {} in `route`{guess}", shown(key)))
+}
+
+/// The value of a key: any single value as its text, a list, a `[[backend]]` table, or all `[[route]]` tables.
 pub(super) enum Entry {
     Text(String),
     List(Vec<Spanned<Entry>>),
     Table(BackendTable),
+    Routes(Vec<Spanned<RouteTable>>),
+}
+
+/// What was written for a row, whatever it may be.
+pub(super) fn entry<W: Into<Entry>>(written: Spanned<W>) -> Spanned<Entry> {
+    Spanned::new(written.span(), written.into_inner().into())
+}
+
+/// All `[[route]]` tables.
+pub(super) struct RouteEntries(Vec<Spanned<RouteTable>>);
+
+impl<'de> Deserialize<'de> for RouteEntries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RouteEntries, D::Error> {
+        deserializer.deserialize_seq(RoutesVisitor)
+    }
+}
+
+struct RoutesVisitor;
+
+impl<'de> Visitor<'de> for RoutesVisitor {
+    type Value = RouteEntries;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tables, each under [[route]]")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<RouteEntries, A::Error> {
+        let mut tables = Vec::new();
+        while let Some(table) = list.next_element()? {
+            tables.push(table);
+        }
+        Ok(RouteEntries(tables))
+    }
+}
+
+impl From<RouteEntries> for Entry {
+    fn from(RouteEntries(tables): RouteEntries) -> Entry {
+        Entry::Routes(tables)
+    }
+}
+
+/// The keys of a `[[route]]`, with their positions.
+pub(super) struct RouteTable(Vec<(Spanned<String>, Spanned<Entry>)>);
+
+impl<'de> Deserialize<'de> for RouteTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RouteTable, D::Error> {
+        deserializer.deserialize_map(RouteVisitor)
+    }
+}
+
+struct RouteVisitor;
+
+impl<'de> Visitor<'de> for RouteVisitor {
+    type Value = RouteTable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table [[route]]")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<RouteTable, A::Error> {
+        let mut keys = Vec::new();
+        while let Some(entry) = table.next_entry()? {
+            keys.push(entry);
+        }
+        Ok(RouteTable(keys))
+    }
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@
 //! Not here: the reasons for the defaults. The help has one line per setting; the reasons are in the table and in the
 //! README.
 
-use super::{Setting, TABLE};
+use super::{Scope, Setting, TABLE};
 
 /// What `--version` prints.
 pub const VERSION: &str = concat!("ronde ", env!("CARGO_PKG_VERSION"));
@@ -17,13 +17,16 @@ ronde forwards HTTP/1.1 requests to backends in round-robin order.
 
   ronde [FLAGS] HOST:PORT ...    proxy to these backends
   ronde demo [FLAGS]             proxy to two small built-in backends
-  ronde check [FLAGS] ...        try every backend once, print the results, serve nothing
+  ronde check [FLAGS] ...        try every backend once, print the results, serve nothing;
+                                 with --url URL: which route it takes, and why
   ronde health [FLAGS]           ask the running ronde whether it is healthy
   ronde --help | --version
 
 Each flag is also a variable (RONDE_QUEUE_TIMEOUT=2s, lists with commas) and a key of the file that
 --config FILE names (queue-timeout = \"2s\"). Flags win over variables, variables over the file.
 A [[backend]] of the file has three more: weight = 1..256, backup = true, max-connections = N.
+A [[route]] of the file has host, path, and one of backend (strip = true), redirect, or respond with
+text; and of its own, where they differ: the settings with a + below.
 A TIME is 500ms, 2s, 1m or 1h; a SIZE is bytes, or 64k, 1m, 2g. [default; least..most]
 ";
 
@@ -37,7 +40,8 @@ pub(super) fn text() -> String {
             text.push_str(&format!("\n{group}\n"));
         }
         let flag = format!("{} {}", row.flag, row.form);
-        text.push_str(format!("  {flag:<35}{}{}", row.what, range(row)).trim_end());
+        let mark = if row.scope == Scope::Route { '+' } else { ' ' };
+        text.push_str(format!(" {mark}{flag:<35}{}{}", row.what, range(row)).trim_end());
         text.push('\n');
     }
     text
@@ -60,7 +64,11 @@ pub fn markdown_table() -> String {
     for row in TABLE.iter() {
         let allowed = row.bounds.map_or(String::new(), |(least, most)| format!("{least} to {most}"));
         let flag = format!("{} {}", row.flag, row.form);
-        let (flag, what, why) = (flag.trim_end(), row.what, row.why);
+        let (flag, what) = (flag.trim_end(), row.what);
+        let why = match row.scope {
+            Scope::Top => row.why.to_owned(),
+            Scope::Route => format!("{} A route may have its own.", row.why),
+        };
         table.push_str(&format!("| `{flag}` | {} | {allowed} | {what}. {why} |\n", row.default));
     }
     table
@@ -85,7 +93,7 @@ mod tests {
         let text = text();
         assert!(text.contains("\n  --workers N                        "));
         assert!(text.contains("[auto; 1..16384]\n"));
-        assert!(TABLE.iter().all(|row| text.contains(&format!("\n  {} ", row.flag))));
+        assert!(TABLE.iter().all(|row| text.contains(&format!("{} ", row.flag))));
     }
 
     #[test]

@@ -20,7 +20,6 @@
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -36,6 +35,9 @@ mod file;
 mod help;
 mod remarks;
 mod retired;
+mod route;
+mod setting;
+mod url;
 pub mod value;
 pub mod waits;
 mod workers;
@@ -45,83 +47,34 @@ pub use check::Statuses;
 pub use command::{Command, Loaded, load};
 pub use error::Error;
 pub use help::{VERSION, markdown_table};
-pub use value::{AccessLog, Explain, Scheduling};
+pub use route::{Action, Host, Prefix, Route};
+pub use setting::{Scope, Setting};
+pub use url::Url;
+pub use value::{AccessLog, Balance, Explain, Scheduling};
 
 use address::{backend, cidr, listen};
 use check::{host, path, statuses};
 use file::Entry;
 use retired::{RETIRED, Retired};
-use value::{Each, Maybe, One, access_log, count, explain, level, scheduling, size, switch, time};
-
-/// One row of the table.
-#[derive(Debug)]
-pub struct Setting {
-    /// Its heading in the help.
-    pub group: &'static str,
-    /// `--workers`; the names of the variable and of the file's key follow from it.
-    pub flag: &'static str,
-    /// The placeholder for its value in the help: `N`, `TIME`, `SIZE`, ...; empty for a switch.
-    pub form: &'static str,
-    /// The default, as a user would write it; empty for an empty list.
-    pub default: &'static str,
-    /// The least and the greatest allowed value, both inclusive, written like the value.
-    pub bounds: Option<(&'static str, &'static str)>,
-    /// What it is, in half a line.
-    pub what: &'static str,
-    /// Why the default is what it is.
-    pub why: &'static str,
-    /// Whether it takes a list: a repeated flag, commas in the variable, an array in the file.
-    pub repeats: bool,
-}
-
-impl Setting {
-    /// The key of the file: `queue-timeout`.
-    pub fn key(&self) -> &'static str {
-        self.flag.trim_start_matches('-')
-    }
-
-    /// The environment variable: `RONDE_QUEUE_TIMEOUT`.
-    pub fn variable(&self) -> String {
-        variable(self.flag)
-    }
-}
-
-fn variable(flag: &str) -> String {
-    format!("RONDE_{}", flag.trim_start_matches('-').replace('-', "_").to_ascii_uppercase())
-}
-
-/// One value as the user wrote it, not yet parsed.
-#[derive(Debug)]
-struct RawValue {
-    text: String,
-    /// Where an error points: `--workers`, `RONDE_WORKERS` or `ronde.toml:3:11: workers`.
-    place: String,
-    /// From a `[[backend]]` table; the default for a value from anywhere else.
-    options: file::BackendOptions,
-}
-
-impl RawValue {
-    fn new(text: impl Into<String>, place: impl Into<String>) -> RawValue {
-        RawValue { text: text.into(), place: place.into(), options: file::BackendOptions::default() }
-    }
-}
-
-/// The values from one source: for each flag that it sets, in their order.
-type Source = HashMap<&'static str, Vec<RawValue>>;
+use route::{Routes, route};
+use setting::{RawValue, Source, variable};
+use value::{
+    Arity, Each, Maybe, One, access_log, balance, count, explain, level, scheduling, size, switch, time,
+};
 
 /// A row begins with its comment: the help shows the first line, the README all of it. Left of the arrow is what a user
-/// sees. Right of it are the field of [`Config`], its type, whether it takes one value, maybe one, or a list ([`One`],
+/// sees; `per Route` allows the setting in a route, too. Right of it are the field of [`Config`], its type, whether it takes one value, maybe one, or a list ([`One`],
 /// [`Maybe`], [`Each`]), and the reader that parses a value.
 macro_rules! settings {
     ($( $group:literal { $(
         #[doc = $what:literal] $(#[doc = $why:literal])*
-        $flag:literal $form:literal, default $default:literal $([$least:literal to $most:literal])?
+        $flag:literal $form:literal, $(per $scope:ident,)? default $default:literal $([$least:literal to $most:literal])?
             => $field:ident: $type:ty = $arity:ident($reader:ident);
     )* } )*) => {
         /// The rows by name, as in `row::listen.flag`.
         #[allow(non_upper_case_globals)]
         pub mod row {
-            use super::{Each, Maybe, One, Setting};
+            use super::{Arity, Each, Maybe, One, Routes, Scope, Setting};
 
             $($(
                 #[doc = $what]
@@ -133,7 +86,8 @@ macro_rules! settings {
                     bounds: [$(Some(($least, $most)),)? None][0],
                     what: $what.trim_ascii(),
                     why: concat!($($why),*).trim_ascii(),
-                    repeats: $arity::REPEATS,
+                    separator: $arity::SEPARATOR,
+                    scope: [$(Scope::$scope,)? Scope::Top][0],
                 };
             )*)*
         }
@@ -151,8 +105,8 @@ macro_rules! settings {
 
         impl Config {
             /// Reads every setting from its sources, the weakest first.
-            fn from_sources(sources: &[Source]) -> Result<Config, Error> {
-                Ok(Config {$($( $field: value::from_sources(&row::$field, sources, $arity::read, $reader)?, )*)*})
+            fn from_sources(sources: &[&Source]) -> Result<Config, Error> {
+                Ok(Config {$($( $field: $arity::from_sources(&row::$field, sources, $reader)?, )*)*})
             }
         }
 
@@ -160,7 +114,7 @@ macro_rules! settings {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         struct Document {
-            $($( $field: Option<Spanned<Entry>>, )*)*
+            $($( $field: Option<Spanned<<$arity as Arity>::Written>>, )*)*
             max_transfers: Option<IgnoredAny>,
             max_per_backend: Option<IgnoredAny>,
         }
@@ -174,7 +128,7 @@ macro_rules! settings {
 
             /// The rows that the file sets, each with its entry.
             fn entries(self) -> impl Iterator<Item = (&'static Setting, Spanned<Entry>)> {
-                let entries = [$($( (&row::$field, self.$field) ),*),*];
+                let entries = [$($( (&row::$field, self.$field.map(file::entry)) ),*),*];
                 entries.into_iter().filter_map(|(row, entry)| Some((row, entry?)))
             }
         }
@@ -258,12 +212,12 @@ settings! {
 
         /// from request sent to response head; then 504
         /// The same as nginx's, so most applications already live with it.
-        "--response-timeout" "TIME", default "60s" ["10ms" to "24h"]
+        "--response-timeout" "TIME", per Route, default "60s" ["10ms" to "24h"]
             => response_timeout: Duration = One(time);
 
         /// silence within a response
         /// Servers of event streams commonly send a comment every 15 or 30 seconds.
-        "--idle-timeout" "TIME", default "60s" ["10ms" to "24h"]
+        "--idle-timeout" "TIME", per Route, default "60s" ["10ms" to "24h"]
             => idle_timeout: Duration = One(time);
 
         /// a backend's silence after its client's FIN
@@ -295,7 +249,7 @@ settings! {
 
         /// a request body; then 413
         /// Bodies stream in constant memory, so the application knows better which size is too large for it.
-        "--max-body" "SIZE", default "unlimited" ["0" to "1024t"]
+        "--max-body" "SIZE", per Route, default "unlimited" ["0" to "1024t"]
             => max_body: Option<u64> = Maybe(size);
 
         /// least bytes a second of an upload; 0: off
@@ -307,55 +261,67 @@ settings! {
     "Backends and health" {
         /// a server to proxy to, like an argument without a flag
         /// None: only the admin can know.
-        "--backend" "HOST:PORT", default ""
+        "--backend" "HOST:PORT", per Route, default ""
             => backend: Vec<Backend> = Each(backend);
+
+        /// requests that go elsewhere, as HOST/PATH=HOST:PORT
+        /// None: every request goes to the backends. The most specific wins: a host before *.host before any host, then
+        /// the longest path. `;` divides routes in the variable.
+        "--route" "ROUTE", default ""
+            => route: Vec<Route> = Routes(route);
+
+        /// round-robin, least-connections or client-address
+        /// By turns, which is exact and needs no knowledge of the requests. least-connections suits answers of very
+        /// different length; client-address keeps a client at its backend while that is in the round.
+        "--balance" "HOW", per Route, default "round-robin"
+            => balance: Balance = One(balance);
 
         /// failures in a row that take one out; 0: never
         /// One failure is chance, three in a row are not. A response that breaks off is a failure; a complete one ends
         /// the row.
-        "--max-fails" "N", default "3" ["0" to "1000"]
+        "--max-fails" "N", per Route, default "3" ["0" to "1000"]
             => max_fails: u32 = One(count);
 
         /// how long such a row may last, and one is out
         /// Most restarts are over by then, and a trial costs one request in ten seconds.
-        "--fail-timeout" "TIME", default "10s" ["10ms" to "24h"]
+        "--fail-timeout" "TIME", per Route, default "10s" ["10ms" to "24h"]
             => fail_timeout: Duration = One(time);
 
         /// path of the active health check
         /// Off, because no path is right for every application.
-        "--health-path" "PATH", default "off"
+        "--health-path" "PATH", per Route, default "off"
             => health_path: Option<String> = Maybe(path);
 
         /// Host of the check; auto: of the backend
         /// Its name and port are what a client without a proxy would send. An application that serves only the names it
         /// is known by needs one of these.
-        "--health-host" "HOST", default "auto"
+        "--health-host" "HOST", per Route, default "auto"
             => health_host: Option<String> = Maybe(host);
 
         /// statuses that count as well
         /// A redirect, such as one to a login, comes from an application that works. A 401 comes as often from
         /// something in front of it, and a 404 from a path that is wrong.
-        "--health-status" "STATUS", default "200-399"
+        "--health-status" "STATUS", per Route, default "200-399"
             => health_status: Vec<Statuses> = Each(statuses);
 
         /// for a check; auto: 2s, the interval at most
         /// A backend that takes longer to say that it is well is not. A check ends before the next one begins.
-        "--health-timeout" "TIME", default "auto" ["10ms" to "1m"]
+        "--health-timeout" "TIME", per Route, default "auto" ["10ms" to "1m"]
             => health_timeout: Option<Duration> = Maybe(time);
 
         /// between two checks; auto: 5s with a path
         /// At 5s, two good checks show a return and three bad ones a failure within a quarter of a minute.
-        "--health-interval" "TIME", default "auto" ["100ms" to "24h"]
+        "--health-interval" "TIME", per Route, default "auto" ["100ms" to "24h"]
             => health_interval: Option<Duration> = Maybe(time);
 
         /// good checks in a row that bring one back
         /// A single one may be luck in the middle of a restart.
-        "--health-rise" "N", default "2" ["1" to "100"]
+        "--health-rise" "N", per Route, default "2" ["1" to "100"]
             => health_rise: u32 = One(count);
 
         /// bad checks in a row that take one out
         /// More than to bring one back: to lose a good backend costs more than to wait for it.
-        "--health-fall" "N", default "3" ["1" to "100"]
+        "--health-fall" "N", per Route, default "3" ["1" to "100"]
             => health_fall: u32 = One(count);
 
         /// between two look-ups of a backend's name

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::{any, prop_assert, proptest};
 
-use super::{AccessLog, Command, Config, Error, Loaded, TABLE, load};
+use super::{AccessLog, Action, Balance, Command, Config, Error, Loaded, Prefix, Route, TABLE, load};
 
 fn os(words: &str) -> Vec<OsString> {
     words.split_whitespace().map(OsString::from).collect()
@@ -26,7 +26,10 @@ fn try_load(words: &str, env: &[&str]) -> Result<Command, Error> {
 fn config(words: &str, env: &[&str]) -> Config {
     match try_load(words, env) {
         Ok(
-            Command::Serve(config) | Command::Demo(config) | Command::Check(config) | Command::Health(config),
+            Command::Serve(config)
+            | Command::Demo(config)
+            | Command::Check(config, _)
+            | Command::Health(config),
         ) => config,
         other => panic!("{words}: {other:?}"),
     }
@@ -170,7 +173,7 @@ fn commands() {
     let command = |words| try_load(words, &[]).unwrap();
     assert!(matches!(command("a:1"), Command::Serve(_)));
     assert!(matches!(command("demo --listen :0"), Command::Demo(_)));
-    assert!(matches!(command("check a:1"), Command::Check(_)));
+    assert!(matches!(command("check a:1"), Command::Check(..)));
     assert!(matches!(command("health"), Command::Health(_)));
     assert!(matches!(command("--workers --help"), Command::Help(_)));
     assert!(matches!(command("check -h --nonsense"), Command::Help(_)));
@@ -546,12 +549,215 @@ proptest! {
     }
 
     #[test]
-    fn no_file_panics(key in "[a-z-]{1,8}|workers|listen|\\[\\[backend\\]\\]\naddress", value in any::<String>()) {
+    fn no_file_panics(key in "[a-z-]{1,8}|workers|listen|\\[\\[backend\\]\\]\naddress|\\[\\[route\\]\\]\n(host|path|backend|redirect|text)", value in any::<String>()) {
         for content in [value.clone(), format!("{key} = {value}"), format!("{key} = {value:?}")] {
             let file = Toml::new(content);
             if let Err(error) = try_load(&format!("health {}", file.flag()), &[]) {
                 prop_assert!(!error.to_string().contains(char::is_control));
             }
         }
+    }
+}
+
+/// The routes of a file, as the error or `said -> backends`.
+fn routes_of(content: &str) -> Vec<String> {
+    let file = Toml::new(content);
+    let shown = |route: &Route| format!("{route} -> {}", shown(&route.config.backend).join(","));
+    config(&file.flag(), &[]).route.iter().map(shown).collect()
+}
+
+#[test]
+fn routes_are_read_from_every_source_and_the_strongest_wins() {
+    let file = "[[route]]\nhost = ['Example.COM.', '*.example.com']\npath = '/api'\nbackend = ['a:1', 'b:1']\n\
+                [[route]]\npath = '/x'\n[[route.backend]]\naddress = 'c:1'\nweight = 2\n\
+                [[route]]\nhost = '[0:0::1]'\nbackend = 'd:1'";
+    let read = ["example.com,*.example.com/api -> a:1,b:1", "/x -> c:1", "[::1] -> d:1"];
+    assert_eq!(routes_of(file), read);
+    let words = ["--route", "example.com/api=a:1, b:1", "--route", "/x=c:1"];
+    let Loaded { command, .. } = load(words.map(OsString::from).to_vec(), []);
+    let Ok(Command::Serve(flagged)) = command else { panic!("{command:?}") };
+    assert_eq!(shown(&flagged.route), ["example.com/api", "/x"]);
+    assert_eq!(shown(&flagged.route[0].config.backend), ["a:1", "b:1"]);
+    let variable = config("", &["RONDE_ROUTE=a.example,b.example=a:1,b:1;/x=c:1"]);
+    assert_eq!(shown(&variable.route), ["a.example,b.example", "/x"]);
+    let file = Toml::new(file);
+    assert_eq!(shown(&config(&format!("{} --route /y=a:1", file.flag()), &[]).route), ["/y"]);
+}
+
+#[test]
+fn a_route_inherits_what_it_does_not_set() {
+    let file = Toml::new(
+        "max-fails = 7\nidle-timeout = '9s'\nmax-head = '8k'\nbackend = 'a:1'\n\
+         [[route]]\npath = '/x'\nstrip = true\nbackend = 'b:1'\nidle-timeout = '5s'\nmax-body = '1m'\n\
+         balance = 'client-address'\nhealth-path = '/h'",
+    );
+    let config = config(&format!("{} --response-timeout 3s --idle-timeout 1m", file.flag()), &[]);
+    let Route { action, config: own, .. } = &config.route[0];
+    assert_eq!(*action, Action::Proxy(Prefix::Stripped));
+    assert_eq!((own.max_fails, own.max_head, own.max_body), (7, 8192, Some(1 << 20)));
+    // What a route says is nearer than a flag.
+    assert_eq!((own.idle_timeout, own.response_timeout), (Duration::from_secs(5), Duration::from_secs(3)));
+    assert_eq!((own.balance, own.health_path.as_deref()), (Balance::ClientAddress, Some("/h")));
+    assert_eq!((config.idle_timeout, config.balance), (Duration::from_secs(60), Balance::RoundRobin));
+    assert_eq!(shown(&own.backend), ["b:1"]);
+    assert!(own.route.is_empty());
+}
+
+#[test]
+fn a_route_redirects_or_responds() {
+    let file = Toml::new(
+        "[[route]]\nhost = 'a.example'\nredirect = 'https://www.a.example/'\n\
+         [[route]]\nhost = 'b.example'\nrespond = 503\ntext = 'Back at noon.'",
+    );
+    let actions: Vec<_> = config(&file.flag(), &[]).route.into_iter().map(|route| route.action).collect();
+    let respond = Action::Respond { status: 503, text: "Back at noon.".into() };
+    assert_eq!(actions, [Action::Redirect("https://www.a.example".into()), respond]);
+}
+
+#[test]
+fn a_mistake_in_a_route_is_named_with_its_place() {
+    let route = |keys: &str| file_error(format!("backend = 'z:1'\n[[route]]\n{keys}"));
+    for (keys, error) in [
+        (
+            "backend = 'a:1'",
+            "FILE:2:1: route: takes every request, so no other backend gets any; give it a host or a path",
+        ),
+        (
+            "path = '/x'",
+            "FILE:2:1: route: the route has nothing to do; give it a backend, redirect or respond",
+        ),
+        (
+            "path = '/x'\nbackend = 'a:1'\nrespond = 503",
+            "FILE:2:1: route: backend, redirect and respond exclude each other; give one of them",
+        ),
+        (
+            "path = '/x'\nredirect = 'http://a'\nrespond = 503",
+            "FILE:2:1: route: backend, redirect and respond exclude each other; give one of them",
+        ),
+        ("path = '/x'\nbackend = 'a:1'\ntext = 'x'", "FILE:2:1: route: text changes nothing without respond"),
+        (
+            "path = '/x'\nrespond = 503\nstrip = true",
+            "FILE:2:1: route: strip changes nothing without a backend",
+        ),
+        (
+            "host = 'a'\nbackend = 'a:1'\nstrip = true",
+            "FILE:2:1: route: strip takes the path off, and this route has none",
+        ),
+        (
+            "host = 'a'\nbackend = 'a:1'\n[[route]]\nhost = ['b', 'A']\nbackend = 'b:1'",
+            "FILE:5:1: route: a is routed twice, first at FILE:2:1: route",
+        ),
+        (
+            "host = 'a'\npath = '/'\nbackend = 'a:1'\n[[route]]\nhost = 'a'\nbackend = 'b:1'",
+            "FILE:6:1: route: a is routed twice, first at FILE:2:1: route",
+        ),
+        ("host = ['a', 'a.']\nbackend = 'a:1'", "FILE:3:14: host: a is given twice"),
+        (
+            "host = 'http://a/b'\nbackend = 'a:1'",
+            r#"FILE:3:8: host: "http://a/b" is a URL; a host is a name alone, such as "a""#,
+        ),
+        (
+            "host = 'a/b'\nbackend = 'a:1'",
+            r#"FILE:3:8: host: "a/b" has a path; write host = "a" and path = "/b""#,
+        ),
+        (
+            "host = 'a:80'\nbackend = 'a:1'",
+            r#"FILE:3:8: host: "a:80" has a port, which routes do not compare; write a"#,
+        ),
+        ("host = '*'\nbackend = 'a:1'", r#"FILE:3:8: host: "*" is every host; leave the host out"#),
+        (
+            "host = 'www.*'\nbackend = 'a:1'",
+            r#"FILE:3:8: host: "www.*" has a * elsewhere than in front of a whole name, as in *.example.com"#,
+        ),
+        ("host = '::1'\nbackend = 'a:1'", r#"FILE:3:8: host: "::1" has no brackets; write [::1]"#),
+        (
+            "host = 'ä'\nbackend = 'a:1'",
+            r#"FILE:3:8: host: "ä" is not ASCII; write it as browsers send it, which begins with xn--"#,
+        ),
+        (
+            "host = 'a b'\nbackend = 'a:1'",
+            r#"FILE:3:8: host: "a b" is not a host; give one such as example.com or *.example.com"#,
+        ),
+        (
+            "path = 'api'\nbackend = 'a:1'",
+            r#"FILE:3:8: path: "api" is not a path; give one that begins with /, as in /api"#,
+        ),
+        (
+            "path = '/api/'\nbackend = 'a:1'",
+            r#"FILE:3:8: path: "/api/" is a prefix without its end; write /api, which takes what is below it"#,
+        ),
+        (
+            "path = '/api/*'\nbackend = 'a:1'",
+            r#"FILE:3:8: path: "/api/*" is a prefix without its end; write /api, which takes what is below it"#,
+        ),
+        (
+            "path = '/a?b'\nbackend = 'a:1'",
+            r#"FILE:3:8: path: "/a?b" has a query or a fragment; a route is chosen by the path alone"#,
+        ),
+        (
+            "path = '/ä'\nbackend = 'a:1'",
+            r#"FILE:3:8: path: "/ä" has a character that no path may have; percent-encode it"#,
+        ),
+        ("path = ['/a', '/b']\nbackend = 'a:1'", "FILE:3:8: path: takes one value, not a list"),
+        (
+            "path = '/x'\nredirect = 'www.a'",
+            r#"FILE:4:12: redirect: "www.a" is not an origin; give https://www.example.com"#,
+        ),
+        (
+            "path = '/x'\nredirect = 'http://a/b'",
+            r#"FILE:4:12: redirect: "http://a/b" has a path; a request keeps its own path and query"#,
+        ),
+        (
+            "path = '/x'\nrespond = 204",
+            r#"FILE:4:11: respond: "204" needs more than a text; give 200, or 400 to 599"#,
+        ),
+        ("path = '/x'\nrespond = 99", r#"FILE:4:11: respond: "99" is out of bounds; give 200 to 599"#),
+        ("path = '/x'\nbackend = 'a'", r#"FILE:4:11: backend: "a" has no port; give HOST:PORT"#),
+        (
+            "path = '/x'\nbackend = 'a:1'\nidle-timeout = 30",
+            r#"FILE:5:16: idle-timeout: "30" has no unit, as in 30s or 30ms; give 10ms to 24h"#,
+        ),
+        (
+            "path = '/x'\nbackend = 'a:1'\nworkers = 2",
+            "FILE:5:1: workers is for all routes; move it to the top of the file, before the first [[...]]",
+        ),
+        (
+            "path = '/x'\nbakend = 'a:1'",
+            r#"FILE:4:1: unknown key "bakend" in `route`; did you mean backend?"#,
+        ),
+        (
+            "path = '/x'\nbackend = 'a:1'\nbalance = 'ip'",
+            r#"FILE:5:11: balance: "ip" is unknown; give round-robin, least-connections or client-address"#,
+        ),
+    ] {
+        assert_eq!(route(keys), error, "{keys}");
+    }
+    for (content, error) in [
+        (
+            "route = 'x'",
+            "FILE:1:9: invalid type: string \"x\", expected tables, each under [[route]] in `route`",
+        ),
+        (
+            "[route]\npath = '/x'",
+            "FILE:1:1: invalid type: map, expected tables, each under [[route]] in `route`",
+        ),
+        ("[[route]]\npath = '/x'\npath = '/y'", "FILE:3:1: duplicate key: \"path\""),
+        (
+            "[[route]]\npath = '/x'\nbackend = []",
+            "FILE:3:11: backend: the list is empty; leave the key out instead",
+        ),
+        ("[[route]]\npath.x = 1", "FILE:2:6: unknown key \"x\" in `route.path`"),
+    ] {
+        assert_eq!(file_error(content), error, "{content}");
+    }
+    for (words, error) in [
+        ("--route /x", r#"--route: "/x" is not a route; give HOST/PATH=HOST:PORT,..."#),
+        ("--route /x=a", r#"--route: "a" has no port; give HOST:PORT"#),
+        ("--route a:80/x=b:1", r#"--route: "a:80" has a port, which routes do not compare; write a"#),
+        ("--route /x=b:1 --route /x=c:1", "--route: /x is routed twice"),
+        ("--route /x=b:1 --url http://a", "--url: is for `ronde check` alone"),
+        ("check --route /x=b:1 --url /x", r#"--url: "/x" is not a URL; give http://example.com/api"#),
+    ] {
+        assert_eq!(error_of(words, &[]), error, "{words}");
     }
 }

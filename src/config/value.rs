@@ -13,6 +13,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::error::{Error, shown};
+use super::file::Entry;
 use super::{RawValue, Setting, Source};
 
 /// Parses one raw value, or says what is wrong with it.
@@ -22,9 +23,9 @@ pub(super) type Reader<T> = fn(&RawValue, &Setting) -> Result<T, String>;
 ///
 /// Every source is read, even one that a stronger source overrides: otherwise a mistake in the file would show only on
 /// the day when the flag that hides it is removed, and that is a bad day to find it.
-pub(super) fn from_sources<T, V>(
+fn from_sources<T, V>(
     row: &Setting,
-    sources: &[Source],
+    sources: &[&Source],
     read: impl Fn(&[RawValue], &Setting, Reader<T>) -> Result<V, Error>,
     reader: Reader<T>,
 ) -> Result<V, Error> {
@@ -37,6 +38,15 @@ pub(super) fn from_sources<T, V>(
     Ok(value)
 }
 
+/// How many values a setting takes.
+pub(super) trait Arity {
+    /// See [`Setting::separator`].
+    const SEPARATOR: Option<char>;
+
+    /// What it is in the file.
+    type Written: Into<Entry>;
+}
+
 /// A setting that takes exactly one value.
 pub(super) struct One;
 /// A setting that takes one value, or the word that is its default and means `None`: `unlimited`, `off`, `auto`. The
@@ -45,8 +55,15 @@ pub(super) struct Maybe;
 /// A setting that takes a list.
 pub(super) struct Each;
 
+impl Arity for One {
+    const SEPARATOR: Option<char> = None;
+    type Written = Entry;
+}
+
 impl One {
-    pub(super) const REPEATS: bool = false;
+    pub(super) fn from_sources<T>(row: &Setting, sources: &[&Source], reader: Reader<T>) -> Result<T, Error> {
+        from_sources(row, sources, Self::read, reader)
+    }
 
     pub(super) fn read<T>(raw: &[RawValue], row: &Setting, reader: Reader<T>) -> Result<T, Error> {
         match raw {
@@ -57,8 +74,19 @@ impl One {
     }
 }
 
+impl Arity for Maybe {
+    const SEPARATOR: Option<char> = None;
+    type Written = Entry;
+}
+
 impl Maybe {
-    pub(super) const REPEATS: bool = false;
+    pub(super) fn from_sources<T>(
+        row: &Setting,
+        sources: &[&Source],
+        reader: Reader<T>,
+    ) -> Result<Option<T>, Error> {
+        from_sources(row, sources, Self::read, reader)
+    }
 
     pub(super) fn read<T>(raw: &[RawValue], row: &Setting, reader: Reader<T>) -> Result<Option<T>, Error> {
         match raw {
@@ -68,8 +96,19 @@ impl Maybe {
     }
 }
 
+impl Arity for Each {
+    const SEPARATOR: Option<char> = Some(',');
+    type Written = Entry;
+}
+
 impl Each {
-    pub(super) const REPEATS: bool = true;
+    pub(super) fn from_sources<T: Display>(
+        row: &Setting,
+        sources: &[&Source],
+        reader: Reader<T>,
+    ) -> Result<Vec<T>, Error> {
+        from_sources(row, sources, Self::read, reader)
+    }
 
     /// The same value twice is an error: it is always a mistake, and a backend given twice would silently get two
     /// turns.
@@ -130,12 +169,17 @@ pub(super) fn scheduling(raw: &RawValue, _: &Setting) -> Result<Scheduling, Stri
     word(&raw.text, "batch or inherit")
 }
 
-/// The level of the diagnostics.
+/// One of the words of [`Balance`].
+pub(super) fn balance(raw: &RawValue, _: &Setting) -> Result<Balance, String> {
+    word(&raw.text, "round-robin, least-connections or client-address")
+}
+
 /// `true`, `false` or a number; the bare flag is `true`.
 pub(super) fn explain(raw: &RawValue, _: &Setting) -> Result<Explain, String> {
     word(&raw.text, "true, false or a number of requests")
 }
 
+/// The level of the diagnostics.
 pub(super) fn level(raw: &RawValue, _: &Setting) -> Result<LevelFilter, String> {
     word(&raw.text, "off, error, warn, info, debug or trace")
 }
@@ -188,6 +232,30 @@ impl FromStr for Explain {
     }
 }
 
+/// Which backend a request goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// By turns.
+    RoundRobin,
+    /// To the one with the fewest requests in flight, for its weight; by turns among equals.
+    LeastConnections,
+    /// Always to the same one, as long as that is in the round.
+    ClientAddress,
+}
+
+impl FromStr for Balance {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "round-robin" => Ok(Self::RoundRobin),
+            "least-connections" => Ok(Self::LeastConnections),
+            "client-address" => Ok(Self::ClientAddress),
+            _ => Err(()),
+        }
+    }
+}
+
 /// The scheduling policy of ronde's threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduling {
@@ -223,7 +291,8 @@ fn bounded<N: TryFrom<u64>>(
         return Err("its row in the table has no bounds".into());
     };
     // A default that is not a number is the word of a `Maybe`.
-    let or = if read(row.default).is_ok() { String::new() } else { format!(", or {}", row.default) };
+    let is_number = row.default.is_empty() || read(row.default).is_ok();
+    let or = if is_number { String::new() } else { format!(", or {}", row.default) };
     let allowed = format!("give {least} to {most}{or}");
     let number = read(text).map_err(|fault| format!("{} {fault}; {allowed}", shown(text)))?;
     if number < read(least)? || number > read(most)? {

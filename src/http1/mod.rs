@@ -4,7 +4,7 @@
 //! that interprets a message is in this folder, where it can be tested, fuzzed and read without a socket.
 //!
 //! Reading order: `head` (is it HTTP?), `mend` (what a backend may get wrong), `fields` (its field lines), `framing` (how long is the body?), `chunked` (takes
-//! the framing off), `reframer` (puts new framing on), `forward` (the head for the next hop), `reply` (ronde's own
+//! the framing off), `reframer` (puts new framing on), `routing` (which route), `forward` (the head for the next hop), `reply` (ronde's own
 //! responses) and `accept` (a page or a line).
 //!
 //! Not here: sockets, threads, deadlines.
@@ -18,3 +18,4 @@ pub mod head;
 pub mod mend;
 pub mod reframer;
 pub mod reply;
+pub mod routing;

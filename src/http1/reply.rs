@@ -37,7 +37,7 @@ pub fn failed(
     let status = failure.status();
     let (kind, body) = match asked.form {
         Form::Line => ("text/plain", format!("{status} {}: {failure}\n", reason(status))),
-        Form::Page => ("text/html; charset=utf-8", page(status, failure.text())),
+        Form::Page => ("text/html; charset=utf-8", page(status, &format!("ronde: {failure}."))),
     };
     out.clear();
     begin(out, status, body.len());
@@ -62,17 +62,66 @@ pub fn failed(
     body.len() as u64
 }
 
+/// Writes what a route says instead of a backend: a status, and a text, which is the status in words if it is empty. Returns
+/// the length of its body.
+pub fn respond(out: &mut Vec<u8>, status: u16, text: &str, asked: Asked, persistence: Persistence) -> u64 {
+    let words = format!("{status} {}", reason(status));
+    let text = if text.is_empty() { &words } else { text };
+    let (kind, body) = match asked.form {
+        Form::Line => ("text/plain; charset=utf-8", format!("{text}\n")),
+        Form::Page => ("text/html; charset=utf-8", page(status, text)),
+    };
+    out.clear();
+    begin(out, status, body.len());
+    let _ = write!(out, "Content-Type: {kind}\r\nVary: Accept\r\n");
+    finish_own(out, &body, asked, persistence)
+}
+
+/// Writes a 308, which keeps method and body, to the same path and query at another origin. Returns the length of its
+/// body.
+pub fn redirect(
+    out: &mut Vec<u8>,
+    origin: &str,
+    target: &[u8],
+    asked: Asked,
+    persistence: Persistence,
+) -> u64 {
+    // `*` names the server as a whole.
+    let target = if target.starts_with(b"/") { target } else { b"/" };
+    let body = "308 Permanent Redirect\n";
+    out.clear();
+    begin(out, 308, body.len());
+    let _ = write!(out, "Content-Type: text/plain\r\nLocation: {origin}");
+    out.extend_from_slice(target);
+    out.extend_from_slice(b"\r\n");
+    finish_own(out, body, asked, persistence)
+}
+
+/// `Proxy-Status` says that no backend was asked (RFC 9209 §2.3.31).
+fn finish_own(out: &mut Vec<u8>, body: &str, asked: Asked, persistence: Persistence) -> u64 {
+    out.extend_from_slice(b"Proxy-Status: ronde; error=proxy_internal_response\r\n");
+    if persistence == Persistence::Close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    if asked.method == Some(Method::Head) {
+        return 0;
+    }
+    out.extend_from_slice(body.as_bytes());
+    body.len() as u64
+}
+
 /// The page for a browser. It stands alone: no script, nothing to load, and an empty icon, since a request for
 /// `/favicon.ico` would fail in the same way.
-fn page(status: u16, cause: &str) -> String {
+fn page(status: u16, text: &str) -> String {
     let title = format!("{status} {}", escape(reason(status)));
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n\
          <body style=\"font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:20vh auto;padding:0 1rem\">\n\
-         <h1>{title}</h1>\n<p>ronde: {}.</p>\n</body>\n</html>\n",
-        escape(cause)
+         <h1>{title}</h1>\n<p style=\"white-space:pre-line\">{}</p>\n</body>\n</html>\n",
+        escape(text)
     )
 }
 
@@ -108,16 +157,25 @@ fn begin(out: &mut Vec<u8>, status: u16, length: usize) {
     let _ = write!(out, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nContent-Length: {length}\r\n");
 }
 
-/// The reason phrases of the statuses in `failure` (RFC 9110 §15, RFC 6585 §5, RFC 5842 §7.2).
+/// The reason phrases of the statuses in `failure`, and of those that routes mostly respond with (RFC 9110 §15, RFC 6585
+/// §5, RFC 5842 §7.2, RFC 7725 §3).
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
+        410 => "Gone",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
@@ -189,9 +247,6 @@ mod tests {
     #[test]
     fn a_page_escapes_its_texts() {
         let page = page(502, "<script>alert('\"&')</script>");
-        assert!(
-            page.contains("<p>ronde: &lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;.</p>"),
-            "{page}"
-        );
+        assert!(page.contains(">&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;</p>"), "{page}");
     }
 }

@@ -99,6 +99,7 @@ failures! {
     Internal             500 "proxy_internal_error" Ronde "the proxy failed";
 
     // Reaching a backend.
+    NoRoute              404 "destination_not_found" Ronde "no route is configured for this host and path";
     NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
     BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
     Refused              502 "connection_refused" Backend "the backend refused the connection";
@@ -161,7 +162,7 @@ mod tests {
             match failure.blame() {
                 Blame::Client => assert!(matches!(status, 400..=499 | 501 | 505 | 508), "{failure:?}"),
                 Blame::Backend => assert!(matches!(status, 502 | 504), "{failure:?}"),
-                Blame::Ronde => assert!(matches!(status, 408 | 500 | 503 | 504), "{failure:?}"),
+                Blame::Ronde => assert!(matches!(status, 404 | 408 | 500 | 503 | 504), "{failure:?}"),
             }
         }
     }

@@ -20,6 +20,11 @@ pub trait Park {
 
     /// Bytes of memory that it keeps, itself included.
     fn weight(&self) -> usize;
+
+    /// In which queue it stands while its class is [`Class::Queued`].
+    fn queue(&self) -> usize {
+        0
+    }
 }
 
 /// What is wanted of a socket. Whatever is wanted, an error or a hang-up of both directions is reported.

@@ -26,6 +26,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use rustix::time::{timerfd_create, timerfd_settime};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -60,6 +61,8 @@ struct Newcomer<T> {
 struct State<T> {
     parked: Slots<Parked<T>>,
     deadlines: Deadlines,
+    /// Those of [`Class::Queued`], of each queue by itself; none is empty.
+    queues: BTreeMap<usize, BTreeSet<(Instant, Key)>>,
     /// When the timer fires; an earlier deadline has to set it again.
     timer_due: Option<Instant>,
     weight: usize,
@@ -70,6 +73,7 @@ struct Parked<T> {
     value: T,
     deadline: Instant,
     class: Class,
+    queue: usize,
     weight: usize,
 }
 
@@ -97,8 +101,8 @@ impl<T: Park> Waiter<T> {
         epoll::add(&epoll, &arrival, EventData::new_u64(ARRIVAL), edge)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), edge)?;
         epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
-        let (parked, deadlines) = (Slots::new(), Deadlines::default());
-        let state = Mutex::new(State { parked, deadlines, timer_due: None, weight: 0, budget });
+        let (parked, deadlines, queues) = (Slots::new(), Deadlines::default(), BTreeMap::new());
+        let state = Mutex::new(State { parked, deadlines, queues, timer_due: None, weight: 0, budget });
         let ((offers, offered), idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
         Ok(Self { epoll, arrival, timer, end, offers, offered, state, idle, workers, stop })
     }
@@ -118,7 +122,7 @@ impl<T: Park> Waiter<T> {
     /// # Errors
     /// The value, if it is not waited for: the shutdown does not wait for its class, or the system refuses.
     pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
-        let weight = value.weight();
+        let (weight, queue) = (value.weight(), value.queue());
         let mut state = self.state();
         let is_welcome = match (self.stop.phase(), wait.class) {
             (Phase::Running, _) => true,
@@ -129,8 +133,11 @@ impl<T: Park> Waiter<T> {
             return Err(value);
         }
         let Wait { deadline, class, .. } = wait;
-        let key = state.parked.insert(Parked { value, deadline, class, weight });
+        let key = state.parked.insert(Parked { value, deadline, class, queue, weight });
         state.deadlines.insert(class, deadline, key);
+        if class == Class::Queued {
+            state.queues.entry(queue).or_default().insert((deadline, key));
+        }
         state.weight += weight;
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
@@ -238,17 +245,22 @@ impl<T: Park> Waiter<T> {
         self.state().deadlines.count(class)
     }
 
-    /// Brings the first of the queue out at once, and so many of them.
-    pub fn let_on(&self, most: usize) {
+    /// How many stand in a queue.
+    pub fn queued(&self, queue: usize) -> usize {
+        self.state().queues.get(&queue).map_or(0, BTreeSet::len)
+    }
+
+    /// Brings the first of each queue out at once, as many of them as it has room for.
+    pub fn let_on(&self, room: impl Fn(usize) -> usize) {
         let (mut state, now) = (self.state(), Instant::now());
-        let mut count = 0;
-        while count < most
-            && let Some(key) = state.deadlines.first_of(Class::Queued)
-        {
-            state.make_due(key, now);
-            count += 1;
+        let firsts = |(queue, keys): (&usize, &BTreeSet<(Instant, Key)>)| {
+            keys.iter().take(room(*queue)).map(|(_, key)| *key).collect::<Vec<_>>()
+        };
+        let due: Vec<_> = state.queues.iter().flat_map(firsts).collect();
+        for key in &due {
+            state.make_due(*key, now);
         }
-        if count > 0 {
+        if !due.is_empty() {
             self.set_timer(&mut state, now);
         }
     }
@@ -340,17 +352,30 @@ impl<T> State<T> {
 
     /// It waits in no queue any more, and is due now.
     fn make_due(&mut self, key: Key, now: Instant) {
-        if let Some(Parked { class, deadline, .. }) = self.parked.get_mut(key) {
+        if let Some(Parked { class, deadline, queue, .. }) = self.parked.get_mut(key) {
             self.deadlines.remove(*class, *deadline, key);
+            leave(&mut self.queues, *queue, *deadline, key);
             (*class, *deadline) = (Class::Busy, now);
             self.deadlines.insert(Class::Busy, now, key);
         }
     }
 
     fn take(&mut self, key: Key) -> Option<T> {
-        let Parked { value, deadline, class, weight } = self.parked.remove(key)?;
+        let Parked { value, deadline, class, queue, weight } = self.parked.remove(key)?;
         self.deadlines.remove(class, deadline, key);
+        if class == Class::Queued {
+            leave(&mut self.queues, queue, deadline, key);
+        }
         self.weight -= weight;
         Some(value)
+    }
+}
+
+fn leave(queues: &mut BTreeMap<usize, BTreeSet<(Instant, Key)>>, queue: usize, deadline: Instant, key: Key) {
+    if let Some(keys) = queues.get_mut(&queue) {
+        keys.remove(&(deadline, key));
+        if keys.is_empty() {
+            queues.remove(&queue);
+        }
     }
 }

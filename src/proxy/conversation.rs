@@ -116,4 +116,15 @@ impl Park for Task {
             Self::Probe(probe) => probe.weight(),
         }
     }
+
+    /// One for the backends of each route.
+    fn queue(&self) -> usize {
+        match self {
+            Self::Client(conversation) => match &conversation.stage {
+                Stage::Exchanging(exchange) => exchange.request.route.number,
+                Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => 0,
+            },
+            Self::Probe(_) => 0,
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! is written down in the order in which it happens, with blocking calls.
 //!
 //! Reading order: `conversation` (the value that is served and parked), `session` (a client's requests, one after the
-//! other), `request` (what a request is), `exchange` (one request and its response), `relay` (bytes on their way);
+//! other), `request` (what a request is), `route` (where it goes), `exchange` (one request and its response), `relay` (bytes on their way);
 //! `client`, `scratch` and `shared` are what they work with.
 //!
 //! Not here: threads (`server`), where connections wait (`pool`), what a message is (`http1`), whose turn it is (`backend`).
@@ -14,6 +14,7 @@ pub mod conversation;
 pub mod exchange;
 mod relay;
 mod request;
+pub mod route;
 pub mod scratch;
 pub mod session;
 pub mod shared;

@@ -16,7 +16,9 @@ use crate::observe::access::{self, Line};
 use crate::observe::explain::{Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::observe::logger::Logger;
+use crate::proxy::route::{Route, Routes};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A request body up to this is read whole before a backend is chosen: the round then follows complete requests, and a slow
@@ -26,6 +28,7 @@ pub const COLLECTED_BODY: usize = 64 * 1024;
 /// A request that can be sent on.
 #[derive(Debug)]
 pub struct Request {
+    pub route: Arc<Route>,
     /// The head for the backend; kept until there is a response, since it may have to be sent again.
     pub head: Vec<u8>,
     pub meta: RequestMeta,
@@ -58,6 +61,8 @@ pub struct RequestMeta {
     pub body: Body,
     /// In which form the client would have ronde's own answer.
     pub form: Form,
+    /// The client, as far as it is known behind trusted proxies.
+    pub client: IpAddr,
 }
 
 /// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
@@ -116,6 +121,7 @@ pub struct Source<'a> {
     pub local: &'a dyn Fn() -> Option<SocketAddr>,
     /// ronde's own name.
     pub pseudonym: &'a str,
+    pub routes: &'a Routes,
 }
 
 /// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one.
@@ -145,9 +151,10 @@ pub fn parse(
     };
     let mut lines = Lines::new();
     let head = head::request(&bytes[start..end], &mut lines)?;
-    let mut meta = RequestMeta::of(&head, source.pseudonym)?;
+    let mut meta = RequestMeta::of(&head, source.pseudonym, client_of(&head, source.client, config))?;
+    let route = source.routes.of(&head);
     if let Framing::Length(length) = meta.framing {
-        if config.max_body.is_some_and(|most| length > most) {
+        if route.config.max_body.is_some_and(|most| length > most) {
             return Err(Failure::BodyTooLarge);
         }
         let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains(Name::Expect);
@@ -175,13 +182,15 @@ pub fn parse(
             upgrade: meta.upgrade,
             // Two system calls less for every client that says which host it asks.
             local: if head.fields.contains(Name::Host) { None } else { (source.local)() },
+            strip: &route.strip,
             pseudonym: source.pseudonym,
             mark: if config.no_via { Mark::CdnLoop } else { Mark::Via },
         };
         head_out = spare_heads.pop().unwrap_or_default();
         forward::request(&mut head_out, &head, &origin)?;
     }
-    let request = Request { head: head_out, meta, line, begun: Instant::now(), explanation: None };
+    let route = Arc::clone(route);
+    let request = Request { route, head: head_out, meta, line, begun: Instant::now(), explanation: None };
     Ok(match is_last {
         true if forward::asks_for_health(&head) => Parsed::Options(request, end, Question::Health),
         true => Parsed::Options(request, end, Question::Other),
@@ -191,7 +200,7 @@ pub fn parse(
 
 impl RequestMeta {
     /// What the head says; its body is still to come.
-    fn of(head: &head::Request<'_>, pseudonym: &str) -> Result<Self, Failure> {
+    fn of(head: &head::Request<'_>, pseudonym: &str, client: IpAddr) -> Result<Self, Failure> {
         let framing = framing::of_request(head.version, head.fields)?;
         if forward::is_loop(head.fields, pseudonym) {
             return Err(Failure::Loop);
@@ -213,6 +222,7 @@ impl RequestMeta {
             expectation: if waits { Expectation::Continue } else { Expectation::None },
             body: Body::Streams,
             form: Form::of(head.fields),
+            client,
         })
     }
 
@@ -238,6 +248,12 @@ fn trust(address: IpAddr, config: &Config) -> Trust {
     }
 }
 
+/// The client that a request comes from: its peer, or what a trusted proxy says.
+fn client_of(head: &head::Request<'_>, peer: IpAddr, config: &Config) -> IpAddr {
+    let is_trusted = |address| trust(address, config) == Trust::Proxy;
+    if is_trusted(peer) { forward::client(head.fields, peer, is_trusted) } else { peer }
+}
+
 /// What an access line says about the request itself, as much of it as the log quotes.
 fn line_of(head: &head::Request<'_>, peer: IpAddr, config: &Config, logger: &Logger) -> Line {
     if !logger.wants_access() {
@@ -247,8 +263,7 @@ fn line_of(head: &head::Request<'_>, peer: IpAddr, config: &Config, logger: &Log
     let parts = [head.token, " ", head.raw_target, " ", version].map(str::as_bytes);
     let mut line = Line { request: access::quote(&parts), ..Line::default() };
     if trust(peer, config) == Trust::Proxy {
-        let is_trusted = |address| trust(address, config) == Trust::Proxy;
-        line.client = Some(forward::client(head.fields, peer, is_trusted));
+        line.client = Some(client_of(head, peer, config));
     }
     let first = |name| head.fields.lines(name).next().unwrap_or_default();
     if logger.wants_host() {

@@ -1,11 +1,10 @@
 //! What all threads share.
 //!
-//! The problem: a worker needs settings, backends, the waiter and the log. Globals would hide which code uses what; a dozen
+//! The problem: a worker needs settings, routes, the waiter and the log. Globals would hide which code uses what; a dozen
 //! arguments would too.
 //!
 //! Not here: the threads themselves (`server`), and what each has alone (`scratch`).
 
-use crate::backend::Backends;
 use crate::config::{Config, Explain};
 use crate::observe::access::{Access, Line, Record};
 use crate::observe::counters::Counters;
@@ -16,15 +15,15 @@ use crate::pool::stop::Phase;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
+use crate::proxy::route::Routes;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// See the module.
 pub struct Shared {
     pub config: Config,
-    pub backends: Arc<Backends>,
+    pub routes: Routes,
     pub waiter: Waiter<Task>,
     pub connections: ConnectionLimit,
     pub logger: Logger,

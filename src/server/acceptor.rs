@@ -81,7 +81,7 @@ fn accept_some(listener: &TcpListener, waker: &Waker, shared: &Shared, shortage:
 /// Closes what can best be done without. A kept connection to a backend costs the next request a connect, an idle client's
 /// costs the client one.
 fn make_room(shared: &Shared) -> bool {
-    shared.backends.let_go() || shared.waiter.evict().is_some()
+    shared.routes.let_go() || shared.waiter.evict().is_some()
 }
 
 fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {

@@ -31,6 +31,7 @@ use crate::observe::logger::{self, Logger};
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
+use crate::proxy::route::Routes;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -39,6 +40,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -84,10 +86,12 @@ impl Server {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
         let listeners = listen_all(&config)?;
-        refuse_myself(&config, &listeners)?;
+        for config in config.route.iter().map(|route| &route.config).chain([&config]) {
+            refuse_myself(config, &listeners)?;
+        }
         bound_by_descriptors(&mut config);
         let shared = Shared {
-            backends: Backends::start(&config)?,
+            routes: Routes::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             connections: ConnectionLimit::new(config.max_connections),
             logger,
@@ -108,11 +112,18 @@ impl Server {
         let config = &self.shared.config;
         let addresses: Vec<_> = self.addresses().iter().map(SocketAddr::to_string).collect();
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
+        let mut served = Vec::new();
+        if !backends.is_empty() || config.route.is_empty() {
+            served.push(format!("backends {}", backends.join(", ")));
+        }
+        if !config.route.is_empty() {
+            served.push(format!("routes {}", config.route.len()));
+        }
         format!(
-            "listening on {}; backends {}; {} workers; at most {} connections and {} MB of memory \
+            "listening on {}; {}; {} workers; at most {} connections and {} MB of memory \
              (and what the kernel takes for sockets)",
             addresses.join(", "),
-            backends.join(", "),
+            served.join("; "),
             config.worker_count(),
             config.max_connections,
             memory_ceiling(config).div_ceil(1_000_000),
@@ -188,22 +199,51 @@ fn accept(listeners: Vec<TcpListener>, waker: &Waker, shared: &Shared) {
 
 /// Looks after the backends until the other end of `ended` is gone.
 fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
-    let mut next_check = shared.backends.check_interval().map(|interval| Instant::now() + interval);
+    let mut watched: Vec<_> = shared.routes.backends().map(Watched::new).collect();
     loop {
-        let until_check = next_check.map(|next| next.saturating_duration_since(Instant::now()));
-        let pause = until_check.map_or(waits::BACKEND_WATCH, |left| left.min(waits::BACKEND_WATCH));
+        let next = watched.iter().map(Watched::next).min();
+        let pause = next.map_or(waits::BACKEND_WATCH, |next| next.saturating_duration_since(Instant::now()));
         match ended.recv_timeout(pause) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        let is_check_due = next_check.is_some_and(|next| next <= Instant::now());
-        if is_check_due {
-            next_check = shared.backends.check_interval().map(|interval| Instant::now() + interval);
+        let now = Instant::now();
+        for watched in watched.iter_mut().filter(|watched| watched.next() <= now) {
+            let is_check_due = watched.begin_look(now);
+            watched.backends.look_after(is_check_due, |probe, wait| {
+                // At a stop no finding matters.
+                drop(shared.waiter.park(Task::Probe(probe), wait));
+            });
         }
-        shared.backends.look_after(is_check_due, |probe, wait| {
-            // At a stop no finding matters.
-            drop(shared.waiter.park(Task::Probe(probe), wait));
-        });
+    }
+}
+
+/// The backends of one route, and when they are looked after.
+struct Watched<'a> {
+    backends: &'a Arc<Backends>,
+    next_look: Instant,
+    next_check: Option<Instant>,
+}
+
+impl<'a> Watched<'a> {
+    fn new(backends: &'a Arc<Backends>) -> Self {
+        let now = Instant::now();
+        let next_check = backends.check_interval().map(|interval| now + interval);
+        Self { backends, next_look: now + waits::BACKEND_WATCH, next_check }
+    }
+
+    fn next(&self) -> Instant {
+        self.next_check.map_or(self.next_look, |next_check| next_check.min(self.next_look))
+    }
+
+    /// They are looked after `now`. Returns whether a check is due.
+    fn begin_look(&mut self, now: Instant) -> bool {
+        self.next_look = now + waits::BACKEND_WATCH;
+        let is_check_due = self.next_check.is_some_and(|next_check| next_check <= now);
+        if is_check_due {
+            self.next_check = self.backends.check_interval().map(|interval| now + interval);
+        }
+        is_check_due
     }
 }
 

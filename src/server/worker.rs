@@ -44,8 +44,8 @@ fn serve_batches(shared: &Shared, worker: usize) {
             survive(|| put_away(session::collect(conversation, &mut context), &mut context));
         }
         // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
-        if let Some(room) = shared.backends.room().filter(|&room| room > 0) {
-            shared.waiter.let_on(room);
+        if shared.routes.has_limits() {
+            shared.waiter.let_on(|queue| shared.routes.room(queue));
         }
     }
 }
@@ -56,7 +56,7 @@ fn go_on(task: Task, woken: Woken, context: &mut Context<'_>) -> Option<Box<Conv
         Task::Client(conversation) => put_away(session::serve(conversation, woken, context), context),
         Task::Probe(_) if woken == Woken::Stopped => None,
         Task::Probe(probe) => {
-            if let Some((probe, wait)) = context.shared.backends.go_on(probe) {
+            if let Some((probe, wait)) = probe.go_on() {
                 // At the end of the shutdown no finding matters.
                 drop(context.shared.waiter.park(Task::Probe(probe), wait));
             }

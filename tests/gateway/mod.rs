@@ -86,6 +86,7 @@ pub fn request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
             framing,
             upgrade,
             local: Some(LOCAL),
+            strip: "",
             pseudonym: PSEUDONYM,
             mark: Mark::Via,
         };

@@ -40,3 +40,4 @@ mod s_half_close;
 mod s_parked;
 mod s_stop;
 mod s_thousands;
+mod t_routes;

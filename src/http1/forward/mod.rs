@@ -33,6 +33,8 @@ pub struct Origin<'a> {
     pub upgrade: Upgrade,
     /// The address that the client connected to. It becomes the authority of a request without one (RFC 9112 §3.3).
     pub local: Option<SocketAddr>,
+    /// What is taken off the front of the path: that of the request's route, or nothing.
+    pub strip: &'a str,
     /// ronde's name, and the field that says it.
     pub pseudonym: &'a str,
     pub mark: Mark,
@@ -124,7 +126,7 @@ pub fn is_loop(fields: Fields<'_>, pseudonym: &str) -> bool {
 pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Result<(), Failure> {
     let options = ConnectionOptions::of(head.fields)?;
     out.clear();
-    write_request_line(out, head);
+    write_request_line(out, head, origin.strip);
     // In absolute-form the target's authority replaces Host (RFC 9112 §3.2.2).
     let authority = match head.target {
         Target::Absolute { authority, .. } => Some(authority.as_bytes()),
@@ -158,17 +160,23 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
 
 /// The target goes in origin-form, whatever form was received (RFC 9112 §3.2.1). `*` stays, and is also the target of
 /// an OPTIONS that was received in absolute-form without a path (§3.2.4).
-fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>) {
+fn write_request_line(out: &mut Vec<u8>, head: &Request<'_>, strip: &str) {
     let (slash, path) = match head.target {
-        Target::Origin(path) => ("", path),
         Target::Asterisk => ("", "*"),
         Target::Absolute { path: "", .. } if head.method == head::Method::Options => ("", "*"),
-        Target::Absolute { path, .. } if path.starts_with('/') => ("", path),
-        Target::Absolute { path, .. } => ("/", path),
+        Target::Origin(path) | Target::Absolute { path, .. } => {
+            let path = path.strip_prefix(strip).unwrap_or(path);
+            (if path.starts_with('/') { "" } else { "/" }, path)
+        }
     };
     for part in [head.token, " ", slash, path, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
+}
+
+/// The target of a head that [`request`] wrote.
+pub fn target(head: &[u8]) -> &[u8] {
+    head.split(|&byte| byte == b' ').nth(1).unwrap_or_default()
 }
 
 /// How many more hops `Max-Forwards` allows an OPTIONS or TRACE (RFC 9110 §7.6.2). With other methods it means nothing,
@@ -215,7 +223,7 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
     line(out, "Content-Length", itoa::Buffer::new().format(length).as_bytes());
 }
 
-/// The client's address, the scheme and the Host that it asked for.
+/// The client's address, the scheme and the Host that it asked for, and the prefix that its path had.
 fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, origin: &Origin<'_>) {
     let is_proxy = origin.trust == Trust::Proxy;
     out.extend_from_slice(b"X-Forwarded-For: ");
@@ -234,6 +242,10 @@ fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, o
         && !(is_proxy && fields.contains(Name::XForwardedHost))
     {
         line(out, "X-Forwarded-Host", host);
+    }
+    // After a trusted proxy's own, whose prefix is in front of this one.
+    if !origin.strip.is_empty() {
+        line(out, "X-Forwarded-Prefix", origin.strip.as_bytes());
     }
 }
 
@@ -395,6 +407,7 @@ mod tests {
                 framing,
                 upgrade,
                 local: LOCAL,
+                strip: "",
                 pseudonym: "ronde-00c0ffee",
                 mark,
             },

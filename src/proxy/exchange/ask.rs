@@ -90,7 +90,7 @@ impl Exchange {
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
                 let Asking { conn, turn, sent, outgoing, .. } = asking;
-                self.was_answered(&turn, sent, context);
+                self.was_answered(&turn, sent);
                 if last.ends_at_will() {
                     turn.completed();
                 }
@@ -111,49 +111,47 @@ impl Exchange {
                 asking.received.extend_from_slice(context.scratch.from_backend.filled());
                 Step::Halt(Stage::Asking(asking), halt)
             }
-            Err(Stop::Failed(failure)) if failure.is_unanswered() => {
-                self.was_not_answered(asking, failure, context)
-            }
+            Err(Stop::Failed(failure)) if failure.is_unanswered() => self.was_not_answered(asking, failure),
             Err(Stop::Failed(failure)) => {
                 self.record.tried.push(asking.turn.address());
                 let fate = self.answer_unless_cut(failure, &asking);
-                asking.turn.failed(&context.shared.backends, failure);
-                self.blame_silent(context);
+                asking.turn.failed(&self.request.route.backends, failure);
+                self.blame_silent();
                 Step::Over(fate)
             }
         }
     }
 
     /// A final response has begun.
-    fn was_answered(&mut self, turn: &Turn, sent: Instant, context: &Context<'_>) {
+    fn was_answered(&mut self, turn: &Turn, sent: Instant) {
         let now = Instant::now();
         let took = now.saturating_duration_since(sent);
-        turn.answered(&context.shared.backends, now, took);
+        turn.answered(&self.request.route.backends, now, took);
         self.record.timings.first_byte = took;
         let status = self.record.status.unwrap_or_default();
         self.request.explain(|| explain::Step::Answered { status, took });
-        self.blame_silent(context);
+        self.blame_silent();
         self.record.backend = Some(turn.address());
         self.timer.restart();
     }
 
     /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
-    fn was_not_answered(&mut self, asking: Asking, failure: Failure, context: &Context<'_>) -> Step {
+    fn was_not_answered(&mut self, asking: Asking, failure: Failure) -> Step {
         let Asking { turn, age, .. } = asking;
-        let (backends, may_repeat) = (&context.shared.backends, self.request.meta.may_repeat());
+        let (backends, may_repeat) = (&self.request.route.backends, self.request.meta.may_repeat());
         match age {
             // The backend closed it while the request was on its way. That is no failure.
             Age::Kept if may_repeat && backends.may_send_again() => {
                 self.request.explain(|| explain::Step::Missed { failure });
-                Step::To(self.connecting(turn, Lap::First, context))
+                Step::To(self.connecting(turn, Lap::First))
             }
-            Age::Fresh if may_repeat => self.ask_another(turn, failure, context),
+            Age::Fresh if may_repeat => self.ask_another(turn, failure),
             Age::Kept | Age::Fresh => {
                 self.record.tried.push(turn.address());
                 if age == Age::Fresh {
                     turn.failed(backends, failure);
                 }
-                self.fail(failure, context)
+                self.fail(failure)
             }
         }
     }
@@ -217,7 +215,7 @@ impl Exchange {
         if self.upload.is_some() {
             asking.sent = Instant::now();
         }
-        asking.turn.was_sent(&context.shared.backends, asking.sent);
+        asking.turn.was_sent(&self.request.route.backends, asking.sent);
         // A body that will not be sent again is not kept.
         if !self.request.meta.may_repeat() && self.request.meta.in_hand() > 0 {
             context.scratch.from_client.consume(self.request.meta.in_hand());
@@ -262,7 +260,7 @@ impl Exchange {
 
     /// Neither side moves.
     fn await_either(&mut self, asking: &mut Asking, client: &Client, context: &mut Context<'_>) -> Stop {
-        let config = &context.shared.config;
+        let config = &self.request.route.config;
         if asking.interims.first.is_some_and(|first| first.elapsed() > waits::INTERIM_TOTAL) {
             return Stop::Failed(Failure::ResponseTimeout);
         }
@@ -297,7 +295,7 @@ impl Exchange {
 
     /// The client does not take an interim response.
     fn await_client(&mut self, client: &Client, context: &Context<'_>) -> Stop {
-        let (failure, limit) = (Failure::ClientStalled, context.shared.config.idle_timeout);
+        let (failure, limit) = (Failure::ClientStalled, self.request.route.config.idle_timeout);
         self.wait(Awaited { client: Want::Write, backend: Want::Nothing, failure, limit }, client, context)
     }
 }

@@ -40,10 +40,10 @@ pub(super) struct Connecting {
 }
 
 impl Exchange {
-    pub(super) fn connecting(&self, turn: Turn, lap: Lap, context: &Context<'_>) -> Stage {
-        let whole = context.shared.config.connect_timeout;
+    pub(super) fn connecting(&self, turn: Turn, lap: Lap) -> Stage {
+        let whole = self.request.route.config.connect_timeout;
         let most = match lap {
-            Lap::First => short_connect(context),
+            Lap::First => self.short_connect(),
             Lap::Second => whole,
         };
         let left = (2 * whole).saturating_sub(self.record.timings.connect);
@@ -57,7 +57,7 @@ impl Exchange {
         context: &mut Context<'_>,
     ) -> Step {
         if client.presence == Presence::Gone {
-            return self.fail(Failure::ClientGone, context);
+            return self.fail(Failure::ClientGone);
         }
         let connected = match &connecting.conn {
             Some(conn) => conn.finish_connect(),
@@ -92,23 +92,24 @@ impl Exchange {
         self.record.timings.connect += connecting.begun.elapsed();
         let Connecting { turn, lap, .. } = connecting;
         match failure {
-            Failure::Cut | Failure::HalfClosed => self.fail(failure, context),
+            Failure::Cut | Failure::HalfClosed => self.fail(failure),
             Failure::ConnectTimeout
-                if lap == Lap::First && short_connect(context) < context.shared.config.connect_timeout =>
+                if lap == Lap::First && self.short_connect() < self.request.route.config.connect_timeout =>
             {
                 self.choice.silent.push_back(turn);
                 Step::To(Stage::Choosing)
             }
-            failure => self.ask_another(turn, failure, context),
+            failure => self.ask_another(turn, failure),
         }
     }
-}
 
-fn short_connect(context: &Context<'_>) -> Duration {
-    let whole = context.shared.config.connect_timeout;
-    match u32::try_from(context.shared.backends.count()) {
-        Ok(0 | 1) => whole,
-        count => waits::FIRST_CONNECT.min(whole / count.unwrap_or(u32::MAX)),
+    fn short_connect(&self) -> Duration {
+        let route = &self.request.route;
+        let whole = route.config.connect_timeout;
+        match u32::try_from(route.backends.count()) {
+            Ok(0 | 1) => whole,
+            count => waits::FIRST_CONNECT.min(whole / count.unwrap_or(u32::MAX)),
+        }
     }
 }
 
@@ -119,7 +120,7 @@ fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Con
     let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(window, block)).0;
     match connect() {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {
-            match shared.backends.let_go() || shared.waiter.evict().is_some() {
+            match shared.routes.let_go() || shared.waiter.evict().is_some() {
                 true => connect(),
                 false => Err(error),
             }

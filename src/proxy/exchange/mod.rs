@@ -29,7 +29,7 @@ mod timer;
 mod tunnel;
 
 use crate::backend::{Tried, Turn};
-use crate::config::Config;
+use crate::config::Action;
 use crate::http1::chunked::{Decoder, Malformed};
 use crate::http1::reframer::Reframer;
 use crate::net::conn::Conn;
@@ -37,12 +37,11 @@ use crate::observe::access::Record;
 use crate::observe::explain::{self, Awaits};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
-use crate::pool::park::{Class, Want};
+use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::request::{Body, Request};
-use crate::proxy::shared::Shared;
 use ask::Asking;
 use connect::{Connecting, Lap};
 use relaying::Relaying;
@@ -64,6 +63,8 @@ pub enum Fate {
     Abort,
     /// No response was begun, and this is why.
     Answer(Failure),
+    /// No response was begun, and the route says which one ronde gives.
+    AnswerByRoute,
 }
 
 /// See the module.
@@ -141,7 +142,8 @@ struct Choice {
 
 impl Exchange {
     /// Of a request that is whole as far as its body is collected.
-    pub fn new(request: Request, record: Record, config: &Config) -> Self {
+    pub fn new(request: Request, record: Record) -> Self {
+        let config = &request.route.config;
         let upload = match request.meta.body {
             Body::InHand(_) | Body::Gone => None,
             Body::Streams => {
@@ -226,31 +228,36 @@ impl Exchange {
     /// Chooses the next backend to ask: a kept connection if there is one, or a fresh one.
     fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Step {
         if client.presence == Presence::Gone {
-            return self.fail(Failure::ClientGone, context);
+            return self.fail(Failure::ClientGone);
         }
-        let backends = &context.shared.backends;
+        match self.request.route.action {
+            Some(Action::Proxy(_)) => {}
+            Some(Action::Redirect(_) | Action::Respond { .. }) => return Step::Over(Fate::AnswerByRoute),
+            None => return self.fail(Failure::NoRoute),
+        }
         if self.has_to_queue(context) {
             return self.queue(client, context);
         }
-        let (turn, lap) = match backends.next(&mut self.choice.tried) {
+        let Request { route, meta, .. } = &self.request;
+        let (turn, lap) = match route.backends.next(&mut self.choice.tried, meta.client) {
             Some(turn) => (turn, Lap::First),
             None => match self.choice.silent.pop_front() {
                 Some(turn) => (turn, Lap::Second),
-                None if self.choice.tried.is_first() && backends.absence() == Failure::BackendsBusy => {
+                None if self.choice.tried.is_first() && route.backends.absence() == Failure::BackendsBusy => {
                     return self.queue(client, context);
                 }
                 None => {
-                    let failure = self.choice.last.unwrap_or_else(|| backends.absence());
-                    return self.fail(failure, context);
+                    let failure = self.choice.last.unwrap_or_else(|| route.backends.absence());
+                    return self.fail(failure);
                 }
             },
         };
         self.end_queueing();
         // If the last one had the request and gave no answer, asking another is paid for.
         if let Some(failure) = self.choice.last.filter(|failure| failure.is_unanswered())
-            && !backends.may_send_again()
+            && !self.request.route.backends.may_send_again()
         {
-            return self.fail(failure, context);
+            return self.fail(failure);
         }
         let kept = turn.kept().filter(|_| lap == Lap::First);
         self.request.explain(|| explain::Step::Turn {
@@ -260,17 +267,17 @@ impl Exchange {
         });
         Step::To(match kept {
             Some(conn) => Asking::on_kept(conn, turn),
-            None => self.connecting(turn, lap, context),
+            None => self.connecting(turn, lap),
         })
     }
 
     /// Whether others came before, and wait for a backend that is at its limit.
     fn has_to_queue(&self, context: &Context<'_>) -> bool {
-        let Shared { backends, waiter, .. } = context.shared;
-        backends.room().is_some()
+        let route = &self.request.route;
+        route.backends.has_limits()
             && self.choice.tried.is_first()
             && self.timer.waited_for(Failure::BackendsBusy).is_none()
-            && waiter.count(Class::Queued) > 0
+            && context.shared.waiter.queued(route.number) > 0
     }
 
     /// Waits until a backend that is at its limit has room.
@@ -281,7 +288,7 @@ impl Exchange {
             Stop::Halt(halt) => Step::Halt(Stage::Choosing, halt),
             Stop::Failed(failure) => {
                 self.end_queueing();
-                self.fail(failure, context)
+                self.fail(failure)
             }
         }
     }
@@ -294,25 +301,25 @@ impl Exchange {
     }
 
     /// A backend brought nothing, and the next may be asked.
-    fn ask_another(&mut self, turn: Turn, failure: Failure, context: &Context<'_>) -> Step {
+    fn ask_another(&mut self, turn: Turn, failure: Failure) -> Step {
         self.request.explain(|| explain::Step::Missed { failure });
         self.record.tried.push(turn.address());
-        turn.failed(&context.shared.backends, failure);
+        turn.failed(&self.request.route.backends, failure);
         self.choice.last = Some(failure);
         Step::To(Stage::Choosing)
     }
 
     /// There is no response, and no backend is left to be asked, or may be.
-    fn fail(&mut self, failure: Failure, context: &Context<'_>) -> Step {
-        self.blame_silent(context);
+    fn fail(&mut self, failure: Failure) -> Step {
+        self.blame_silent();
         Step::Over(Fate::Answer(failure))
     }
 
     /// Those that did not accept a connection in the first lap, and were not needed in the second.
-    fn blame_silent(&mut self, context: &Context<'_>) {
+    fn blame_silent(&mut self) {
         for turn in self.choice.silent.drain(..) {
             self.record.tried.push(turn.address());
-            turn.failed(&context.shared.backends, Failure::ConnectTimeout);
+            turn.failed(&self.request.route.backends, Failure::ConnectTimeout);
         }
     }
 

@@ -7,7 +7,7 @@
 //! Not here: which response (`ask`), and the two loops that move the bytes (`respond`, `tunnel`).
 
 use super::{Exchange, Fate, Stage, Step, Stop};
-use crate::backend::Turn;
+use crate::backend::{Backends, Turn};
 use crate::http1::forward::Delivery;
 use crate::net::conn::Conn;
 use crate::observe::explain;
@@ -77,7 +77,7 @@ impl Relaying {
 
     /// Tells the backend's health how the response ended. A stream of events and a tunnel end at will: their silence and
     /// their end say nothing about the backend.
-    fn end(&mut self, failure: Option<Failure>, context: &Context<'_>) {
+    fn end(&mut self, failure: Option<Failure>, backends: &Backends) {
         match (self.backend.take(), self.follows, failure) {
             (Some((_, turn)), Follows::Body(_), None) => turn.completed(),
             (
@@ -85,7 +85,7 @@ impl Relaying {
                 Follows::Body(FinalResponse { pauses: Pauses::Perhaps, .. }),
                 Some(failure),
             ) => {
-                turn.failed(&context.shared.backends, failure);
+                turn.failed(backends, failure);
             }
             _ => {}
         }
@@ -121,7 +121,7 @@ impl Exchange {
         };
         match relayed {
             Ok(fate) => {
-                relaying.end(None, context);
+                relaying.end(None, &self.request.route.backends);
                 let (bytes, pieces) = (relaying.down.moved(), relaying.down.pieces());
                 self.record.bytes = bytes;
                 self.request.explain(|| explain::Step::Relayed { bytes, pieces });
@@ -136,7 +136,7 @@ impl Exchange {
                 Step::Halt(Stage::Relaying(relaying), halt)
             }
             Err(Stop::Failed(failure)) => {
-                relaying.end(Some(failure), context);
+                relaying.end(Some(failure), &self.request.route.backends);
                 Step::Over(self.break_off(failure, &relaying))
             }
         }

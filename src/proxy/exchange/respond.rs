@@ -92,7 +92,7 @@ impl Exchange {
     }
 
     fn await_relay(&mut self, relaying: &mut Relaying, client: &Client, context: &Context<'_>) -> Stop {
-        let limit = context.shared.config.idle_timeout;
+        let limit = self.request.route.config.idle_timeout;
         let up = match (&self.upload, &relaying.backend) {
             (Some(upload), Some(_)) => upload.stalled(),
             _ => Stalled::Never,

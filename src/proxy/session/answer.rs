@@ -6,8 +6,9 @@
 //! Not here: the text (`http1::reply`), and which failure it is.
 
 use super::{End, Session};
+use crate::config::Action;
 use crate::http1::accept::Form;
-use crate::http1::forward::Persistence;
+use crate::http1::forward::{self, Persistence};
 use crate::http1::head::{self, Method, Version};
 use crate::http1::reply::{self, Asked};
 use crate::net::conn::{Block, Received, Sent};
@@ -29,13 +30,10 @@ impl Session<'_, '_> {
         if failure == Failure::ClientGone {
             return Fate::Close;
         }
-        let is_read = meta.body != Body::Streams && failure.blame() != Blame::Client;
-        // An HTTP/1.0 client would have to be told that it persists, and has had an error: it may come again.
-        let persists = is_read
-            && meta.persistence == Persistence::Persist
-            && meta.version == Version::Http11
-            && self.context.shared.is_running();
-        let persistence = if persists { Persistence::Persist } else { Persistence::Close };
+        let persistence = match failure.blame() {
+            Blame::Client => Persistence::Close,
+            Blame::Ronde | Blame::Backend => self.persistence(meta),
+        };
         let reveals = self.context.shared.config.reveal_backends;
         let named = record.tried.last().filter(|_| reveals).map(ToString::to_string);
         let out = &mut self.context.scratch.response;
@@ -45,7 +43,38 @@ impl Session<'_, '_> {
             return Fate::Close;
         }
         (record.status, record.bytes) = (Some(failure.status()), bytes);
-        if persists { Fate::Persist } else { Fate::Linger }
+        fate_of(persistence)
+    }
+
+    /// Answers a request as its route says.
+    pub(super) fn answer_by_route(&mut self, request: &Request, record: &mut Record) -> Fate {
+        let persistence = self.persistence(&request.meta);
+        let asked = Asked { method: Some(request.meta.method), form: request.meta.form };
+        let out = &mut self.context.scratch.response;
+        let (status, bytes) = match &request.route.action {
+            Some(Action::Redirect(origin)) => {
+                (308, reply::redirect(out, origin, forward::target(&request.head), asked, persistence))
+            }
+            Some(Action::Respond { status, text }) => {
+                (*status, reply::respond(out, *status, text, asked, persistence))
+            }
+            Some(Action::Proxy(_)) | None => return self.answer(Failure::NoRoute, &request.meta, record),
+        };
+        if !self.send_reply() {
+            return Fate::Close;
+        }
+        (record.status, record.bytes) = (Some(status), bytes);
+        fate_of(persistence)
+    }
+
+    /// Whether the connection persists after ronde's own answer: if the request was read to its end. An HTTP/1.0 client would
+    /// have to be told that it persists, and may come again.
+    fn persistence(&self, meta: &RequestMeta) -> Persistence {
+        let persists = meta.body != Body::Streams
+            && meta.persistence == Persistence::Persist
+            && meta.version == Version::Http11
+            && self.context.shared.is_running();
+        if persists { Persistence::Persist } else { Persistence::Close }
     }
 
     /// Answers what was never a request that could be sent on, and ends the connection: where the next request begins is
@@ -79,7 +108,7 @@ impl Session<'_, '_> {
             Version::Http10 => Persistence::Close,
             Version::Http11 => request.meta.persistence,
         };
-        let failure = (self.context.shared.backends.count() == 0).then_some(Failure::NoBackend);
+        let failure = self.context.shared.routes.knows_no_backend().then_some(Failure::NoBackend);
         let out = &mut self.context.scratch.response;
         let (answer, sent) = match failure {
             Some(failure) => {
@@ -129,5 +158,12 @@ impl Session<'_, '_> {
             Ok(Received::Nothing) if is_clients_last && bytes < FIRST_FLIGHT => End::Close,
             Ok(Received::Nothing | Received::Bytes(_)) => End::Linger,
         }
+    }
+}
+
+fn fate_of(persistence: Persistence) -> Fate {
+    match persistence {
+        Persistence::Persist => Fate::Persist,
+        Persistence::Close => Fate::Linger,
     }
 }

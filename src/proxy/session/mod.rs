@@ -22,7 +22,7 @@ use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
 use crate::proxy::exchange::{Exchange, Fate};
 use std::mem::take;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Pipelined requests of one client that are served in a row before other conversations are served.
 const MOST_IN_A_ROW: u32 = 8;
@@ -41,8 +41,9 @@ enum End {
     Halt(Halt),
     /// Close the connection.
     Close,
-    /// Close it so that the client cannot take what it has for complete, once it has what was sent.
-    Reset,
+    /// Close it so that the client cannot take what it has for complete, once it has what was sent, or was silent for so
+    /// long.
+    Reset(Duration),
     /// The same at once.
     Abort,
     /// Close it once the client has read what it was told.
@@ -101,8 +102,8 @@ impl Conversation {
                 }
             }
             End::Close => Outcome::Over,
-            End::Reset => {
-                reset(self, context.shared);
+            End::Reset(silence) => {
+                reset(self, silence, context.shared);
                 Outcome::Over
             }
             End::Abort => {
@@ -182,7 +183,7 @@ impl Session<'_, '_> {
                     Ok(request) => {
                         let timings = Timings { queued: reading.queued, ..Timings::default() };
                         let record = Record { timings, ..Record::default() };
-                        let exchange = Exchange::new(request, record, &self.context.shared.config);
+                        let exchange = Exchange::new(request, record);
                         *stage = Stage::Exchanging(Box::new(exchange));
                         Ok(())
                     }
@@ -213,6 +214,7 @@ impl Session<'_, '_> {
         self.context.scratch.from_client.consume(request.meta.in_hand());
         let fate = match fate {
             Fate::Answer(failure) => self.answer(failure, &request.meta, record),
+            Fate::AnswerByRoute => self.answer_by_route(request, record),
             fate => fate,
         };
         let bytes = record.bytes;
@@ -232,8 +234,10 @@ impl Session<'_, '_> {
         match fate {
             Fate::Persist => self.persist(now),
             Fate::Close => Err(End::Close),
-            Fate::Linger | Fate::Answer(_) => Err(self.linger_or_close(&request.meta, bytes)),
-            Fate::Reset => Err(End::Reset),
+            Fate::Linger | Fate::Answer(_) | Fate::AnswerByRoute => {
+                Err(self.linger_or_close(&request.meta, bytes))
+            }
+            Fate::Reset => Err(End::Reset(request.route.config.idle_timeout)),
             Fate::Abort => Err(End::Abort),
         }
     }

@@ -120,7 +120,12 @@ impl Session<'_, '_> {
     fn parse(&mut self) -> Result<Parsed, Failure> {
         let Context { shared, scratch, .. } = &mut *self.context;
         let (ip, conn) = (self.client.ip(), &self.client.conn);
-        let source = Source { client: ip, local: &|| conn.local(), pseudonym: &shared.pseudonym };
+        let source = Source {
+            client: ip,
+            local: &|| conn.local(),
+            pseudonym: &shared.pseudonym,
+            routes: &shared.routes,
+        };
         let bytes = scratch.from_client.filled_mut();
         request::parse(bytes, &mut scratch.spare_heads, &source, &shared.config, &shared.logger)
     }

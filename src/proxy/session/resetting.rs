@@ -12,7 +12,7 @@ use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::client::Presence;
 use crate::proxy::conversation::{Conversation, Halt, Stage, Task};
 use crate::proxy::shared::Shared;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A client that is to get what is on its way, and then a reset.
 #[derive(Debug)]
@@ -29,12 +29,12 @@ enum Queue {
     LastPacket,
 }
 
-/// Parks a conversation until its client has what was sent, for the time that a client may be silent at most.
-pub fn reset(mut conversation: Box<Conversation>, shared: &Shared) {
+/// Parks a conversation until its client has what was sent, for the time that the client may be silent at most.
+pub fn reset(mut conversation: Box<Conversation>, silence: Duration, shared: &Shared) {
     conversation.client.carried = Vec::new();
     // When this fails the client is gone.
     if conversation.client.conn.close_abortively().is_ok() {
-        let until = Instant::now() + shared.config.idle_timeout;
+        let until = Instant::now() + silence;
         let resetting = Resetting { queue: Queue::Unsent, until };
         let wait = resetting.wait();
         conversation.stage = Stage::Resetting(resetting);

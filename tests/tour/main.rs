@@ -6,7 +6,8 @@
 //! The chapters quote the steps. Above each quotation stands what it is made of, such as
 //! `<!-- 04_timeouts.rs: fn serve, const REQUEST_TIMEOUT -->`; `UPDATE_TOUR=1 cargo test --test tour` makes it anew.
 
-#[path = "../examples/message/mod.rs"]
+mod bridge;
+#[path = "../../examples/message/mod.rs"]
 mod message;
 
 use std::fs;

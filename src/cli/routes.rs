@@ -1,0 +1,83 @@
+//! The routes as `ronde check` tells them: as a table, and which of them a URL takes.
+//!
+//! The problem: which of twenty routes a request takes is known when it has gone wrong. Asked beforehand, the program
+//! itself must answer, with the same function that serves.
+//!
+//! Not here: trying the backends (`check`).
+
+use crate::config::{Action, Backend, Config, Host, Prefix, Url};
+use crate::http1::routing::Table;
+use std::io::{self, Write};
+
+/// Prints a line for each route. Returns the settings whose backends serve.
+///
+/// # Errors
+/// Writing to `out` failed.
+pub fn list<'a>(config: &'a Config, out: &mut impl Write) -> io::Result<Vec<&'a Config>> {
+    let mut lines: Vec<_> =
+        config.route.iter().map(|route| (route.to_string(), told(&route.action, &route.config))).collect();
+    if !lines.is_empty() {
+        lines.push(("everything else".to_owned(), rest(config)));
+    }
+    let width = lines.iter().map(|(said, _)| said.chars().count()).max().unwrap_or_default();
+    for (said, told) in lines {
+        writeln!(out, "route    {said:<width$}  {told}")?;
+    }
+    Ok(config.route.iter().map(|route| &route.config).chain([config]).collect())
+}
+
+/// Prints which route a URL takes, and why. Returns the settings of that route.
+///
+/// # Errors
+/// Writing to `out` failed.
+pub fn explain<'a>(config: &'a Config, url: &Url, out: &mut impl Write) -> io::Result<Vec<&'a Config>> {
+    let mut table = Table::default();
+    for route in &config.route {
+        for host in &route.hosts {
+            table.insert(std::slice::from_ref(host), &route.path, (route, Some(host)));
+        }
+        if route.hosts.is_empty() {
+            table.insert(&[], &route.path, (route, None));
+        }
+    }
+    writeln!(out, "url      {url}")?;
+    let Some((route, host)) = table.find(&url.authority, &url.path) else {
+        writeln!(out, "route    everything else: no route fits  {}", rest(config))?;
+        return Ok(vec![config]);
+    };
+    let host = match host {
+        Some(Host::Exact(name)) => format!("the host is {name}"),
+        Some(Host::Below(name)) => format!("the host is a name below {name}"),
+        None => "no other route fits the host".to_owned(),
+    };
+    let path = match &*route.path {
+        "" => "no longer path of it fits".to_owned(),
+        path => format!("{path} is the longest path that fits"),
+    };
+    writeln!(out, "route    {route}: {host}, and {path}  {}", told(&route.action, &route.config))?;
+    Ok(vec![&route.config])
+}
+
+fn rest(config: &Config) -> String {
+    match config.backend.is_empty() {
+        true => "404".to_owned(),
+        false => backends(config),
+    }
+}
+
+fn told(action: &Action, config: &Config) -> String {
+    match action {
+        Action::Proxy(prefix) => match prefix {
+            Prefix::Kept => backends(config),
+            Prefix::Stripped => format!("{}, without the path", backends(config)),
+        },
+        Action::Redirect(origin) => format!("308 to {origin}"),
+        Action::Respond { status, text } if text.is_empty() => status.to_string(),
+        Action::Respond { status, text } => format!("{status} {text:?}"),
+    }
+}
+
+fn backends(config: &Config) -> String {
+    let names: Vec<_> = config.backend.iter().map(Backend::to_string).collect();
+    format!("to {}", names.join(", "))
+}
