@@ -9,20 +9,30 @@
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
 
 /// The longest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// Between an `accept` that has failed and the next one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
     let [listen, backend, ..] = addresses[..] else { return Err("usage: LISTEN BACKEND".into()) };
     let listener = TcpListener::bind(listen)?;
     eprintln!("listening on {}", listener.local_addr()?);
-    for client in listener.incoming().flatten() {
+    for client in listener.incoming().filter_map(accepted) {
         // A failure ends this conversation, and no other.
         let _ = serve(client, backend);
     }
     Ok(())
+}
+
+/// A client, if `accept` returned one. If not, no descriptor may be left (EMFILE), and a next call would fail at once.
+fn accepted(client: io::Result<TcpStream>) -> Option<TcpStream> {
+    client.inspect_err(|_| thread::sleep(PAUSE)).ok()
 }
 
 /// One request, and its answer up to the end of the backend's connection.
@@ -40,11 +50,13 @@ fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut received = Vec::new();
     while !received.ends_with(b"\r\n\r\n") {
         let mut piece = [0; 4096];
-        let count = client.read(&mut piece)?;
-        if count == 0 || received.len() > MAX_HEAD {
+        match client.read(&mut piece)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            count => received.extend_from_slice(&piece[..count]),
+        }
+        if received.len() > MAX_HEAD {
             return Err(ErrorKind::InvalidData.into());
         }
-        received.extend_from_slice(&piece[..count]);
     }
     Ok(received)
 }

@@ -10,9 +10,13 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 /// The longest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// Between an `accept` that has failed and the next one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
@@ -20,12 +24,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(listen)?;
     eprintln!("listening on {}", listener.local_addr()?);
     thread::scope(|scope| {
-        for client in listener.incoming().flatten() {
+        for client in listener.incoming().filter_map(accepted) {
             // A failure ends this conversation, and no other.
             scope.spawn(move || serve(client, backend));
         }
     });
     Ok(())
+}
+
+/// A client, if `accept` returned one. If not, no descriptor may be left (EMFILE), and a next call would fail at once.
+fn accepted(client: io::Result<TcpStream>) -> Option<TcpStream> {
+    client.inspect_err(|_| thread::sleep(PAUSE)).ok()
 }
 
 /// One request, and its answer up to the end of the backend's connection.
@@ -43,11 +52,13 @@ fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut received = Vec::new();
     while !received.ends_with(b"\r\n\r\n") {
         let mut piece = [0; 4096];
-        let count = client.read(&mut piece)?;
-        if count == 0 || received.len() > MAX_HEAD {
+        match client.read(&mut piece)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            count => received.extend_from_slice(&piece[..count]),
+        }
+        if received.len() > MAX_HEAD {
             return Err(ErrorKind::InvalidData.into());
         }
-        received.extend_from_slice(&piece[..count]);
     }
     Ok(received)
 }

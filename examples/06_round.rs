@@ -34,6 +34,9 @@ const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nCo
 /// The longest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// Between an `accept` that has failed and the next one.
+const PAUSE: Duration = Duration::from_millis(100);
+
 fn main() -> Result<(), Box<dyn Error>> {
     let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
     let [listen, backends @ ..] = &addresses[..] else { return Err("usage: LISTEN BACKEND...".into()) };
@@ -50,11 +53,16 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             });
         }
-        for client in listener.incoming().flatten() {
+        for client in listener.incoming().filter_map(accepted) {
             queue.send(client)?;
         }
         Ok(())
     })
+}
+
+/// A client, if `accept` returned one. If not, no descriptor may be left (EMFILE), and a next call would fail at once.
+fn accepted(client: io::Result<TcpStream>) -> Option<TcpStream> {
+    client.inspect_err(|_| thread::sleep(PAUSE)).ok()
 }
 
 /// The backends in the order of their turns.
@@ -93,11 +101,13 @@ fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     while !received.ends_with(b"\r\n\r\n") {
         client.set_read_timeout(Some(left(deadline)?))?;
         let mut piece = [0; 4096];
-        let count = client.read(&mut piece)?;
-        if count == 0 || received.len() > MAX_HEAD {
+        match client.read(&mut piece)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            count => received.extend_from_slice(&piece[..count]),
+        }
+        if received.len() > MAX_HEAD {
             return Err(ErrorKind::InvalidData.into());
         }
-        received.extend_from_slice(&piece[..count]);
     }
     Ok(received)
 }

@@ -9,10 +9,12 @@
 
 mod message;
 mod round;
+mod socket;
 
 use crossbeam_channel::bounded;
 use message::Request;
 use round::Round;
+use socket::{accepted, receive};
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -37,9 +39,6 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// What a client is told when there is no backend for it.
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// The longest request, and the longest head of an answer, in bytes.
-const MAX_LENGTH: usize = 64 * 1024;
-
 fn main() -> Result<(), Box<dyn Error>> {
     let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
     let [listen, backends @ ..] = &addresses[..] else { return Err("usage: LISTEN BACKEND...".into()) };
@@ -56,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             });
         }
-        for client in listener.incoming().flatten() {
+        for client in listener.incoming().filter_map(accepted) {
             queue.send(client)?;
         }
         Ok(())
@@ -106,17 +105,6 @@ fn read_request(client: &mut TcpStream, received: &mut Vec<u8>) -> io::Result<Re
         client.set_read_timeout(Some(left(deadline)?))?;
         receive(client, received)?;
     }
-}
-
-/// One read of a message that has not ended.
-fn receive(from: &mut impl Read, received: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = [0; 16 * 1024];
-    let count = from.read(&mut piece)?;
-    if count == 0 || received.len() > MAX_LENGTH {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    received.extend_from_slice(&piece[..count]);
-    Ok(())
 }
 
 /// The time until a deadline. None left is an error: to the kernel, a timeout of zero means no timeout.

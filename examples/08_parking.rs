@@ -9,12 +9,15 @@
 
 mod message;
 mod round;
+mod socket;
 
 use crossbeam_channel::{Sender, bounded};
 use round::Round;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::retry_on_intr;
+use socket::{accepted, receive};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
@@ -48,9 +51,6 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// What a client is told when there is no backend for it.
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// The longest request, and the longest head of an answer, in bytes.
-const MAX_LENGTH: usize = 64 * 1024;
-
 fn main() -> Result<(), Box<dyn Error>> {
     let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
     let [listen, backends @ ..] = &addresses[..] else { return Err("usage: LISTEN BACKEND...".into()) };
@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             });
         }
         scope.spawn(|| waiter.run(queue));
-        for client in listener.incoming().flatten() {
+        for client in listener.incoming().filter_map(accepted) {
             let _ = Conversation::begin(client, &waiter);
         }
         Ok(())
@@ -97,8 +97,8 @@ impl Waiter {
     fn run(&self, queue: Sender<Conversation>) {
         let mut events = Vec::with_capacity(64);
         loop {
-            // An error is an interruption by a signal, and leaves no event.
-            let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&TICK));
+            // Other errors than an interruption are mistakes of this program (EBADF, EINVAL): a panic shows them.
+            retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&TICK))).unwrap();
             let mut parked = self.parked.lock().unwrap();
             let ready: Vec<_> =
                 events.drain(..).filter_map(|event| parked.remove(&event.data.u64())).collect();
@@ -160,15 +160,4 @@ fn relay(mut backend: TcpStream, client: &mut TcpStream) -> io::Result<()> {
     client.write_all(&received)?;
     let came = io::copy(&mut backend.take(to_come), client)?;
     if came == to_come { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
-}
-
-/// One read of a message that has not ended.
-fn receive(from: &mut impl Read, received: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = [0; 16 * 1024];
-    let count = from.read(&mut piece)?;
-    if count == 0 || received.len() > MAX_LENGTH {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    received.extend_from_slice(&piece[..count]);
-    Ok(())
 }

@@ -10,11 +10,13 @@
 
 mod message;
 mod round;
+mod socket;
 mod waiter;
 
 use crossbeam_channel::bounded;
 use round::Round;
 use rustix::event::epoll::EventFlags;
+use socket::{accepted, receive};
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -43,9 +45,6 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// What a client is told when there is no backend for it.
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// The longest request, and the longest head of an answer, in bytes.
-const MAX_LENGTH: usize = 64 * 1024;
-
 fn main() -> Result<(), Box<dyn Error>> {
     let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
     let [listen, backends @ ..] = &addresses[..] else { return Err("usage: LISTEN BACKEND...".into()) };
@@ -64,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             });
         }
         scope.spawn(|| waiter.run(queue));
-        for client in listener.incoming().flatten() {
+        for client in listener.incoming().filter_map(accepted) {
             let _ = Conversation::begin(client, &waiter);
         }
         Ok(())
@@ -137,15 +136,4 @@ fn relay(mut backend: TcpStream, client: &mut TcpStream) -> io::Result<()> {
     client.write_all(&received)?;
     let came = io::copy(&mut backend.take(to_come), client)?;
     if came == to_come { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
-}
-
-/// One read of a message that has not ended.
-fn receive(from: &mut impl Read, received: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = [0; 16 * 1024];
-    let count = from.read(&mut piece)?;
-    if count == 0 || received.len() > MAX_LENGTH {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    received.extend_from_slice(&piece[..count]);
-    Ok(())
 }

@@ -1,20 +1,23 @@
-//! Step 10: whatever waits is parked.
+//! Step 10: what waits for a client or for an answer is parked.
 //!
 //! Each socket gets a timeout of a moment, a few milliseconds. While bytes flow the calls return long before, and a worker
 //! serves with plain blocking code. A call that times out says `WouldBlock`, and the question marks carry that out to
 //! `serve`, which parks the conversation. It knows by itself what it waits for and where it goes on; so `io::copy`, which
-//! would forget how far it came, has to go. One rule now serves idle clients, late answers and slow readers.
+//! would forget how far it came, has to go. One rule now serves idle clients, late answers and slow readers. (Two waits still
+//! hold a worker: for a backend to accept, and to take the request.)
 //!
 //! Falls to `stop`: the proxy is told to end, and requests are cut in the middle.
 
 mod message;
 mod round;
+mod socket;
 mod waiter;
 
 use crossbeam_channel::bounded;
 use message::Request;
 use round::Round;
 use rustix::event::epoll::EventFlags;
+use socket::{accepted, receive, uninterrupted};
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -43,9 +46,6 @@ const MOMENT: Duration = Duration::from_millis(5);
 /// What a client is told when there is no backend for it.
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// The longest request, and the longest head of an answer, in bytes.
-const MAX_LENGTH: usize = 64 * 1024;
-
 fn main() -> Result<(), Box<dyn Error>> {
     let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
     let [listen, backends @ ..] = &addresses[..] else { return Err("usage: LISTEN BACKEND...".into()) };
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             });
         }
         scope.spawn(|| waiter.run(queue));
-        for client in listener.incoming().flatten() {
+        for client in listener.incoming().filter_map(accepted) {
             let _ = Conversation::begin(client, &waiter);
         }
         Ok(())
@@ -134,7 +134,7 @@ impl Conversation {
                 self.deadline = Instant::now() + IDLE_TIMEOUT;
             }
             let request = self.read_request()?;
-            let Some(backend) = round.connect() else { return self.client.write_all(BAD_GATEWAY) };
+            let Some(backend) = round.connect() else { return send_all(&mut self.client, BAD_GATEWAY) };
             self.answer = Some(Answer::to(&request, backend)?);
         }
     }
@@ -143,6 +143,10 @@ impl Conversation {
         loop {
             if let Some(request) = message::take_request(&mut self.received)? {
                 return Ok(request);
+            }
+            // A client that sends a byte in each moment is never parked, where its deadline is looked at.
+            if !self.received.is_empty() && Instant::now() >= self.deadline {
+                return Err(ErrorKind::TimedOut.into());
             }
             receive(&mut self.client, &mut self.received)?;
             // The first byte of a request brings the deadline nearer. The others do not move it.
@@ -156,8 +160,7 @@ impl Answer {
     fn to(request: &Request, mut backend: TcpStream) -> io::Result<Self> {
         backend.set_read_timeout(Some(MOMENT))?;
         backend.set_write_timeout(Some(STALL_TIMEOUT))?;
-        // This wait is no reason to park, but to give up: the request would be sent in part.
-        backend.write_all(&request.bytes).map_err(io::Error::other)?;
+        send_all(&mut backend, &request.bytes)?;
         Ok(Self { backend, in_hand: Vec::new(), to_come: None, is_last: request.is_last })
     }
 
@@ -174,7 +177,7 @@ impl Answer {
                     self.to_come = message::begin_answer(&mut self.in_hand)?;
                 }
                 Some(_) if !self.in_hand.is_empty() => {
-                    let taken = client.write(&self.in_hand)?;
+                    let taken = uninterrupted(|| client.write(&self.in_hand))?;
                     self.in_hand.drain(..taken);
                 }
                 Some(0) => return Ok(()),
@@ -187,13 +190,7 @@ impl Answer {
     }
 }
 
-/// One read of a message that has not ended.
-fn receive(from: &mut impl Read, received: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = [0; 16 * 1024];
-    let count = from.read(&mut piece)?;
-    if count == 0 || received.len() > MAX_LENGTH {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    received.extend_from_slice(&piece[..count]);
-    Ok(())
+/// Sends all of it or fails. To wait is no reason to park here, since `write_all` does not say how much was sent.
+fn send_all(to: &mut TcpStream, all: &[u8]) -> io::Result<()> {
+    to.write_all(all).map_err(io::Error::other)
 }

@@ -10,18 +10,22 @@
 mod answer;
 mod message;
 mod round;
+mod socket;
 mod waiter;
 
-use answer::Answer;
-use crossbeam_channel::{Sender, bounded};
+use answer::{Answer, send_all};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use message::Request;
 use round::Round;
 use rustix::event::epoll::EventFlags;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use socket::{accepted, receive};
 use std::convert::Infallible;
 use std::error::Error;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 use waiter::{Park, Waiter};
@@ -47,14 +51,11 @@ const MOMENT: Duration = Duration::from_millis(5);
 /// How long requests in flight may take to end.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// Set at the signal, and for good.
-static STOPPING: AtomicBool = AtomicBool::new(false);
+/// When the signal came, once it has.
+static STOPPED: OnceLock<Instant> = OnceLock::new();
 
 /// What a client is told when there is no backend for it.
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-
-/// The longest request, and the longest head of an answer, in bytes.
-const MAX_LENGTH: usize = 64 * 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let addresses = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
@@ -64,8 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     eprintln!("listening on {}", listener.local_addr()?);
     let waiter = Waiter::new()?;
     let (queue, ready) = bounded::<Conversation>(QUEUE);
-    let (signal, signalled) = bounded(1);
-    ctrlc::set_handler(move || signal.try_send(()).unwrap_or_default())?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (running, all_ended) = bounded(0);
     thread::scope(|scope| {
         for _ in 0..WORKERS {
@@ -78,21 +78,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         scope.spawn(|| waiter.run(queue));
         scope.spawn(|| accept(&listener, &waiter, running));
-        signalled.recv()?;
-        STOPPING.store(true, Ordering::Relaxed);
+        // Waits until one arrives.
+        signals.forever().next();
+        let _ = STOPPED.set(Instant::now());
         rustix::net::shutdown(&listener, rustix::net::Shutdown::Read)?;
-        let _ = all_ended.recv_timeout(GRACE);
-        std::process::exit(0);
+        let is_late = all_ended.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout);
+        std::process::exit(i32::from(is_late));
     })
 }
 
 fn is_stopping() -> bool {
-    STOPPING.load(Ordering::Relaxed)
+    STOPPED.get().is_some()
 }
 
 /// Begins conversations until the listener is shut down.
 fn accept(listener: &TcpListener, waiter: &Waiter<Conversation>, running: Sender<Infallible>) {
-    for client in listener.incoming().take_while(|_| !is_stopping()).flatten() {
+    for client in listener.incoming().take_while(|_| !is_stopping()).filter_map(accepted) {
         let _ = Conversation::begin(client, waiter, running.clone());
     }
 }
@@ -118,18 +119,19 @@ impl Park for Conversation {
 
     fn deadline(&self) -> Instant {
         let is_idle = self.answer.is_none() && self.received.is_empty();
-        if is_idle && is_stopping() { Instant::now() } else { self.deadline }
+        // A time in the past: the waiter drops the conversation at its next tick.
+        STOPPED.get().copied().filter(|_| is_idle).unwrap_or(self.deadline)
     }
 }
 
 impl Conversation {
-    fn begin(client: TcpStream, waiter: &Waiter<Self>, _running: Sender<Infallible>) -> io::Result<()> {
+    fn begin(client: TcpStream, waiter: &Waiter<Self>, running: Sender<Infallible>) -> io::Result<()> {
         client.set_read_timeout(Some(MOMENT))?;
         client.set_write_timeout(Some(MOMENT))?;
         // Or the kernel would keep a small write back until the client confirms the one before (Nagle).
         client.set_nodelay(true)?;
         let deadline = Instant::now() + REQUEST_TIMEOUT;
-        waiter.park(Self { client, received: Vec::new(), answer: None, deadline, _running })
+        waiter.park(Self { client, received: Vec::new(), answer: None, deadline, _running: running })
     }
 
     /// Goes on where it stopped, until it waits again or ends.
@@ -153,7 +155,7 @@ impl Conversation {
                 self.deadline = Instant::now() + IDLE_TIMEOUT;
             }
             let request = self.read_request()?;
-            let Some(backend) = round.connect() else { return self.client.write_all(BAD_GATEWAY) };
+            let Some(backend) = round.connect() else { return send_all(&mut self.client, BAD_GATEWAY) };
             self.answer = Some(Answer::to(&request, backend)?);
         }
     }
@@ -163,20 +165,13 @@ impl Conversation {
             if let Some(request) = message::take_request(&mut self.received)? {
                 return Ok(request);
             }
+            // A client that sends a byte in each moment is never parked, where its deadline is looked at.
+            if !self.received.is_empty() && Instant::now() >= self.deadline {
+                return Err(ErrorKind::TimedOut.into());
+            }
             receive(&mut self.client, &mut self.received)?;
             // The first byte of a request brings the deadline nearer. The others do not move it.
             self.deadline = self.deadline.min(Instant::now() + REQUEST_TIMEOUT);
         }
     }
-}
-
-/// One read of a message that has not ended.
-fn receive(from: &mut impl Read, received: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = [0; 16 * 1024];
-    let count = from.read(&mut piece)?;
-    if count == 0 || received.len() > MAX_LENGTH {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    received.extend_from_slice(&piece[..count]);
-    Ok(())
 }

@@ -1,7 +1,8 @@
 //! The answer of step 10, in a file of its own for step 11.
 
 use crate::message::{self, Request};
-use crate::{MOMENT, STALL_TIMEOUT, receive};
+use crate::socket::{receive, uninterrupted};
+use crate::{MOMENT, STALL_TIMEOUT};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
@@ -20,8 +21,7 @@ impl Answer {
     pub fn to(request: &Request, mut backend: TcpStream) -> io::Result<Self> {
         backend.set_read_timeout(Some(MOMENT))?;
         backend.set_write_timeout(Some(STALL_TIMEOUT))?;
-        // This wait is no reason to park, but to give up: the request would be sent in part.
-        backend.write_all(&request.bytes).map_err(io::Error::other)?;
+        send_all(&mut backend, &request.bytes)?;
         Ok(Self { backend, in_hand: Vec::new(), to_come: None, is_last: request.is_last })
     }
 
@@ -38,7 +38,7 @@ impl Answer {
                     self.to_come = message::begin_answer(&mut self.in_hand)?;
                 }
                 Some(_) if !self.in_hand.is_empty() => {
-                    let taken = client.write(&self.in_hand)?;
+                    let taken = uninterrupted(|| client.write(&self.in_hand))?;
                     self.in_hand.drain(..taken);
                 }
                 Some(0) => return Ok(()),
@@ -49,4 +49,9 @@ impl Answer {
             }
         }
     }
+}
+
+/// Sends all of it or fails. To wait is no reason to park here, since `write_all` does not say how much was sent.
+pub fn send_all(to: &mut TcpStream, all: &[u8]) -> io::Result<()> {
+    to.write_all(all).map_err(io::Error::other)
 }

@@ -32,7 +32,11 @@ pub const ATTACKS: [Attack; 11] = [
     },
     Attack { name: "late", what: "64 clients ask for what takes the backend a second", play: late },
     Attack { name: "slow-readers", what: "24 clients read a large answer slowly", play: slow_readers },
-    Attack { name: "stop", what: "the proxy is told to end, with 16 requests in flight", play: stop },
+    Attack {
+        name: "stop",
+        what: "the proxy is told to end, with 16 requests in flight and an idle client",
+        play: stop,
+    },
     Attack {
         name: "hung-backend",
         what: "one of the two backends accepts and never answers",
@@ -86,19 +90,21 @@ fn burst(arena: &mut Arena) -> io::Result<Verdict> {
 }
 
 fn drip(arena: &mut Arena) -> io::Result<Verdict> {
-    let mut clients = connect_many(8, arena)?;
-    for client in &mut clients {
-        client.send("GET /")?;
-    }
-    thread::spawn(move || {
-        loop {
-            for client in &mut clients {
-                // A client that was cut does not come again.
-                let _ = client.send("x");
-            }
-            thread::sleep(Duration::from_millis(200));
+    for (count, pause) in [(2, 200), (6, 1)] {
+        let mut clients = connect_many(count, arena)?;
+        for client in &mut clients {
+            client.send("GET /")?;
         }
-    });
+        thread::spawn(move || {
+            loop {
+                for client in &mut clients {
+                    // A client that was cut does not come again.
+                    let _ = client.send("x");
+                }
+                thread::sleep(Duration::from_millis(pause));
+            }
+        });
+    }
     Ok(arena.outcome())
 }
 
@@ -196,6 +202,11 @@ fn connect_narrow(to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 fn stop(arena: &mut Arena) -> io::Result<Verdict> {
+    let mut idle = connect_many(1, arena)?;
+    for client in &mut idle {
+        client.ask("/", "keep-alive")?;
+        client.answer()?;
+    }
     let answered = ask_late(16, arena)?;
     let in_flight = |arena: &Arena| {
         let requests = arena.backends.iter().flat_map(|backend| backend.requests());

@@ -35,6 +35,8 @@ pub fn take_request(received: &mut Vec<u8>) -> io::Result<Option<Request>> {
     let mut bytes = with_connection(&received[..head], b"Connection: close\r\n");
     bytes.extend_from_slice(&received[head..end]);
     received.drain(..end);
+    // The buffer may be idle for a minute now: it keeps no more room than it needs.
+    received.shrink_to_fit();
     Ok(Some(Request { bytes, is_last }))
 }
 
@@ -47,19 +49,23 @@ pub fn begin_answer(received: &mut Vec<u8>) -> io::Result<Option<u64>> {
     let length = length(answer.headers).ok().flatten().unwrap_or(u64::MAX);
     let begun = (received.len() - head) as u64;
     let to_come = length.checked_sub(begun).ok_or(ErrorKind::InvalidData)?;
+    // The version is that of the sender, which is the proxy (RFC 9110 §2.5), and not that of the backend.
     let own_head = with_connection(&received[..head], b"");
-    received.splice(..head, own_head);
+    let rest = own_head.strip_prefix(b"HTTP/1.0").or(own_head.strip_prefix(b"HTTP/1.1"));
+    received.splice(..head, [b"HTTP/1.1", rest.ok_or(ErrorKind::InvalidData)?].concat());
     Ok(Some(to_come))
 }
 
 /// The length that the fields declare. A second length, a coding, or anything but digits is an error.
 fn length(fields: &[Header<'_>]) -> io::Result<Option<u64>> {
-    let framing = ["content-length", "transfer-encoding"];
-    let is_framing = |field: &&Header| framing.iter().any(|name| field.name.eq_ignore_ascii_case(name));
+    let is_length = |field: &Header| field.name.eq_ignore_ascii_case("content-length");
+    let is_coding = |field: &Header| field.name.eq_ignore_ascii_case("transfer-encoding");
+    let is_framing = |field: &&Header| is_length(field) || is_coding(field);
     match fields.iter().filter(is_framing).collect::<Vec<_>>()[..] {
         [] => Ok(None),
-        [length] if length.value.iter().all(u8::is_ascii_digit) => {
-            String::from_utf8_lossy(length.value).parse().map(Some).map_err(io::Error::other)
+        [field] if is_length(field) && field.value.iter().all(u8::is_ascii_digit) => {
+            let digits = str::from_utf8(field.value).map_err(io::Error::other)?;
+            digits.parse().map(Some).map_err(io::Error::other)
         }
         _ => Err(ErrorKind::InvalidData.into()),
     }

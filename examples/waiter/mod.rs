@@ -5,6 +5,7 @@ use crossbeam_channel::Sender;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::retry_on_intr;
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpStream;
@@ -50,8 +51,8 @@ impl<T: Park> Waiter<T> {
     pub fn run(&self, queue: Sender<T>) {
         let mut events = Vec::with_capacity(64);
         loop {
-            // An error is an interruption by a signal, and leaves no event.
-            let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&TICK));
+            // Other errors than an interruption are mistakes of this program (EBADF, EINVAL): a panic shows them.
+            retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&TICK))).unwrap();
             let mut parked = self.parked.lock().unwrap();
             let ready: Vec<_> =
                 events.drain(..).filter_map(|event| parked.remove(&event.data.u64())).collect();

@@ -1,12 +1,13 @@
 //! One request and its response.
 //!
 //! The problem: up to the first byte of the response head that goes to the client, everything can still be put right:
-//! another backend can be asked, an error can be answered. After it nothing can, but to cut the connection so that the
-//! client can tell. The two halves are different stages with different outcomes: until `Stage::Asking` has ended a
+//! another backend can be asked, an error can be answered. After that byte, the only thing left is to cut the connection,
+//! so that the client can tell. The two halves are different stages with different outcomes: until `Stage::Asking` has ended a
 //! failure may be retried or become a status; in `Stage::Relaying` it can only end the connection.
 //!
 //! What may be sent again (RFC 9110 §9.2.2):
-//! - a request of which nothing was sent, whatever it is: to each other backend, once;
+//! - a request of which nothing was sent, whatever it is: to each other backend, once. The backends that were silent in
+//!   the first, short lap of connects are connected to a second time, with all the time there is (`connect`);
 //! - a request on a kept connection that turns out closed before any byte of a response: once more on a fresh connection
 //!   to the same backend, then to the others, but only if it is idempotent and its body is in hand;
 //! - nothing after a timeout: the backend may still be working on it.
