@@ -31,6 +31,7 @@ use kept::KeptConnections;
 use membership::{Members, Membership};
 use progress::{Answers, Progress};
 use retry_budget::RetryBudget;
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -134,6 +135,8 @@ pub struct Backends {
     answers: Answers,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
+    /// The names of which was said that none of their addresses was ever up.
+    never_up: Mutex<HashSet<String>>,
     limits: Limits,
     balance: Balance,
 }
@@ -173,6 +176,7 @@ impl Backends {
             retry_budget: RetryBudget::new(RETRIES),
             answers: Answers::default(),
             said_all_out: AtomicBool::new(false),
+            never_up: Mutex::default(),
             limits: if has_limits { Limits::Some } else { Limits::None },
             balance: config.balance,
         }

@@ -33,8 +33,7 @@ impl Backends {
             Address::Unix(path) => !path.exists(),
         };
         for backend in self.all() {
-            let is_said = backend.failed_returns.load(Ordering::Relaxed) > 0;
-            if !is_said && self.all_named(&backend.name).all(is_down) {
+            if self.all_named(&backend.name).all(is_down) {
                 let why = match backend.address {
                     Address::Tcp(_) => "nothing listens on its port",
                     Address::Unix(_) => "there is no such socket",
@@ -52,16 +51,17 @@ impl Backends {
         }
     }
 
+    /// Once for each name: two workers may find its addresses down at the same time.
     fn say_never_up(&self, backend: &Backend, cause: &str) {
         let name = &backend.name;
+        if !lock(&self.never_up).insert(name.clone()) {
+            return;
+        }
         let place = match backend.address {
             Address::Tcp(_) => "on this port",
             Address::Unix(_) => "with this socket",
         };
         log::warn!("{name} has accepted no connection yet: {cause}; does it run, {place}?");
-        for backend in self.all_named(name) {
-            backend.failed_returns.store(RETURNS_BEFORE_WARNING, Ordering::Relaxed);
-        }
     }
 
     fn all_named(&self, name: &str) -> impl Iterator<Item = Arc<Backend>> {
