@@ -51,15 +51,7 @@ pub fn failed(
     if status == 503 {
         let _ = write!(out, "Retry-After: {RETRY_AFTER}\r\n");
     }
-    if persistence == Persistence::Close {
-        out.extend_from_slice(b"Connection: close\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    if asked.method == Some(Method::Head) {
-        return 0;
-    }
-    out.extend_from_slice(body.as_bytes());
-    body.len() as u64
+    finish(out, &body, asked, persistence)
 }
 
 /// Writes what a route says instead of a backend: a status, and a text, which is the status in words if it is empty. Returns
@@ -100,6 +92,12 @@ pub fn redirect(
 /// `Proxy-Status` says that no backend was asked (RFC 9209 §2.3.31).
 fn finish_own(out: &mut Vec<u8>, body: &str, asked: Asked, persistence: Persistence) -> u64 {
     out.extend_from_slice(b"Proxy-Status: ronde; error=proxy_internal_response\r\n");
+    finish(out, body, asked, persistence)
+}
+
+/// The end of a head, and the body, which a HEAD request gets without its bytes. Returns the length of what was written
+/// of it.
+fn finish(out: &mut Vec<u8>, body: &str, asked: Asked, persistence: Persistence) -> u64 {
     if persistence == Persistence::Close {
         out.extend_from_slice(b"Connection: close\r\n");
     }

@@ -253,7 +253,7 @@ impl Exchange {
             },
         };
         self.end_queueing();
-        // If the last one had the request and gave no answer, asking another is paid for.
+        // The last one had the request and gave no response: asking another is a retry, which has a budget.
         if let Some(failure) = self.choice.last.filter(|failure| failure.is_unanswered())
             && !self.request.route.backends.may_send_again()
         {

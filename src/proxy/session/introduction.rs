@@ -12,7 +12,7 @@ use crate::net::conn::Received;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Wait, Want};
-use crate::proxy::conversation::{Context, Halt};
+use crate::proxy::conversation::Halt;
 use std::time::{Duration, Instant};
 
 /// A connection whose header has not come, or only a part of it.
@@ -50,20 +50,11 @@ impl Session<'_, '_> {
     }
 
     fn read_introduction(&mut self, introduction: &Introduction) -> Result<(), End> {
-        let Context { shared, scratch, allowance, .. } = &mut *self.context;
-        let conn = &self.client.conn;
-        let (received, _) =
-            allowance.spend(&shared.waiter, |block| conn.receive(scratch.from_client.room(), block));
-        match received {
-            Ok(Received::Bytes(count)) => {
-                scratch.from_client.grew(count);
-                // As with a head: what comes after this read is not waited for.
-                allowance.stop_waiting();
-                Ok(())
-            }
+        match self.receive() {
+            Ok(Received::Bytes(_)) => Ok(()),
             Ok(Received::Nothing) => Err(self.await_introduction(introduction)),
             // A look whether the port is open.
-            Ok(Received::End) | Err(_) if scratch.from_client.is_empty() => Err(End::Close),
+            Ok(Received::End) | Err(_) if self.context.scratch.from_client.is_empty() => Err(End::Close),
             Ok(Received::End) | Err(_) => {
                 Err(self.close_unanswered(Failure::ProxyHeaderIncomplete, introduction))
             }

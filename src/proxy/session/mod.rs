@@ -271,8 +271,8 @@ impl Session<'_, '_> {
         });
     }
 
-    /// The connection persists, and is idle since `now`. A client that is busy sends its next request soon; waiting for it saves the trip through
-    /// the waiter, which pays only while there is no other client.
+    /// The connection persists, and is idle since `now`. A client that is busy sends its next request soon; waiting for it
+    /// saves the trip through the waiter, which pays only while there is no other client.
     fn persist(&mut self, now: Instant) -> Result<(), End> {
         let Context { shared, scratch, allowance, .. } = &*self.context;
         self.served += 1;

@@ -14,6 +14,7 @@ use crate::pool::min_rate::MinRate;
 use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::request::{self, Missing, Parsed, Request, Source};
+use std::io;
 use std::time::{Duration, Instant};
 
 /// A client that has not sent a whole request yet.
@@ -132,19 +133,10 @@ impl Session<'_, '_> {
         if is_idle && !self.context.shared.is_running() {
             return Err(End::Close);
         }
-        let Context { shared, scratch, allowance, .. } = &mut *self.context;
-        let conn = &self.client.conn;
-        let (received, _) =
-            allowance.spend(&shared.waiter, |block| conn.receive(scratch.from_client.room(), block));
-        match received {
-            Ok(Received::Bytes(count)) => {
-                scratch.from_client.grew(count);
-                // A few bytes at a time could go on for ever: whatever comes after this read is not waited for.
-                allowance.stop_waiting();
-                Ok(())
-            }
+        match self.receive() {
+            Ok(Received::Bytes(_)) => Ok(()),
             Ok(Received::Nothing) => {
-                let have = scratch.from_client.len();
+                let have = self.context.scratch.from_client.len();
                 Err(self.wait_for_more(reading, have, 0))
             }
             Ok(Received::End) if is_idle => Err(End::Close),
@@ -157,6 +149,20 @@ impl Session<'_, '_> {
             }
             Err(_) => Err(End::Close),
         }
+    }
+
+    /// One read into the worker's buffer.
+    pub(super) fn receive(&mut self) -> io::Result<Received> {
+        let Context { shared, scratch, allowance, .. } = &mut *self.context;
+        let conn = &self.client.conn;
+        let (received, _) =
+            allowance.spend(&shared.waiter, |block| conn.receive(scratch.from_client.room(), block));
+        if let Ok(Received::Bytes(count)) = received {
+            scratch.from_client.grew(count);
+            // A few bytes at a time could go on for ever: whatever comes after this read is not waited for.
+            allowance.stop_waiting();
+        }
+        received
     }
 
     /// A client has sent `have` bytes of a message, `fresh` of them just now, and is waited for, unless it takes too long.
