@@ -15,7 +15,7 @@
 //! 0`, `RONDE_WORKERS=0` and `workers = 0` take the same path and get the same error. And no default can be outside its
 //! own bounds (a test reads them all).
 //!
-//! Reading order: this table, then `setting` (a row, and a text), `value`, `address` and `unix` (texts to values), `command`
+//! Reading order: this table, then `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address` and `unix` (texts to values), `command`
 //! and `file` (sources to texts), `endpoint` (what an address is to the rest of ronde), `conflicts`, `error` and `help`.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
@@ -39,6 +39,7 @@ mod remarks;
 mod retired;
 mod route;
 mod setting;
+mod table;
 mod unix;
 mod url;
 pub mod value;
@@ -62,83 +63,11 @@ use file::Entry;
 use retired::{RETIRED, Retired};
 use route::{Routes, route};
 use setting::{RawValue, Source, variable};
+use table::settings;
 use unix::mode;
 use value::{
     Arity, Each, Maybe, One, access_log, balance, count, explain, level, scheduling, size, switch, time,
 };
-
-/// A row begins with its comment: the help shows the first line, the README all of it. Left of the arrow is what a user
-/// sees; `per Route` allows the setting in a route, too. Right of it are the field of [`Config`], its type, whether it takes one value, maybe one, or a list ([`One`],
-/// [`Maybe`], [`Each`]), and the reader that parses a value.
-macro_rules! settings {
-    ($( $group:literal { $(
-        #[doc = $what:literal] $(#[doc = $why:literal])*
-        $flag:literal $form:literal, $(per $scope:ident,)? default $default:literal $([$least:literal to $most:literal])?
-            => $field:ident: $type:ty = $arity:ident($reader:ident);
-    )* } )*) => {
-        /// The rows by name, as in `row::listen.flag`.
-        #[allow(non_upper_case_globals)]
-        pub mod row {
-            use super::{Arity, Each, Maybe, One, Routes, Scope, Setting};
-
-            $($(
-                #[doc = $what]
-                pub static $field: Setting = Setting {
-                    group: $group,
-                    flag: $flag,
-                    form: $form,
-                    default: $default,
-                    bounds: [$(Some(($least, $most)),)? None][0],
-                    what: $what.trim_ascii(),
-                    why: concat!($($why),*).trim_ascii(),
-                    separator: $arity::SEPARATOR,
-                    scope: [$(Scope::$scope,)? Scope::Top][0],
-                };
-            )*)*
-        }
-
-        /// All rows, in the order of the help.
-        pub static TABLE: &[&Setting] = &[$($( &row::$field ),*),*];
-
-        /// Every setting, typed and within its bounds.
-        #[derive(Clone, Debug, PartialEq)]
-        pub struct Config {$($(
-            #[doc = $what] #[doc = ""] $(#[doc = $why])* #[doc = ""]
-            #[doc = concat!("`", $flag, " ", $form, "`, default `", $default, "`" $(, ", `", $least, "` to `", $most, "`")?)]
-            pub $field: $type,
-        )*)*}
-
-        impl Config {
-            /// Reads every setting from its sources, the weakest first.
-            fn from_sources(sources: &[&Source]) -> Result<Config, Error> {
-                Ok(Config {$($( $field: $arity::from_sources(&row::$field, sources, $reader)?, )*)*})
-            }
-        }
-
-        /// The configuration file: one key for each row, and no other.
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        struct Document {
-            $($( $field: Option<Spanned<<$arity as Arity>::Written>>, )*)*
-            max_transfers: Option<IgnoredAny>,
-            max_per_backend: Option<IgnoredAny>,
-        }
-
-        impl Document {
-            /// The settings of older versions that the file has.
-            fn retired(&self) -> impl Iterator<Item = &'static Retired> + use<> {
-                let there = [self.max_transfers.is_some(), self.max_per_backend.is_some()];
-                RETIRED.iter().zip(there).filter_map(|(retired, is_there)| is_there.then_some(retired))
-            }
-
-            /// The rows that the file sets, each with its entry.
-            fn entries(self) -> impl Iterator<Item = (&'static Setting, Spanned<Entry>)> {
-                let entries = [$($( (&row::$field, self.$field.map(file::entry)) ),*),*];
-                entries.into_iter().filter_map(|(row, entry)| Some((row, entry?)))
-            }
-        }
-    };
-}
 
 // Bounds exclude values that can only be mistakes. A time under 10ms is shorter than a scheduler or a network needs,
 // and would fail every request. A time over a day means "never", and waits without an end are how workers starve. (A
