@@ -463,7 +463,7 @@ mod wrk_if_installed {
 /// Chromium is too large to install for each run of CI: `tests/chromium.sh` runs these tests.
 mod chromium {
     use super::{Proxy, needs, python_server, text_of};
-    use crate::harness::{Ronde, chromium, python, scratch_directory};
+    use crate::harness::{Backend, Ronde, chromium, python, scratch_directory};
 
     #[test]
     #[ignore = "needs Chromium: tests/chromium.sh"]
@@ -489,5 +489,31 @@ mod chromium {
         let proxy = Proxy::with("--workers 4", &[address]);
         let page = chromium(&proxy.url("/")).success();
         assert!(page.contains(">socket said hello<") && page.contains(">events said 1 2 3<"), "{page}");
+    }
+
+    #[test]
+    #[ignore = "needs Chromium: tests/chromium.sh"]
+    fn one_browser_meets_two_hosts_behind_one_port() {
+        needs!(Chromium);
+        let site = Backend::start(|wire, request| {
+            let port = request.sole("host").rsplit(':').next().unwrap_or_default().to_owned();
+            let page = format!(
+                "<!doctype html><p>site</p><script>const asked = new XMLHttpRequest();\n\
+                 asked.open('GET', 'http://api.test:{port}/word', false); asked.send();\n\
+                 document.write('<p>said ' + asked.responseText + '</p>');</script>"
+            );
+            let length = page.len();
+            wire.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{page}"
+            ));
+        });
+        let api = Backend::start(|wire, request| {
+            assert_eq!(request.target(), "/word");
+            wire.send("HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 5\r\n\r\nhello");
+        });
+        let flags = format!("--route site.test={} --route api.test={}", site.address, api.address);
+        let proxy = Ronde::with(&format!("--listen 127.0.0.1:0 {flags}")).serve();
+        let page = chromium(&format!("http://site.test:{}/", proxy.address.port())).success();
+        assert!(page.contains("<p>site</p>") && page.contains("<p>said hello</p>"), "{page}");
     }
 }

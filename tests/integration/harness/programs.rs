@@ -1,4 +1,4 @@
-//! Third-party clients and servers: curl, wrk, Python and its libraries, Chromium.
+//! Third-party clients and servers: curl, wrk, Python and its libraries, nginx, Chromium.
 //!
 //! The rule: `cargo test` needs only Rust. A test whose program is missing is skipped, and a line on standard error
 //! names the test, the reason and the package to install. `RONDE_REAL_CLIENTS=1` turns the skip into a failure;
@@ -21,6 +21,7 @@ pub enum Program {
     Requests,
     Websockets,
     Gunicorn,
+    Nginx,
     Chromium,
     /// To run a program as another user, which only root may.
     Setpriv,
@@ -40,6 +41,7 @@ impl Program {
                 (&["python3", "-c", "import websockets"], "python3 -m pip install websockets")
             }
             Program::Gunicorn => (&["python3", "-c", "import gunicorn"], "python3 -m pip install gunicorn"),
+            Program::Nginx => (&["/usr/sbin/nginx", "-v"], "apt-get install nginx-light"),
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
             Program::Setpriv => (
                 &["setpriv", "--reuid=54321", "--clear-groups", "true"],
@@ -122,7 +124,7 @@ pub fn wrk(connections: usize, url: &str) -> Process {
     Process::spawn(Program::command("wrk").args(["-t2", "-d2s", "--timeout=10s", &connections, url]))
 }
 
-/// Prints the page as it is after its load event.
+/// Prints the page as it is after its load event. Every name below `.test` is this host.
 pub fn chromium(url: &str) -> Process {
     let mut command = Program::command("chromium");
     // In containers Chromium often runs as root, which may not have a sandbox, and /dev/shm is small.
@@ -132,6 +134,7 @@ pub fn chromium(url: &str) -> Process {
         "--disable-dev-shm-usage",
         "--disable-gpu",
         "--no-first-run",
+        "--host-resolver-rules=MAP *.test 127.0.0.1",
     ]);
     command.arg(format!("--user-data-dir={}", scratch_directory().display()));
     Process::spawn(command.args(["--dump-dom", url]))
