@@ -115,6 +115,23 @@ impl Decoder {
         }
     }
 
+    /// How many of the next bytes are data, whatever they are.
+    pub fn unseen(&self) -> u64 {
+        match self {
+            Self::Length(left) => *left,
+            Self::UntilClose => u64::MAX,
+            // Long chunks are rare.
+            Self::Chunked(_) => 0,
+        }
+    }
+
+    /// So many of them have passed elsewhere.
+    pub fn pass(&mut self, count: u64) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(count);
+        }
+    }
+
     /// The connection has ended, after bytes that were all passed to [`Decoder::decode`].
     ///
     /// # Errors

@@ -102,6 +102,23 @@ impl Reframer {
         Ok(())
     }
 
+    /// How many of the next bytes go out as they come, whatever they are: so many may pass elsewhere, unseen.
+    pub fn unseen(&self) -> u64 {
+        match (self.state, self.coding, self.lead) {
+            (State::Empty, Coding::Plain, 0) => self.decoder.unseen().min(self.max_length - self.moved),
+            _ => 0,
+        }
+    }
+
+    /// So many of them have passed elsewhere.
+    pub fn passed(&mut self, count: usize) {
+        self.moved += count as u64;
+        self.decoder.pass(count as u64);
+        if self.decoder.is_over() {
+            self.end();
+        }
+    }
+
     /// The source has closed: no more bytes will come.
     ///
     /// # Errors
@@ -308,6 +325,33 @@ mod tests {
         }
         assert_eq!(pass(Framing::Length(3), Coding::Plain, b"ab", 9, 9), Err(Malformed::Incomplete));
         assert_eq!(pass(Framing::Chunked, Coding::Plain, b"1\r\na", 9, 9), Err(Malformed::Incomplete));
+    }
+
+    #[test]
+    fn what_passes_elsewhere_counts_as_decoded() {
+        let of = |framing, coding| Reframer::new(Decoder::new(framing), coding, 0);
+        let mut reframer = of(Framing::Length(10), Coding::Plain);
+        assert_eq!(reframer.unseen(), 10);
+        reframer.passed(6);
+        reframer.load(&mut b"abcdef".to_vec()).unwrap();
+        assert_eq!((reframer.unseen(), reframer.consumed(), reframer.moved()), (0, 4, 10));
+        reframer.sent(4);
+        assert!(reframer.is_over());
+        let mut reframer = of(Framing::Length(3), Coding::Plain).at_most(Some(2));
+        assert_eq!(reframer.unseen(), 2);
+        reframer.passed(2);
+        assert_eq!((reframer.unseen(), reframer.closed()), (0, Err(Malformed::Incomplete)));
+        let mut reframer = of(Framing::UntilClose, Coding::Plain);
+        reframer.passed(1 << 20);
+        assert!(reframer.unseen() > 1 << 40 && !reframer.is_at_end());
+        reframer.closed().unwrap();
+        assert!(reframer.is_over());
+        // Where framing is put on or taken off, every byte is looked at.
+        for (framing, coding) in [(Framing::Chunked, Coding::Plain), (Framing::UntilClose, Coding::Chunked)] {
+            assert_eq!(of(framing, coding).unseen(), 0);
+        }
+        // A head goes before, in the same write.
+        assert_eq!(Reframer::new(Decoder::new(Framing::Length(10)), Coding::Plain, 5).unseen(), 0);
     }
 
     #[test]

@@ -319,6 +319,11 @@ impl Conn {
         Ok(sockopt::set_socket_keepalive(&self.socket, true)?)
     }
 
+    /// Whether its bytes are the peer's as they are, and the kernel can pass them on from one such socket to another.
+    pub fn is_plain_tcp(&self) -> bool {
+        self.kind == Kind::Tcp
+    }
+
     /// The address on this side, if it has one; a v4 address of a dual-stack listener is a v4 address.
     pub fn local(&self) -> Option<SocketAddr> {
         let address = SocketAddr::try_from(getsockname(&self.socket).ok()?).ok()?;

@@ -7,4 +7,5 @@ pub mod conn;
 pub mod descriptors;
 pub mod listener;
 pub mod listening;
+pub mod splice;
 pub mod waker;

@@ -12,8 +12,9 @@
 
 use crate::http1::chunked::Malformed;
 use crate::http1::reframer::Reframer;
-use crate::net::buffer::Buffer;
+use crate::net::buffer::{Buffer, READ_SIZE};
 use crate::net::conn::{Block, Conn, Received, Sent};
+use crate::net::splice::{Gone, Passed, Splice};
 use crate::pool::park::Want;
 use std::io;
 
@@ -198,12 +199,37 @@ impl Pipe<'_> {
                 self.load()?;
                 Ok(count)
             }
-            Received::End => {
-                self.direction.source = End::Closed;
-                self.direction.reframer.closed().map_err(Broken::Malformed)?;
-                Ok(1)
-            }
+            Received::End => self.close_source(),
             Received::Nothing => Ok(0),
+        }
+    }
+
+    fn close_source(&mut self) -> Result<usize, Broken> {
+        self.direction.source = End::Closed;
+        self.direction.reframer.closed().map_err(Broken::Malformed)?;
+        Ok(1)
+    }
+
+    /// Whether so much of the body is to go out as it comes that it is better not copied into the buffer.
+    pub fn may_pass(&self) -> bool {
+        let is_long = self.direction.reframer.unseen() >= READ_SIZE as u64;
+        is_long && self.direction.reads == Reads::Whole && self.buffer.is_empty()
+    }
+
+    /// Passes bytes of the body from one connection to the other. What the sink does not take is in the buffer then.
+    pub fn pass(&mut self, splice: &mut Splice, source: &Conn, sink: &Conn) -> Result<usize, Broken> {
+        match splice.pass(source, sink, self.buffer.one_read()) {
+            Ok(Passed::Bytes { sent, rest }) => {
+                self.direction.reframer.passed(sent);
+                self.direction.pieces += 1;
+                self.buffer.grew(rest);
+                self.load()?;
+                Ok(sent + rest)
+            }
+            Ok(Passed::End) => self.close_source(),
+            Ok(Passed::Nothing) => Ok(0),
+            Err(Gone::Source) => Err(Broken::Source),
+            Err(Gone::Sink) => Err(Broken::Sink),
         }
     }
 

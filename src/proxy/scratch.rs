@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::http1::head;
 use crate::net::buffer::{Buffer, READ_SIZE};
+use crate::net::splice::Splice;
 use crate::pool::waiter::BATCH;
 use crate::proxy::request::COLLECTED_BODY;
 
@@ -28,6 +29,8 @@ pub struct Scratch {
     pub response: Vec<u8>,
     /// Room for the next requests' heads for backends: that of those before, which were sent.
     pub spare_heads: Vec<Vec<u8>>,
+    /// For what passes unseen.
+    pub splice: Splice,
 }
 
 impl Scratch {
@@ -37,6 +40,7 @@ impl Scratch {
             from_backend: Buffer::new(config.max_head.max(MAPPED)),
             response: Vec::new(),
             spare_heads: Vec::new(),
+            splice: Splice::open(),
         }
     }
 

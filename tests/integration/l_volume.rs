@@ -1,6 +1,6 @@
 //! Large bodies pass in constant memory: a gigabyte each way.
 
-use crate::harness::{Backend, GET, Proxy, Wire, eventually, ok, ronde_only, setup};
+use crate::harness::{Backend, GET, Gate, PARKED, Proxy, Wire, eventually, ok, ronde_only, setup};
 use std::thread;
 
 const SIZE: u64 = 1 << 30;
@@ -49,6 +49,58 @@ fn a_gigabyte_up_passes_in_constant_memory() {
     backend.send(ok("thanks"));
     assert_eq!(client.response().text(), "thanks");
     assert_small(&proxy);
+}
+
+/// Between two plain TCP connections the kernel passes a long body on, and ronde does not see it.
+#[test]
+fn what_passes_unseen_arrives_as_it_was_and_nothing_of_it_later() {
+    const LENGTH: usize = 12 << 20;
+    let body: Vec<u8> = (0..LENGTH).map(|at| (at % 251) as u8).collect();
+    for (version, head) in [
+        ("1.1", format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n")),
+        ("1.0", "HTTP/1.0 200 OK\r\n\r\n".to_owned()),
+    ] {
+        let (origin, _proxy, mut client) = setup("");
+        client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
+        let (mut backend, _) = origin.answer(head);
+        let (gate, sent) = (Gate::default(), body.clone());
+        let passed = gate.clone();
+        let sender = thread::spawn(move || {
+            backend.send(&sent[..LENGTH / 2]);
+            passed.pass();
+            backend.send(&sent[LENGTH / 2..]);
+            backend
+        });
+        client.response_head();
+        // Nobody reads: the buffers are full, and the exchange is parked. Then the backend is waited for.
+        thread::sleep(PARKED);
+        let mut got = client.take(LENGTH / 2);
+        thread::sleep(PARKED);
+        gate.open();
+        got.extend(client.take(LENGTH / 2));
+        assert!(got == body, "HTTP/{version}");
+        let mut backend = sender.join().unwrap();
+        if version == "1.0" {
+            drop(backend);
+            client.expect_eof();
+        } else {
+            client.send(GET);
+            backend.request_head();
+            backend.send(ok("next"));
+            assert_eq!(client.response().text(), "next");
+        }
+    }
+}
+
+#[test]
+fn a_long_body_that_breaks_off_is_cut_where_it_broke() {
+    let (origin, _proxy, mut client) = setup("");
+    client.send(GET);
+    let (mut backend, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n");
+    backend.send(vec![b'x'; 800_000]);
+    drop(backend);
+    let cut = client.cut("GET").expect("a response that is not whole");
+    assert_eq!(cut.so_far.expect("its beginning").body.len(), 800_000);
 }
 
 /// Chunks take another path: ronde decodes and reframes them.

@@ -11,6 +11,7 @@ use super::timer::{Awaited, watch};
 use super::{Exchange, Fate, Stop, response_failure};
 use crate::config::waits;
 use crate::net::buffer::READ_SIZE;
+use crate::net::conn::Block;
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
@@ -68,12 +69,17 @@ impl Exchange {
     ) -> Result<usize, Broken> {
         let Context { shared, scratch, allowance, .. } = context;
         let (direction, waiter) = (&mut relaying.down, &shared.waiter);
-        let stalled = direction.stalled();
+        let (stalled, splice) = (direction.stalled(), &mut scratch.splice);
         let mut pipe = Pipe { direction, buffer: &mut scratch.from_backend, lead: &scratch.response };
         match &relaying.backend {
             Some((conn, _)) if self.upload.is_some() => pipe.pump(conn, &client.conn),
             Some((conn, _)) if stalled == Stalled::OnSource => {
-                pipe.fill(|room| allowance.spend(waiter, |block| conn.receive(room, block)).0)
+                let may_pass = pipe.may_pass() && splice.connects(conn, &client.conn);
+                let fill = |block| match block {
+                    Block::Briefly if may_pass => pipe.pass(splice, conn, &client.conn),
+                    block => pipe.fill(|room| conn.receive(room, block)),
+                };
+                allowance.spend(waiter, fill).0
             }
             _ => pipe.empty(|parts| allowance.spend(waiter, |block| client.conn.send(parts, block)).0),
         }
