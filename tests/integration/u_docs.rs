@@ -3,7 +3,7 @@
 //! Not here: what the settings mean (`t_routes` and others). Only that the pages tell the truth.
 
 use crate::harness::{
-    Backend, Message, Process, Proxy, Ronde, TIMEOUT, Wire, each_row, free_address, needs, ok, ronde_only,
+    Backend, Message, Process, Ronde, TIMEOUT, Wire, each_row, free_address, needs, ok, ronde_only,
     scratch_directory, serve_unix, socket_path, within,
 };
 use std::fs;

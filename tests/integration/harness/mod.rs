@@ -28,6 +28,7 @@ pub use gate::Gate;
 pub use message::{Framing, Message, ok, ok_chunked};
 pub use names::{DnsReply, NameService};
 pub use origin::{Origin, Port};
+pub use peers::free_address;
 pub use process::{Lines, Process};
 pub use programs::{
     Program, chromium, curl, curl_reading, open_many_files, python, python_module, python_server, wrk,

@@ -47,7 +47,7 @@ impl Peer {
 }
 
 /// Neither peer accepts port 0, so another process may take this port first. A second run then succeeds.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address")
 }
