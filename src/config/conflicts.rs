@@ -12,15 +12,7 @@ impl Config {
     /// The first contradiction.
     pub(super) fn check_conflicts(&self) -> Result<(), Error> {
         self.proxy_protocol.iter().try_for_each(|address| self.check_proxy_protocol(address))?;
-        self.check_fields().map_err(|(flag, fault)| Error::at(flag, fault))
-    }
-
-    /// Whether no field is set and removed at once; or else the setting, and what is wrong.
-    pub(super) fn check_fields(&self) -> Result<(), (&'static str, String)> {
-        match self.contradicted_field() {
-            Some((row, name)) => Err((row.flag, format!("{name} is removed, too; leave one of the two out"))),
-            None => Ok(()),
-        }
+        self.check_fields().map_err(Error::new)
     }
 
     /// Whether the header can come on this address, and from somewhere.

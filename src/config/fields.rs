@@ -118,7 +118,8 @@ pub(super) fn name(raw: &RawValue, row: &Setting) -> Result<FieldName, String> {
 
 /// Why a field is not the admin's to change.
 fn refusal(name: &FieldName, row: &Setting) -> Option<&'static str> {
-    let is_of_responses = [row::set_response_header.flag, row::remove_response_header.flag].contains(&row.flag);
+    let is_of_responses =
+        [row::set_response_header.flag, row::remove_response_header.flag].contains(&row.flag);
     match &*name.to_string() {
         "content-length" | "transfer-encoding" | "te" | "trailer" => {
             Some("it belongs to the framing of a message, which ronde decides anew for each connection")
@@ -128,7 +129,9 @@ fn refusal(name: &FieldName, row: &Setting) -> Option<&'static str> {
         }
         "expect" => Some("it announces the body, and ronde waits for what it asks for"),
         "max-forwards" => Some("ronde counts it down"),
-        "via" | "cdn-loop" => Some("by it ronde knows a request that comes back; --no-via chooses between the two"),
+        "via" | "cdn-loop" => {
+            Some("by it ronde knows a request that comes back; --no-via chooses between the two")
+        }
         "date" if is_of_responses => Some("a response needs it, and ronde adds it where it is missing"),
         "host" if row.flag != row::set_request_header.flag => {
             Some("a request has exactly one, which --set-request-header can replace")
@@ -148,7 +151,9 @@ pub(super) fn field(raw: &RawValue, row: &Setting) -> Result<SetField, String> {
 
 fn template(text: &str) -> Result<Template, String> {
     if text.is_empty() {
-        return Err("the value is empty; remove-request-header and remove-response-header remove a field".into());
+        return Err(
+            "the value is empty; remove-request-header and remove-response-header remove a field".into()
+        );
     }
     if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(format!("{} has a character that is not visible ASCII; percent-encode it", shown(text)));
@@ -185,7 +190,9 @@ fn placeholder(name: &str) -> Result<Part, String> {
         "scheme" => Ok(Part::Scheme),
         _ => {
             let shown = shown(&format!("{{{name}}}"));
-            Err(format!("{shown} is no placeholder; give {{client}}, {{host}} or {{scheme}}, or {{{{ for a brace"))
+            Err(format!(
+                "{shown} is no placeholder; give {{client}}, {{host}} or {{scheme}}, or {{{{ for a brace"
+            ))
         }
     }
 }
@@ -208,14 +215,22 @@ impl Fields {
     }
 }
 
+/// The rows of this module, those that take a table first.
+static ROWS: [&Setting; 4] = [
+    &row::set_request_header,
+    &row::set_response_header,
+    &row::remove_request_header,
+    &row::remove_response_header,
+];
+
 /// Whether a row takes a table of fields.
 pub(super) fn is_table(row: &Setting) -> bool {
-    [row::set_request_header.flag, row::set_response_header.flag].contains(&row.flag)
+    ROWS[..2].iter().any(|table| table.flag == row.flag)
 }
 
 /// Whether a row may be given nothing, which is how a route undoes what it would inherit.
 pub(super) fn may_be_empty(row: &Setting) -> bool {
-    is_table(row) || [row::remove_request_header.flag, row::remove_response_header.flag].contains(&row.flag)
+    ROWS.iter().any(|own| own.flag == row.flag)
 }
 
 /// A table of fields: each name with its value.
@@ -254,30 +269,162 @@ impl<'de> Visitor<'de> for FieldVisitor {
 impl Config {
     /// What a route says itself is nearer than what it inherits: a field that it sets is not removed, and one that it
     /// removes is not set.
-    pub(super) fn prefer_own_fields(&mut self, own: &Source) {
-        let (request, response) = (&row::set_request_header, &row::set_response_header);
-        let (no_request, no_response) = (&row::remove_request_header, &row::remove_response_header);
-        for (set_row, set, remove_row, removed) in [
-            (request, &mut self.set_request_header, no_request, &mut self.remove_request_header),
-            (response, &mut self.set_response_header, no_response, &mut self.remove_response_header),
+    ///
+    /// # Errors
+    /// See [`Self::check_fields`].
+    pub(super) fn prefer_own_fields(&mut self, own: &Source) -> Result<(), String> {
+        let [set_request, set_response, remove_request, remove_response] =
+            ROWS.map(|row| own.contains_key(row.flag));
+        let requests = (&mut self.set_request_header, &mut self.remove_request_header);
+        let responses = (&mut self.set_response_header, &mut self.remove_response_header);
+        for (sets, removes, (set, removed), whose) in [
+            (set_request, remove_request, requests, REQUESTS),
+            (set_response, remove_response, responses, RESPONSES),
         ] {
-            match (own.contains_key(set_row.flag), own.contains_key(remove_row.flag)) {
+            match (sets, removes) {
                 (true, false) => removed.retain(|name| !set.iter().any(|field| field.is(name))),
                 (false, true) => set.retain(|field| !removed.iter().any(|name| field.is(name))),
-                (true, true) | (false, false) => {}
+                (true, true) => check(set, removed, whose)?,
+                (false, false) => {}
             }
         }
+        Ok(())
     }
 
-    /// A name that is set and removed at once, and the row that sets it.
-    pub(super) fn contradicted_field(&self) -> Option<(&'static Setting, &FieldName)> {
-        let request = in_both(&self.set_request_header, &self.remove_request_header);
-        let response = in_both(&self.set_response_header, &self.remove_response_header);
-        let request = request.map(|name| (&row::set_request_header, name));
-        request.or_else(|| response.map(|name| (&row::set_response_header, name)))
+    /// # Errors
+    /// A field is set and removed at once.
+    pub(super) fn check_fields(&self) -> Result<(), String> {
+        check(&self.set_request_header, &self.remove_request_header, REQUESTS)?;
+        check(&self.set_response_header, &self.remove_response_header, RESPONSES)
     }
 }
 
-fn in_both<'a>(set: &[SetField], removed: &'a [FieldName]) -> Option<&'a FieldName> {
-    removed.iter().find(|name| set.iter().any(|field| field.is(name)))
+const REQUESTS: &str = "requests";
+const RESPONSES: &str = "responses";
+
+fn check(set: &[SetField], removed: &[FieldName], whose: &str) -> Result<(), String> {
+    match removed.iter().find(|name| set.iter().any(|field| field.is(name))) {
+        Some(name) => Err(format!("{name} is both set and removed in {whose}; leave out one of the two")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    fn read(text: &str) -> Result<SetField, String> {
+        field(&RawValue::new(text, ""), &row::set_request_header)
+    }
+
+    #[test]
+    fn templates_have_parts() {
+        let text = |text: &str| Part::Text(text.to_owned());
+        for (written, parts) in [
+            ("A: b", vec![text("b")]),
+            ("A:b", vec![text("b")]),
+            ("A: \t b c: d \t", vec![text("b c: d")]),
+            ("A: {client}", vec![Part::Client]),
+            ("A: {scheme}://{host}/", vec![Part::Scheme, text("://"), Part::Host, text("/")]),
+            ("A: {{client}}", vec![text("{client}")]),
+            ("A: {{{client}}}", vec![text("{"), Part::Client, text("}")]),
+            ("A: {{\"a\":{{}}}}", vec![text("{\"a\":{}}")]),
+            ("A: {host}{host}", vec![Part::Host, Part::Host]),
+        ] {
+            let field = read(written).unwrap();
+            assert_eq!((field.name.as_str(), field.value.parts()), ("A", &parts[..]), "{written}");
+            assert_eq!(field.value.is_literal(), matches!(&parts[..], [Part::Text(_)]));
+        }
+    }
+
+    #[test]
+    fn mistakes_in_a_field() {
+        for (written, error) in [
+            ("A", r#""A" is not a field; give Name: value"#),
+            (": b", r#""" is no name of a field; give one such as X-Powered-By"#),
+            ("A : b", r#""A " is no name of a field; give one such as X-Powered-By"#),
+            ("Ä: b", r#""Ä" is no name of a field; give one such as X-Powered-By"#),
+            ("A: ", "the value is empty; remove-request-header and remove-response-header remove a field"),
+            ("A: b\r\nC: d", r#""b\r\nC: d" has a character that is not visible ASCII; percent-encode it"#),
+            ("A: b\nC", r#""b\nC" has a character that is not visible ASCII; percent-encode it"#),
+            ("A: ä", r#""ä" has a character that is not visible ASCII; percent-encode it"#),
+            ("A: {", r#""{" has a single {; write {{ for one"#),
+            ("A: {client", r#""{client" has a single {; write {{ for one"#),
+            ("A: b}", r#""b}" has a single }; write }} for one"#),
+            ("A: }{", r#""}{" has a single }; write }} for one"#),
+            (
+                "A: {user}",
+                r#""{user}" is no placeholder; give {client}, {host} or {scheme}, or {{ for a brace"#,
+            ),
+            (
+                "A: {Host}",
+                r#""{Host}" is no placeholder; give {client}, {host} or {scheme}, or {{ for a brace"#,
+            ),
+            ("A: {}", r#""{}" is no placeholder; give {client}, {host} or {scheme}, or {{ for a brace"#),
+        ] {
+            assert_eq!(read(written), Err(error.to_owned()), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_ronde_decides_is_nobody_elses() {
+        let refused = |text: &str| {
+            let raw = RawValue::new(text, "");
+            ROWS.map(|row| name(&raw, row).is_err())
+        };
+        for text in [
+            "Content-Length",
+            "content_length",
+            "TRANSFER-ENCODING",
+            "TE",
+            "Trailer",
+            "Connection",
+            "Keep-Alive",
+            "Proxy-Connection",
+            "Upgrade",
+            "Expect",
+            "Max-Forwards",
+            "Via",
+            "CDN-Loop",
+        ] {
+            assert_eq!(refused(text), [true; 4], "{text}");
+        }
+        assert_eq!(refused("Host"), [false, true, true, true]);
+        assert_eq!(refused("Date"), [false, true, false, true]);
+        for text in
+            ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", "Server", "Content-Type"]
+        {
+            assert_eq!(refused(text), [false; 4], "{text}");
+        }
+        let why = name(&RawValue::new("te", ""), &row::remove_request_header).unwrap_err();
+        assert!(why.starts_with("\"te\" cannot be set or removed: it belongs to the framing"), "{why}");
+    }
+
+    #[test]
+    fn names_compare_without_case_and_underscores() {
+        let name = FieldName("X-User".into());
+        for (other, is_same) in
+            [("x-user", true), ("X_USER", true), ("X-Use", false), ("X-Users", false), ("", false)]
+        {
+            assert_eq!(name.is(other.as_bytes()), is_same, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_with_its_braces_doubled_is_that_text(text in "[!-~]{1,20}") {
+            let field = read(&format!("A:{}", text.replace('{', "{{").replace('}', "}}"))).unwrap();
+            prop_assert_eq!(field.value.parts(), &[Part::Text(text)][..]);
+        }
+
+        #[test]
+        fn no_part_breaks_a_line(text in any::<String>()) {
+            for part in read(&text).iter().flat_map(|field| field.value.parts()) {
+                if let Part::Text(text) = part {
+                    prop_assert!(!text.contains(char::is_control));
+                }
+            }
+        }
+    }
 }
