@@ -5,8 +5,8 @@
 //! order, case, duplicates, empty values and bytes beyond ASCII. So ronde writes a new head, line by line, and this
 //! module gives the reason why each line is kept or dropped.
 //!
-//! Not here: what an admin changes in it (`edits`), framing decisions (`framing`), ronde's own responses (`reply`). No socket; the only allocation is the
-//! growth of the worker's output buffer, which is kept for the next message.
+//! Not here: what an admin changes in it (`edits`), framing decisions (`framing`), ronde's own responses (`reply`). No
+//! socket; the only allocation is the growth of the worker's output buffer, which is kept for the next message.
 
 mod client;
 mod edits;
