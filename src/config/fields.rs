@@ -8,12 +8,12 @@
 //! X-Client = "{client}"
 //! ```
 //!
-//! The problem: these texts end up between the lines of a head. One with a line end would be two fields; one that frames
-//! the message would end it elsewhere. So a name is checked against what ronde writes itself, and a value is parsed into
-//! parts when it is read: for a request nothing is left that could fail.
+//! The problem: these texts end up between the lines of a head. One with a line end would be two fields; one that
+//! frames the message would end it elsewhere. So a name is checked against what ronde writes itself, and a value is
+//! parsed into parts when it is read: for a request nothing is left that could fail.
 //!
-//! A variable has a line for each field, since every other sign that could divide them is common in values: the comma in
-//! `Cache-Control`, the semicolon in `Strict-Transport-Security`.
+//! A variable has a line for each field, since every other sign that could divide them is common in values: the comma
+//! in `Cache-Control`, the semicolon in `Strict-Transport-Security`.
 //!
 //! Not here: the heads (`http1::forward`).
 
@@ -22,6 +22,7 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::check;
 use super::error::{Error, shown};
 use super::file::{self, Entry};
 use super::value::{Arity, Each, Reader, from_sources};
@@ -59,8 +60,8 @@ impl FieldName {
         &self.0
     }
 
-    /// Whether this is the same name, without case. `_` counts as `-`, because CGI and WSGI do not tell the two apart: a
-    /// client must not be able to send a second `X-User` as `X_User`.
+    /// Whether this is the same name, without case. `_` counts as `-`, because CGI and WSGI do not tell the two apart:
+    /// a client must not be able to send a second `X-User` as `X_User`.
     pub fn is(&self, name: &[u8]) -> bool {
         let same = |(own, other): (u8, &u8)| plain(own) == plain(*other);
         self.0.len() == name.len() && self.0.bytes().zip(name).all(same)
@@ -127,7 +128,7 @@ fn refusal(name: &FieldName, row: &Setting) -> Option<&'static str> {
         "connection" | "keep-alive" | "proxy-connection" | "upgrade" => {
             Some("it concerns one connection alone, and ronde writes its own")
         }
-        "expect" => Some("it announces the body, and ronde waits for what it asks for"),
+        "expect" => Some("it asks whether the body is wanted, and ronde deals with the answer"),
         "max-forwards" => Some("ronde counts it down"),
         "via" | "cdn-loop" => {
             Some("by it ronde knows a request that comes back; --no-via chooses between the two")
@@ -146,7 +147,13 @@ pub(super) fn field(raw: &RawValue, row: &Setting) -> Result<SetField, String> {
         return Err(format!("{} is not a field; give Name: value", shown(&raw.text)));
     };
     let name = name(&RawValue::new(text, &*raw.place), row)?;
-    Ok(SetField { name, value: template(value.trim_matches([' ', '\t']))? })
+    let text = value.trim_matches([' ', '\t']);
+    let value = template(text)?;
+    // A backend would refuse every request with it.
+    if name.is(b"host") && value.is_literal() {
+        check::host(&RawValue::new(text, &*raw.place), row)?;
+    }
+    Ok(SetField { name, value })
 }
 
 fn template(text: &str) -> Result<Template, String> {
@@ -197,15 +204,15 @@ fn placeholder(name: &str) -> Result<Part, String> {
     }
 }
 
-/// A setting that takes fields, each name once: a table in the file.
-pub(super) struct Fields;
+/// A setting that takes fields, each name once. In the file it is a table.
+pub(super) struct FieldLines;
 
-impl Arity for Fields {
+impl Arity for FieldLines {
     const SEPARATOR: Option<char> = Some('\n');
     type Written = FieldTable;
 }
 
-impl Fields {
+impl FieldLines {
     pub(super) fn from_sources(
         row: &Setting,
         sources: &[&Source],
@@ -284,7 +291,7 @@ impl Config {
             match (sets, removes) {
                 (true, false) => removed.retain(|name| !set.iter().any(|field| field.is(name))),
                 (false, true) => set.retain(|field| !removed.iter().any(|name| field.is(name))),
-                (true, true) => check(set, removed, whose)?,
+                (true, true) => agree(set, removed, whose)?,
                 (false, false) => {}
             }
         }
@@ -294,15 +301,15 @@ impl Config {
     /// # Errors
     /// A field is set and removed at once.
     pub(super) fn check_fields(&self) -> Result<(), String> {
-        check(&self.set_request_header, &self.remove_request_header, REQUESTS)?;
-        check(&self.set_response_header, &self.remove_response_header, RESPONSES)
+        agree(&self.set_request_header, &self.remove_request_header, REQUESTS)?;
+        agree(&self.set_response_header, &self.remove_response_header, RESPONSES)
     }
 }
 
 const REQUESTS: &str = "requests";
 const RESPONSES: &str = "responses";
 
-fn check(set: &[SetField], removed: &[FieldName], whose: &str) -> Result<(), String> {
+fn agree(set: &[SetField], removed: &[FieldName], whose: &str) -> Result<(), String> {
     match removed.iter().find(|name| set.iter().any(|field| field.is(name))) {
         Some(name) => Err(format!("{name} is both set and removed in {whose}; leave out one of the two")),
         None => Ok(()),
@@ -360,6 +367,10 @@ mod tests {
             (
                 "A: {Host}",
                 r#""{Host}" is no placeholder; give {client}, {host} or {scheme}, or {{ for a brace"#,
+            ),
+            (
+                "Host: http://a",
+                r#""http://a" is not a host; give one such as app.example or app.example:8000"#,
             ),
             ("A: {}", r#""{}" is no placeholder; give {client}, {host} or {scheme}, or {{ for a brace"#),
         ] {

@@ -61,7 +61,7 @@ pub use value::{AccessLog, Balance, Explain, Scheduling};
 
 use address::{backend, listen, network};
 use check::{host, path, statuses};
-use fields::{Fields, field, name};
+use fields::{FieldLines, field, name};
 use file::Entry;
 use retired::{RETIRED, Retired};
 use route::{Routes, route};
@@ -309,7 +309,7 @@ settings! {
         /// None. A value may have {client}, {host} and {scheme} in it, and {{ for a brace. In the file it is a table,
         /// in the variable a line for each field.
         "--set-request-header" "NAME:VALUE", per Route, default ""
-            => set_request_header: Vec<SetField> = Fields(field);
+            => set_request_header: Vec<SetField> = FieldLines(field);
 
         /// a field that no backend is sent
         /// None: what is unknown to ronde may be known to the application.
@@ -319,7 +319,7 @@ settings! {
         /// a field of every response but ronde's errors
         /// None. As --set-request-header; for a redirect or a text of ronde, too.
         "--set-response-header" "NAME:VALUE", per Route, default ""
-            => set_response_header: Vec<SetField> = Fields(field);
+            => set_response_header: Vec<SetField> = FieldLines(field);
 
         /// a field that no client is sent
         /// None: an application knows best what its clients need.

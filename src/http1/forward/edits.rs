@@ -1,10 +1,10 @@
 //! What a route's admin changes in heads: fields that are set, names that do not pass, and two fields of ronde's own.
 //!
-//! The problem: nearly every route changes nothing, and must not pay for those that do. So a head is written first as if
-//! there were no edits, and a route that has some writes it once more: it drops every line under a name that is edited,
-//! whether a peer or ronde wrote that line, and puts the set fields behind the first line. So the admin's word is the
-//! last one, also about `X-Forwarded-Proto`. A dropped name does not come back as a trailer or in an interim response
-//! either; what is set is in the head alone.
+//! The problem: nearly every route changes nothing, and must not pay for those that do. So a head is written first as
+//! if there were no edits, and a route that has some writes it once more: it drops every line under a name that is
+//! edited, whether a peer or ronde wrote that line, and puts the set fields behind the first line. So the admin's word
+//! is the last one, also about `X-Forwarded-Proto`. A dropped name does not come back as a trailer or in an interim
+//! response either; what is set is in the head alone.
 //!
 //! Not here: what a user writes and what is refused (`config::fields`). The name of a framing field is never edited, so
 //! the framing that was decided stays true.
@@ -108,8 +108,8 @@ impl Edits {
         self.rewrite(out, |_| {});
     }
 
-    /// Writes a message once more behind itself, without the lines that are taken, and drops the one in front. So it needs
-    /// no second buffer.
+    /// Writes a message once more behind itself, without the lines that are taken, and drops the one in front. So it
+    /// needs no second buffer.
     fn rewrite(&self, message: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         let end = message.len();
         let mut at = end_of_line(message, 0);

@@ -1,9 +1,9 @@
 //! `Forwarded`, the standard's field for what `X-Forwarded-*` say (RFC 7239): a list with an element for each hop.
 //!
-//! The problem: an element is written by the proxy that it passes, about the connection on which the request came to that
-//! proxy. So ronde appends one about its own client, and keeps what a trusted proxy sent before it. But many a proxy
-//! speaks `X-Forwarded-*` alone, and its client would be lost; so where such a proxy is trusted, ronde writes the element
-//! that the proxy would have written (§7.4).
+//! The problem: an element is written by the proxy that it passes, about the connection on which the request came to
+//! that proxy. So ronde appends one about its own client, and keeps what a trusted proxy sent before it. But many a
+//! proxy speaks `X-Forwarded-*` alone, and its client would be lost; so where such a proxy is trusted, ronde writes the
+//! element that the proxy would have written (§7.4).
 //!
 //! Not here: whether it is asked for (`edits`).
 
