@@ -6,9 +6,9 @@
 
 use divan::{Bencher, black_box, counter::BytesCount};
 use ronde::backend::balance::Round;
-use ronde::config::{Host, Peer};
+use ronde::config::{Command, Host, Peer};
 use ronde::http1::chunked::Decoder;
-use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust, Upgrade};
+use ronde::http1::forward::{self, Delivery, Edits, Mark, Origin, Persistence, Trust, Upgrade};
 use ronde::http1::framing::{self, Framing};
 use ronde::http1::head::{self, Lines, Scan, Version};
 use ronde::http1::routing::Table;
@@ -94,6 +94,25 @@ fn write_a_request_head(bencher: Bencher<'_, '_>, fields: usize) {
     let head = head::request(&bytes, &mut lines).unwrap();
     let mut out = Vec::new();
     bencher.bench_local(|| forward::request(&mut out, black_box(&head), &origin()));
+}
+
+/// What a route pays that sets two fields and removes two, on top of the above.
+#[divan::bench(args = [8, 30])]
+fn edit_a_request_head(bencher: Bencher<'_, '_>, fields: usize) {
+    let flags = "health --set-request-header X-Asked:{scheme}://{host} --set-request-header X-Tenant:a \
+                 --remove-request-header Cookie --remove-request-header X-Debug";
+    let words = flags.split_whitespace().map(Into::into).collect();
+    let Ok(Command::Health(config)) = ronde::config::load(words, []).command else { panic!("{flags}") };
+    let edits = Edits::of_requests(&config).unwrap();
+    let bytes = request(fields);
+    let mut lines = Lines::new();
+    let head = head::request(&bytes, &mut lines).unwrap();
+    let (mut out, client) = (Vec::new(), origin().client);
+    bencher.bench_local(|| {
+        forward::request(&mut out, black_box(&head), &origin()).map(|()| {
+            edits.request(&mut out, &head, &origin(), client);
+        })
+    });
 }
 
 #[divan::bench]

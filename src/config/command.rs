@@ -282,7 +282,8 @@ fn variables(
         if let Some(text) = take(&name)? {
             // If the setting takes no list, a comma is part of the value.
             let texts: Vec<&str> = match row.separator {
-                Some(separator) => text.split(separator).map(str::trim).collect(),
+                // A line end behind the last line is none between two.
+                Some(separator) => text.trim().split(separator).map(str::trim).collect(),
                 None => vec![&text],
             };
             let values = texts.into_iter().map(|text| RawValue::new(text, name.as_str())).collect();

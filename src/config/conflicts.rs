@@ -11,7 +11,8 @@ impl Config {
     /// # Errors
     /// The first contradiction.
     pub(super) fn check_conflicts(&self) -> Result<(), Error> {
-        self.proxy_protocol.iter().try_for_each(|address| self.check_proxy_protocol(address))
+        self.proxy_protocol.iter().try_for_each(|address| self.check_proxy_protocol(address))?;
+        self.check_fields().map_err(Error::new)
     }
 
     /// Whether the header can come on this address, and from somewhere.

@@ -33,6 +33,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::error::{Error, did_you_mean, shown};
+use super::fields::{self, FieldTable};
 use super::retired::Retired;
 use super::{Document, RawValue, Setting, Source, TABLE, route, row};
 
@@ -145,9 +146,10 @@ impl ConfigFile<'_> {
             Entry::Text(text) => Ok(vec![RawValue::new(text, place)]),
             Entry::Table(table) if row.flag == row::backend.flag => Ok(vec![self.backend(table)?]),
             Entry::Routes(tables) => tables.into_iter().map(|table| self.route(table)).collect(),
+            Entry::Fields(fields) => fields.into_iter().map(|field| self.field(row, field)).collect(),
             Entry::Table(_) => Err(Error::at(place, "takes a value, not a table")),
             Entry::List(_) if row.separator.is_none() => Err(Error::at(place, "takes one value, not a list")),
-            Entry::List(entries) if entries.is_empty() => {
+            Entry::List(entries) if entries.is_empty() && !fields::may_be_empty(row) => {
                 Err(Error::at(place, "the list is empty; leave the key out instead"))
             }
             Entry::List(entries) => {
@@ -179,6 +181,20 @@ impl ConfigFile<'_> {
         }
         let place = format!("{}: backend.address", self.at(address.span().start));
         Ok(RawValue { options, ..RawValue::new(address.into_inner(), place) })
+    }
+
+    /// A field of a table, as it stands in a flag.
+    fn field(&self, row: &Setting, (name, value): Field) -> Result<RawValue, Error> {
+        let place = format!("{}: {}", self.at(value.span().start), row.key());
+        let name = name.into_inner();
+        match value.into_inner() {
+            // In a flag the name ends with the first one.
+            Entry::Text(_) if name.contains(':') => {
+                Err(Error::at(place, format_args!("{} has a colon in its name", shown(&name))))
+            }
+            Entry::Text(value) => Ok(RawValue::new(format!("{name}:{value}"), place)),
+            _ => Err(Error::at(place, format_args!("{} takes one value", shown(&name)))),
+        }
     }
 
     /// The keys of a `[[route]]`, each like a setting of the top level.
@@ -241,12 +257,17 @@ fn not_of_a_route(place: &str, key: &str) -> Error {
     Error::at(place, format!("unknown key {} in `route`{guess}", shown(key)))
 }
 
-/// The value of a key: any single value as its text, a list, a `[[backend]]` table, or all `[[route]]` tables.
+/// A key with its value.
+pub(super) type Field = (Spanned<String>, Spanned<Entry>);
+
+/// The value of a key: any single value as its text, a list, a `[[backend]]` table, all `[[route]]` tables, or a table of
+/// header fields.
 pub(super) enum Entry {
     Text(String),
     List(Vec<Spanned<Entry>>),
     Table(BackendTable),
     Routes(Vec<Spanned<RouteTable>>),
+    Fields(Vec<Field>),
 }
 
 /// What was written for a row, whatever it may be.
@@ -288,7 +309,7 @@ impl From<RouteEntries> for Entry {
 }
 
 /// The keys of a `[[route]]`, with their positions.
-pub(super) struct RouteTable(Vec<(Spanned<String>, Spanned<Entry>)>);
+pub(super) struct RouteTable(Vec<Field>);
 
 impl<'de> Deserialize<'de> for RouteTable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RouteTable, D::Error> {
@@ -306,9 +327,13 @@ impl<'de> Visitor<'de> for RouteVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<RouteTable, A::Error> {
-        let mut keys = Vec::new();
-        while let Some(entry) = table.next_entry()? {
-            keys.push(entry);
+        let mut keys: Vec<Field> = Vec::new();
+        while let Some(key) = table.next_key::<Spanned<String>>()? {
+            let value = match route::row_of(key.get_ref()) {
+                Some(row) if fields::is_table(row) => entry(table.next_value::<Spanned<FieldTable>>()?),
+                _ => table.next_value()?,
+            };
+            keys.push((key, value));
         }
         Ok(RouteTable(keys))
     }

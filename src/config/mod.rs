@@ -15,7 +15,7 @@
 //! 0`, `RONDE_WORKERS=0` and `workers = 0` take the same path and get the same error. And no default can be outside its
 //! own bounds (a test reads them all).
 //!
-//! Reading order: this table, then `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address` and `unix` (texts to values), `command`
+//! Reading order: this table, then `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`, `unix` and `fields` (texts to values), `command`
 //! and `file` (sources to texts), `endpoint` (what an address is to the rest of ronde), `conflicts`, `error` and `help`.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
@@ -33,6 +33,7 @@ mod command;
 mod conflicts;
 mod endpoint;
 mod error;
+mod fields;
 mod file;
 mod help;
 mod remarks;
@@ -51,6 +52,7 @@ pub use check::Statuses;
 pub use command::{Command, Loaded, load};
 pub use endpoint::{Address, Peer};
 pub use error::Error;
+pub use fields::{FieldName, Part, SetField, Template};
 pub use help::{VERSION, markdown_table};
 pub use route::{Action, Host, Prefix, Route};
 pub use setting::{Scope, Setting};
@@ -59,6 +61,7 @@ pub use value::{AccessLog, Balance, Explain, Scheduling};
 
 use address::{backend, listen, network};
 use check::{host, path, statuses};
+use fields::{FieldLines, field, name};
 use file::Entry;
 use retired::{RETIRED, Retired};
 use route::{Routes, route};
@@ -299,6 +302,41 @@ settings! {
         /// Off: internal addresses do not concern clients.
         "--reveal-backends" "", default "false"
             => reveal_backends: bool = One(switch);
+    }
+
+    "Header fields" {
+        /// a field of every request, whatever was sent
+        /// None. A value may have {client}, {host} and {scheme} in it, and {{ for a brace. In the file it is a table,
+        /// in the variable a line for each field.
+        "--set-request-header" "NAME:VALUE", per Route, default ""
+            => set_request_header: Vec<SetField> = FieldLines(field);
+
+        /// a field that no backend is sent
+        /// None: what is unknown to ronde may be known to the application.
+        "--remove-request-header" "NAME", per Route, default ""
+            => remove_request_header: Vec<FieldName> = Each(name);
+
+        /// a field of every response but ronde's errors
+        /// None. As --set-request-header; for a redirect or a text of ronde, too.
+        "--set-response-header" "NAME:VALUE", per Route, default ""
+            => set_response_header: Vec<SetField> = FieldLines(field);
+
+        /// a field that no client is sent
+        /// None: an application knows best what its clients need.
+        "--remove-response-header" "NAME", per Route, default ""
+            => remove_response_header: Vec<FieldName> = Each(name);
+
+        /// tell the client's address in X-Real-IP
+        /// Off: X-Forwarded-For has it already, and a second field to believe is a second one to forge. On, whatever was
+        /// sent in X-Real-IP is dropped, also from trusted proxies: one that does not write it passes a forged one on.
+        "--real-ip" "", per Route, default "false"
+            => real_ip: bool = One(switch);
+
+        /// tell client, host and scheme in Forwarded
+        /// Off: nearly every application reads X-Forwarded-* instead. On, ronde appends to what a trusted proxy sent (RFC
+        /// 7239).
+        "--forwarded" "", per Route, default "false"
+            => forwarded: bool = One(switch);
     }
 
     "Logging" {

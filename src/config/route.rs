@@ -208,7 +208,8 @@ pub(super) fn route(raw: &RawValue, inherited: &[&Source]) -> Result<Route, Erro
         }
     };
     let sources: Vec<_> = inherited.iter().copied().chain([keys]).collect();
-    let config = Config::from_sources(&sources)?;
+    let mut config = Config::from_sources(&sources)?;
+    config.prefer_own_fields(keys).map_err(|fault| Error::at(&raw.place, fault))?;
     let hosts = keys.get(HOST.flag).map_or(Ok(vec![]), |raws| Each::read(raws, &HOST, host))?;
     let path = sole(keys, &PATH, path)?.unwrap_or_default();
     let action = action(raw, keys, &config.backend)?;

@@ -7,7 +7,7 @@
 
 /// A row begins with its comment: the help shows the first line, the README all of it. Left of the arrow is what a user
 /// sees; `per Route` allows the setting in a route, too. Right of it are the field of `Config`, its type, whether it takes
-/// one value, maybe one, or a list (`One`, `Maybe`, `Each`), and the reader that parses a value.
+/// one value, maybe one, or a list (`One`, `Maybe`, `Each`, `FieldLines`), and the reader that parses a value.
 macro_rules! settings {
     ($( $group:literal { $(
         #[doc = $what:literal] $(#[doc = $why:literal])*
@@ -17,7 +17,7 @@ macro_rules! settings {
         /// The rows by name, as in `row::listen.flag`.
         #[allow(non_upper_case_globals)]
         pub mod row {
-            use super::{Arity, Each, Maybe, One, Routes, Scope, Setting};
+            use super::{Arity, Each, FieldLines, Maybe, One, Routes, Scope, Setting};
 
             $($(
                 #[doc = $what]

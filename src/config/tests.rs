@@ -615,6 +615,123 @@ fn a_route_inherits_what_it_does_not_set() {
     assert!(own.route.is_empty());
 }
 
+/// The fields that are set in requests and removed from responses, as flags would say it.
+fn fields_of(config: &Config) -> Vec<String> {
+    let set = config
+        .set_request_header
+        .iter()
+        .map(|field| format!("{}: {:?}", field.name.as_str(), field.value.parts()));
+    set.chain(config.remove_response_header.iter().map(|name| format!("-{}", name.as_str()))).collect()
+}
+
+#[test]
+fn fields_are_read_from_every_source() {
+    let read = ["X-A: [Text(\"b, c;d\")]", "X-C: [Client]", "-Server", "-X-Debug"];
+    for file in [
+        "set-request-header = { X-A = 'b, c;d', X-C = '{client}' }\nremove-response-header = ['Server', 'X-Debug']",
+        "set-request-header.X-A = 'b, c;d'\nset-request-header.\"X-C\" = '{client}'\nremove-response-header = ['Server', 'X-Debug']",
+        "remove-response-header = ['Server', 'X-Debug']\n[set-request-header]\nX-A = 'b, c;d'\nX-C = '{client}'",
+    ] {
+        let file = Toml::new(file);
+        assert_eq!(fields_of(&config(&format!("health {}", file.flag()), &[])), read);
+    }
+    let words = ["health", "--set-request-header", "X-A: b, c;d", "--set-request-header=X-C:{client}"];
+    let words =
+        words.into_iter().chain(["--remove-response-header", "Server", "--remove-response-header=X-Debug"]);
+    let Ok(Command::Health(flagged)) = load(words.map(OsString::from).collect(), []).command else {
+        panic!("flags")
+    };
+    assert_eq!(fields_of(&flagged), read);
+    let env = [
+        "RONDE_SET_REQUEST_HEADER=X-A: b, c;d\n  X-C: {client}\n",
+        "RONDE_REMOVE_RESPONSE_HEADER=Server, X-Debug",
+    ];
+    assert_eq!(fields_of(&config("health", &env)), read);
+}
+
+#[test]
+fn a_route_replaces_the_fields_that_it_would_inherit() {
+    let file = Toml::new(
+        "real-ip = true\nset-request-header = { A = '1', B = '2' }\nremove-response-header = ['C', 'D']\n\
+         [[route]]\npath = '/inherits'\nbackend = 'a:1'\n\
+         [[route]]\npath = '/own'\nbackend = 'a:1'\nreal-ip = false\nremove-response-header = 'E'\n\
+         [route.set-request-header]\nF = 3\n\
+         [[route]]\npath = '/nothing'\nbackend = 'a:1'\nset-request-header = {}\nremove-response-header = []\n\
+         [[route]]\npath = '/removes'\nbackend = 'a:1'\nremove-request-header = 'a'\n\
+         set-response-header = { d = 'x' }",
+    );
+    let routes = config(&file.flag(), &[]).route;
+    let own: Vec<_> = routes.iter().map(|route| fields_of(&route.config)).collect();
+    let (one, two, three) = ("A: [Text(\"1\")]", "B: [Text(\"2\")]", "F: [Text(\"3\")]");
+    // What it says itself is nearer: it removes A, and sets d.
+    assert_eq!(own, [vec![one, two, "-C", "-D"], vec![three, "-E"], vec![], vec![two, "-C"]]);
+    assert_eq!(
+        routes.iter().map(|route| route.config.real_ip).collect::<Vec<_>>(),
+        [true, false, true, true]
+    );
+}
+
+#[test]
+fn a_mistake_in_a_field_is_named_with_its_place() {
+    for (content, error) in [
+        ("set-request-header = { A = 'b',\n a = 'c' }", "FILE:2:6: set-request-header: a is given twice"),
+        (
+            "set-request-header = { X_A = 'b', X-A = 'c' }",
+            "FILE:1:30: set-request-header: x-a is given twice",
+        ),
+        ("set-request-header = { A = 'b', A = 'c' }", "FILE:1:33: duplicate key: \"A\""),
+        (
+            "\n[set-response-header]\nA = 'b{clint}'",
+            "FILE:3:5: set-response-header: \"{clint}\" is no placeholder; give {client}, {host} or {scheme}, or {{ for a brace",
+        ),
+        (
+            "set-request-header = { \"A:b\" = 'c' }",
+            "FILE:1:32: set-request-header: \"A:b\" has a colon in its name",
+        ),
+        ("set-request-header = { A = ['c'] }", "FILE:1:28: set-request-header: \"A\" takes one value"),
+        (
+            "set-request-header = 'A: b'",
+            "FILE:1:22: invalid type: string \"A: b\", expected a table of fields, such as { X-Name = \"value\" } in `set-request-header`",
+        ),
+        ("remove-request-header = { A = 'b' }", "FILE:1:27: unknown key \"A\" in `remove-request-header`"),
+        (
+            "remove-response-header = ['Server', 'server']",
+            "FILE:1:37: remove-response-header: server is given twice",
+        ),
+        (
+            "remove-request-header = 'Host'",
+            "FILE:1:25: remove-request-header: \"Host\" cannot be set or removed: a request has exactly one, which \
+             --set-request-header can replace",
+        ),
+        (
+            "remove-request-header = 'a'\nset-request-header = { A = 'b' }",
+            "a is both set and removed in requests; leave out one of the two",
+        ),
+        (
+            "[[route]]\npath = '/x'\nbackend = 'a:1'\nremove-response-header = 'a_b'\nset-response-header = { A-B = 'b' }",
+            "FILE:1:1: route: a-b is both set and removed in responses; leave out one of the two",
+        ),
+        (
+            "[[route]]\npath = '/x'\nbackend = 'a:1'\n[route.set-request-header]\nTE = 'b'",
+            "FILE:5:6: set-request-header: \"TE\" cannot be set or removed: it belongs to the framing of a message, which ronde \
+             decides anew for each connection",
+        ),
+    ] {
+        assert_eq!(file_error(content), error, "{content}");
+    }
+    for (words, error) in [
+        ("a:1 --set-request-header A", "--set-request-header: \"A\" is not a field; give Name: value"),
+        ("a:1 --set-request-header A:b --set-request-header a:c", "--set-request-header: a is given twice"),
+        (
+            "a:1 --set-request-header A:b --remove-request-header a",
+            "a is both set and removed in requests; leave out one of the two",
+        ),
+        ("a:1 --set-request-header", "--set-request-header needs a value: --set-request-header NAME:VALUE"),
+    ] {
+        assert_eq!(error_of(words, &[]), error, "{words}");
+    }
+}
+
 #[test]
 fn a_route_redirects_or_responds() {
     let file = Toml::new(

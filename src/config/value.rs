@@ -23,7 +23,7 @@ pub(super) type Reader<T> = fn(&RawValue, &Setting) -> Result<T, String>;
 ///
 /// Every source is read, even one that a stronger source overrides: otherwise a mistake in the file would show only on
 /// the day when the flag that hides it is removed, and that is a bad day to find it.
-fn from_sources<T, V>(
+pub(super) fn from_sources<T, V>(
     row: &Setting,
     sources: &[&Source],
     read: impl Fn(&[RawValue], &Setting, Reader<T>) -> Result<V, Error>,

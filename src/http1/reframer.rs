@@ -8,10 +8,11 @@
 //! Not here: sockets. `relay` reads into the buffer and writes the parts, blocking or not.
 
 use crate::http1::chunked::{Decoder, Malformed};
-use crate::http1::forward;
+use crate::http1::forward::{self, Edits};
 use crate::http1::framing::Coding;
 use std::io::IoSlice;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One direction of one message, from the first byte of its body to the last.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Reframer {
     moved: u64,
     /// The most that `moved` may become.
     max_length: u64,
+    /// Those of the head, which hold for the trailers, too.
+    edits: Option<Arc<Edits>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,7 @@ impl Reframer {
             state: State::Empty,
             moved: 0,
             max_length: u64::MAX,
+            edits: None,
         };
         if reframer.decoder.is_over() {
             reframer.end();
@@ -71,6 +75,11 @@ impl Reframer {
     /// Limits the body to so many bytes; `None` is no limit.
     pub fn at_most(self, limit: Option<u64>) -> Self {
         Self { max_length: limit.unwrap_or(u64::MAX), ..self }
+    }
+
+    /// Leaves out the trailers that these edits do not let pass.
+    pub fn edited(self, edits: Option<&Arc<Edits>>) -> Self {
+        Self { edits: edits.cloned(), ..self }
     }
 
     /// Decodes `bytes`, all bytes in the reader's buffer. [`Reframer::sent`] returns later how many of them to drop.
@@ -92,7 +101,7 @@ impl Reframer {
         self.state = State::Loaded;
         if decoded.ended {
             if self.coding == Coding::Chunked && !decoded.trailers.is_empty() {
-                forward::trailers(&mut self.trailers, &bytes[decoded.trailers]);
+                forward::trailers(&mut self.trailers, &bytes[decoded.trailers], self.edits.as_deref());
             }
             self.end();
         } else if self.coding != Coding::Plain && !self.data.is_empty() {
@@ -225,7 +234,8 @@ impl Reframer {
 #[derive(Clone, Copy, Debug, Default)]
 struct SizeLine {
     bytes: [u8; 18],
-    length: usize,
+    /// In a byte, since each parked transfer keeps one.
+    length: u8,
 }
 
 impl SizeLine {
@@ -237,12 +247,12 @@ impl SizeLine {
             *byte = b"0123456789abcdef"[nibble];
         }
         line.bytes[digits..digits + 2].copy_from_slice(b"\r\n");
-        line.length = digits + 2;
+        line.length = digits as u8 + 2;
         line
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        &self.bytes[..usize::from(self.length)]
     }
 }
 

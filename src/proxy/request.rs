@@ -9,7 +9,7 @@
 use crate::config::{Config, Peer};
 use crate::http1::accept::Form;
 use crate::http1::fields::Name;
-use crate::http1::forward::{self, Mark, Origin, Persistence, Trust, Upgrade};
+use crate::http1::forward::{self, Mark, Origin, Persistence, Placeholders, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
 use crate::http1::head::{self, Lines, Method, Scan, Target, Version};
 use crate::observe::access::{self, Line};
@@ -32,6 +32,8 @@ pub struct Request {
     /// The head for the backend; kept until there is a response, since it may have to be sent again.
     pub head: Vec<u8>,
     pub meta: RequestMeta,
+    /// What the route's response fields say about the request; `None` if they are the same for all.
+    pub placeholders: Option<Box<Placeholders<'static>>>,
     pub line: Line,
     /// When its first byte was read.
     pub begun: Instant,
@@ -40,6 +42,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Bytes of memory that it keeps, beside itself.
+    pub fn weight(&self) -> usize {
+        let placeholders = self.placeholders.as_ref().map_or(0, |placeholders| placeholders.weight());
+        self.head.capacity() + self.line.weight() + placeholders
+    }
+
     /// Explains a step that happens now.
     pub fn explain(&mut self, step: impl FnOnce() -> Step) {
         if let Some(explanation) = &mut self.explanation {
@@ -168,7 +176,7 @@ pub fn parse(
     }
     let line = line_of(&head, source.client, config, logger);
     let is_last = forward::ends_here(&head);
-    let mut head_out = Vec::new();
+    let (mut head_out, mut placeholders) = (Vec::new(), None);
     if is_last {
         if head.method == Method::Trace || meta.framing != Framing::Length(0) {
             return Err(Failure::LastStop);
@@ -188,9 +196,16 @@ pub fn parse(
         };
         head_out = spare_heads.pop().unwrap_or_default();
         forward::request(&mut head_out, &head, &origin)?;
+        if let Some(edits) = &route.request_edits {
+            edits.request(&mut head_out, &head, &origin, meta.client);
+        }
+        if route.response_edits.as_ref().is_some_and(|edits| edits.have_placeholders()) {
+            placeholders = Some(Box::new(Placeholders::of(&head, &origin, meta.client).kept()));
+        }
     }
     let route = Arc::clone(route);
-    let request = Request { route, head: head_out, meta, line, begun: Instant::now(), explanation: None };
+    let begun = Instant::now();
+    let request = Request { route, head: head_out, meta, placeholders, line, begun, explanation: None };
     Ok(match is_last {
         true if forward::asks_for_health(&head) => Parsed::Options(request, end, Question::Health),
         true => Parsed::Options(request, end, Question::Other),

@@ -8,6 +8,7 @@
 
 use crate::backend::Backends;
 use crate::config::{self, Action, Config};
+use crate::http1::forward::Edits;
 use crate::http1::head::Request;
 use crate::http1::routing::{self, Table};
 use std::io;
@@ -25,6 +26,9 @@ pub struct Route {
     pub action: Option<Action>,
     /// The route's own settings, and for the rest those of the top level.
     pub config: Config,
+    /// What the admin changes in the heads of requests and of responses; `None`: nothing.
+    pub request_edits: Option<Arc<Edits>>,
+    pub response_edits: Option<Arc<Edits>>,
     pub backends: Arc<Backends>,
 }
 
@@ -59,6 +63,8 @@ impl Routes {
             strip: String::new(),
             action: has_place.then_some(Action::Proxy(config::Prefix::Kept)),
             config: Config { route: Vec::new(), ..config.clone() },
+            request_edits: Edits::of_requests(config),
+            response_edits: Edits::of_responses(config),
             backends,
         });
         all.push(Arc::clone(&rest));
@@ -112,6 +118,8 @@ impl Route {
             strip: if strips { route.path.clone() } else { String::new() },
             action: Some(route.action.clone()),
             config: route.config.clone(),
+            request_edits: Edits::of_requests(&route.config),
+            response_edits: Edits::of_responses(&route.config),
             backends,
         }
     }

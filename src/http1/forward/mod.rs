@@ -5,10 +5,12 @@
 //! order, case, duplicates, empty values and bytes beyond ASCII. So ronde writes a new head, line by line, and this
 //! module gives the reason why each line is kept or dropped.
 //!
-//! Not here: framing decisions (`framing`), ronde's own responses (`reply`). No socket; the only allocation is the
-//! growth of the worker's output buffer, which is kept for the next message.
+//! Not here: what an admin changes in it (`edits`), framing decisions (`framing`), ronde's own responses (`reply`). No
+//! socket; the only allocation is the growth of the worker's output buffer, which is kept for the next message.
 
 mod client;
+mod edits;
+mod forwarded;
 mod response;
 
 use crate::config::Peer;
@@ -17,6 +19,7 @@ use crate::http1::framing::{Coding, Framing};
 use crate::http1::head::{self, Request, Response, Target, Version};
 use crate::observe::failure::Failure;
 pub use client::{asks_for_health, client};
+pub use edits::{Edits, Placeholders};
 pub use response::{Delivery, Persistence, interim, response, switch};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -49,6 +52,9 @@ pub enum Mark {
     /// RFC 8586 (`--no-via`). An application server does not look at it, and other proxies pass it on like any field.
     CdnLoop,
 }
+
+/// In which a client speaks to ronde.
+const SCHEME: &[u8] = b"http";
 
 /// Whether the client is a proxy whose forwarding fields are believed (`--trust-proxy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,12 +134,7 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
     let options = ConnectionOptions::of(head.fields)?;
     out.clear();
     write_request_line(out, head, origin.strip);
-    // In absolute-form the target's authority replaces Host (RFC 9112 §3.2.2).
-    let authority = match head.target {
-        Target::Absolute { authority, .. } => Some(authority.as_bytes()),
-        Target::Origin(_) | Target::Asterisk => None,
-    };
-    let host = authority.or_else(|| head.fields.lines(Name::Host).next());
+    let host = asked_host(head);
     if !head.fields.contains(Name::Host) {
         // An HTTP/1.0 request may lack Host; the HTTP/1.1 request that ronde sends must not.
         match (host, origin.local) {
@@ -157,6 +158,14 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
     write_connection(out, head.fields, origin.upgrade);
     out.extend_from_slice(b"\r\n");
     Ok(())
+}
+
+/// In absolute-form the target's authority replaces Host (RFC 9112 §3.2.2).
+fn asked_host<'a>(head: &Request<'a>) -> Option<&'a [u8]> {
+    match head.target {
+        Target::Absolute { authority, .. } => Some(authority.as_bytes()),
+        Target::Origin(_) | Target::Asterisk => head.fields.lines(Name::Host).next(),
+    }
 }
 
 /// The target goes in origin-form, whatever form was received (RFC 9112 §3.2.1). `*` stays, and is also the target of
@@ -311,11 +320,13 @@ fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
 }
 
 /// Writes a trailer section, and the empty line that ends the body. Drops the fields that would change what the message
-/// is or where it goes (RFC 9110 §6.5.1).
-pub fn trailers(out: &mut Vec<u8>, section: &[u8]) {
+/// is or where it goes (RFC 9110 §6.5.1), and those that are edited in the head.
+pub fn trailers(out: &mut Vec<u8>, section: &[u8], edits: Option<&Edits>) {
+    let passes = |text: &str| edits.is_none_or(|edits| !edits.takes(text.as_bytes()));
     // The decoder has parsed this section, so this cannot fail.
     head::trailers(section, |fields| {
-        for (_, text, value) in fields.iter().filter(|(name, text, _)| may_trail(*name, text)) {
+        for (_, text, value) in fields.iter().filter(|(name, text, _)| may_trail(*name, text) && passes(text))
+        {
             line(out, text, value);
         }
     });
@@ -648,7 +659,7 @@ mod tests {
     #[test]
     fn trailers_that_would_change_the_message_are_dropped() {
         let mut out = vec![];
-        trailers(&mut out, b"Checksum: 1\r\nContent-Length: 9\r\nHost: x\r\nTransfer_Encoding: y\r\nX-Forwarded-For: z\r\n\r\n");
+        trailers(&mut out, b"Checksum: 1\r\nContent-Length: 9\r\nHost: x\r\nTransfer_Encoding: y\r\nX-Forwarded-For: z\r\n\r\n", None);
         assert_eq!(out, b"Checksum: 1\r\n\r\n");
     }
 }

@@ -149,7 +149,8 @@ impl Exchange {
             Body::Streams => {
                 let decoder = Decoder::new(request.meta.framing);
                 let reframer = Reframer::new(decoder, request.meta.coding, request.head.len());
-                Some(Box::new(Direction::new(reframer.at_most(config.max_body))))
+                let reframer = reframer.at_most(config.max_body).edited(request.route.request_edits.as_ref());
+                Some(Box::new(Direction::new(reframer)))
             }
         };
         let timer = Timer::default();
@@ -222,7 +223,7 @@ impl Exchange {
             Stage::Relaying(relaying) => relaying.weight(),
         };
         let upload = self.upload.as_ref().map_or(0, |_| size_of::<Direction>());
-        size_of::<Self>() + self.request.head.capacity() + self.request.line.weight() + upload + stage
+        size_of::<Self>() + self.request.weight() + upload + stage
     }
 
     /// Chooses the next backend to ask: a kept connection if there is one, or a fresh one.

@@ -17,6 +17,7 @@ use crate::http1::reframer::Reframer;
 use crate::observe::failure::Failure;
 use crate::proxy::conversation::Context;
 use crate::proxy::relay::{Broken, Direction, Pipe};
+use crate::proxy::request::Request;
 use crate::proxy::scratch::Scratch;
 
 /// A body of which little is read at first, until its client has shown that it is fast: it might keep what it does not take
@@ -72,7 +73,8 @@ impl Exchange {
         };
         let mut lines = Lines::new();
         let head = head::response(&mut from_backend.filled_mut()[..end], &mut lines)?;
-        let meta = &self.request.meta;
+        let Request { meta, route, placeholders, .. } = &self.request;
+        let edits = route.response_edits.as_ref();
         let framed = framing::of_response(meta.method, head.status, head.version, head.fields)?;
         let mut last = match head.status {
             101 if !forward::is_asked_for(&head, &self.request.head) => return Err(Failure::UpgradeUnasked),
@@ -80,10 +82,16 @@ impl Exchange {
             101 if matches!(outgoing, Outgoing::Partly(_)) => return Ok(None),
             101 => {
                 forward::switch(out, &head)?;
+                if let Some(edits) = edits {
+                    edits.response(out, placeholders.as_deref());
+                }
                 Final::Switch
             }
             100..=199 => {
                 forward::interim(out, &head)?;
+                if let Some(edits) = edits {
+                    edits.interim(out);
+                }
                 from_backend.consume(end);
                 return Ok(Some(Head::Interim));
             }
@@ -99,12 +107,15 @@ impl Exchange {
                     false => (Persistence::Close, Fate::Linger),
                 };
                 forward::response(out, &head, meta.version, delivery, persistence)?;
+                if let Some(edits) = edits {
+                    edits.response(out, placeholders.as_deref());
+                }
                 let backend_persists = framing::persists(head.version, head.fields)
                     && framed.framing != Framing::UntilClose
                     && outgoing == Outgoing::All;
                 let reframer =
                     Reframer::new(Decoder::new(framed.framing), delivery.coding(head.fields), out.len());
-                let mut down = Direction::new(reframer);
+                let mut down = Direction::new(reframer.edited(edits));
                 if matches!(framed.framing, Framing::Length(length) if length > LONG) {
                     down.use_small_reads();
                 }

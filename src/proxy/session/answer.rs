@@ -49,7 +49,11 @@ impl Session<'_, '_> {
     /// Answers a request as its route says.
     pub(super) fn answer_by_route(&mut self, request: &Request, record: &mut Record) -> Fate {
         let persistence = self.persistence(&request.meta);
-        let asked = Asked { method: Some(request.meta.method), form: request.meta.form };
+        let edits = request.route.response_edits.as_ref();
+        // An admin who says what the text is has not written it for a page.
+        let is_typed = edits.is_some_and(|edits| edits.takes(b"Content-Type"));
+        let form = if is_typed { Form::Line } else { request.meta.form };
+        let asked = Asked { method: Some(request.meta.method), form };
         let out = &mut self.context.scratch.response;
         let (status, bytes) = match &request.route.action {
             Some(Action::Redirect(origin)) => {
@@ -60,6 +64,9 @@ impl Session<'_, '_> {
             }
             Some(Action::Proxy(_)) | None => return self.answer(Failure::NoRoute, &request.meta, record),
         };
+        if let Some(edits) = edits {
+            edits.response(out, request.placeholders.as_deref());
+        }
         if !self.send_reply() {
             return Fate::Close;
         }
