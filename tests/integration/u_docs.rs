@@ -87,10 +87,11 @@ fn got(response: &Message, name: &str) -> Option<String> {
 const PAGES: [&str; 4] =
     ["docs/configuration.md", "docs/from-nginx.md", "docs/application.md", "docs/running.md"];
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "app1:8000",
     "app2:8000",
     "app:8000",
+    "shop:8000",
     "website:8000",
     "web1:8000",
     "web2:8000",
