@@ -32,6 +32,15 @@ pub fn client(fields: Fields<'_>, peer: Peer, is_trusted: impl Fn(IpAddr) -> boo
     }
 }
 
+/// Whether trusted proxies leave the client unnamed: what stands there is no address, and only their own stand after it.
+pub fn is_unnamed(fields: Fields<'_>, is_trusted: impl Fn(IpAddr) -> bool) -> bool {
+    let hops = fields.members(Name::XForwardedFor);
+    hops.fold(false, |is_unnamed, hop| match address(hop) {
+        None => true,
+        Some(address) => is_unnamed && is_trusted(address),
+    })
+}
+
 /// What the hops so far are, the farthest first.
 #[derive(Clone, Copy)]
 enum Chain {
