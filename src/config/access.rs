@@ -7,22 +7,57 @@
 //! Not here: which client a request comes from (`http1::forward`), and which paths are refused because of the lists
 //! (`http1::plain_path`).
 
+use super::error::shown;
 use super::{Config, Network, Peer, RawValue, Setting};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The reader of `--allow` and `--deny`. A route replaces what it inherits, and an empty list is none, so `all` and `none`
-/// say what would else have no word.
-pub(super) fn clients(raw: &RawValue, _: &Setting) -> Result<Network, String> {
+/// One entry of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    Of(Network),
+    /// Every client, also one without a known address.
+    All,
+    /// No client. A route replaces a list that it inherits, and has no other word for an empty one.
+    Nobody,
+}
+
+/// The reader of `--allow` and `--deny`.
+pub(super) fn clients(raw: &RawValue, _: &Setting) -> Result<Clients, String> {
     match &*raw.text {
-        "all" => Ok(Network::All),
-        "none" => Ok(Network::Nobody),
-        text => text.parse().map_err(|fault| format!("{fault}, or unix:, all or none")),
+        "all" => Ok(Clients::All),
+        "none" => Ok(Clients::Nobody),
+        text if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            Err(format!("{} is unknown; give a range such as 10.0.0.0/8, unix:, all or none", shown(text)))
+        }
+        text => text.parse().map(Clients::Of),
+    }
+}
+
+impl Clients {
+    fn contains(&self, client: Peer) -> bool {
+        match self {
+            Self::Of(network) => network.contains(client),
+            Self::All => true,
+            Self::Nobody => false,
+        }
+    }
+}
+
+impl fmt::Display for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of(network) => network.fmt(f),
+            Self::All => f.write_str("all"),
+            Self::Nobody => f.write_str("none"),
+        }
     }
 }
 
 impl Config {
     /// Whether this client may come in.
     pub fn lets_in(&self, client: Peer) -> bool {
-        let is_in = |list: &[Network]| list.iter().any(|network| network.contains(client));
+        let is_in = |list: &[Clients]| list.iter().any(|some| some.contains(client));
         !is_in(&self.deny) && (self.allow.is_empty() || is_in(&self.allow))
     }
 
@@ -38,8 +73,8 @@ impl Config {
 
     /// `allow 10.0.0.0/8, unix:; deny 10.0.0.7/32`, or nothing.
     pub fn access_text(&self) -> Option<String> {
-        let listed = |word: &str, list: &[Network]| {
-            let names: Vec<_> = list.iter().map(Network::to_string).collect();
+        let listed = |word: &str, list: &[Clients]| {
+            let names: Vec<_> = list.iter().map(Clients::to_string).collect();
             (!names.is_empty()).then(|| format!("{word} {}", names.join(", ")))
         };
         let lists = [listed("allow", &self.allow), listed("deny", &self.deny)];
@@ -55,7 +90,7 @@ impl Config {
         let mut remarks: Vec<_> = closed
             .map(|(of, _)| format!("--deny{of} wins over --allow, and takes in all of it: nobody is let in"))
             .collect();
-        if self.has_any_access_list() && self.trust_proxy.iter().any(Network::is_every_address) {
+        if self.has_any_access_list() && self.trust_proxy.iter().any(has_every_address) {
             remarks.push(
                 "--allow and --deny hold nobody back while --trust-proxy takes in every address: any client may say \
                  which address it has"
@@ -67,16 +102,25 @@ impl Config {
 
     /// Whether everything that is allowed is denied, as in nginx's `allow ...; deny all;`, where the order decides.
     fn is_closed(&self) -> bool {
-        let is_denied = |allowed: &Network| self.deny.iter().any(|denied| denied.includes(allowed));
+        let is_denied = |allowed| self.deny.contains(&Clients::All) || self.deny.contains(allowed);
         !self.allow.is_empty() && self.allow.iter().all(is_denied)
     }
+}
+
+/// Whether it is 0.0.0.0/0 or ::/0: a range that has the first and the last address has all.
+fn has_every_address(network: &Network) -> bool {
+    let ends: [[IpAddr; 2]; 2] = [
+        [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST].map(IpAddr::from),
+        [Ipv6Addr::UNSPECIFIED, Ipv6Addr::from_bits(u128::MAX)].map(IpAddr::from),
+    ];
+    ends.iter().any(|ends| ends.iter().all(|end| network.contains(Peer::Ip(*end))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn list(text: &str) -> Vec<Network> {
+    fn list(text: &str) -> Vec<Clients> {
         let read = |text: &str| clients(&RawValue::new(text, "here"), &super::super::row::allow);
         text.split_whitespace().map(|text| read(text).unwrap()).collect()
     }
@@ -130,10 +174,7 @@ mod tests {
             ("10.0.0.0/8", "", false),
             ("10.0.0.0/8", "10.0.0.7", false),
             ("10.0.0.0/8", "all", true),
-            ("10.0.0.0/8", "0.0.0.0/0", true),
-            ("10.0.0.0/8 unix:", "0.0.0.0/0", false),
             ("10.0.0.0/8 unix:", "10.0.0.0/8 unix:", true),
-            ("::1", "0.0.0.0/0", false),
         ] {
             assert_eq!(
                 !config(allow, deny).odd_access_lists().is_empty(),
@@ -141,9 +182,13 @@ mod tests {
                 "allow {allow}; deny {deny}"
             );
         }
-        let trusting = Config { trust_proxy: list("::/0"), ..config("10.0.0.0/8", "") };
-        assert_eq!(trusting.odd_access_lists().len(), 1);
-        assert!(Config { allow: vec![], ..trusting }.odd_access_lists().is_empty());
+        for (trusted, is_odd) in
+            [("::/0", true), ("0.0.0.0/0", true), ("10.0.0.0/8", false), ("unix:", false)]
+        {
+            let trusting = Config { trust_proxy: vec![trusted.parse().unwrap()], ..config("10.0.0.0/8", "") };
+            assert_eq!(!trusting.odd_access_lists().is_empty(), is_odd, "{trusted}");
+            assert!(Config { allow: vec![], ..trusting }.odd_access_lists().is_empty());
+        }
     }
 
     #[test]

@@ -317,10 +317,6 @@ fn port_number(text: &str) -> Option<u16> {
 pub enum Network {
     Range(Cidr),
     Unix,
-    /// Every client, even one without a known address. Only access lists have it (`access`).
-    All,
-    /// No client: it takes an inherited access list away.
-    Nobody,
 }
 
 impl Network {
@@ -328,26 +324,8 @@ impl Network {
         match (self, client) {
             (Self::Range(range), Peer::Ip(address)) => range.contains(address),
             (Self::Unix, Peer::Unix) => true,
-            (Self::All, _) => true,
-            (Self::Nobody, _)
-            | (Self::Range(_), Peer::Unix)
-            | (Self::Unix, Peer::Ip(_))
-            | (_, Peer::Unknown) => false,
+            (Self::Range(_), Peer::Unix) | (Self::Unix, Peer::Ip(_)) | (_, Peer::Unknown) => false,
         }
-    }
-
-    /// Whether all clients of `other` are in it, as far as one range tells.
-    pub(super) fn includes(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::All, _) | (_, Self::Nobody) => true,
-            (Self::Range(all), Self::Range(one)) => all.prefix <= one.prefix && all.contains(one.network),
-            _ => self == other,
-        }
-    }
-
-    /// Whether every address of one family is in it: 0.0.0.0/0 or ::/0.
-    pub(super) fn is_every_address(&self) -> bool {
-        matches!(self, Self::Range(range) if range.prefix == 0)
     }
 }
 
@@ -368,8 +346,6 @@ impl fmt::Display for Network {
         match self {
             Self::Range(range) => range.fmt(f),
             Self::Unix => Peer::Unix.fmt(f),
-            Self::All => f.write_str("all"),
-            Self::Nobody => f.write_str("none"),
         }
     }
 }

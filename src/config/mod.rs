@@ -47,6 +47,7 @@ pub mod value;
 pub mod waits;
 mod workers;
 
+pub use access::Clients;
 pub use address::{Backend, Cidr, Endpoint, Listen, Network};
 pub use check::Statuses;
 pub use command::{Command, Loaded, load};
@@ -105,9 +106,9 @@ settings! {
         "--max-connections" "N", default "32768" ["1" to "1048576"]
             => max_connections: usize = One(count);
 
-        /// connections of one client's address at once
+        /// connections of one client; then 429
         /// Unlimited: many people may share one address, and a browser opens six connections. An IPv6 client counts by its
-        /// /64. Loopback, Unix sockets and --trust-proxy are exempt; a client too many gets 429.
+        /// /64. Loopback, Unix sockets and --trust-proxy are exempt.
         "--max-per-client" "N", default "unlimited" ["1" to "1048576"]
             => max_per_client: Option<usize> = Maybe(count);
     }
@@ -218,12 +219,12 @@ settings! {
         /// Empty: everybody. Of a list, every other client gets 403, and so does one without an address. Where any route has a
         /// list, a path that a backend could read as another path is 400 on all routes.
         "--allow" "CIDR", per Route, default ""
-            => allow: Vec<Network> = Each(clients);
+            => allow: Vec<Clients> = Each(clients);
 
         /// clients that may not, even if they are allowed
         /// Empty: nobody. It wins over --allow, so that an address can be taken out of a range.
         "--deny" "CIDR", per Route, default ""
-            => deny: Vec<Network> = Each(clients);
+            => deny: Vec<Clients> = Each(clients);
     }
 
     "Backends and health" {

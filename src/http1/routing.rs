@@ -91,8 +91,9 @@ impl<T: Clone> Table<T> {
     /// [`Failure::PathAmbiguous`].
     pub fn find_plain(&self, authority: &str, path: &str) -> Result<Option<&T>, Failure> {
         let found = self.find(authority, path);
-        let without = self.find(authority, &plain_path::without_parameters(path));
-        let is_same = found.map(std::ptr::from_ref) == without.map(std::ptr::from_ref);
+        let is_same = plain_path::without_parameters(path).is_none_or(|bare| {
+            self.find(authority, &bare).map(std::ptr::from_ref) == found.map(std::ptr::from_ref)
+        });
         if is_same && plain_path::is_plain(path) { Ok(found) } else { Err(Failure::PathAmbiguous) }
     }
 
@@ -202,6 +203,25 @@ mod tests {
             (host, path.len())
         };
         routes.iter().filter(fits).max_by_key(specificity).copied()
+    }
+
+    #[test]
+    fn a_parameter_is_refused_where_it_hides_a_route() {
+        let table = table(&["/admin", "/app", "/app/x"]);
+        for (path, found) in [
+            ("/app/y;a=1/z;b?c;d", Ok(Some("/app"))),
+            ("/app/x/;s=1", Ok(Some("/app/x"))),
+            ("/;s=1", Ok(None)),
+            ("/y;s=1/admin", Ok(None)),
+            ("/admin;s=1", Err(())),
+            ("/admin%3bs/x", Err(())),
+            ("/app;s=1/y", Err(())),
+            ("/app/x;s=1", Err(())),
+            ("/app/../admin", Err(())),
+        ] {
+            let plain = table.find_plain("a", path);
+            assert_eq!(plain.map(Option::<&&str>::copied).map_err(|_| ()), found, "{path}");
+        }
     }
 
     #[test]

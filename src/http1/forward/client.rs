@@ -131,6 +131,28 @@ mod tests {
     }
 
     #[test]
+    fn a_client_is_unnamed_where_only_proxies_stand_behind_no_address() {
+        for (list, expected) in [
+            ("", false),
+            ("192.0.2.1", false),
+            ("10.0.0.2", false),
+            ("unknown", true),
+            ("192.0.2.1, unknown", true),
+            ("192.0.2.1, unknown, 10.0.0.2", true),
+            ("unknown, 192.0.2.1", false),
+            ("unknown, 192.0.2.1, 10.0.0.2", false),
+            ("fe80::1%eth0", true),
+            (",,", false),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {list}\r\n\r\n");
+            let mut lines = Lines::new();
+            let head = head::request(text.as_bytes(), &mut lines).unwrap();
+            let is_trusted = |address: IpAddr| address.to_string().starts_with("10.");
+            assert_eq!(is_unnamed(head.fields, is_trusted), expected, "{list:?}");
+        }
+    }
+
+    #[test]
     fn a_probe_is_an_asterisk_that_no_proxy_passed_on() {
         for (text, is_probe) in [
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n", true),
