@@ -144,12 +144,7 @@ mod tests {
 
     /// A backend that changes nothing, but takes a slash at the end for none.
     fn most_literal(path: &str) -> Vec<String> {
-        without_parameters(path)
-            .split('/')
-            .skip(1)
-            .filter(|name| !name.is_empty())
-            .map(String::from)
-            .collect()
+        path.split('/').map(name_of).skip(1).filter(|name| !name.is_empty()).map(String::from).collect()
     }
 
     /// The rules, each as a search in the text.

@@ -4,6 +4,8 @@
 //! protocol may speak no HTTP either. So a connection without a valid header is closed without a word, with its cause in the
 //! log. And a proxy that is slow to say it must hold no worker: it is parked like any slow head, for as long at most.
 //!
+//! With the header it is also known whose connection it is, which `--max-per-client` may refuse.
+//!
 //! Not here: what a header is (`http1::proxy_header`), and whose is believed (`server::acceptor`).
 
 use super::{End, Session};
