@@ -16,10 +16,10 @@ use std::io::{self, Write};
 pub fn list<'a>(config: &'a Config, out: &mut impl Write) -> io::Result<Vec<&'a Config>> {
     let mut lines: Vec<_> =
         config.route.iter().map(|route| (route.to_string(), told(&route.action, &route.config))).collect();
-    match lines.is_empty() {
-        true if config.has_access_list() => lines.push(("everything".to_owned(), rest(config))),
-        true => {}
-        false => lines.push(("everything else".to_owned(), rest(config))),
+    if !lines.is_empty() {
+        lines.push(("everything else".to_owned(), rest(config)));
+    } else if config.has_access_list() {
+        lines.push(("everything".to_owned(), rest(config)));
     }
     let width = lines.iter().map(|(said, _)| said.chars().count()).max().unwrap_or_default();
     for (said, told) in lines {
@@ -88,7 +88,7 @@ fn told(action: &Action, config: &Config) -> String {
     with_access(action, config)
 }
 
-/// Behind it, the lists of the clients that it is for.
+/// What becomes of a request, and behind it the clients that it is for, if there are lists.
 fn with_access(action: String, config: &Config) -> String {
     match config.access_text() {
         Some(lists) => format!("{action}  {lists}"),

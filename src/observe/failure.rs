@@ -62,7 +62,7 @@ failures! {
     HostRepeated         400 "http_request_error" Client "there is more than one Host field";
     HostInvalid          400 "http_request_error" Client "the Host field is not a host and an optional port";
     ConnectMethod        501 "http_request_denied" Client "CONNECT is not supported: this is a gateway, not a forward proxy";
-    PathAmbiguous        400 "http_request_error" Client "the path has a dot segment, an empty one, a backslash, a parameter or a needless percent-encoding, which may be read as another path; this proxy restricts access by path";
+    PathAmbiguous        400 "http_request_error" Client "the path has a dot segment, an empty one, a backslash, a parameter or an odd percent-encoding, which may make it another path for a backend; access is restricted by path here";
     LastStop             501 "http_request_denied" Client "Max-Forwards is 0, and this proxy answers only a bodiless OPTIONS";
     Expectation          417 "http_request_error" Client "the only supported expectation is 100-continue";
     TargetTooLong        414 "http_request_error" Client "the request target is too long";

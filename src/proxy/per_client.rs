@@ -4,7 +4,7 @@
 //! to it. So connections are counted by the client's address, and the newcomer beyond the limit is refused before any
 //! other gives way to it.
 //!
-//! An IPv6 client counts by its /64: that is the least that a network gets (RFC 6177), and a host picks any of its 2^64
+//! An IPv6 client counts by its /64: no network is smaller (RFC 4291 §2.5.4), and a host in it picks any of its 2^64
 //! addresses, a new one for each connection if it likes. What has no address that stands for one client is exempt: loopback
 //! and Unix sockets, where an own proxy or the admin may be; trusted proxies, which bring the clients of others; and clients
 //! that a proxy does not name.
