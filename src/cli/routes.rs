@@ -18,6 +18,8 @@ pub fn list<'a>(config: &'a Config, out: &mut impl Write) -> io::Result<Vec<&'a 
         config.route.iter().map(|route| (route.to_string(), told(&route.action, &route.config))).collect();
     if !lines.is_empty() {
         lines.push(("everything else".to_owned(), rest(config)));
+    } else if config.has_access_list() {
+        lines.push(("everything".to_owned(), rest(config)));
     }
     let width = lines.iter().map(|(said, _)| said.chars().count()).max().unwrap_or_default();
     for (said, told) in lines {
@@ -41,7 +43,14 @@ pub fn explain<'a>(config: &'a Config, url: &Url, out: &mut impl Write) -> io::R
         }
     }
     writeln!(out, "url      {url}")?;
-    let Some((route, host)) = table.find(&url.authority, &url.path) else {
+    let found = match table.find_plain(&url.authority, &url.path) {
+        Err(failure) if config.has_any_access_list() => {
+            writeln!(out, "route    none: {} because {failure}", failure.status())?;
+            return Ok(vec![]);
+        }
+        _ => table.find(&url.authority, &url.path),
+    };
+    let Some((route, host)) = found else {
         writeln!(out, "route    everything else: no route fits  {}", rest(config))?;
         return Ok(vec![config]);
     };
@@ -59,14 +68,15 @@ pub fn explain<'a>(config: &'a Config, url: &Url, out: &mut impl Write) -> io::R
 }
 
 fn rest(config: &Config) -> String {
-    match config.backend.is_empty() {
+    let action = match config.backend.is_empty() {
         true => "404".to_owned(),
         false => backends(config),
-    }
+    };
+    with_access(action, config)
 }
 
 fn told(action: &Action, config: &Config) -> String {
-    match action {
+    let action = match action {
         Action::Proxy(prefix) => match prefix {
             Prefix::Kept => backends(config),
             Prefix::Stripped => format!("{}, without the path", backends(config)),
@@ -74,6 +84,15 @@ fn told(action: &Action, config: &Config) -> String {
         Action::Redirect(origin) => format!("308 to {origin}"),
         Action::Respond { status, text } if text.is_empty() => status.to_string(),
         Action::Respond { status, text } => format!("{status} {text:?}"),
+    };
+    with_access(action, config)
+}
+
+/// What becomes of a request, and behind it the clients that it is for, if there are lists.
+fn with_access(action: String, config: &Config) -> String {
+    match config.access_text() {
+        Some(lists) => format!("{action}  {lists}"),
+        None => action,
     }
 }
 

@@ -27,6 +27,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
+mod access;
 mod address;
 mod check;
 mod command;
@@ -47,6 +48,7 @@ pub mod value;
 pub mod waits;
 mod workers;
 
+pub use access::Clients;
 pub use address::{Backend, Cidr, Endpoint, Listen, Network};
 pub use check::Statuses;
 pub use command::{Command, Loaded, load};
@@ -59,6 +61,7 @@ pub use setting::{Scope, Setting};
 pub use url::Url;
 pub use value::{AccessLog, Balance, Explain, Scheduling};
 
+use access::clients;
 use address::{backend, listen, network};
 use check::{host, path, statuses};
 use fields::{FieldLines, field, name};
@@ -105,6 +108,12 @@ settings! {
         /// With a backend connection each they need 65536 descriptors, within the hard limits of systemd and Docker.
         "--max-connections" "N", default "32768" ["1" to "1048576"]
             => max_connections: usize = One(count);
+
+        /// connections of one client; then 429
+        /// Unlimited: many people may share one address, and a browser opens six connections. An IPv6 client counts by its
+        /// /64. Loopback, Unix sockets and --trust-proxy are exempt.
+        "--max-per-client" "N", default "unlimited" ["1" to "1048576"]
+            => max_per_client: Option<usize> = Maybe(count);
     }
 
     "Workers" {
@@ -206,6 +215,19 @@ settings! {
         /// A bad radio link is faster; a client that sends a byte at a time to hold its connection is not.
         "--min-rate" "SIZE", default "500" ["0" to "1g"]
             => min_rate: u64 = One(size);
+    }
+
+    "Access" {
+        /// clients that may come in: ranges, unix:, all, none
+        /// Empty: everybody. Of a list, every other client gets 403, and so does one without an address. Where any route has a
+        /// list, a path that a backend could read as another path is 400 on all routes.
+        "--allow" "CIDR", per Route, default ""
+            => allow: Vec<Clients> = Each(clients);
+
+        /// clients that may not, even if they are allowed
+        /// Empty: nobody. It wins over --allow, so that an address can be taken out of a range.
+        "--deny" "CIDR", per Route, default ""
+            => deny: Vec<Clients> = Each(clients);
     }
 
     "Backends and health" {

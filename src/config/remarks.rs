@@ -11,7 +11,8 @@ impl Config {
     /// One warning each.
     pub(super) fn remarks(&self) -> Vec<String> {
         let idle = self.idle_checks().into_iter().chain(self.idle_mode());
-        self.many_workers().into_iter().chain(idle).chain(self.long_check()).collect()
+        let checks = idle.chain(self.long_check());
+        self.many_workers().into_iter().chain(checks).chain(self.odd_access_lists()).collect()
     }
 
     /// Settings of a check that there is none of.

@@ -361,6 +361,15 @@ fn errors_in_the_command_line() {
             "--trust-proxy 10.0.0.1/8 a:1",
             r#"--trust-proxy: "10.0.0.1/8" has bits beyond its prefix; give the range's first address"#,
         ),
+        (
+            "--allow lan a:1",
+            r#"--allow: "lan" is unknown; give a range such as 10.0.0.0/8, unix:, all or none"#,
+        ),
+        ("--allow all --allow all a:1", "--allow: all is given twice"),
+        (
+            "--max-per-client 0 a:1",
+            r#"--max-per-client: "0" is out of bounds; give 1 to 1048576, or unlimited"#,
+        ),
         ("--listen 80 a:1", r#"--listen: "80" is a port only; write :80 for every address, or 127.0.0.1:80"#),
         ("--listen ::1 a:1", r#"--listen: "::1" has no port; write [::1]:8080"#),
         ("--listen [::1] a:1", r#"--listen: "[::1]" has no port; write [::1]:8080"#),
@@ -730,6 +739,22 @@ fn a_mistake_in_a_field_is_named_with_its_place() {
     ] {
         assert_eq!(error_of(words, &[]), error, "{words}");
     }
+}
+
+#[test]
+fn a_route_replaces_the_access_list_that_it_sets() {
+    let file = Toml::new(
+        "allow = ['10.0.0.0/8', 'unix:']\ndeny = '10.0.0.7'\nbackend = 'a:1'\n\
+         [[route]]\npath = '/x'\nbackend = 'a:1'\nallow = 'all'\n\
+         [[route]]\npath = '/y'\nbackend = 'a:1'\ndeny = ['none']\n\
+         [[route]]\npath = '/z'\nbackend = 'a:1'",
+    );
+    let config = config(&format!("{} --deny 10.0.0.8", file.flag()), &[]);
+    let told: Vec<_> =
+        config.route.iter().map(|route| route.config.access_text().unwrap_or_default()).collect();
+    let all = "allow 10.0.0.0/8, unix:; deny 10.0.0.8/32";
+    assert_eq!(config.access_text().as_deref(), Some(all));
+    assert_eq!(told, ["allow all; deny 10.0.0.8/32", "allow 10.0.0.0/8, unix:; deny none", all]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::observe::failure::Failure;
 use std::io::Write;
 
 /// Seconds after which a client may retry. One second is the default of `--queue-timeout`, the longest wait for a
-/// worker.
+/// worker; and one of a client's connections may have ended by then (429).
 const RETRY_AFTER: u32 = 1;
 
 /// What is known of the request that is answered.
@@ -48,7 +48,7 @@ pub fn failed(
         let _ = write!(out, "; next-hop=\"{backend}\"");
     }
     out.extend_from_slice(b"\r\n");
-    if status == 503 {
+    if matches!(status, 429 | 503) {
         let _ = write!(out, "Retry-After: {RETRY_AFTER}\r\n");
     }
     finish(out, &body, asked, persistence)
@@ -207,7 +207,7 @@ mod tests {
             for name in ["Date", "Content-Type", "Proxy-Status", "Connection"] {
                 assert!(has(name), "{failure:?} {name}");
             }
-            assert_eq!(has("Retry-After"), head.status == 503);
+            assert_eq!(has("Retry-After"), matches!(head.status, 429 | 503), "{failure:?}");
         }
     }
 

@@ -9,14 +9,16 @@
 //!
 //! A path is compared as it came, byte by byte: neither decoded nor normalised. ronde forwards it as it came, too, and a
 //! backend may see `/%61pi`, `//api` and `/x/../api` as three paths or as one; a proxy that guessed would route by one
-//! meaning a request that is served by another. So `/api/../admin` takes the route of `/api`. What a backend must be
-//! shielded from is for the backend to refuse.
+//! meaning a request that is served by another. So `/api/../admin` takes the route of `/api`. Where routes have access lists,
+//! a path of which there are two readings is refused instead (`plain_path`).
 //!
 //! Not here: what a route is (`config::route`), and what becomes of the request (`proxy`).
 
 use crate::config::Host;
 use crate::http1::fields::Name;
 use crate::http1::head::{Request, Target};
+use crate::http1::plain_path;
+use crate::observe::failure::Failure;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -80,6 +82,19 @@ impl<T: Clone> Table<T> {
             .and_then(|paths| paths.find(path))
             .or_else(|| self.find_below(&host, path))
             .or_else(|| self.any.find(path))
+    }
+
+    /// The same where access is by path: of a path that has one reading only, so that no backend can take it for one of
+    /// another route.
+    ///
+    /// # Errors
+    /// [`Failure::PathAmbiguous`].
+    pub fn find_plain(&self, authority: &str, path: &str) -> Result<Option<&T>, Failure> {
+        let found = self.find(authority, path);
+        let is_same = plain_path::without_parameters(path).is_none_or(|bare| {
+            self.find(authority, &bare).map(std::ptr::from_ref) == found.map(std::ptr::from_ref)
+        });
+        if is_same && plain_path::is_plain(path) { Ok(found) } else { Err(Failure::PathAmbiguous) }
     }
 
     /// The longest of the wildcards goes first.
@@ -188,6 +203,25 @@ mod tests {
             (host, path.len())
         };
         routes.iter().filter(fits).max_by_key(specificity).copied()
+    }
+
+    #[test]
+    fn a_parameter_is_refused_where_it_hides_a_route() {
+        let table = table(&["/admin", "/app", "/app/x"]);
+        for (path, found) in [
+            ("/app/y;a=1/z;b?c;d", Ok(Some("/app"))),
+            ("/app/x/;s=1", Ok(Some("/app/x"))),
+            ("/;s=1", Ok(None)),
+            ("/y;s=1/admin", Ok(None)),
+            ("/admin;s=1", Err(())),
+            ("/admin%3bs/x", Err(())),
+            ("/app;s=1/y", Err(())),
+            ("/app/x;s=1", Err(())),
+            ("/app/../admin", Err(())),
+        ] {
+            let plain = table.find_plain("a", path);
+            assert_eq!(plain.map(Option::<&&str>::copied).map_err(|_| ()), found, "{path}");
+        }
     }
 
     #[test]

@@ -62,6 +62,7 @@ failures! {
     HostRepeated         400 "http_request_error" Client "there is more than one Host field";
     HostInvalid          400 "http_request_error" Client "the Host field is not a host and an optional port";
     ConnectMethod        501 "http_request_denied" Client "CONNECT is not supported: this is a gateway, not a forward proxy";
+    PathAmbiguous        400 "http_request_error" Client "the path has a dot segment, an empty one, a backslash, a parameter or an odd percent-encoding, which may make it another path for a backend; access is restricted by path here";
     LastStop             501 "http_request_denied" Client "Max-Forwards is 0, and this proxy answers only a bodiless OPTIONS";
     Expectation          417 "http_request_error" Client "the only supported expectation is 100-continue";
     TargetTooLong        414 "http_request_error" Client "the request target is too long";
@@ -100,12 +101,14 @@ failures! {
 
     // ronde itself.
     Loop                 508 "proxy_loop_detected" Client "the request has passed through this proxy before";
+    TooManyOfClient      429 "connection_limit_reached" Client "there are too many connections from this client's address";
     Overloaded           503 "connection_limit_reached" Ronde "all workers are busy";
     ConnectionLimit      503 "connection_limit_reached" Ronde "there are too many connections";
     Descriptors          503 "proxy_internal_error" Ronde "the proxy has run out of file descriptors";
     Internal             500 "proxy_internal_error" Ronde "the proxy failed";
 
     // Reaching a backend.
+    AccessDenied         403 "http_request_denied" Ronde "this client's address is not let in here";
     NoRoute              404 "destination_not_found" Ronde "no route is configured for this host and path";
     NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
     BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
@@ -171,7 +174,7 @@ mod tests {
             match failure.blame() {
                 Blame::Client => assert!(matches!(status, 400..=499 | 501 | 505 | 508), "{failure:?}"),
                 Blame::Backend => assert!(matches!(status, 502 | 504), "{failure:?}"),
-                Blame::Ronde => assert!(matches!(status, 404 | 408 | 500 | 503 | 504), "{failure:?}"),
+                Blame::Ronde => assert!(matches!(status, 403 | 404 | 408 | 500 | 503 | 504), "{failure:?}"),
             }
         }
     }

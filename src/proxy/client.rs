@@ -8,6 +8,7 @@
 
 use crate::config::Peer;
 use crate::net::conn::Conn;
+use crate::proxy::per_client::Counted;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub struct Client {
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
     pub presence: Presence,
+    /// That it is counted among its client's connections, if it is.
+    pub counted: Option<Counted>,
     _permit: Permit,
 }
 
@@ -36,8 +39,9 @@ pub enum Presence {
 }
 
 impl Client {
-    pub fn new(conn: Conn, peer: Peer, permit: Permit) -> Self {
-        Self { conn, peer, named: None, carried: Vec::new(), presence: Presence::Open, _permit: permit }
+    pub fn new(conn: Conn, peer: Peer, counted: Option<Counted>, permit: Permit) -> Self {
+        let (named, carried, presence) = (None, Vec::new(), Presence::Open);
+        Self { conn, peer, named, carried, presence, counted, _permit: permit }
     }
 
     /// The client, as far as it is known: what a proxy has named, or else the other end.

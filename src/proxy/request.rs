@@ -71,6 +71,14 @@ pub struct RequestMeta {
     pub form: Form,
     /// The client, as far as it is known behind trusted proxies.
     pub client: Peer,
+    pub admission: Admission,
+}
+
+/// Whether the request's route lets its client in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Granted,
+    Denied,
 }
 
 /// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
@@ -160,18 +168,20 @@ pub fn parse(
     let mut lines = Lines::new();
     let head = head::request(&bytes[start..end], &mut lines)?;
     let mut meta = RequestMeta::of(&head, source.pseudonym, client_of(&head, source.client, config))?;
-    let route = source.routes.of(&head);
+    let route = source.routes.of(&head)?;
+    meta.admission = admission(&head, source.client, meta.client, &route.config);
+    let is_let_in = meta.admission == Admission::Granted;
     if let Framing::Length(length) = meta.framing {
-        if route.config.max_body.is_some_and(|most| length > most) {
+        if is_let_in && route.config.max_body.is_some_and(|most| length > most) {
             return Err(Failure::BodyTooLarge);
         }
         let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains(Name::Expect);
         let length = length as usize;
-        if is_small && bytes.len() - end < length {
-            return Ok(Parsed::Partial(Missing::Body(end + length)));
-        }
-        if is_small {
+        let is_here = bytes.len() - end >= length;
+        if is_small && is_here {
             meta.body = Body::InHand(length);
+        } else if is_small && is_let_in {
+            return Ok(Parsed::Partial(Missing::Body(end + length)));
         }
     }
     let line = line_of(&head, source.client, config, logger);
@@ -238,6 +248,7 @@ impl RequestMeta {
             body: Body::Streams,
             form: Form::of(head.fields),
             client,
+            admission: Admission::Granted,
         })
     }
 
@@ -264,6 +275,18 @@ fn trust(client: Peer, config: &Config) -> Trust {
 fn client_of(head: &head::Request<'_>, peer: Peer, config: &Config) -> Peer {
     let is_trusted = |address| config.trusts(Peer::Ip(address));
     if config.trusts(peer) { forward::client(head.fields, peer, is_trusted) } else { peer }
+}
+
+/// Whether the route lets the client in. One that trusted proxies leave unnamed is not known: it has the proxy's address in
+/// the log, for want of another, and must not have the proxy's rights.
+fn admission(head: &head::Request<'_>, peer: Peer, client: Peer, config: &Config) -> Admission {
+    if !config.has_access_list() {
+        return Admission::Granted;
+    }
+    let is_trusted = |address| config.trusts(Peer::Ip(address));
+    let is_unnamed = config.trusts(peer) && forward::is_unnamed(head.fields, is_trusted);
+    let client = if is_unnamed { Peer::Unknown } else { client };
+    if config.lets_in(client) { Admission::Granted } else { Admission::Denied }
 }
 
 /// What an access line says about the request itself, as much of it as the log quotes.

@@ -11,6 +11,7 @@ use crate::config::{self, Action, Config};
 use crate::http1::forward::Edits;
 use crate::http1::head::Request;
 use crate::http1::routing::{self, Table};
+use crate::observe::failure::Failure;
 use std::io;
 use std::sync::Arc;
 
@@ -37,8 +38,18 @@ pub struct Routes {
     table: Table<Arc<Route>>,
     all: Vec<Arc<Route>>,
     rest: Arc<Route>,
+    paths: Paths,
     /// How many of them have backends with limits.
     limited: usize,
+}
+
+/// Which paths a request may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paths {
+    Any,
+    /// Those with one reading only, on all routes: some route has an access list, and a backend that reads `//admin` as
+    /// `/admin` may be that of any route.
+    Plain,
 }
 
 impl Routes {
@@ -69,17 +80,25 @@ impl Routes {
         });
         all.push(Arc::clone(&rest));
         let limited = all.iter().filter(|route| route.backends.has_limits()).count();
-        Ok(Self { table, all, rest, limited })
+        let paths = if config.has_any_access_list() { Paths::Plain } else { Paths::Any };
+        Ok(Self { table, all, rest, paths, limited })
     }
 
     /// The route of a request.
-    pub fn of(&self, head: &Request<'_>) -> &Arc<Route> {
+    ///
+    /// # Errors
+    /// [`Failure::PathAmbiguous`], where access is by path.
+    pub fn of(&self, head: &Request<'_>) -> Result<&Arc<Route>, Failure> {
         // Where there is no other, nothing is looked up.
-        if self.all.len() == 1 {
-            return &self.rest;
+        if self.all.len() == 1 && self.paths == Paths::Any {
+            return Ok(&self.rest);
         }
         let (authority, path) = routing::asked(head);
-        self.table.find(authority, path).unwrap_or(&self.rest)
+        let found = match self.paths {
+            Paths::Any => self.table.find(authority, path),
+            Paths::Plain => self.table.find_plain(authority, path)?,
+        };
+        Ok(found.unwrap_or(&self.rest))
     }
 
     /// The backends of all routes.

@@ -15,6 +15,7 @@ use crate::pool::stop::Phase;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
+use crate::proxy::per_client::PerClient;
 use crate::proxy::route::Routes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
@@ -25,6 +26,7 @@ pub struct Shared {
     pub routes: Routes,
     pub waiter: Waiter<Task>,
     pub connections: ConnectionLimit,
+    pub per_client: PerClient,
     pub logger: Logger,
     pub counters: Counters,
     /// Requests that were explained, or would be if there were no bound.

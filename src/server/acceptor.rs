@@ -92,6 +92,11 @@ fn admit(conn: Conn, peer: Peer, opening: Opening, shared: &Shared) {
     if opening == Opening::ProxyHeader && !shared.config.trusts(peer) {
         return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), shared);
     }
+    // Before room is made: what others have must not give way to one client's many.
+    let counted = match shared.per_client.enter(peer, &shared.config) {
+        Ok(counted) => counted,
+        Err(failure) => return refuse(&conn, peer, failure, shared),
+    };
     if !descriptors::has_room_for_one_more() && !make_room(shared) {
         return refuse(&conn, peer, Failure::Descriptors, shared);
     }
@@ -104,7 +109,7 @@ fn admit(conn: Conn, peer: Peer, opening: Opening, shared: &Shared) {
         permit => permit,
     };
     let Some(permit) = permit else { return refuse(&conn, peer, Failure::ConnectionLimit, shared) };
-    let conversation = Conversation::new(Client::new(conn, peer, permit), opening, shared);
+    let conversation = Conversation::new(Client::new(conn, peer, counted, permit), opening, shared);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
         send_refusal(&conversation.client.conn, peer, Failure::Overloaded, shared);
         session::linger(conversation, shared);

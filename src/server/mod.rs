@@ -31,6 +31,7 @@ use crate::observe::logger::{self, Logger};
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
+use crate::proxy::per_client::PerClient;
 use crate::proxy::route::Routes;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
@@ -102,6 +103,7 @@ impl Server {
         Ok(Shared {
             routes: Routes::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
+            per_client: PerClient::new(config.max_per_client),
             connections: ConnectionLimit::new(config.max_connections),
             logger,
             counters: Counters::new(),

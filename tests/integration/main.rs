@@ -40,6 +40,7 @@ mod s_half_close;
 mod s_parked;
 mod s_stop;
 mod s_thousands;
+mod t_access;
 mod t_fields;
 mod t_proxy_header;
 mod t_routes;

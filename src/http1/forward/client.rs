@@ -32,6 +32,15 @@ pub fn client(fields: Fields<'_>, peer: Peer, is_trusted: impl Fn(IpAddr) -> boo
     }
 }
 
+/// Whether trusted proxies leave the client unnamed: what stands there is no address, and only their own stand after it.
+pub fn is_unnamed(fields: Fields<'_>, is_trusted: impl Fn(IpAddr) -> bool) -> bool {
+    let hops = fields.members(Name::XForwardedFor);
+    hops.fold(false, |is_unnamed, hop| match address(hop) {
+        None => true,
+        Some(address) => is_unnamed && is_trusted(address),
+    })
+}
+
 /// What the hops so far are, the farthest first.
 #[derive(Clone, Copy)]
 enum Chain {
@@ -118,6 +127,28 @@ mod tests {
             ("X-Forwarded-For: ,,\r\n", "10.0.0.1"),
         ] {
             assert_eq!(named(list), client, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_unnamed_where_only_proxies_stand_behind_no_address() {
+        for (list, expected) in [
+            ("", false),
+            ("192.0.2.1", false),
+            ("10.0.0.2", false),
+            ("unknown", true),
+            ("192.0.2.1, unknown", true),
+            ("192.0.2.1, unknown, 10.0.0.2", true),
+            ("unknown, 192.0.2.1", false),
+            ("unknown, 192.0.2.1, 10.0.0.2", false),
+            ("fe80::1%eth0", true),
+            (",,", false),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {list}\r\n\r\n");
+            let mut lines = Lines::new();
+            let head = head::request(text.as_bytes(), &mut lines).unwrap();
+            let is_trusted = |address: IpAddr| address.to_string().starts_with("10.");
+            assert_eq!(is_unnamed(head.fields, is_trusted), expected, "{list:?}");
         }
     }
 

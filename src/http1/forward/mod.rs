@@ -18,7 +18,7 @@ use crate::http1::fields::{self, Fields, Name};
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::head::{self, Request, Response, Target, Version};
 use crate::observe::failure::Failure;
-pub use client::{asks_for_health, client};
+pub use client::{asks_for_health, client, is_unnamed};
 pub use edits::{Edits, Placeholders};
 pub use response::{Delivery, Persistence, interim, response, switch};
 use std::io::Write;

@@ -41,7 +41,7 @@ use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::relay::{Broken, Direction};
-use crate::proxy::request::{Body, Request};
+use crate::proxy::request::{Admission, Body, Request};
 use ask::Asking;
 use connect::{Connecting, Lap};
 use relaying::Relaying;
@@ -230,6 +230,10 @@ impl Exchange {
     fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Step {
         if client.presence == Presence::Gone {
             return self.fail(Failure::ClientGone);
+        }
+        // Before all that the route does: a redirect or a 404 would tell, too, what is there.
+        if self.request.meta.admission == Admission::Denied {
+            return self.fail(Failure::AccessDenied);
         }
         match self.request.route.action {
             Some(Action::Proxy(_)) => {}

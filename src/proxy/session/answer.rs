@@ -16,7 +16,7 @@ use crate::observe::access::{Record, Timings};
 use crate::observe::failure::{Blame, Failure};
 use crate::proxy::conversation::Context;
 use crate::proxy::exchange::Fate;
-use crate::proxy::request::{self, Body, Question, Request, RequestMeta};
+use crate::proxy::request::{self, Admission, Body, Question, Request, RequestMeta};
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
@@ -108,7 +108,10 @@ impl Session<'_, '_> {
 
     /// `OPTIONS` with `Max-Forwards: 0` asks ronde itself, and takes no turn in the round (RFC 9110 §7.6.2).
     ///
-    /// This host's own probes have no line while ronde is well: at one in five seconds they would be most of a quiet
+    /// An access list of its route holds for it as for any request; but this host's own probes get their answer, or a ronde
+    /// that lets in a few clients alone would look ill to its own host.
+    ///
+    /// Such probes have no line while ronde is well: at one in five seconds they would be most of a quiet
     /// log.
     pub(super) fn answer_options(&mut self, request: Request, question: Question) -> Result<(), End> {
         let persistence = match request.meta.version {
@@ -116,7 +119,11 @@ impl Session<'_, '_> {
             Version::Http10 => Persistence::Close,
             Version::Http11 => request.meta.persistence,
         };
-        let failure = self.context.shared.routes.knows_no_backend().then_some(Failure::NoBackend);
+        let is_own_probe = question == Question::Health && self.client.is_from_this_host();
+        let failure = match request.meta.admission {
+            Admission::Denied if !is_own_probe => Some(Failure::AccessDenied),
+            _ => self.context.shared.routes.knows_no_backend().then_some(Failure::NoBackend),
+        };
         let out = &mut self.context.scratch.response;
         let (answer, sent) = match failure {
             Some(failure) => {
@@ -130,9 +137,7 @@ impl Session<'_, '_> {
         };
         let said = self.send_reply();
         let (status, bytes) = if said { (Some(answer), sent) } else { (None, 0) };
-        let is_own_probe =
-            question == Question::Health && status == Some(200) && self.client.is_from_this_host();
-        if !is_own_probe {
+        if !(is_own_probe && status == Some(200)) {
             let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
             self.note(failure, || {
                 (request.line, Record { status, bytes, failure, timings, ..Record::default() })

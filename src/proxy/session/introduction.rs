@@ -4,9 +4,12 @@
 //! protocol may speak no HTTP either. So a connection without a valid header is closed without a word, with its cause in the
 //! log. And a proxy that is slow to say it must hold no worker: it is parked like any slow head, for as long at most.
 //!
+//! With the header it is also known whose connection it is, which `--max-per-client` may refuse.
+//!
 //! Not here: what a header is (`http1::proxy_header`), and whose is believed (`server::acceptor`).
 
 use super::{End, Session};
+use crate::config::Peer;
 use crate::http1::proxy_header::{self, Source};
 use crate::net::conn::Received;
 use crate::observe::access::{Line, Record, Timings};
@@ -37,15 +40,27 @@ impl Session<'_, '_> {
             match proxy_header::read(self.context.scratch.from_client.filled()) {
                 Ok(Some((source, length))) => {
                     self.context.scratch.from_client.consume(length);
-                    self.client.named = match source {
-                        Source::Proxy => None,
-                        Source::Client(client) => Some(client),
+                    return match source {
+                        Source::Proxy => Ok(()),
+                        Source::Client(client) => self.name(client, introduction),
                     };
-                    return Ok(());
                 }
                 Ok(None) => self.read_introduction(introduction)?,
                 Err(failure) => return Err(self.close_unanswered(failure, introduction)),
             }
+        }
+    }
+
+    /// The client is known now, and counts from now on. The header was valid, so one too many can be told.
+    fn name(&mut self, client: Peer, introduction: &Introduction) -> Result<(), End> {
+        self.client.named = Some(client);
+        let shared = self.context.shared;
+        match shared.per_client.enter(client, &shared.config) {
+            Ok(counted) => {
+                self.client.counted = counted;
+                Ok(())
+            }
+            Err(failure) => Err(self.refuse(failure, introduction.since, introduction.queued)),
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Program {
     Setpriv,
     /// To run a program as process 1, which only root may.
     Unshare,
+    /// To give the loopback interface another address, in a network namespace of its own, which only root may.
+    Ip,
 }
 
 impl Program {
@@ -50,6 +52,10 @@ impl Program {
             Program::Unshare => (
                 &["unshare", "--pid", "--fork", "--mount-proc", "nsenter", "--version"],
                 "apt-get install util-linux; as root",
+            ),
+            Program::Ip => (
+                &["unshare", "--net", "ip", "address", "add", "192.0.2.1/32", "dev", "lo"],
+                "apt-get install util-linux iproute2; as root",
             ),
         };
         let done = Command::new(probe[0]).args(&probe[1..]).output();
