@@ -19,7 +19,7 @@ const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 const STREAMED: &str =
     "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
-const FLAGS: &str = "--retry-status 502 --retry-status 503 --max-fails 0";
+const FLAGS: &str = "--retry-status 502 --retry-status 503 --max-fails 0 --backend-keep-alive-timeout 1h";
 const WHY: &str = "the backend's status is one of --retry-status";
 
 /// A backend in maintenance: every request gets this.
@@ -263,14 +263,15 @@ fn an_upgrade_goes_on_to_a_backend_that_switches() {
         let (_first, second, _proxy, mut client, mut backend) = asked("", upgrade);
         backend.send(answer);
         // Its end is none of the tunnel's.
-        backend.finish();
-        drop(backend);
+        backend.reset();
         let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
         let (mut other, _) = second.answer(switch);
         assert_eq!(client.response().status(), 101);
         thread::sleep(PARKED);
         other.send("down");
         assert_eq!(client.take(4), b"down");
+        other.finish();
+        client.expect_eof();
         client.send("up");
         assert_eq!(other.take(2), b"up");
     }
