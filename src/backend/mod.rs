@@ -28,7 +28,7 @@ use crate::observe::failure::{Blame, Failure};
 use balance::Place;
 use checks::Check;
 use health::{Change, Health, Rules, Trouble};
-use kept::KeptConnections;
+use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
 use progress::{Answers, Progress};
 use retry_budget::RetryBudget;
@@ -65,7 +65,7 @@ pub struct Backend {
     in_first_check: AtomicBool,
     /// Whether a success would change nothing, so that the usual path takes no lock.
     is_sound: AtomicBool,
-    kept: KeptConnections,
+    kept: Arc<KeptConnections>,
     /// Connects that looked for its return and failed; see `never_up`.
     failed_returns: AtomicUsize,
 }
@@ -156,17 +156,18 @@ impl Backends {
     /// # Errors
     /// The system has no thread left, or no descriptor.
     pub fn start<'a>(configs: impl Iterator<Item = &'a Config>) -> io::Result<Vec<Arc<Self>>> {
-        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config))).collect();
+        let kept = Arc::new(AllKept::default());
+        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config, &kept))).collect();
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
         Ok(all)
     }
 
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, kept: &Arc<AllKept>) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Self {
-            membership: Membership::new(config),
+            membership: Membership::new(config, Arc::clone(kept)),
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
