@@ -99,7 +99,7 @@ impl Proxy {
                 Process::start(name, program, &arguments, directory.path().join("output"))?
             }
         };
-        http::await_answer(address, "/100").with_context(|| process.output())?;
+        http::await_answer(address, "bench", "/100").with_context(|| process.output())?;
         Ok(Self { address, process, _directory: directory })
     }
 }

@@ -1,11 +1,11 @@
-//! One nginx that serves as both backends.
+//! One nginx that serves as all backends.
 
 use crate::stage::process::Process;
 use crate::stage::tools::Tool;
-use crate::stage::{http, ports};
+use crate::stage::{http, ports, site};
 use anyhow::{Context, Result};
 use std::fs::{self, File, Permissions};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
@@ -15,27 +15,43 @@ const FILES: [(&str, u64); 4] = [("upload", 0), ("10k", 10 << 10), ("1m", 1 << 2
 
 #[derive(Debug)]
 pub struct Backends {
-    pub addresses: [SocketAddr; 2],
+    pub addresses: Vec<SocketAddr>,
     _nginx: Process,
     _directory: TempDir,
 }
 
 impl Backends {
+    /// Two.
+    ///
     /// # Errors
     /// nginx does not start.
-    pub fn start(nginx: &Tool) -> Result<Self> {
+    pub fn two(nginx: &Tool) -> Result<Self> {
+        Self::start(nginx, vec![ports::free()?, ports::free()?])
+    }
+
+    /// As many as a large site has: one port on the addresses from 127.0.1.0 on.
+    ///
+    /// # Errors
+    /// nginx does not start.
+    pub fn many(nginx: &Tool) -> Result<Self> {
+        let port = ports::free()?.port();
+        let address =
+            |number| (Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 1, 0).to_bits() + number), port).into();
+        Self::start(nginx, (0..).take(site::MANY).map(address).collect())
+    }
+
+    fn start(nginx: &Tool, addresses: Vec<SocketAddr>) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("ronde-bench-backends-").tempdir()?;
         for (name, length) in FILES {
             File::create(directory.path().join(name))?.set_len(length)?;
         }
-        let addresses = [ports::free()?, ports::free()?];
+        let listeners = addresses.iter().map(|address| format!("listen {address} backlog=4096;\n"));
         let settings = include_str!("backends.conf")
-            .replace("@FIRST@", &addresses[0].to_string())
-            .replace("@SECOND@", &addresses[1].to_string())
+            .replace("@LISTENERS@", &listeners.collect::<String>())
             .replace("@FILES@", &directory.path().display().to_string());
         let process = start_nginx("backends", nginx, &directory, &settings)?;
-        for address in addresses {
-            http::await_answer(address, "/100").with_context(|| process.output())?;
+        for address in &addresses {
+            http::await_answer(*address, "bench", "/100").with_context(|| process.output())?;
         }
         Ok(Self { addresses, _nginx: process, _directory: directory })
     }

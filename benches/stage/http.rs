@@ -13,15 +13,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The connect fails, no response arrives within 10 s, or its status is not 200.
-pub fn ask(address: SocketAddr, path: &str) -> Result<TcpStream> {
+pub fn ask(address: SocketAddr, host: &str, path: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
     let mut response = [0; 4096];
     let count = stream.read(&mut response)?;
     let line = String::from_utf8_lossy(&response[..count]).lines().next().unwrap_or_default().to_owned();
-    ensure!(line.starts_with("HTTP/1.1 200"), "{address} answered {line:?}");
+    ensure!(line.starts_with("HTTP/1.1 200"), "{address} answered {line:?} for {host}");
     Ok(stream)
 }
 
@@ -29,10 +29,10 @@ pub fn ask(address: SocketAddr, path: &str) -> Result<TcpStream> {
 ///
 /// # Errors
 /// No server answered within 10 s.
-pub fn await_answer(address: SocketAddr, path: &str) -> Result<()> {
+pub fn await_answer(address: SocketAddr, host: &str, path: &str) -> Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        match ask(address, path) {
+        match ask(address, host, path) {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= deadline => {
                 return Err(error).with_context(|| format!("no server answers at {address}"));

@@ -11,6 +11,7 @@ pub mod http;
 pub mod ports;
 pub mod process;
 pub mod proxies;
+pub mod site;
 pub mod tools;
 
 use anyhow::{Context, Result};

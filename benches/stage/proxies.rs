@@ -1,7 +1,8 @@
-//! ronde, nginx, HAProxy and the floor, each started in front of two backends.
+//! ronde, nginx, HAProxy and the floor, each started in front of its backends.
 
 use crate::stage::backends::start_nginx;
 use crate::stage::process::Process;
+use crate::stage::site::Site;
 use crate::stage::tools::Tool;
 use crate::stage::{http, ports};
 use anyhow::{Context, Result};
@@ -53,44 +54,54 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of two backends and waits until it answers. `flags` are for ronde only.
+    /// Starts a proxy in front of these backends and waits until it answers for some of its names, so that no error page is
+    /// measured. `flags` are for ronde only.
     ///
     /// # Errors
     /// The proxy does not start; the error contains its output.
-    pub fn start(kind: &Kind, backends: [SocketAddr; 2], flags: &[&str]) -> Result<Self> {
+    pub fn start(kind: &Kind, site: Site, backends: &[SocketAddr], flags: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("ronde-bench-proxy-").tempdir()?;
         let address = ports::free()?;
-        let fill = |settings: &str| {
-            settings
-                .replace("@LISTEN@", &address.to_string())
-                .replace("@FIRST@", &backends[0].to_string())
-                .replace("@SECOND@", &backends[1].to_string())
-        };
+        let texts = || backends.iter().map(SocketAddr::to_string);
         let process = match kind {
             Kind::Ronde { program } => {
-                let arguments = [format!("--listen={address}")];
-                let arguments = arguments
-                    .into_iter()
-                    .chain(RONDE.split_whitespace().map(str::to_owned))
-                    .chain(flags.iter().map(|&flag| flag.to_owned()))
-                    .chain(backends.map(|backend| backend.to_string()));
-                let arguments: Vec<_> = arguments.collect();
+                let mut arguments = vec![format!("--listen={address}")];
+                arguments.extend(RONDE.split_whitespace().map(str::to_owned));
+                arguments.extend(flags.iter().map(|&flag| flag.to_owned()));
+                match site.ronde(backends) {
+                    Some(settings) => {
+                        let file = directory.path().join("ronde.toml");
+                        fs::write(&file, settings)?;
+                        arguments.push(format!("--config={}", file.display()));
+                    }
+                    None => arguments.extend(texts()),
+                }
                 Process::start("ronde", &program.path, &arguments, directory.path().join("output"))?
             }
             Kind::Nginx { program } => {
-                start_nginx("nginx", program, &directory, &fill(include_str!("nginx.conf")))?
+                let (servers, blocks) = site.nginx(address, backends, include_str!("nginx-server.conf"));
+                let settings = include_str!("nginx.conf");
+                let settings = settings.replace("@SERVERS@", &servers).replace("@BLOCKS@", &blocks);
+                start_nginx("nginx", program, &directory, &settings)?
             }
             Kind::Haproxy { program } => {
-                start_haproxy(program, directory.path(), &fill(include_str!("haproxy.cfg")))?
+                let map = directory.path().join("names.map");
+                fs::write(&map, site.haproxy_map())?;
+                let (rule, servers) = site.haproxy(backends, &map.display().to_string());
+                let settings = include_str!("haproxy.cfg").replace("@LISTEN@", &address.to_string());
+                let settings = settings.replace("@RULE@", &rule).replace("@SERVERS@", &servers);
+                start_haproxy(program, directory.path(), &settings)?
             }
             Kind::Floor { program, argument } => {
                 let arguments = [(*argument).to_owned(), address.to_string()];
-                let arguments: Vec<_> =
-                    arguments.into_iter().chain(backends.map(|backend| backend.to_string())).collect();
+                let arguments: Vec<_> = arguments.into_iter().chain(texts()).collect();
                 Process::start("floor", &program.path, &arguments, directory.path().join("output"))?
             }
         };
-        http::await_answer(address, "/100").with_context(|| process.output())?;
+        let names = site.names();
+        for name in [names.first(), names.get(names.len() / 2), names.last()].into_iter().flatten() {
+            http::await_answer(address, name, "/100").with_context(|| process.output())?;
+        }
         Ok(Self { address, process, _directory: directory })
     }
 }

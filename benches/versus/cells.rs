@@ -1,5 +1,7 @@
 //! The cells of the table: one kind of load each.
 
+use crate::stage::site::Site;
+
 /// One kind of load.
 #[derive(Debug)]
 pub struct Cell {
@@ -14,6 +16,8 @@ pub struct Cell {
     pub fields: usize,
     pub connections: Connections,
     pub backends: Speed,
+    /// Requests are spread over its names.
+    pub site: Site,
     /// Further connections that sent one request and are idle during the run.
     pub idle: usize,
 }
@@ -33,9 +37,10 @@ pub enum Speed {
 
 impl Cell {
     /// Whether the floor says something about this cell: it relays on kept connections. New connections, idle ones and
-    /// waiting ones are what a proxy manages, and the floor manages nothing.
+    /// waiting ones are what a proxy manages, and so are names; the floor manages nothing, and knows two backends.
     pub fn has_floor(&self) -> bool {
-        self.connections == Connections::Kept && self.backends == Speed::Fast && self.idle == 0
+        let is_small = self.idle == 0 && self.site == Site::Small;
+        self.connections == Connections::Kept && self.backends == Speed::Fast && is_small
     }
 }
 
@@ -48,6 +53,7 @@ const GET: Cell = Cell {
     fields: 1,
     connections: Connections::Kept,
     backends: Speed::Fast,
+    site: Site::Small,
     idle: 0,
 };
 
@@ -83,4 +89,11 @@ pub const CELLS: &[Cell] = &[
         ..GET
     },
     Cell { name: "idle-64", about: "64 clients while 10,000 others idle", idle: 10_000, ..GET },
+    Cell {
+        name: "routes-1000",
+        about: "1,000 names with a route each, 64 clients",
+        site: Site::Names,
+        ..GET
+    },
+    Cell { name: "backends-1000", about: "1,000 backends, 64 clients", site: Site::Backends, ..GET },
 ];

@@ -15,5 +15,7 @@ const RESERVE: usize = 512;
 pub fn open(count: usize, address: SocketAddr, path: &str, limit: u64) -> Result<Vec<TcpStream>> {
     let needed = count + RESERVE;
     anyhow::ensure!(limit >= needed as u64, "{needed} descriptors are needed, ulimit -Hn is {limit}");
-    (0..count).map(|index| http::ask(address, path).with_context(|| format!("idle client {index}"))).collect()
+    (0..count)
+        .map(|index| http::ask(address, "bench", path).with_context(|| format!("idle client {index}")))
+        .collect()
 }

@@ -68,7 +68,7 @@ fn bench() -> Result<()> {
                     .with_context(|| format!("{} in {}", contenders[proxy].name, cell.name))?;
                 anyhow::ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
                 eprintln!(
-                    "{}/{} {:9} {:8} {sample}",
+                    "{}/{} {:13} {:8} {sample}",
                     round + 1,
                     options.rounds,
                     cell.name,

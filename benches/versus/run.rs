@@ -8,6 +8,7 @@ use crate::results::Sample;
 use crate::slow;
 use crate::stage::backends::Backends;
 use crate::stage::proxies::{Kind, Proxy};
+use crate::stage::site::Site;
 use crate::stage::tools::{Tool, given_or_found};
 use crate::stage::{account, raise_descriptor_limit};
 use crate::wrk::Wrk;
@@ -69,10 +70,12 @@ impl Contender {
 #[derive(Debug)]
 pub struct Setup {
     /// With [`Lifetime::AllRuns`]; one of each contender before each kind of backends.
-    running: HashMap<(String, Speed), Rc<Proxy>>,
+    running: HashMap<(String, Speed, Site), Rc<Proxy>>,
     lifetime: Lifetime,
     fast: Backends,
     slow: [SocketAddr; 2],
+    /// Only where a cell needs them.
+    many: Option<Backends>,
     wrk: Tool,
     scratch: TempDir,
     seconds: u64,
@@ -91,8 +94,12 @@ impl Setup {
         Ok(Self {
             running: HashMap::new(),
             lifetime: options.lifetime,
-            fast: Backends::start(nginx)?,
+            fast: Backends::two(nginx)?,
             slow: slow::start()?,
+            many: match options.cells.iter().any(|cell| cell.site == Site::Backends) {
+                true => Some(Backends::many(nginx)?),
+                false => None,
+            },
             wrk,
             scratch: tempfile::Builder::new().prefix("ronde-bench-wrk-").tempdir()?,
             seconds: options.seconds,
@@ -121,7 +128,7 @@ impl Setup {
     }
 
     fn attempt(&mut self, cell: &Cell, contender: &Contender) -> Result<Sample> {
-        let proxy = self.proxy(cell.backends, contender)?;
+        let proxy = self.proxy(cell, contender)?;
         let idle = idle::open(cell.idle, proxy.address, cell.path, self.descriptors)?;
         self.load(cell, &proxy, WARM_UP)?.finish()?;
 
@@ -153,17 +160,18 @@ impl Setup {
     }
 
     /// A proxy that runs since an earlier run, or a new one.
-    fn proxy(&mut self, speed: Speed, contender: &Contender) -> Result<Rc<Proxy>> {
-        let key = (contender.name.clone(), speed);
+    fn proxy(&mut self, cell: &Cell, contender: &Contender) -> Result<Rc<Proxy>> {
+        let key = (contender.name.clone(), cell.backends, cell.site);
         if let Some(proxy) = self.running.get(&key) {
             return Ok(Rc::clone(proxy));
         }
-        let backends = match speed {
-            Speed::Fast => self.fast.addresses,
-            Speed::Slow => self.slow,
+        let backends = match (cell.site, cell.backends, &self.many) {
+            (Site::Backends, _, Some(many)) => &many.addresses,
+            (_, Speed::Fast, _) => &self.fast.addresses,
+            (_, Speed::Slow, _) => &self.slow[..],
         };
         let flags: Vec<_> = self.flags.split_whitespace().collect();
-        let proxy = Rc::new(Proxy::start(&contender.kind, backends, &flags)?);
+        let proxy = Rc::new(Proxy::start(&contender.kind, cell.site, backends, &flags)?);
         if self.lifetime == Lifetime::AllRuns {
             self.running.insert(key, Rc::clone(&proxy));
         }

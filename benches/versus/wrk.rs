@@ -1,6 +1,7 @@
 //! Runs wrk with a Lua script, which sets the requests and prints the results as one line of numbers.
 
 use crate::cells::{Cell, Connections};
+use crate::stage::site::Site;
 use crate::stage::tools::Tool;
 use anyhow::{Context, Result};
 use std::fmt::{self, Write as _};
@@ -22,6 +23,26 @@ done = function(summary, latency, requests)
     print(table.concat({ "ronde-bench", summary.requests, summary.duration,
         latency:percentile(50), latency:percentile(99),
         e.connect, e.read, e.write, e.timeout, e.status }, " "))
+end
+"#;
+
+/// Each request is for the next of the `names`; each thread of wrk begins at another.
+const SPREAD: &str = r#"
+local threads = 0
+setup = function(thread)
+    thread:set("turn", threads * 501)
+    threads = threads + 1
+end
+local requests = {}
+init = function()
+    for place, name in ipairs(names) do
+        wrk.headers["Host"] = name
+        requests[place] = wrk.format()
+    end
+end
+request = function()
+    turn = turn % #requests + 1
+    return requests[turn]
 end
 "#;
 
@@ -145,6 +166,10 @@ fn script(cell: &Cell) -> String {
     }
     for (name, value) in FIELDS.iter().take(cell.fields - 1) {
         let _ = writeln!(script, "wrk.headers[{name:?}] = {value:?}");
+    }
+    if cell.site == Site::Names {
+        let names: Vec<_> = cell.site.names().iter().map(|name| format!("{name:?}")).collect();
+        let _ = writeln!(script, "local names = {{ {} }}\n{SPREAD}", names.join(", "));
     }
     script + DONE
 }

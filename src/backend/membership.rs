@@ -6,7 +6,7 @@
 //! Not here: name look-ups (`resolve`), whose turn it is (`balance`).
 
 use super::health::Health;
-use super::kept::KeptConnections;
+use super::kept::AllKept;
 use super::progress::Progress;
 use super::resolve::{Finding, Unresolved};
 use super::{Backend, Backends, Rank, balance, lock, resolve};
@@ -28,6 +28,7 @@ pub(super) struct Membership {
     round: Mutex<Members>,
     resolve_interval: Duration,
     resolve_hold: Duration,
+    kept: Arc<AllKept>,
     keep_alive: Duration,
     has_checks: bool,
 }
@@ -67,7 +68,7 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 }
 
 impl Membership {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, kept: Arc<AllKept>) -> Self {
         let named = |spec: &config::Backend| {
             let look_ups = spec.endpoint.address().is_none().then(|| bounded(1));
             Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), look_ups })
@@ -77,6 +78,7 @@ impl Membership {
             round: Mutex::new(balance::Round::new([])),
             resolve_interval: config.resolve_interval,
             resolve_hold: config.resolve_hold,
+            kept,
             keep_alive: config.backend_keep_alive_timeout,
             has_checks: config.check_interval().is_some(),
         }
@@ -199,6 +201,7 @@ impl Membership {
     fn backend(&self, named: &Named, address: Address) -> Backend {
         Backend {
             is_near: AtomicBool::new(is_local(&address)),
+            kept: self.kept.to(&address, self.keep_alive),
             address,
             name: named.spec.to_string(),
             authority: named.spec.endpoint.authority(),
@@ -212,7 +215,6 @@ impl Membership {
             health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),
             in_first_check: AtomicBool::new(false),
             is_sound: AtomicBool::new(false),
-            kept: KeptConnections::new(self.keep_alive),
             failed_returns: AtomicUsize::new(0),
         }
     }

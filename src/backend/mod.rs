@@ -14,6 +14,7 @@ pub mod balance;
 pub mod checks;
 pub mod health;
 mod inquiry;
+mod instead;
 pub mod kept;
 mod membership;
 mod never_up;
@@ -27,7 +28,7 @@ use crate::observe::failure::{Blame, Failure};
 use balance::Place;
 use checks::Check;
 use health::{Change, Health, Rules, Trouble};
-use kept::KeptConnections;
+use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
 use progress::{Answers, Progress};
 use retry_budget::RetryBudget;
@@ -36,7 +37,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 pub use turn::Turn;
 
 /// One address that takes turns.
@@ -64,7 +65,7 @@ pub struct Backend {
     in_first_check: AtomicBool,
     /// Whether a success would change nothing, so that the usual path takes no lock.
     is_sound: AtomicBool,
-    kept: KeptConnections,
+    kept: Arc<KeptConnections>,
     /// Connects that looked for its return and failed; see `never_up`.
     failed_returns: AtomicUsize,
 }
@@ -155,17 +156,18 @@ impl Backends {
     /// # Errors
     /// The system has no thread left, or no descriptor.
     pub fn start<'a>(configs: impl Iterator<Item = &'a Config>) -> io::Result<Vec<Arc<Self>>> {
-        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config))).collect();
+        let kept = Arc::new(AllKept::default());
+        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config, &kept))).collect();
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
         Ok(all)
     }
 
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, kept: &Arc<AllKept>) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Self {
-            membership: Membership::new(config),
+            membership: Membership::new(config, Arc::clone(kept)),
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -228,14 +230,12 @@ impl Backends {
         let now = Instant::now();
         let mut round = self.membership.round();
         round.skip_missed();
-        let waiting = || round.iter().map(|backend| backend.waiting()).sum();
         let is_well = |backend: &Backend| backend.takes_turns(now);
-        let is_stuck =
-            |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
         let is_free = |backend: &Backend| tried.is_free(backend) && backend.room() > 0;
-        let choose = |may_take: &dyn Fn(&Backend) -> bool| choose(&round, self.balance, client, may_take);
-        let mut chosen = choose(&|backend| is_free(backend) && is_well(backend) && !is_stuck(backend))
-            .or_else(|| choose(&|backend| is_free(backend) && is_well(backend)));
+        let is_candidate = |backend: &Backend| is_free(backend) && is_well(backend);
+        let mut chosen = self
+            .choose_prompt(&round, client, now, is_candidate)
+            .or_else(|| choose(&round, self.balance, client, is_candidate));
         // No backend that is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| tried.is_free(backend) && is_well(backend)) {
             chosen = round.first(|backend| is_free(backend));
@@ -243,15 +243,24 @@ impl Backends {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
         }
-        let backend = Arc::clone(round.take(chosen?)?);
-        tried.note(&backend);
-        // Still under the lock of the round: of two requests at once only one may be the trial.
-        let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
-        Some(Turn::new(backend, is_trial, round.turns(), now))
+        give(&mut round, chosen?, tried, now)
     }
 
-    fn note_success(&self, backend: &Backend, now: Instant, took: Duration) {
-        backend.progress.answered(&self.answers, now, took);
+    /// The next of these that is not stuck.
+    fn choose_prompt(
+        &self,
+        round: &Members,
+        client: Peer,
+        now: Instant,
+        may_take: impl Fn(&Backend) -> bool,
+    ) -> Option<Place> {
+        let waiting = || round.iter().map(|backend| backend.waiting()).sum();
+        let is_stuck =
+            |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
+        choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
+    }
+
+    fn note_success(&self, backend: &Backend, now: Instant) {
         self.retry_budget.earn();
         let is_news = !backend.is_sound.load(Ordering::Acquire);
         if is_news && backend.change(|health| health.answered(&self.rules, now)) == Some(Change::In) {
@@ -353,6 +362,15 @@ fn choose(
             }),
         }
     })
+}
+
+/// Gives a turn to the one that was chosen.
+fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> Option<Turn> {
+    let backend = Arc::clone(round.take(chosen)?);
+    tried.note(&backend);
+    // Still under the lock of the round: of two requests at once only one may be the trial.
+    let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
+    Some(Turn::new(backend, is_trial, round.turns(), now))
 }
 
 /// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.

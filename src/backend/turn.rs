@@ -25,6 +25,7 @@ pub struct Turn {
     pub since: Instant,
     awaited: Cell<Side>,
     trial: Cell<Trial>,
+    verdict: Cell<Verdict>,
 }
 
 /// Which side the request waits for. Only the backend's silence says something about the backend.
@@ -41,13 +42,22 @@ enum Trial {
     Undecided,
 }
 
+/// Whether what becomes of the response says any more about the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Open,
+    /// Its status was a failure, and this is one failure, however the body ends.
+    Failed,
+}
+
 impl Turn {
     pub(super) fn new(backend: Arc<Backend>, is_trial: bool, number: u64, since: Instant) -> Self {
         backend.active.fetch_add(1, Ordering::Relaxed);
         backend.waiting.fetch_add(1, Ordering::Relaxed);
         backend.progress.asked();
         let trial = Cell::new(if is_trial { Trial::Undecided } else { Trial::No });
-        Self { backend, number, since, awaited: Cell::new(Side::Backend), trial }
+        let (awaited, verdict) = (Cell::new(Side::Backend), Cell::new(Verdict::Open));
+        Self { backend, number, since, awaited, trial, verdict }
     }
 
     pub fn address(&self) -> Address {
@@ -105,21 +115,28 @@ impl Turn {
         self.backend.is_slow.load(Ordering::Relaxed)
     }
 
-    /// The response head is there, since `now`, and it `took` so long.
-    pub fn answered(&self, backends: &Backends, now: Instant, took: Duration) {
+    /// The response head is there, since `now`, and it `took` so long. Its status may be a `failure`.
+    pub fn answered(&self, backends: &Backends, now: Instant, took: Duration, failure: Option<Failure>) {
         self.await_client();
-        self.trial.set(Trial::No);
+        let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
         let is_slow = took > waits::PROMPT_RESPONSE;
         // Nearly always it is as it was, and reading it is cheaper than taking the cache line from another core.
         if self.is_slow() != is_slow {
             self.backend.is_slow.store(is_slow, Ordering::Relaxed);
         }
-        backends.note_success(&self.backend, now, took);
+        self.backend.progress.answered(&backends.answers, now, took);
+        match failure {
+            None => backends.note_success(&self.backend, now),
+            Some(failure) => {
+                self.verdict.set(Verdict::Failed);
+                backends.note_failure(&self.backend, failure, is_trial);
+            }
+        }
     }
 
     /// The response is complete, or is one that ends at will and has begun.
     pub fn completed(&self) {
-        if !self.backend.is_sound.load(Ordering::Acquire) {
+        if !self.backend.is_sound.load(Ordering::Acquire) && self.verdict.get() == Verdict::Open {
             self.backend.change(|health| {
                 health.completed();
                 None
@@ -130,7 +147,9 @@ impl Turn {
     /// There is no response, or only a part of it, and this is why.
     pub fn failed(self, backends: &Backends, failure: Failure) {
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
-        backends.note_failure(&self.backend, failure, is_trial);
+        if self.verdict.get() == Verdict::Open {
+            backends.note_failure(&self.backend, failure, is_trial);
+        }
     }
 
     /// The response is complete: ends the turn, and keeps the connection, which is idle since then, for the next.

@@ -1,4 +1,4 @@
-//! What a health check asks, and which answers are well, as users write it.
+//! What a health check asks, and which answers are well or count as none, as users write it.
 //!
 //! The problem: a path, a Host and a status go into a request line, a field line and a comparison. What would break the
 //! first two, or could never be true in the third, is refused where it was written.
@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 use super::error::shown;
 use super::{RawValue, Setting};
@@ -36,9 +35,10 @@ pub(super) fn host(raw: &RawValue, _: &Setting) -> Result<String, String> {
     }
 }
 
-/// The reader of `--health-status`.
-pub(super) fn statuses(raw: &RawValue, _: &Setting) -> Result<Statuses, String> {
-    raw.text.parse()
+/// The reader of `--health-status` and `--retry-status`.
+pub(super) fn statuses(raw: &RawValue, row: &Setting) -> Result<Statuses, String> {
+    let bounds = row.bounds.ok_or("its row in the table has no bounds")?;
+    Statuses::parse(&raw.text, bounds)
 }
 
 /// A status, or a range of them: `401`, `200-399`.
@@ -46,24 +46,24 @@ pub(super) fn statuses(raw: &RawValue, _: &Setting) -> Result<Statuses, String> 
 pub struct Statuses(RangeInclusive<u16>);
 
 impl Statuses {
-    pub fn contains(&self, status: u16) -> bool {
-        self.0.contains(&status)
-    }
-}
-
-impl FromStr for Statuses {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Of three digits are bounds and statuses, so as texts they have the order that they have as numbers.
+    fn parse(text: &str, (least, most): (&str, &str)) -> Result<Self, String> {
         let status = |digits: &str| {
-            let status = digits.parse().ok().filter(|status| (200..=599).contains(status));
-            status.filter(|_| digits.len() == 3)
+            let is_one = digits.len() == 3 && (least..=most).contains(&digits);
+            digits.parse().ok().filter(|_| is_one)
         };
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (status(first), status(last)) {
             (Some(first), Some(last)) if first <= last => Ok(Self(first..=last)),
-            _ => Err(format!("{} is no status; give 200 to 599, or a range such as 200-399", shown(text))),
+            _ => Err(format!(
+                "{} is no status; give {least} to {most}, or a range such as 502-504",
+                shown(text)
+            )),
         }
+    }
+
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.contains(&status)
     }
 }
 
@@ -83,14 +83,17 @@ mod tests {
     #[test]
     fn a_status_or_a_range() {
         for (text, well, ill) in [("401", 401, 400), ("200-399", 399, 400), ("200-599", 200, 600)] {
-            let statuses: Statuses = text.parse().unwrap();
+            let statuses = Statuses::parse(text, ("200", "599")).unwrap();
             assert!(statuses.contains(well) && !statuses.contains(ill), "{text}");
             assert_eq!(statuses.to_string(), text);
         }
         for text in
             ["", "2xx", "-", "200-", "-200", "199", "100-300", "600", "399-200", "0200", "+20", "200-300-400"]
         {
-            assert!(text.parse::<Statuses>().is_err(), "{text}");
+            assert!(Statuses::parse(text, ("200", "599")).is_err(), "{text}");
+        }
+        for text in ["399", "399-400", "200", "599-600"] {
+            assert!(Statuses::parse(text, ("400", "599")).is_err(), "{text}");
         }
     }
 }

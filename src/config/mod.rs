@@ -259,6 +259,13 @@ settings! {
         "--fail-timeout" "TIME", per Route, default "10s" ["10ms" to "24h"]
             => fail_timeout: Duration = One(time);
 
+        /// statuses that count as no answer: the next is asked
+        /// None: most errors are meant for the client. An idempotent request whose body is in hand goes on to a backend that
+        /// is well; where none is left, or the retries are used up, the answer goes to the client. Each of 500 to 599 is a
+        /// failure for --max-fails.
+        "--retry-status" "STATUS", per Route, default "" ["400" to "599"]
+            => retry_status: Vec<Statuses> = Each(statuses);
+
         /// path of the active health check
         /// Off, because no path is right for every application.
         "--health-path" "PATH", per Route, default "off"
@@ -273,7 +280,7 @@ settings! {
         /// statuses that count as well
         /// A redirect, such as one to a login, comes from an application that works. A 401 comes as often from
         /// something in front of it, and a 404 from a path that is wrong.
-        "--health-status" "STATUS", per Route, default "200-399"
+        "--health-status" "STATUS", per Route, default "200-399" ["200" to "599"]
             => health_status: Vec<Statuses> = Each(statuses);
 
         /// for a check; auto: 2s, the interval at most

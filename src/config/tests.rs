@@ -170,6 +170,17 @@ fn statuses_are_a_list_in_each_source() {
 }
 
 #[test]
+fn a_route_inherits_the_statuses_to_retry_or_has_others() {
+    let file = Toml::new(
+        "retry-status = [502, 503]\nbackend = 'a:1'\n[[route]]\npath = '/x'\nbackend = 'b:1'\n\
+         [[route]]\npath = '/y'\nbackend = 'c:1'\nretry-status = ['429', '500-599']",
+    );
+    let config = config(&file.flag(), &[]);
+    let all: Vec<_> = config.route.iter().map(|route| shown(&route.config.retry_status)).collect();
+    assert_eq!(all, [["502", "503"], ["429", "500-599"]]);
+}
+
+#[test]
 fn commands() {
     let command = |words| try_load(words, &[]).unwrap();
     assert!(matches!(command("a:1"), Command::Serve(_)));
@@ -338,7 +349,11 @@ fn errors_in_the_command_line() {
         ("--reveal-backends=1 a:1", r#"--reveal-backends: "1" is unknown; give true or false"#),
         (
             "--health-status 2xx a:1",
-            r#"--health-status: "2xx" is no status; give 200 to 599, or a range such as 200-399"#,
+            r#"--health-status: "2xx" is no status; give 200 to 599, or a range such as 502-504"#,
+        ),
+        (
+            "--retry-status 399 a:1",
+            r#"--retry-status: "399" is no status; give 400 to 599, or a range such as 502-504"#,
         ),
         (
             "--health-host http://a/ a:1",

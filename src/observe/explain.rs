@@ -64,6 +64,8 @@ pub enum Step {
         status: u16,
         took: Duration,
     },
+    /// It counts as none (`--retry-status`), and another backend was found.
+    Dropped,
     Relayed {
         bytes: u64,
         pieces: u64,
@@ -157,6 +159,7 @@ impl fmt::Display for Step {
             Self::Answered { status, took } => {
                 write!(f, "status {status}, {:.2} ms after the request was sent", in_ms(*took))
             }
+            Self::Dropped => f.write_str("dropped for its status (--retry-status): another backend is asked"),
             Self::Relayed { bytes, pieces: 1 } => write!(f, "relayed: {bytes} bytes of body in 1 piece"),
             Self::Relayed { bytes, pieces } => {
                 write!(f, "relayed: {bytes} bytes of body in {pieces} pieces")

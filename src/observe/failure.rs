@@ -129,6 +129,7 @@ failures! {
     ResponseHeadTooLarge 502 "http_response_header_section_size" Backend "the backend's response head is too large";
     ResponseFraming      502 "http_protocol_error" Backend "the framing of the backend's response is invalid";
     ResponseCoding       502 "http_response_transfer_coding" Backend "the backend's response has an unknown transfer coding";
+    RetryStatus          502 "destination_unavailable" Backend "the backend's status is one of --retry-status";
     UpgradeUnasked       502 "http_upgrade_failed" Backend "the backend switched to a protocol that was not asked for";
     InterimFlood         502 "http_protocol_error" Backend "the backend sent too many interim responses";
 

@@ -15,6 +15,7 @@ mod e_continue;
 mod f_mended;
 mod f_own_responses;
 mod f_responses;
+mod g_retry_status;
 mod g_reuse;
 mod h_upgrade;
 mod i_commands;

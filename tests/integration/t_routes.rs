@@ -31,6 +31,18 @@ fn ask(proxy: &Proxy, target: &str, host: &str) -> Message {
 }
 
 #[test]
+fn routes_to_the_same_backend_share_its_kept_connections() {
+    ronde_only!();
+    let backend = Backend::named("one");
+    let table = |host| format!("[[route]]\nhost = '{host}'\nbackend = '{}'\n", backend.address);
+    let proxy = filed(&["a", "b", "c"].map(table).concat()).serve();
+    for host in ["a", "b", "c", "b", "a"] {
+        assert_eq!(ask(&proxy, "/", host).text(), "one");
+    }
+    assert_eq!((backend.count(), backend.connections()), (5, 1));
+}
+
+#[test]
 fn each_request_goes_to_the_most_specific_route() {
     ronde_only!();
     let names = ["site", "api", "below", "any-api", "rest"];

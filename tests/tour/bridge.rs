@@ -126,6 +126,7 @@ fn what_explain_prints_in_the_last_chapter_is_what_it_would_print() {
         Step::Parked { awaits: Awaits::Response },
         Step::Resumed { worker },
         Step::Answered { status: 0, took },
+        Step::Dropped,
         Step::Relayed { bytes: 0, pieces: 1 },
         Step::Ended { connection: Ending::Kept },
     ];

@@ -13,7 +13,7 @@ use super::relaying::{Follows, Relaying};
 use super::response_head::{Final, Head};
 use super::send::Outgoing;
 use super::timer::{Awaited, watch};
-use super::{Exchange, Stage, Step, Stop};
+use super::{BackendEnd, Exchange, Stage, Step, Stop};
 use crate::backend::Turn;
 use crate::config::waits;
 use crate::http1::head::Version;
@@ -26,12 +26,12 @@ use crate::proxy::conversation::{Context, Halt, Pass};
 use crate::proxy::relay::Stalled;
 use crate::proxy::request::{Body, Expectation};
 use std::mem::take;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request that is with a backend, or on its way there.
 pub(super) struct Asking {
     pub(super) conn: Conn,
-    turn: Turn,
+    pub(super) turn: Turn,
     age: Age,
     pub(super) outgoing: Outgoing,
     /// When the whole request was sent; of one in hand, when the connection was chosen or made, which saves a clock read.
@@ -89,23 +89,11 @@ impl Exchange {
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
-                let Asking { conn, turn, sent, outgoing, .. } = asking;
-                self.was_answered(&turn, sent);
-                if last.ends_at_will() {
-                    turn.completed();
+                let took = self.was_answered(&asking);
+                match self.instead() {
+                    Some(turn) => self.ask_instead(asking, &last, turn, context.scratch),
+                    None => self.begin_response(asking, last, took, context),
                 }
-                match outgoing {
-                    Outgoing::Partly(sent) if self.upload.is_none() => {
-                        self.stream_rest(sent, context.scratch)
-                    }
-                    Outgoing::Partly(_) => {}
-                    Outgoing::All | Outgoing::Refused => self.upload = None,
-                }
-                let (follows, down) = match last {
-                    Final::Response(response, down) => (Follows::Body(response), down),
-                    Final::Switch => (Follows::Tunnel, self.begin_tunnel(&conn, context.scratch)),
-                };
-                Step::To(Relaying::begin(conn, turn, follows, down))
             }
             Err(Stop::Halt(halt)) => {
                 asking.received.extend_from_slice(context.scratch.from_backend.filled());
@@ -122,17 +110,42 @@ impl Exchange {
         }
     }
 
-    /// A final response has begun.
-    fn was_answered(&mut self, turn: &Turn, sent: Instant) {
+    /// A final response has begun; returns how long it took.
+    fn was_answered(&mut self, asking: &Asking) -> Duration {
         let now = Instant::now();
-        let took = now.saturating_duration_since(sent);
-        turn.answered(&self.request.route.backends, now, took);
-        self.record.timings.first_byte = took;
+        let took = now.saturating_duration_since(asking.sent);
+        asking.turn.answered(&self.request.route.backends, now, took, self.status_failure());
         let status = self.record.status.unwrap_or_default();
         self.request.explain(|| explain::Step::Answered { status, took });
+        self.timer.restart();
+        took
+    }
+
+    /// That response is the client's.
+    fn begin_response(
+        &mut self,
+        asking: Asking,
+        last: Final,
+        took: Duration,
+        context: &mut Context<'_>,
+    ) -> Step {
+        let Asking { conn, turn, outgoing, .. } = asking;
+        self.record.timings.first_byte = took;
         self.blame_silent();
         self.record.backend = Some(turn.address());
-        self.timer.restart();
+        if last.ends_at_will() {
+            turn.completed();
+        }
+        match outgoing {
+            Outgoing::Partly(sent) if self.upload.is_none() => self.stream_rest(sent, context.scratch),
+            Outgoing::Partly(_) => {}
+            Outgoing::All | Outgoing::Refused => self.upload = None,
+        }
+        let (follows, down) = match last {
+            Final::Response(response, down) => (Follows::Body(response), down),
+            Final::Switch => (Follows::Tunnel, self.begin_tunnel(&conn, context.scratch)),
+        };
+        Step::To(Relaying::begin(conn, turn, follows, down))
     }
 
     /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
@@ -143,6 +156,7 @@ impl Exchange {
             // The backend closed it while the request was on its way. That is no failure.
             Age::Kept if may_repeat && backends.may_send_again() => {
                 self.request.explain(|| explain::Step::Missed { failure });
+                self.backend = BackendEnd::Open;
                 Step::To(self.connecting(turn, Lap::First))
             }
             Age::Fresh if may_repeat => self.ask_another(turn, failure),

@@ -10,16 +10,19 @@
 //!   the first, short lap of connects are connected to a second time, with all the time there is (`connect`);
 //! - a request on a kept connection that turns out closed before any byte of a response: once more on a fresh connection
 //!   to the same backend, then to the others, but only if it is idempotent and its body is in hand;
+//! - an idempotent request whose body is in hand, and whose answer has a status of `--retry-status`: to another backend that
+//!   is well (`instead`);
 //! - nothing after a timeout: the backend may still be working on it.
 //!
 //! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
-//! comes in), `send`, `response_head` (what the backend says), `interims`, `relaying` (what follows the head), `respond` (a body),
+//! comes in), `send`, `response_head` (what the backend says), `interims`, `instead` (an answer that counts as none), `relaying` (what follows the head), `respond` (a body),
 //! `tunnel`, `timer` (how long each side is waited for).
 //!
 //! Not here: reading requests, and the client's connection afterwards (`session`).
 
 mod ask;
 mod connect;
+mod instead;
 mod interims;
 mod relaying;
 mod respond;
@@ -226,7 +229,7 @@ impl Exchange {
         size_of::<Self>() + self.request.weight() + upload + stage
     }
 
-    /// Chooses the next backend to ask: a kept connection if there is one, or a fresh one.
+    /// Chooses the next backend to ask.
     fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Step {
         if client.presence == Presence::Gone {
             return self.fail(Failure::ClientGone);
@@ -264,6 +267,12 @@ impl Exchange {
         {
             return self.fail(failure);
         }
+        self.begin(turn, lap)
+    }
+
+    /// Asks this backend, on a kept connection if there is one, or a fresh one.
+    fn begin(&mut self, turn: Turn, lap: Lap) -> Step {
+        self.backend = BackendEnd::Open;
         let kept = turn.kept().filter(|_| lap == Lap::First);
         self.request.explain(|| explain::Step::Turn {
             turn: turn.number,

@@ -14,6 +14,7 @@ use crate::http1::forward::{self, Delivery, Persistence};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Lines, Scan};
 use crate::http1::reframer::Reframer;
+use crate::net::buffer::Buffer;
 use crate::observe::failure::Failure;
 use crate::proxy::conversation::Context;
 use crate::proxy::relay::{Broken, Direction, Pipe};
@@ -44,6 +45,14 @@ impl Final {
         match self {
             Self::Response(response, _) => response.pauses == Pauses::Surely,
             Self::Switch => true,
+        }
+    }
+
+    /// Whether the whole of it is in the `buffer`, and its connection could serve another request.
+    pub(super) fn leaves_reusable(&self, buffer: &Buffer) -> bool {
+        match self {
+            Self::Response(response, down) => response.backend_persists && down.has_read_exactly(buffer),
+            Self::Switch => false,
         }
     }
 }
