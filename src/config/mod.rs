@@ -40,6 +40,7 @@ mod retired;
 mod route;
 mod setting;
 mod table;
+mod tls;
 mod unix;
 mod url;
 pub mod value;
@@ -54,6 +55,7 @@ pub use error::Error;
 pub use help::{VERSION, markdown_table};
 pub use route::{Action, Host, Prefix, Route};
 pub use setting::{Scope, Setting};
+pub use tls::CertificateFiles;
 pub use url::Url;
 pub use value::{AccessLog, Balance, Explain, Scheduling};
 

@@ -7,4 +7,6 @@ pub mod conn;
 pub mod descriptors;
 pub mod listener;
 pub mod listening;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod waker;
