@@ -11,6 +11,8 @@ impl Config {
     /// # Errors
     /// The first contradiction.
     pub(super) fn check_conflicts(&self) -> Result<(), Error> {
+        self.check_certificates()?;
+        self.check_tls_listeners()?;
         self.proxy_protocol.iter().try_for_each(|address| self.check_proxy_protocol(address))
     }
 

@@ -20,6 +20,7 @@
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -61,14 +62,16 @@ pub use value::{AccessLog, Balance, Explain, Scheduling};
 
 use address::{backend, listen, network};
 use check::{host, path, statuses};
-use file::Entry;
+use file::{Entry, PairTable};
 use retired::{RETIRED, Retired};
 use route::{Routes, route};
 use setting::{RawValue, Source, variable};
 use table::settings;
+use tls::{hsts, pem_file};
 use unix::mode;
 use value::{
-    Arity, Each, Maybe, One, access_log, balance, count, explain, level, scheduling, size, switch, time,
+    Arity, Each, Maybe, One, Series, access_log, balance, count, explain, level, scheduling, size, switch,
+    time,
 };
 
 // Bounds exclude values that can only be mistakes. A time under 10ms is shorter than a scheduler or a network needs,
@@ -104,6 +107,37 @@ settings! {
         /// With a backend connection each they need 65536 descriptors, within the hard limits of systemd and Docker.
         "--max-connections" "N", default "32768" ["1" to "1048576"]
             => max_connections: usize = One(count);
+    }
+
+    "TLS" {
+        /// a chain in PEM, its own certificate first
+        /// None: only the admin can have one. Several are `[[tls]]` tables of the file, with `certificate` and `key`; which
+        /// one a client is shown, its names say. A renewed file is taken within a minute, or at once after a SIGHUP.
+        "--tls-certificate" "FILE", default ""
+            => tls_certificate: Vec<PathBuf> = Series(pem_file);
+
+        /// its private key in PEM, not encrypted
+        /// None. A key with a passphrase would need a person at every start.
+        "--tls-key" "FILE", default ""
+            => tls_key: Vec<PathBuf> = Series(pem_file);
+
+        /// answer plain requests with 308 to https
+        /// Off: it needs a certificate that every client believes. On, nothing else is served without TLS but
+        /// --acme-challenge.
+        "--redirect-to-https" "", default "false"
+            => redirect_to_https: bool = One(switch);
+
+        /// where a certificate's issuer finds its proof
+        /// None. A plain request for a path below /.well-known/acme-challenge/ goes to this server and not to a route; it
+        /// may run for the minute of a renewal alone.
+        "--acme-challenge" "HOST:PORT", default "off"
+            => acme_challenge: Option<Backend> = Maybe(backend);
+
+        /// Strict-Transport-Security of what goes over TLS
+        /// Off: a browser that has read it refuses plain HTTP for as long as it says, and nothing takes that back. Begin with
+        /// max-age=300. A backend's own field is left as it is.
+        "--hsts" "VALUE", per Route, default "off"
+            => hsts: Option<String> = Maybe(hsts);
     }
 
     "Workers" {

@@ -10,7 +10,7 @@ use super::{Config, Listen};
 impl Config {
     /// One warning each.
     pub(super) fn remarks(&self) -> Vec<String> {
-        let idle = self.idle_checks().into_iter().chain(self.idle_mode());
+        let idle = self.idle_checks().into_iter().chain(self.idle_mode()).chain(self.idle_tls());
         self.many_workers().into_iter().chain(idle).chain(self.long_check()).collect()
     }
 

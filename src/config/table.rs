@@ -17,7 +17,7 @@ macro_rules! settings {
         /// The rows by name, as in `row::listen.flag`.
         #[allow(non_upper_case_globals)]
         pub mod row {
-            use super::{Arity, Each, Maybe, One, Routes, Scope, Setting};
+            use super::{Arity, Each, Maybe, One, Routes, Scope, Series, Setting};
 
             $($(
                 #[doc = $what]
@@ -58,6 +58,7 @@ macro_rules! settings {
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         struct Document {
             $($( $field: Option<Spanned<<$arity as Arity>::Written>>, )*)*
+            tls: Option<Vec<Spanned<PairTable>>>,
             max_transfers: Option<IgnoredAny>,
             max_per_backend: Option<IgnoredAny>,
         }
@@ -67,6 +68,11 @@ macro_rules! settings {
             fn retired(&self) -> impl Iterator<Item = &'static Retired> + use<> {
                 let there = [self.max_transfers.is_some(), self.max_per_backend.is_some()];
                 RETIRED.iter().zip(there).filter_map(|(retired, is_there)| is_there.then_some(retired))
+            }
+
+            /// The `[[tls]]` tables.
+            fn take_pairs(&mut self) -> Vec<Spanned<PairTable>> {
+                self.tls.take().unwrap_or_default()
             }
 
             /// The rows that the file sets, each with its entry.

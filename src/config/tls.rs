@@ -1,5 +1,18 @@
-//! What TLS needs of the configuration.
+//! What TLS needs of the configuration: certificates with their keys, and what goes with them.
+//!
+//! ```toml
+//! [[tls]]
+//! certificate = "/etc/letsencrypt/live/example.com/fullchain.pem"
+//! key = "/etc/letsencrypt/live/example.com/privkey.pem"
+//! ```
+//!
+//! The problem: a certificate and its key are two files, and two flags. So they are two rows of the table, whose values
+//! belong together by their places; a `[[tls]]` of the file adds a value to each.
+//!
+//! Not here: what is in the files (`net::tls`).
 
+use super::error::{Error, shown};
+use super::{Config, RawValue, Setting, row};
 use std::path::PathBuf;
 
 /// A certificate chain and its key, as files in PEM.
@@ -7,4 +20,153 @@ use std::path::PathBuf;
 pub struct CertificateFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
+}
+
+/// The reader of `--tls-certificate` and `--tls-key`.
+pub(super) fn pem_file(raw: &RawValue, _: &Setting) -> Result<PathBuf, String> {
+    let text = &raw.text;
+    match text.starts_with("-----BEGIN") {
+        true => Err("this is a certificate or a key itself; give the name of its file".to_owned()),
+        false => Ok(PathBuf::from(text)),
+    }
+}
+
+/// The reader of `--hsts`: the directives of RFC 6797 §6.1. An unknown one is a mistake: browsers would ignore it.
+pub(super) fn hsts(raw: &RawValue, _: &Setting) -> Result<String, String> {
+    let text = &raw.text;
+    let advice = "give max-age=SECONDS, and perhaps includeSubDomains and preload, divided by semicolons";
+    let mut seen = Vec::new();
+    for directive in text.split(';').map(str::trim) {
+        let (name, value) = match directive.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim())),
+            None => (directive, None),
+        };
+        let name = name.to_ascii_lowercase();
+        let is_valid = match &*name {
+            "max-age" => value.is_some_and(is_seconds),
+            "includesubdomains" | "preload" => value.is_none(),
+            _ => false,
+        };
+        if !is_valid {
+            return Err(format!("{} is no directive of it; {advice}", shown(directive)));
+        }
+        if seen.contains(&name) {
+            return Err(format!("{name} is given twice"));
+        }
+        seen.push(name);
+    }
+    match seen.iter().any(|name| name == "max-age") {
+        true => Ok(text.clone()),
+        false => Err(format!("{} has no max-age; {advice}", shown(text))),
+    }
+}
+
+/// Up to ten digits: three centuries, and a number for every browser.
+fn is_seconds(text: &str) -> bool {
+    (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl Config {
+    /// Every certificate with its key. The first is for clients that name no host, or one that no certificate has.
+    pub fn certificates(&self) -> Vec<CertificateFiles> {
+        let pairs = self.tls_certificate.iter().zip(&self.tls_key);
+        pairs
+            .map(|(certificate, key)| CertificateFiles { certificate: certificate.clone(), key: key.clone() })
+            .collect()
+    }
+
+    /// # Errors
+    /// There is a certificate without a key, or one twice.
+    pub(super) fn check_certificates(&self) -> Result<(), Error> {
+        let (certificates, keys) = (&self.tls_certificate, &self.tls_key);
+        let fault = |row: &Setting, fault: String| Err(Error::at(row.flag, fault));
+        match (certificates.len(), keys.len()) {
+            (0, 0) => return Ok(()),
+            _ if cfg!(not(feature = "tls")) => {
+                return fault(&row::tls_certificate, "this ronde was built without TLS".to_owned());
+            }
+            (1.., 0) => {
+                return fault(&row::tls_certificate, format!("has no key; add {}", row::tls_key.flag));
+            }
+            (0, 1..) => {
+                let flag = row::tls_certificate.flag;
+                return fault(&row::tls_key, format!("has no certificate; add {flag}"));
+            }
+            (some, others) if some != others => {
+                return fault(
+                    &row::tls_key,
+                    format!("{others} for {some} certificates; give one for each, in the same order"),
+                );
+            }
+            _ => {}
+        }
+        let repeated =
+            certificates.iter().enumerate().find(|(place, file)| certificates[..*place].contains(file));
+        match repeated {
+            Some((_, file)) => fault(&row::tls_certificate, format!("{} is given twice", file.display())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether any address is for TLS.
+    fn listens_with_tls(&self) -> bool {
+        // To come with the row --tls-listen.
+        false
+    }
+
+    /// # Errors
+    /// Something listens with TLS, and has no certificate to show.
+    pub(super) fn check_tls_listeners(&self) -> Result<(), Error> {
+        match halves(self.listens_with_tls(), !self.tls_certificate.is_empty()) {
+            Halves::NoCertificate => {
+                let fault =
+                    "needs a certificate; add --tls-certificate and --tls-key, or [[tls]] in the file";
+                Err(Error::at("--tls-listen", fault))
+            }
+            Halves::Both | Halves::Neither | Halves::NoListener => Ok(()),
+        }
+    }
+
+    /// A remark on settings that only work with others.
+    pub(super) fn idle_tls(&self) -> Option<String> {
+        match halves(self.listens_with_tls(), !self.tls_certificate.is_empty()) {
+            Halves::NoListener => Some("a certificate changes nothing without --tls-listen".to_owned()),
+            Halves::Both | Halves::Neither | Halves::NoCertificate => None,
+        }
+    }
+}
+
+/// What there is of an address for TLS and a certificate for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Halves {
+    Both,
+    Neither,
+    NoListener,
+    NoCertificate,
+}
+
+fn halves(has_listener: bool, has_certificate: bool) -> Halves {
+    match (has_listener, has_certificate) {
+        (true, true) => Halves::Both,
+        (false, false) => Halves::Neither,
+        (false, true) => Halves::NoListener,
+        (true, false) => Halves::NoCertificate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Halves, halves};
+
+    #[test]
+    fn a_listener_needs_a_certificate_and_a_certificate_a_listener() {
+        for (has_listener, has_certificate, found) in [
+            (true, true, Halves::Both),
+            (false, false, Halves::Neither),
+            (false, true, Halves::NoListener),
+            (true, false, Halves::NoCertificate),
+        ] {
+            assert_eq!(halves(has_listener, has_certificate), found);
+        }
+    }
 }
