@@ -66,6 +66,7 @@ use retired::{RETIRED, Retired};
 use route::{Routes, route};
 use setting::{RawValue, Source, variable};
 use table::settings;
+use tls::pem_file;
 use unix::mode;
 use value::{
     Arity, Each, Maybe, One, access_log, balance, count, explain, level, scheduling, size, switch, time,
@@ -81,6 +82,11 @@ settings! {
         /// its file is removed at the end, and one that a crash left behind is replaced.
         "--listen" "ADDR", default "127.0.0.1:8080"
             => listen: Vec<Listen> = Each(listen);
+
+        /// where to accept with TLS, beside --listen
+        /// None: it needs a certificate. TLS 1.2 and 1.3, and HTTP/1.1 inside; :443 is everywhere.
+        "--tls-listen" "ADDR", default ""
+            => tls_listen: Vec<Listen> = Each(listen);
 
         /// permissions of the Unix sockets of --listen
         /// A client has to be allowed to write. With 660 the user and the group of ronde are; 666 lets everybody in that
@@ -104,6 +110,16 @@ settings! {
         /// With a backend connection each they need 65536 descriptors, within the hard limits of systemd and Docker.
         "--max-connections" "N", default "32768" ["1" to "1048576"]
             => max_connections: usize = One(count);
+    }
+
+    "TLS" {
+        /// a chain in PEM, its own certificate first
+        "--tls-certificate" "FILE", default ""
+            => tls_certificate: Vec<String> = Each(pem_file);
+
+        /// its private key in PEM, not encrypted
+        "--tls-key" "FILE", default ""
+            => tls_key: Vec<String> = Each(pem_file);
     }
 
     "Workers" {

@@ -390,7 +390,10 @@ fn errors_in_the_command_line() {
             "--trust-proxy unix:/a a:1",
             r#"--trust-proxy: "unix:/a" names one socket; write unix: for the clients of all"#,
         ),
-        ("--proxy-protocol :81 --trust-proxy ::1 a:1", "--proxy-protocol: *:81 is no address of --listen"),
+        (
+            "--proxy-protocol :81 --trust-proxy ::1 a:1",
+            "--proxy-protocol: *:81 is no address of --listen or --tls-listen",
+        ),
         (
             "--listen :81 --listen 127.0.0.1:81 --proxy-protocol 127.0.0.1:81 --trust-proxy ::1 a:1",
             "--proxy-protocol: 127.0.0.1:81 is a part of *:81; name that, or listen on parts only",

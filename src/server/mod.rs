@@ -24,7 +24,9 @@ pub use listeners::StartError;
 use crate::backend::Backends;
 use crate::config::value::time_text;
 use crate::config::{self, Address, Config, waits};
+use crate::http1::forward::Scheme;
 use crate::net::descriptors;
+use crate::net::tls::Certificates;
 use crate::net::waker::Waker;
 use crate::observe::counters::Counters;
 use crate::observe::logger::{self, Logger};
@@ -100,6 +102,7 @@ impl Server {
         }
         bound_by_descriptors(&mut config);
         Ok(Shared {
+            certificates: certificates(&config)?,
             routes: Routes::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             connections: ConnectionLimit::new(config.max_connections),
@@ -118,7 +121,15 @@ impl Server {
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
         let config = &self.shared.config;
-        let addresses: Vec<_> = self.addresses().iter().map(Address::to_string).collect();
+        let addresses = |scheme| {
+            let entrances = self.entrances.iter().filter(move |entrance| entrance.scheme == scheme);
+            let addresses = entrances.filter_map(|entrance| entrance.listener.address());
+            addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let listening = match (addresses(Scheme::Http), addresses(Scheme::Https)) {
+            (plain, with_tls) if with_tls.is_empty() => plain,
+            (plain, with_tls) => format!("{plain}; with TLS on {with_tls}"),
+        };
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         let mut served = Vec::new();
         if !backends.is_empty() || config.route.is_empty() {
@@ -130,7 +141,7 @@ impl Server {
         format!(
             "listening on {}; {}; {} workers; at most {} connections and {} MB of memory \
              (and what the kernel takes for sockets)",
-            addresses.join(", "),
+            listening,
             served.join("; "),
             config.worker_count(),
             config.max_connections,
@@ -253,6 +264,14 @@ impl<'a> Watched<'a> {
         }
         is_check_due
     }
+}
+
+/// What the listeners with TLS show; nothing is read without one.
+fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
+    if config.tls_listen.is_empty() {
+        return Ok(None);
+    }
+    Certificates::load(&config.certificates()).map(Some).map_err(StartError::Certificates)
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for
