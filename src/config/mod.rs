@@ -85,6 +85,11 @@ settings! {
         "--listen" "ADDR", default "127.0.0.1:8080"
             => listen: Vec<Listen> = Each(listen);
 
+        /// where to accept with TLS, beside --listen
+        /// None: it needs a certificate. TLS 1.2 and 1.3, and HTTP/1.1 inside; :443 is everywhere.
+        "--tls-listen" "ADDR", default ""
+            => tls_listen: Vec<Listen> = Each(listen);
+
         /// permissions of the Unix sockets of --listen
         /// A client has to be allowed to write. With 660 the user and the group of ronde are; 666 lets everybody in that
         /// reaches the directory.

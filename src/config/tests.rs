@@ -390,7 +390,10 @@ fn errors_in_the_command_line() {
             "--trust-proxy unix:/a a:1",
             r#"--trust-proxy: "unix:/a" names one socket; write unix: for the clients of all"#,
         ),
-        ("--proxy-protocol :81 --trust-proxy ::1 a:1", "--proxy-protocol: *:81 is no address of --listen"),
+        (
+            "--proxy-protocol :81 --trust-proxy ::1 a:1",
+            "--proxy-protocol: *:81 is no address of --listen or --tls-listen",
+        ),
         (
             "--listen :81 --listen 127.0.0.1:81 --proxy-protocol 127.0.0.1:81 --trust-proxy ::1 a:1",
             "--proxy-protocol: 127.0.0.1:81 is a part of *:81; name that, or listen on parts only",
@@ -800,6 +803,10 @@ fn certificates_are_read_from_every_source_and_the_strongest_wins() {
 fn a_mistake_in_tls_is_named_with_its_place() {
     for (words, error) in [
         ("--tls-certificate a.pem", "--tls-certificate: has no key; add --tls-key"),
+        (
+            "--tls-listen :443",
+            "--tls-listen: needs a certificate; add --tls-certificate and --tls-key, or [[tls]] in the file",
+        ),
         ("--tls-key a.key", "--tls-key: has no certificate; add --tls-certificate"),
         (
             "--tls-certificate a --tls-key a --tls-certificate b",
@@ -825,7 +832,10 @@ fn a_mistake_in_tls_is_named_with_its_place() {
             "FILE:3:7: invalid type: integer `1`, expected a string in `tls.key`",
         ),
         ("[[tls]]\ncertificate = ''\nkey = 'a'", "FILE:2:15: tls.certificate: the value is empty"),
-        ("[[tls]]\ncert = 'a'", r#"FILE:2:1: unknown key "cert" in `tls`; did you mean certificate?"#),
+        (
+            "[[tls]]\ncertifcate = 'a'",
+            r#"FILE:2:1: unknown key "certifcate" in `tls`; did you mean certificate?"#,
+        ),
         ("tls = 'a'", "FILE:1:7: invalid type: string \"a\", expected a sequence in `tls`"),
         (
             "tls-key = 'a'\n[[tls]]\ncertificate = 'a'\nkey = 'a'",
@@ -838,8 +848,18 @@ fn a_mistake_in_tls_is_named_with_its_place() {
     ] {
         assert_eq!(file_error(content), error, "{content}");
     }
-    let idle = loaded("--tls-certificate a --tls-key a a:1", &[]).notes;
-    assert_eq!(idle, ["a certificate changes nothing without --tls-listen"]);
+    for (words, notes) in [
+        ("--tls-certificate a --tls-key a", &["--tls-certificate changes nothing without --tls-listen"][..]),
+        ("--hsts max-age=1", &["--hsts changes nothing without --tls-listen"]),
+        (
+            "--redirect-to-https",
+            &["--redirect-to-https sends clients where nothing listens; add --tls-listen"],
+        ),
+        ("--redirect-to-https --trust-proxy ::1", &[]),
+        ("--redirect-to-https --tls-listen :1 --tls-certificate a --tls-key a --hsts max-age=1", &[]),
+    ] {
+        assert_eq!(loaded(&format!("{words} a:1"), &[]).notes, notes, "{words}");
+    }
 }
 
 #[test]

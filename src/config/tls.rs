@@ -83,7 +83,7 @@ impl Config {
         match (certificates.len(), keys.len()) {
             (0, 0) => return Ok(()),
             _ if cfg!(not(feature = "tls")) => {
-                return fault(&row::tls_certificate, "this ronde was built without TLS".to_owned());
+                return fault(&row::tls_certificate, WITHOUT_TLS.to_owned());
             }
             (1.., 0) => {
                 return fault(&row::tls_certificate, format!("has no key; add {}", row::tls_key.flag));
@@ -108,65 +108,36 @@ impl Config {
         }
     }
 
-    /// Whether any address is for TLS.
-    fn listens_with_tls(&self) -> bool {
-        // To come with the row --tls-listen.
-        false
-    }
-
     /// # Errors
-    /// Something listens with TLS, and has no certificate to show.
+    /// Something listens with TLS, and has no certificate to show; or this build has no TLS.
     pub(super) fn check_tls_listeners(&self) -> Result<(), Error> {
-        match halves(self.listens_with_tls(), !self.tls_certificate.is_empty()) {
-            Halves::NoCertificate => {
+        match self.tls_listen.is_empty() {
+            false if cfg!(not(feature = "tls")) => Err(Error::at(row::tls_listen.flag, WITHOUT_TLS)),
+            false if self.tls_certificate.is_empty() => {
                 let fault =
                     "needs a certificate; add --tls-certificate and --tls-key, or [[tls]] in the file";
-                Err(Error::at("--tls-listen", fault))
+                Err(Error::at(row::tls_listen.flag, fault))
             }
-            Halves::Both | Halves::Neither | Halves::NoListener => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    /// A remark on settings that only work with others.
+    /// A setting that does nothing without TLS.
     pub(super) fn idle_tls(&self) -> Option<String> {
-        match halves(self.listens_with_tls(), !self.tls_certificate.is_empty()) {
-            Halves::NoListener => Some("a certificate changes nothing without --tls-listen".to_owned()),
-            Halves::Both | Halves::Neither | Halves::NoCertificate => None,
+        let listen = row::tls_listen.flag;
+        if !self.tls_listen.is_empty() {
+            return None;
         }
-    }
-}
-
-/// What there is of an address for TLS and a certificate for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Halves {
-    Both,
-    Neither,
-    NoListener,
-    NoCertificate,
-}
-
-fn halves(has_listener: bool, has_certificate: bool) -> Halves {
-    match (has_listener, has_certificate) {
-        (true, true) => Halves::Both,
-        (false, false) => Halves::Neither,
-        (false, true) => Halves::NoListener,
-        (true, false) => Halves::NoCertificate,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Halves, halves};
-
-    #[test]
-    fn a_listener_needs_a_certificate_and_a_certificate_a_listener() {
-        for (has_listener, has_certificate, found) in [
-            (true, true, Halves::Both),
-            (false, false, Halves::Neither),
-            (false, true, Halves::NoListener),
-            (true, false, Halves::NoCertificate),
-        ] {
-            assert_eq!(halves(has_listener, has_certificate), found);
+        // Behind a proxy that speaks TLS for ronde, what came to that without is redirected.
+        if self.redirect_to_https && self.trust_proxy.is_empty() {
+            let flag = row::redirect_to_https.flag;
+            return Some(format!("{flag} sends clients where nothing listens; add {listen}"));
         }
+        let idle =
+            [(&row::tls_certificate, !self.tls_certificate.is_empty()), (&row::hsts, self.hsts.is_some())];
+        let (row, _) = idle.into_iter().find(|(_, is_given)| *is_given)?;
+        Some(format!("{} changes nothing without {listen}", row.flag))
     }
 }
+
+const WITHOUT_TLS: &str = "this ronde was built without TLS";

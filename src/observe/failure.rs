@@ -79,6 +79,11 @@ failures! {
     ProxyHeaderIncomplete 400 "http_request_error" Client "the connection ended in the middle of a header of the PROXY protocol";
     ProxyHeaderTimeout    408 "http_request_error" Client "the header of the PROXY protocol did not arrive in time";
 
+    // The TLS handshake. Only plain HTTP in its place gets an answer.
+    TlsMissing            400 "tls_protocol_error" Client "the connection is not encrypted, and this port is for HTTPS only";
+    TlsHandshake          400 "tls_protocol_error" Client "the TLS handshake failed";
+    TlsTimeout            408 "tls_protocol_error" Client "the TLS handshake did not end in time";
+
     // The request body (RFC 9112 §6 and §7).
     LengthAndCoding      400 "http_request_error" Client "Content-Length and Transfer-Encoding must not be combined";
     LengthRepeated       400 "http_request_error" Client "there is more than one Content-Length field";

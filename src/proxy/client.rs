@@ -7,6 +7,7 @@
 //! Not here: what is said on it (`session`).
 
 use crate::config::Peer;
+use crate::http1::forward::Scheme;
 use crate::net::conn::Conn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ pub struct Client {
     pub peer: Peer,
     /// The client that the other end, a proxy, has named (PROXY protocol).
     pub named: Option<Peer>,
+    /// Whether it speaks TLS, from when it is accepted on.
+    pub scheme: Scheme,
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
     pub presence: Presence,
@@ -36,8 +39,9 @@ pub enum Presence {
 }
 
 impl Client {
-    pub fn new(conn: Conn, peer: Peer, permit: Permit) -> Self {
-        Self { conn, peer, named: None, carried: Vec::new(), presence: Presence::Open, _permit: permit }
+    pub fn new(conn: Conn, peer: Peer, scheme: Scheme, permit: Permit) -> Self {
+        let (carried, presence) = (Vec::new(), Presence::Open);
+        Self { conn, peer, named: None, scheme, carried, presence, _permit: permit }
     }
 
     /// The client, as far as it is known: what a proxy has named, or else the other end.

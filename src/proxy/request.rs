@@ -9,7 +9,7 @@
 use crate::config::{Config, Peer};
 use crate::http1::accept::Form;
 use crate::http1::fields::Name;
-use crate::http1::forward::{self, Mark, Origin, Persistence, Trust, Upgrade};
+use crate::http1::forward::{self, Mark, Origin, Persistence, Scheme, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
 use crate::http1::head::{self, Lines, Method, Scan, Target, Version};
 use crate::observe::access::{self, Line};
@@ -117,6 +117,7 @@ pub enum Missing {
 /// What is known of the connection a request came on.
 pub struct Source<'a> {
     pub client: Peer,
+    pub scheme: Scheme,
     /// The address that the client connected to; asked for only when the request names no host.
     pub local: &'a dyn Fn() -> Option<SocketAddr>,
     /// ronde's own name.
@@ -177,6 +178,7 @@ pub fn parse(
     } else {
         let origin = Origin {
             client: source.client,
+            scheme: source.scheme,
             trust: trust(source.client, config),
             framing: meta.framing,
             upgrade: meta.upgrade,

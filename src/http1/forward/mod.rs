@@ -29,6 +29,7 @@ const MAX_OPTIONS: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     pub client: Peer,
+    pub scheme: Scheme,
     pub trust: Trust,
     pub framing: Framing,
     pub upgrade: Upgrade,
@@ -39,6 +40,13 @@ pub struct Origin<'a> {
     /// ronde's name, and the field that says it.
     pub pseudonym: &'a str,
     pub mark: Mark,
+}
+
+/// How the client speaks to ronde.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
 }
 
 /// The field in which ronde names itself, to recognise a request that comes back to it.
@@ -229,7 +237,10 @@ fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, host: Option<&[u8]>, o
     let is_proxy = origin.trust == Trust::Proxy;
     write_forwarded_for(out, fields, origin);
     if !(is_proxy && fields.contains(Name::XForwardedProto)) {
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        out.extend_from_slice(match origin.scheme {
+            Scheme::Http => b"X-Forwarded-Proto: http\r\n".as_slice(),
+            Scheme::Https => b"X-Forwarded-Proto: https\r\n",
+        });
     }
     if let Some(host) = host
         && !(is_proxy && fields.contains(Name::XForwardedHost))
@@ -421,6 +432,7 @@ mod tests {
             &head,
             &Origin {
                 client,
+                scheme: Scheme::Http,
                 trust,
                 framing,
                 upgrade,

@@ -1,19 +1,19 @@
-//! TLS, on both sides.
+//! TLS inside of a connection: records on the socket, plaintext for the caller.
 //!
-//! The certificates that clients are shown, in reading order: `pair` (two files become a certificate with its key), `leaf`
-//! (what the certificate says of itself), `fault` and `remark` (what is wrong with it), `choice` (which one a client is
-//! shown), `certificates` (all of them), `renewal` (new files, without a restart), `coverage` (do the names fit the routes?).
+//! The problem: TLS adds a layer between the socket and the conversation, and both have to know: ciphertext that is no
+//! whole record is nothing to read, plaintext in hand is something to read though the socket is silent, and what was
+//! encrypted is not sent yet. All of that is kept in one [`Session`] beside the socket, and [`Conn`](super::conn::Conn)
+//! tells the rest of ronde what it means.
 //!
-//! Not here: what is said inside (`proxy`).
+//! Only this folder knows rustls. A build without the feature `tls` has `without_tls` in its place.
+//!
+//! Not here: what is said inside (`proxy`), and who waits for it (`pool`).
 
 pub mod certificates;
-mod choice;
-pub mod coverage;
-pub mod fault;
-mod leaf;
-pub mod pair;
-pub mod remark;
-pub mod renewal;
+mod handshake;
+mod queue;
+mod session;
 
-#[cfg(test)]
-mod fixtures;
+pub use certificates::{Certificates, LoadError, News, Renewal};
+pub use handshake::{Handshake, HandshakeError};
+pub use session::Session;

@@ -204,6 +204,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the client has not sent its whole request yet, as far as that is known.
+    pub fn has_upload(&self) -> bool {
+        self.upload.is_some()
+    }
+
     /// The connection to the backend.
     pub fn backend(&self) -> Option<&Conn> {
         match &self.stage {

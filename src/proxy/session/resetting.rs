@@ -61,6 +61,10 @@ impl Session<'_, '_> {
         if is_done || self.client.presence == Presence::Gone || self.context.shared.is_over() {
             return End::Close;
         }
+        // A part of a record is in the socket, and is nothing without the rest.
+        if self.client.conn.has_unsent() {
+            return Halt::Wait(resetting.wait()).into();
+        }
         *resetting = Resetting { queue: Queue::LastPacket, until: now + waits::LAST_PACKET };
         Halt::Wait(resetting.wait()).into()
     }

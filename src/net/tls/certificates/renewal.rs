@@ -9,7 +9,7 @@
 //!
 //! Not here: the minute, and the log (`server`). What a look finds is returned.
 
-use super::certificates::Shown;
+use super::Shown;
 use super::fault::Fault;
 use super::pair::Pair;
 use super::remark::Remark;
@@ -175,7 +175,7 @@ impl fmt::Display for News {
 
 #[cfg(test)]
 mod tests {
-    use super::super::certificates::Certificates;
+    use super::super::Certificates;
     use super::super::fixtures::{Folder, made, made_between};
     use super::*;
     use std::time::UNIX_EPOCH;

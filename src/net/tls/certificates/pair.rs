@@ -122,7 +122,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Fault> {
 }
 
 /// The bytes of a file, up to one more than there may be.
-pub(super) fn contents(file: &Path) -> io::Result<Vec<u8>> {
+pub fn contents(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -9,14 +9,30 @@
 //! Versions and ciphers are those that rustls has by default, TLS 1.2 and 1.3: a list of ronde's own would be out of date
 //! in a year.
 //!
-//! Not here: reading files again (`renewal`).
+//! Reading order: `pair` (two files become a certificate with its key), `leaf` (what it says of itself), `fault` and `remark`
+//! (what is wrong with it), `choice` (which one a client is shown), this module (all of them), `renewal` (new files, without a
+//! restart), `coverage` (whether the names fit the routes).
+//!
+//! Not here: handshakes (`handshake`).
 
-use super::choice::Choice;
-use super::fault::Fault;
-use super::pair::Pair;
-use super::remark::Remark;
-use super::renewal::Renewal;
-use crate::config::CertificateFiles;
+mod choice;
+mod coverage;
+mod fault;
+#[cfg(test)]
+mod fixtures;
+mod leaf;
+mod pair;
+mod remark;
+mod renewal;
+
+pub use renewal::{News, Renewal};
+
+use crate::config::{CertificateFiles, Config};
+use crate::observe::date::Date;
+use choice::Choice;
+use fault::Fault;
+use pair::Pair;
+use remark::Remark;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
@@ -63,14 +79,20 @@ impl Certificates {
         Arc::clone(&self.server)
     }
 
-    /// As they were read at the start.
-    pub fn pairs(&self) -> &[Pair] {
-        &self.pairs
+    /// A line for each: its file, its names, its end.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |pair: &Pair| {
+            let (file, names) = (pair.files.certificate.display(), pair.leaf.names.join(", "));
+            format!("{file}  for {names}, until {}", Date::from(pair.leaf.until).imf())
+        };
+        self.pairs.iter().map(line).collect()
     }
 
-    /// What an admin should hear of them.
-    pub fn remarks(&self, now: SystemTime) -> impl Iterator<Item = Remark> {
-        self.pairs.iter().flat_map(move |pair| Remark::all(pair, now))
+    /// What an admin should hear of them, and of how they fit the routes.
+    pub fn remarks(&self, config: &Config, now: SystemTime) -> Vec<String> {
+        let names: Vec<_> = self.pairs.iter().flat_map(|pair| pair.leaf.names.clone()).collect();
+        let remarks = self.pairs.iter().flat_map(|pair| Remark::all(pair, now));
+        remarks.map(|remark| remark.to_string()).chain(coverage::remarks(config, &names)).collect()
     }
 
     /// Looks after them from `now` on, when all [`Certificates::remarks`] have been made.
@@ -115,7 +137,7 @@ impl std::error::Error for LoadError {}
 
 /// What handshakes ask for a certificate.
 #[derive(Debug)]
-pub(super) struct Shown(RwLock<Choice<Arc<CertifiedKey>>>);
+struct Shown(RwLock<Choice<Arc<CertifiedKey>>>);
 
 impl Shown {
     fn new(pairs: &[Pair]) -> Option<Self> {
@@ -143,7 +165,7 @@ impl ResolvesServerCert for Shown {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{Folder, made};
+    use super::fixtures::{Folder, made};
     use super::*;
     use rustls::client::Resumption;
     use rustls::pki_types::{CertificateDer, ServerName};
@@ -153,7 +175,7 @@ mod tests {
     /// A client that believes these certificates, and keeps its sessions.
     fn client(certificates: &Certificates, protocols: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        for pair in certificates.pairs() {
+        for pair in &certificates.pairs {
             roots.add(pair.certified.cert[0].clone()).unwrap();
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
@@ -210,7 +232,7 @@ mod tests {
         let modern = client(&certificates, &["h2", "http/1.1"]);
         for (host, number) in [("a.example", 0), ("x.b.example", 1)] {
             let met = meet(&certificates, &modern, host).unwrap();
-            assert_eq!(met.shown, certificates.pairs()[number].certified.cert[0], "{host}");
+            assert_eq!(met.shown, certificates.pairs[number].certified.cert[0], "{host}");
             assert_eq!(met.protocol.as_deref(), Some(&b"http/1.1"[..]));
         }
         // A stranger is shown the first, and sees that it is another's.
@@ -234,7 +256,7 @@ mod tests {
         assert_eq!(meet(&certificates, &known, "a.example").unwrap().kind, HandshakeKind::Resumed);
         let fresh = Certificates::load(&[files]).unwrap();
         let met = meet(&certificates, &client(&fresh, &[]), "a.example").unwrap();
-        assert_eq!((met.kind, met.shown), (HandshakeKind::Full, fresh.pairs()[0].certified.cert[0].clone()));
+        assert_eq!((met.kind, met.shown), (HandshakeKind::Full, fresh.pairs[0].certified.cert[0].clone()));
         assert!(Arc::ptr_eq(&config, &certificates.server_config()));
     }
 
