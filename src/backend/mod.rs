@@ -162,6 +162,16 @@ impl Backends {
         Ok(all)
     }
 
+    /// Starts following the names of backends that run only now and then: nothing is said of one that is not there.
+    ///
+    /// # Errors
+    /// The system has no thread left, or no descriptor.
+    pub fn start_occasional(config: &Config) -> io::Result<Arc<Self>> {
+        let backends = Arc::new(Self::new(config));
+        membership::follow(std::slice::from_ref(&backends))?;
+        Ok(backends)
+    }
+
     fn new(config: &Config) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Self {

@@ -41,7 +41,10 @@ pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Resu
     writeln!(out, "the configuration is valid")?;
     let mut verdict = Verdict::Sound;
     let tried = match url {
-        Some(url) => routes::explain(config, url, out)?,
+        Some(url) => {
+            routes::list_detours(config, out)?;
+            routes::explain(config, url, out)?
+        }
         None => {
             for listen in &config.listen {
                 writeln!(out, "listen   {listen}")?;
@@ -50,6 +53,7 @@ pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Resu
                 writeln!(out, "listen   {listen} with TLS")?;
             }
             verdict = check_certificates(config, out)?;
+            routes::list_detours(config, out)?;
             routes::list(config, out)?
         }
     };

@@ -75,6 +75,14 @@ impl Config {
             .collect()
     }
 
+    /// The settings of what goes to `--acme-challenge`. Its server may run for the minute of a renewal alone, so nothing takes
+    /// it out of the round, and nothing asks whether it is well.
+    pub fn challenges(&self) -> Option<Config> {
+        let backend = vec![self.acme_challenge.clone()?];
+        let (route, health_path, health_interval) = (Vec::new(), None, None);
+        Some(Config { backend, route, health_path, health_interval, max_fails: 0, ..self.clone() })
+    }
+
     /// # Errors
     /// There is a certificate without a key, or one twice.
     pub(super) fn check_certificates(&self) -> Result<(), Error> {

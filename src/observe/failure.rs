@@ -61,6 +61,7 @@ failures! {
     HostMissing          400 "http_request_error" Client "an HTTP/1.1 request needs a Host field";
     HostRepeated         400 "http_request_error" Client "there is more than one Host field";
     HostInvalid          400 "http_request_error" Client "the Host field is not a host and an optional port";
+    HostUnknown          400 "http_request_error" Client "the request names no host, so there is no https address to send it to";
     ConnectMethod        501 "http_request_denied" Client "CONNECT is not supported: this is a gateway, not a forward proxy";
     LastStop             501 "http_request_denied" Client "Max-Forwards is 0, and this proxy answers only a bodiless OPTIONS";
     Expectation          417 "http_request_error" Client "the only supported expectation is 100-continue";

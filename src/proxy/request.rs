@@ -12,6 +12,7 @@ use crate::http1::fields::Name;
 use crate::http1::forward::{self, Mark, Origin, Persistence, Scheme, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
 use crate::http1::head::{self, Lines, Method, Scan, Target, Version};
+use crate::http1::https;
 use crate::observe::access::{self, Line};
 use crate::observe::explain::{Explanation, Step};
 use crate::observe::failure::Failure;
@@ -63,6 +64,8 @@ pub struct RequestMeta {
     pub form: Form,
     /// The client, as far as it is known behind trusted proxies.
     pub client: Peer,
+    /// Of the connection that it came on.
+    pub scheme: Scheme,
 }
 
 /// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
@@ -152,8 +155,9 @@ pub fn parse(
     };
     let mut lines = Lines::new();
     let head = head::request(&bytes[start..end], &mut lines)?;
-    let mut meta = RequestMeta::of(&head, source.pseudonym, client_of(&head, source.client, config))?;
-    let route = source.routes.of(&head);
+    let mut meta = RequestMeta::of(&head, source, client_of(&head, source.client, config))?;
+    let trust = trust(source.client, config);
+    let route = source.routes.of(&head, https::asked_by(source.scheme, head.fields, trust))?;
     if let Framing::Length(length) = meta.framing {
         if route.config.max_body.is_some_and(|most| length > most) {
             return Err(Failure::BodyTooLarge);
@@ -179,7 +183,7 @@ pub fn parse(
         let origin = Origin {
             client: source.client,
             scheme: source.scheme,
-            trust: trust(source.client, config),
+            trust,
             framing: meta.framing,
             upgrade: meta.upgrade,
             // Two system calls less for every client that says which host it asks.
@@ -202,9 +206,9 @@ pub fn parse(
 
 impl RequestMeta {
     /// What the head says; its body is still to come.
-    fn of(head: &head::Request<'_>, pseudonym: &str, client: Peer) -> Result<Self, Failure> {
+    fn of(head: &head::Request<'_>, source: &Source<'_>, client: Peer) -> Result<Self, Failure> {
         let framing = framing::of_request(head.version, head.fields)?;
-        if forward::is_loop(head.fields, pseudonym) {
+        if forward::is_loop(head.fields, source.pseudonym) {
             return Err(Failure::Loop);
         }
         // An expectation in HTTP/1.0 is ignored, and so is one without a body (RFC 9110 §10.1.1).
@@ -225,6 +229,7 @@ impl RequestMeta {
             body: Body::Streams,
             form: Form::of(head.fields),
             client,
+            scheme: source.scheme,
         })
     }
 

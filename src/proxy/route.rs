@@ -8,8 +8,11 @@
 
 use crate::backend::Backends;
 use crate::config::{self, Action, Config};
+use crate::http1::forward::Scheme;
 use crate::http1::head::Request;
+use crate::http1::https::{self, Detour, Detours};
 use crate::http1::routing::{self, Table};
+use crate::observe::failure::Failure;
 use std::io;
 use std::sync::Arc;
 
@@ -33,6 +36,9 @@ pub struct Routes {
     table: Table<Arc<Route>>,
     all: Vec<Arc<Route>>,
     rest: Arc<Route>,
+    /// For plain requests, whatever the table says: a detour each.
+    challenge: Option<Arc<Route>>,
+    to_https: Option<Arc<Route>>,
     /// How many of them have backends with limits.
     limited: usize,
 }
@@ -62,18 +68,32 @@ impl Routes {
             backends,
         });
         all.push(Arc::clone(&rest));
+        let challenge =
+            config.challenges().map(|config| Route::to_challenges(config, all.len())).transpose()?;
+        all.extend(challenge.clone());
+        let to_https = config.redirect_to_https.then(|| Arc::new(rest.with_action(Action::ToHttps)));
         let limited = all.iter().filter(|route| route.backends.has_limits()).count();
-        Ok(Self { table, all, rest, limited })
+        Ok(Self { table, all, rest, challenge, to_https, limited })
     }
 
-    /// The route of a request.
-    pub fn of(&self, head: &Request<'_>) -> &Arc<Route> {
+    /// The route of a request that was asked for by this scheme.
+    ///
+    /// # Errors
+    /// It has to go to https, and names no host.
+    pub fn of(&self, head: &Request<'_>, scheme: Scheme) -> Result<&Arc<Route>, Failure> {
+        let detours = Detours { challenge: self.challenge.is_some(), redirect: self.to_https.is_some() };
         // Where there is no other, nothing is looked up.
-        if self.all.len() == 1 {
-            return &self.rest;
+        if self.all.len() == 1 && !detours.redirect {
+            return Ok(&self.rest);
         }
         let (authority, path) = routing::asked(head);
-        self.table.find(authority, path).unwrap_or(&self.rest)
+        let detour = match https::detour(scheme, path, detours) {
+            Some(Detour::Redirect) if authority.is_empty() => return Err(Failure::HostUnknown),
+            Some(Detour::Redirect) => self.to_https.as_ref(),
+            Some(Detour::Challenge) => self.challenge.as_ref(),
+            None => None,
+        };
+        Ok(detour.or_else(|| self.table.find(authority, path)).unwrap_or(&self.rest))
     }
 
     /// The backends of all routes.
@@ -93,8 +113,11 @@ impl Routes {
 
     /// Whether no backend is known, though one is needed.
     pub fn knows_no_backend(&self) -> bool {
-        let mut proxied =
-            self.all.iter().filter(|route| matches!(route.action, Some(Action::Proxy(_)))).peekable();
+        let is_challenge =
+            |route: &Arc<Route>| self.challenge.as_ref().is_some_and(|it| Arc::ptr_eq(it, route));
+        let is_proxied =
+            |route: &&Arc<Route>| matches!(route.action, Some(Action::Proxy(_))) && !is_challenge(route);
+        let mut proxied = self.all.iter().filter(is_proxied).peekable();
         proxied.peek().is_some() && proxied.all(|route| route.backends.count() == 0)
     }
 
@@ -114,6 +137,19 @@ impl Route {
             config: route.config.clone(),
             backends,
         }
+    }
+
+    /// Of what an issuer of certificates asks for.
+    fn to_challenges(config: Config, number: usize) -> io::Result<Arc<Self>> {
+        let backends = Backends::start_occasional(&config)?;
+        let action = Some(Action::Proxy(config::Prefix::Kept));
+        Ok(Arc::new(Self { number, strip: String::new(), action, config, backends }))
+    }
+
+    /// The same with another end, which needs no backend.
+    fn with_action(&self, action: Action) -> Self {
+        let (config, backends) = (self.config.clone(), Arc::clone(&self.backends));
+        Self { number: self.number, strip: String::new(), action: Some(action), config, backends }
     }
 }
 

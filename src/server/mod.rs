@@ -78,7 +78,8 @@ impl Server {
     }
 
     fn share(mut config: Config, logger: Logger, entrances: &[Entrance]) -> Result<Shared, StartError> {
-        for config in config.route.iter().map(|route| &route.config).chain([&config]) {
+        let challenges = config.challenges();
+        for config in config.route.iter().map(|route| &route.config).chain([&config]).chain(&challenges) {
             refuse_myself(config, entrances)?;
         }
         bound_by_descriptors(&mut config);

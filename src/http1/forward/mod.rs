@@ -188,6 +188,16 @@ pub fn target(head: &[u8]) -> &[u8] {
     head.split(|&byte| byte == b' ').nth(1).unwrap_or_default()
 }
 
+/// The host of a head that [`request`] wrote, with its port.
+pub fn host(head: &[u8]) -> &[u8] {
+    let mut lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let value = lines.find_map(|line| match line.split_at_checked(5) {
+        Some((name, value)) if name.eq_ignore_ascii_case(b"Host:") => Some(value),
+        _ => None,
+    });
+    fields::trim(value.unwrap_or_default())
+}
+
 /// How many more hops `Max-Forwards` allows an OPTIONS or TRACE (RFC 9110 §7.6.2). With other methods it means nothing,
 /// and is forwarded unchanged. A number beyond 64 bits becomes the largest one, as that section says.
 fn forwards_left(method: head::Method, name: Name, value: &[u8]) -> Option<u64> {

@@ -237,7 +237,9 @@ impl Exchange {
         }
         match self.request.route.action {
             Some(Action::Proxy(_)) => {}
-            Some(Action::Redirect(_) | Action::Respond { .. }) => return Step::Over(Fate::AnswerByRoute),
+            Some(Action::Redirect(_) | Action::ToHttps | Action::Respond { .. }) => {
+                return Step::Over(Fate::AnswerByRoute);
+            }
             None => return self.fail(Failure::NoRoute),
         }
         if self.has_to_queue(context) {

@@ -273,7 +273,7 @@ impl Session<'_, '_> {
         let Exchange { request, record, .. } = exchange;
         self.context.scratch.from_client.consume(request.meta.in_hand());
         let fate = match fate {
-            Fate::Answer(failure) => self.answer(failure, &request.meta, record),
+            Fate::Answer(failure) => self.answer(failure, request, record),
             Fate::AnswerByRoute => self.answer_by_route(request, record),
             fate => fate,
         };

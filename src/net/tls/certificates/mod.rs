@@ -82,8 +82,12 @@ impl Certificates {
     /// A line for each: its file, its names, its end.
     pub fn lines(&self) -> Vec<String> {
         let line = |pair: &Pair| {
-            let (file, names) = (pair.files.certificate.display(), pair.leaf.names.join(", "));
-            format!("{file}  for {names}, until {}", Date::from(pair.leaf.until).imf())
+            let names = match &pair.leaf.names[..] {
+                [] => "no host".to_owned(),
+                names => names.join(", "),
+            };
+            let (file, until) = (pair.files.certificate.display(), Date::from(pair.leaf.until).imf());
+            format!("{file}  for {names}, until {until}")
         };
         self.pairs.iter().map(line).collect()
     }
