@@ -5,7 +5,7 @@
 //!
 //! Not here: what a connection is (`conn`), and socket options.
 
-use rustix::buffer::spare_capacity;
+use rustix::buffer::Buffer;
 use rustix::io::Errno;
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send as send_one, sendmsg, shutdown,
@@ -42,21 +42,17 @@ pub enum Sent {
 /// Bytes of a message that is copied into one piece before it is sent: most heads with a short body.
 const SHORT: usize = 1024;
 
-pub(super) fn receive(socket: &OwnedFd, room: &mut [u8], block: Block) -> io::Result<Received> {
+/// Into a slice, or behind what a vector holds.
+pub(super) fn receive(
+    socket: &OwnedFd,
+    room: impl Buffer<u8, Output = usize>,
+    block: Block,
+) -> io::Result<Received> {
     let flags = match block {
         Block::Never => RecvFlags::DONTWAIT,
         Block::Briefly => RecvFlags::empty(),
     };
     received(recv(socket, room, flags).map(|(count, _)| count))
-}
-
-/// Receives as much as there is room for behind what `bytes` holds.
-pub(super) fn receive_more(socket: &OwnedFd, bytes: &mut Vec<u8>, block: Block) -> io::Result<Received> {
-    let flags = match block {
-        Block::Never => RecvFlags::DONTWAIT,
-        Block::Briefly => RecvFlags::empty(),
-    };
-    received(recv(socket, spare_capacity(bytes), flags).map(|(_, count)| count))
 }
 
 pub(super) fn peek(socket: &OwnedFd) -> io::Result<Received> {

@@ -20,6 +20,7 @@ use super::certificates::Certificates;
 use super::handshake::{Handshake, HandshakeError};
 use super::queue::Queue;
 use crate::net::socket::{self, Block, Received, Sent};
+use rustix::buffer::spare_capacity;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use std::borrow::Cow;
@@ -251,7 +252,7 @@ impl State {
             return Err(ErrorKind::InvalidData.into());
         }
         self.incoming.reserve_exact(RECORD);
-        socket::receive_more(socket, &mut self.incoming, block)
+        socket::receive(socket, spare_capacity(&mut self.incoming), block)
     }
 
     /// Has rustls take apart all that came, and keeps what it has to say.

@@ -5,6 +5,7 @@
 //! `.ci/run` sets it.
 
 use super::process::Process;
+use super::tls;
 use super::scratch_directory;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
@@ -71,6 +72,9 @@ impl Program {
         for (variable, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
             command.env_remove(variable);
         }
+        for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"] {
+            command.env(variable, &tls::identity().certificate);
+        }
         command
     }
 }
@@ -87,7 +91,8 @@ pub fn curl_reading(file: &Path, arguments: &[&str]) -> Process {
 
 fn curl_from(stdin: Stdio, arguments: &[&str]) -> Process {
     let mut command = Program::command("curl");
-    command.args(["--disable", "--silent", "--show-error", "--max-time", "25"]).args(arguments);
+    command.args(["--disable", "--silent", "--show-error", "--max-time", "25"]);
+    command.arg("--cacert").arg(&tls::identity().certificate).args(arguments);
     Process::spawn_between(stdin, Stdio::piped(), &mut command)
 }
 
@@ -132,6 +137,7 @@ pub fn chromium(url: &str) -> Process {
         "--disable-dev-shm-usage",
         "--disable-gpu",
         "--no-first-run",
+        "--ignore-certificate-errors",
     ]);
     command.arg(format!("--user-data-dir={}", scratch_directory().display()));
     Process::spawn(command.args(["--dump-dom", url]))
