@@ -35,12 +35,8 @@ pub fn list_detours(config: &Config, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "plain    /.well-known/acme-challenge/  to {server}")?;
     }
     if config.redirect_to_https {
-        writeln!(
-            out,
-            "plain    everything{}  {}",
-            if config.acme_challenge.is_some() { " else" } else { "" },
-            told(&Action::ToHttps, config)
-        )?;
+        let what = if config.acme_challenge.is_some() { "everything else" } else { "everything" };
+        writeln!(out, "plain    {what}  {}", told(&Action::ToHttps, config))?;
     }
     Ok(())
 }
