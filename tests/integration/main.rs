@@ -43,3 +43,4 @@ mod s_thousands;
 mod t_proxy_header;
 mod t_routes;
 mod t_unix;
+mod u_tls;

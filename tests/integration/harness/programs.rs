@@ -5,8 +5,8 @@
 //! `.ci/run` sets it.
 
 use super::process::Process;
-use super::tls;
 use super::scratch_directory;
+use super::tls;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::Write as _;
