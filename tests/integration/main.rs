@@ -44,3 +44,4 @@ mod t_proxy_header;
 mod t_routes;
 mod t_unix;
 mod u_certificates;
+mod u_tls;

@@ -238,10 +238,7 @@ impl State {
             let advanced = self.advance();
             // What rustls answers: an alert, new keys.
             self.flush(socket, Block::Never)?;
-            if let Err(error) = advanced {
-                self.source = Source::Cut;
-                return Err(HandshakeError::from(error).into());
-            }
+            advanced.map_err(HandshakeError::from)?;
         }
         Ok(received)
     }
@@ -290,11 +287,8 @@ impl State {
                 break Ok(());
             }
         };
-        if advanced.is_err()
-            && let Ok(ConnectionState::EncodeTlsData(mut alert)) =
-                self.machine.process_tls_records(&mut self.incoming).state
-        {
-            encode(&mut self.outgoing, |room| alert.encode(room))?;
+        if advanced.is_err() {
+            self.give_up()?;
         }
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
@@ -302,10 +296,26 @@ impl State {
         advanced
     }
 
+    /// After an error what rustls has to say of it goes out, which is mostly an alert, and nothing else comes or goes. Asked
+    /// for more, rustls would meet the same error again.
+    fn give_up(&mut self) -> Result<(), rustls::Error> {
+        (self.source, self.sink) = (Source::Cut, Sink::Closed);
+        while self.machine.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut message)) =
+                self.machine.process_tls_records(&mut self.incoming).state
+        {
+            encode(&mut self.outgoing, |room| message.encode(room))?;
+        }
+        self.incoming = Vec::new();
+        Ok(())
+    }
+
     /// Adds the records of `piece` to what goes out.
     fn encrypt(&mut self, piece: &[u8]) -> io::Result<()> {
-        let machine = &mut self.machine;
-        match machine.process_tls_records(&mut self.incoming).state {
+        if self.sink != Sink::Open {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        match self.machine.process_tls_records(&mut self.incoming).state {
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                 let encrypted =
                     self.outgoing.push_with(piece.len() + OVERHEAD, |room| traffic.encrypt(piece, room));

@@ -55,6 +55,8 @@ impl Ronde {
 pub struct Proxy {
     pub address: SocketAddr,
     pub addresses: Vec<SocketAddr>,
+    /// The first of those without TLS.
+    pub plain: SocketAddr,
     pub with_tls: Vec<SocketAddr>,
     pub process: Process,
 }
@@ -68,9 +70,21 @@ impl Proxy {
     pub fn with(flags: &str, backends: &[SocketAddr]) -> Proxy {
         if let Some(peer) = Peer::chosen() {
             let (process, address) = peer.start(flags, backends);
-            return Proxy { address, addresses: vec![address], with_tls: Vec::new(), process };
+            return Proxy {
+                address,
+                addresses: vec![address],
+                plain: address,
+                with_tls: Vec::new(),
+                process,
+            };
         }
         Ronde::with(&line(flags, backends)).serve()
+    }
+
+    /// A ronde that listens with TLS as well.
+    pub fn with_tls(flags: &str, backends: &[SocketAddr]) -> Proxy {
+        let flags = if tls::is_on() { flags.to_owned() } else { format!("{} {flags}", tls::flags()) };
+        Ronde::with(&line(&flags, backends)).serve()
     }
 
     /// A ronde with a limit of open files. 24 are for listeners, epoll and the like; the others are for clients and backends
@@ -88,12 +102,13 @@ impl Proxy {
             listed.split_whitespace().map_while(parse).collect()
         };
         let mut addresses = listed("listening on ");
+        let plain = *addresses.first().expect("an address");
         let with_tls = listed("; with TLS on ");
         with_tls.iter().copied().for_each(tls::note_secured);
         if tls::is_on() && !with_tls.is_empty() {
             addresses.clone_from(&with_tls);
         }
-        Proxy { with_tls, address: *addresses.first().expect("an address"), addresses, process }
+        Proxy { plain, with_tls, address: *addresses.first().expect("an address"), addresses, process }
     }
 
     pub fn is_a_peer() -> bool {
@@ -107,6 +122,10 @@ impl Proxy {
 
     pub fn connect(&self) -> Wire {
         Wire::connect(self.address)
+    }
+
+    pub fn connect_tls(&self) -> Wire {
+        Wire::connect_tls(self.with_tls[0])
     }
 
     /// `GET target` on a connection of its own.

@@ -9,7 +9,7 @@
 use super::scratch_directory;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, DEFAULT_VERSIONS, RootCertStore, SupportedProtocolVersion};
 use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -65,10 +65,14 @@ pub fn is_secured(address: SocketAddr) -> bool {
 
 /// A client's configuration, which offers these protocols.
 pub fn client_config(protocols: &[&str]) -> ClientConfig {
+    client_config_of(DEFAULT_VERSIONS, protocols)
+}
+
+pub fn client_config_of(versions: &[&'static SupportedProtocolVersion], protocols: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(identity().der.clone()).expect("a root");
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().expect("versions");
+    let builder = builder.with_protocol_versions(versions).expect("versions");
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     config
@@ -100,16 +104,38 @@ impl Secured {
     }
 
     pub fn with(stream: TcpStream, config: ClientConfig) -> Secured {
-        let name = ServerName::try_from("localhost").expect("a name");
-        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a session");
-        tls.set_buffer_limit(None);
-        let session = Mutex::new(Session { tls, unread: Vec::new() });
-        let secured = Secured(Arc::new(End { stream, session, unsent: Mutex::default() }));
+        let secured = Secured::begin(stream, config);
         let _seen_later = secured.shake_hands();
         secured
     }
 
-    fn shake_hands(&self) -> io::Result<()> {
+    /// Nothing is sent yet.
+    pub fn begin(stream: TcpStream, config: ClientConfig) -> Secured {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a session");
+        tls.set_buffer_limit(None);
+        let session = Mutex::new(Session { tls, unread: Vec::new() });
+        Secured(Arc::new(End { stream, session, unsent: Mutex::default() }))
+    }
+
+    /// The records of these bytes, for the test to send.
+    pub fn encrypted(&self, bytes: &[u8]) -> Vec<u8> {
+        self.0.session.lock().expect("the session").tls.writer().write_all(bytes).expect("bytes encrypted");
+        self.outgoing()
+    }
+
+    /// What would be sent next, for the test to send.
+    pub fn outgoing(&self) -> Vec<u8> {
+        let mut outgoing = Vec::new();
+        let session = &mut *self.0.session.lock().expect("the session");
+        while session.tls.wants_write() {
+            session.tls.write_tls(&mut outgoing).expect("room");
+        }
+        outgoing
+    }
+
+    /// Goes on until both are done.
+    pub fn shake_hands(&self) -> io::Result<()> {
         while self.0.session.lock().expect("the session").tls.is_handshaking() {
             self.flush()?;
             self.fill()?;
@@ -119,6 +145,15 @@ impl Secured {
 
     pub fn stream(&self) -> &TcpStream {
         &self.0.stream
+    }
+
+    /// The first flight of a handshake.
+    pub fn hello() -> Vec<u8> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut tls = ClientConnection::new(Arc::new(client_config(&[])), name).expect("a session");
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello).expect("room");
+        hello
     }
 
     pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
@@ -137,6 +172,9 @@ impl Secured {
         let mut room = [0; 1 << 14];
         let count = if is_empty { (&self.0.stream).read(&mut room)? } else { 0 };
         let session = &mut *self.0.session.lock().expect("the session");
+        if is_empty && count == 0 && session.tls.is_handshaking() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
         session.unread.extend_from_slice(&room[..count]);
         let taken = session.tls.read_tls(&mut &session.unread[..])?;
         session.unread.drain(..taken);

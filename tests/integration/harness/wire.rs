@@ -94,15 +94,19 @@ impl Wire {
     /// With SO_RCVBUF, which the kernel doubles. On a connection that exists already a smaller buffer makes the kernel
     /// drop bytes that it had promised room for, and send them again seconds later.
     pub fn connect_narrow(address: SocketAddr, buffer: usize) -> Wire {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-        set_socket_recv_buffer_size(&socket, buffer).expect("SO_RCVBUF");
-        connect(&socket, &address).expect("a connection");
-        Wire::over_tls_if(tls::is_secured(address), TcpStream::from(socket))
+        Wire::over_tls_if(tls::is_secured(address), narrow(address, buffer))
     }
 
-    /// A client that speaks TLS.
+    pub fn connect_plain(address: SocketAddr) -> Wire {
+        Wire::over_tls_if(false, TcpStream::connect(address).expect("a connection"))
+    }
+
     pub fn connect_tls(address: SocketAddr) -> Wire {
         Wire::over_tls_if(true, TcpStream::connect(address).expect("a connection"))
+    }
+
+    pub fn connect_tls_narrow(address: SocketAddr, buffer: usize) -> Wire {
+        Wire::over_tls_if(true, narrow(address, buffer))
     }
 
     fn over_tls_if(is_secured: bool, stream: TcpStream) -> Wire {
@@ -116,7 +120,9 @@ impl Wire {
         Wire::over_secured(Secured::over(stream))
     }
 
+    /// A handshake that fails is seen by the first read.
     pub fn over_secured(secured: Secured) -> Wire {
+        let _seen_later = secured.shake_hands();
         Wire { stream: Stream::Tls(secured), unread: Vec::new(), received: Vec::new() }
     }
 
@@ -400,6 +406,13 @@ impl Wire {
         }
         Ok(size)
     }
+}
+
+fn narrow(address: SocketAddr, buffer: usize) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    set_socket_recv_buffer_size(&socket, buffer).expect("SO_RCVBUF");
+    connect(&socket, &address).expect("a connection");
+    TcpStream::from(socket)
 }
 
 fn shown(bytes: &[u8]) -> String {
