@@ -75,8 +75,8 @@ impl Config {
             .collect()
     }
 
-    /// The settings of what goes to `--acme-challenge`. Its server may run for the minute of a renewal alone, so nothing takes
-    /// it out of the round, and nothing asks whether it is well.
+    /// The settings of what goes to `--acme-challenge`. Its server may run for the minute of a renewal alone, so
+    /// nothing takes it out of the round, and nothing asks whether it is well.
     pub fn challenges(&self) -> Option<Config> {
         let backend = vec![self.acme_challenge.clone()?];
         let (route, health_path, health_interval) = (Vec::new(), None, None);

@@ -34,7 +34,8 @@ pub fn detour(scheme: Scheme, path: &str, detours: Detours) -> Option<Detour> {
     }
 }
 
-/// A token of a challenge is base64url (RFC 8555 §8.3). Nothing else below the path is one: no `..` that leads out of it.
+/// A token of a challenge is base64url (RFC 8555 §8.3). Nothing else below the path is one: no `..` that leads out of
+/// it.
 fn is_challenge(path: &str) -> bool {
     let path = path.split('?').next().unwrap_or_default();
     let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
@@ -42,8 +43,8 @@ fn is_challenge(path: &str) -> bool {
         .is_some_and(|token| !token.is_empty() && token.bytes().all(is_of_token))
 }
 
-/// How the client at the far end asked: by the scheme of its connection, or as a trusted proxy in front of ronde says. Without
-/// that, a proxy that speaks TLS would be sent to https for ever.
+/// How the client at the far end asked: by the scheme of its connection, or as a trusted proxy in front of ronde says.
+/// Without that, a proxy that speaks TLS would be sent to https for ever.
 pub fn asked_by(connection: Scheme, fields: Fields<'_>, trust: Trust) -> Scheme {
     let mut named = fields.members(Name::XForwardedProto);
     match (connection, trust) {
@@ -66,8 +67,8 @@ pub fn origin(host: &[u8]) -> String {
 
 const NAME: &str = "Strict-Transport-Security";
 
-/// Adds the field to a whole head, with or without what follows it, unless it has one: a browser looks at the first alone (RFC
-/// 6797 §8.1), and the backend knows its site better. Only over TLS: elsewhere it must not be sent (§7.2).
+/// Adds the field to a whole head, with or without what follows it, unless it has one: a browser looks at the first
+/// alone (RFC 6797 §8.1), and the backend knows its site better. Only over TLS: elsewhere it must not be sent (§7.2).
 pub fn add_strict_transport_security(message: &mut Vec<u8>, value: &str) {
     let ends = memchr::memchr_iter(b'\n', message);
     let mut begin = 0;

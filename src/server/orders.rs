@@ -1,10 +1,11 @@
 //! What the main thread does while the others serve: it waits for orders, and looks after the certificates.
 //!
-//! The problem: a signal means that something is to be done, and the thread that handles signals must do none of it: the
-//! next signal may be the one that ends a hung process. The main thread has nothing else to do, and it may read files.
+//! The problem: a signal means that something is to be done, and the thread that handles signals must do none of it:
+//! the next signal may be the one that ends a hung process. The main thread has nothing else to do, and it may read
+//! files.
 //!
-//! Two channels, each with room for one order: an order to stop must not be lost behind one that is still being carried out,
-//! and two of a kind are one.
+//! Two channels, each with room for one order: an order to stop must not be lost behind one that is still being carried
+//! out, and two of a kind are one.
 //!
 //! Not here: which signal is which order (`signals`), and the stop itself (`server`).
 

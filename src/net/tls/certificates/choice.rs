@@ -1,15 +1,15 @@
 //! Which certificate a client is shown.
 //!
 //! The problem: one address serves many hosts, and a client says in its first message which one it wants (SNI, RFC 6066
-//! §3). A list of hosts beside each pair of files would be one more thing to keep true. So the names in the certificates
-//! themselves decide:
+//! §3). A list of hosts beside each pair of files would be one more thing to keep true. So the names in the
+//! certificates themselves decide:
 //!
 //! 1. the certificate that has the very name;
 //! 2. else the one with a wildcard for it, which stands for one label (RFC 9525 §6.3);
 //! 3. else the first. The same for a client that names no host.
 //!
-//! Of two with the same name, the first is shown. A client that asked for another name sees at once which certificate it
-//! got; an alert (RFC 6066 allows it) would only say that something is wrong.
+//! Of two with the same name, the first is shown. A client that asked for another name sees at once which certificate
+//! it got; an alert (RFC 6066 allows it) would only say that something is wrong.
 //!
 //! Not here: what the names are (`leaf`).
 

@@ -1,7 +1,7 @@
 //! Whether the names of the certificates fit the hosts of the routes.
 //!
-//! The problem: a certificate for `www.example.com` and a route for `example.com` are each valid. Together every browser
-//! refuses the site, and nothing in a log says why.
+//! The problem: a certificate for `www.example.com` and a route for `example.com` are each valid. Together every
+//! browser refuses the site, and nothing in a log says why.
 //!
 //! Not here: whether a certificate is good in itself (`remark`).
 

@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 /// See the module. The path is that of the file at fault.
 #[derive(Debug)]
 pub enum Fault {
-    Unreadable(PathBuf, io::Error),
+    Unreadable(PathBuf, io::Error, Barrier),
     TooLarge(PathBuf),
     /// The file has lines of PEM that do not fit together: it is cut off, perhaps.
-    BrokenPem(PathBuf, String),
-    NoCertificate(PathBuf),
+    BrokenPem(PathBuf, &'static str),
+    NoCertificate(PathBuf, Instead),
     /// There is a block of PEM, and what is in it is no certificate.
     NotX509(PathBuf),
-    NoKey(PathBuf),
+    NoKey(PathBuf, Instead),
     EncryptedKey(PathBuf),
     UnknownKey(PathBuf),
     /// The key is another certificate's.
@@ -39,11 +39,61 @@ pub enum Fault {
     Refused(PathBuf, rustls::Error),
 }
 
+/// What keeps ronde from reading a file, as far as its error does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barrier {
+    None,
+    /// The file is closed to ronde's user.
+    File {
+        user: u32,
+        group: u32,
+        mode: u32,
+        ronde: u32,
+    },
+    /// A folder on the way is.
+    Folder,
+}
+
+/// What a file is that has no PEM, as far as its first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instead {
+    Empty,
+    Der,
+    Other,
+}
+
+impl Fault {
+    pub fn unreadable(file: &Path, error: io::Error) -> Self {
+        let barrier = match (fs::metadata(file), fs::metadata("/proc/self")) {
+            _ if error.kind() != ErrorKind::PermissionDenied => Barrier::None,
+            (Ok(it), Ok(process)) => Barrier::File {
+                user: it.uid(),
+                group: it.gid(),
+                mode: it.mode() & 0o7777,
+                ronde: process.uid(),
+            },
+            (Err(_), _) | (_, Err(_)) => Barrier::Folder,
+        };
+        Self::Unreadable(file.to_owned(), error, barrier)
+    }
+}
+
+impl Instead {
+    pub fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            [] => Self::Empty,
+            // A SEQUENCE with a long length: what every certificate and most keys begin with.
+            [0x30, 0x80..=0x84, ..] => Self::Der,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(file, error) => {
-                write!(f, "cannot read {}: {error}{}", file.display(), remedy(file, error))
+            Self::Unreadable(file, error, barrier) => {
+                write!(f, "cannot read {}: {error}{barrier}", file.display())
             }
             Self::TooLarge(file) => {
                 write!(f, "{} is larger than 1 MiB, and so neither a certificate nor a key", file.display())
@@ -51,20 +101,18 @@ impl fmt::Display for Fault {
             Self::BrokenPem(file, why) => {
                 write!(f, "{} is damaged or cut off ({why}); write it again", file.display())
             }
-            Self::NoCertificate(file) => write!(
+            Self::NoCertificate(file, instead) => write!(
                 f,
-                "{} has no certificate in it, which begins with -----BEGIN CERTIFICATE-----{}",
-                file.display(),
-                instead(file)
+                "{} has no certificate in it, which begins with -----BEGIN CERTIFICATE-----{instead}",
+                file.display()
             ),
             Self::NotX509(file) => {
                 write!(f, "{} has a block that is called a certificate and is none", file.display())
             }
-            Self::NoKey(file) => write!(
+            Self::NoKey(file, instead) => write!(
                 f,
-                "{} has no private key in it, which begins with -----BEGIN PRIVATE KEY-----{}",
-                file.display(),
-                instead(file)
+                "{} has no private key in it, which begins with -----BEGIN PRIVATE KEY-----{instead}",
+                file.display()
             ),
             Self::EncryptedKey(file) => write!(
                 f,
@@ -80,8 +128,8 @@ impl fmt::Display for Fault {
             ),
             Self::WrongKey { certificate, key } => write!(
                 f,
-                "the key in {} does not belong to the certificate in {}; if only one of them was renewed, the other \
-                 is missing",
+                "the key in {} does not belong to the certificate in {}; if only one of them is new, the other is \
+                 missing",
                 key.display(),
                 certificate.display()
             ),
@@ -97,37 +145,35 @@ impl fmt::Display for Fault {
     }
 }
 
+impl fmt::Display for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ADVICE: &str =
+            "let a group of ronde's read it (chgrp, chmod g+r), or give it by LoadCredential= of systemd";
+        match self {
+            Self::None => Ok(()),
+            Self::File { user, group, mode, ronde } => write!(
+                f,
+                "; it belongs to user {user} and group {group} with mode {mode:o}, and ronde runs as user {ronde}: \
+                 {ADVICE}"
+            ),
+            Self::Folder => {
+                write!(
+                    f,
+                    "; a directory on its path is closed to ronde's user: {ADVICE}, and chmod g+x for each"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "; it is empty",
+            Self::Der => "; it is in DER: `openssl x509 -inform der` or `openssl pkey -inform der` makes PEM",
+            Self::Other => "",
+        })
+    }
+}
+
 impl std::error::Error for Fault {}
-
-/// What to do about an error, where its own words do not say.
-fn remedy(file: &Path, error: &io::Error) -> String {
-    if error.kind() != ErrorKind::PermissionDenied {
-        return String::new();
-    }
-    let advice =
-        "let a group of ronde's read it (chgrp, chmod g+r), or give it by LoadCredential= of systemd";
-    match (fs::metadata(file), fs::metadata("/proc/self")) {
-        (Ok(file), Ok(process)) => format!(
-            "; it belongs to user {} and group {} with mode {:o}, and ronde runs as user {}: {advice}",
-            file.uid(),
-            file.gid(),
-            file.mode() & 0o7777,
-            process.uid()
-        ),
-        (Err(_), _) | (_, Err(_)) => {
-            format!("; a directory on its path is closed to ronde's user: {advice}, and chmod g+x for each")
-        }
-    }
-}
-
-/// What the file is instead, as far as its first bytes say.
-fn instead(file: &Path) -> &'static str {
-    match super::pair::contents(file).as_deref() {
-        Ok([]) => "; it is empty",
-        // A SEQUENCE with a long length: what every certificate and most keys begin with.
-        Ok([0x30, 0x80..=0x84, ..]) => {
-            "; it is in DER: `openssl x509 -inform der` or `openssl pkey -inform der` makes PEM"
-        }
-        Ok(_) | Err(_) => "",
-    }
-}

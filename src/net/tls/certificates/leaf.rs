@@ -1,7 +1,7 @@
 //! What a certificate says of itself: the names that it is for, and from when until when.
 //!
-//! The problem: rustls shows a certificate and does not tell what is in it; but which one a client is shown depends on the
-//! names, and what an admin has to hear of on the dates.
+//! The problem: rustls shows a certificate and does not tell what is in it; but which one a client is shown depends on
+//! the names, and what an admin has to hear of on the dates.
 //!
 //! Not here: whether anybody believes it. That is for the client to judge.
 
@@ -14,8 +14,8 @@ use x509_parser::time::ASN1Time;
 /// What ronde needs to know of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    /// In lower case, each as a route would write it: `example.com`, `*.example.com`, `192.0.2.1`, `[::1]`. The common name is
-    /// not among them: no browser has looked at it since 2017.
+    /// In lower case, each as a route would write it: `example.com`, `*.example.com`, `192.0.2.1`, `[::1]`. The common
+    /// name is not among them: no browser has looked at it since 2017.
     pub names: Vec<String>,
     pub from: SystemTime,
     pub until: SystemTime,

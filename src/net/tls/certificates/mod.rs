@@ -1,17 +1,17 @@
 //! The certificates that ronde shows to its clients.
 //!
-//! The problem: a certificate lives for weeks and a server for years. What a connection begins with must be the newest one,
-//! without a restart, and without that clients who come back lose their sessions.
+//! The problem: a certificate lives for weeks and a server for years. What a connection begins with must be the newest
+//! one, without a restart, and without that clients who come back lose their sessions.
 //!
-//! The idea: one [`ServerConfig`] for ever, with one pair of ticket keys. What changes is what it asks for a certificate:
-//! each handshake looks up the names of now (`choice`).
+//! The idea: one [`ServerConfig`] for ever, with one pair of ticket keys. What changes is what it asks for a
+//! certificate: each handshake looks up the names of now (`choice`).
 //!
-//! Versions and ciphers are those that rustls has by default, TLS 1.2 and 1.3: a list of ronde's own would be out of date
-//! in a year.
+//! Versions and ciphers are those that rustls has by default, TLS 1.2 and 1.3: a list of ronde's own would be out of
+//! date in a year.
 //!
-//! Reading order: `pair` (two files become a certificate with its key), `leaf` (what it says of itself), `fault` and `remark`
-//! (what is wrong with it), `choice` (which one a client is shown), this module (all of them), `renewal` (new files, without a
-//! restart), `coverage` (whether the names fit the routes).
+//! Reading order: `pair` (two files become a certificate with its key), `leaf` (what it says of itself), `fault` and
+//! `remark` (what is wrong with it), `choice` (which one a client is shown), this module (all of them), `renewal` (new
+//! files, without a restart), `coverage` (whether the names fit the routes).
 //!
 //! Not here: handshakes (`handshake`).
 

@@ -1,11 +1,12 @@
 //! Two files become a certificate with its key.
 //!
 //! The problem: of the ten ways in which these files are wrong, rustls would tell most when the first client comes. So
-//! everything that can be known is looked at here: is it PEM, is the key one, is it this certificate's, what comes first.
+//! everything that can be known is looked at here: is it PEM, is the key one, is it this certificate's, what comes
+//! first.
 //!
 //! Not here: which certificate a client is shown (`choice`), and when the files are read again (`renewal`).
 
-use super::fault::Fault;
+use super::fault::{Fault, Instead};
 use super::leaf::Leaf;
 use crate::config::CertificateFiles;
 use rustls::crypto::CryptoProvider;
@@ -14,10 +15,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
 use x509_parser::parse_x509_certificate;
 
 /// No chain is this large, but `/dev/zero` is.
@@ -28,9 +31,19 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Pair {
     pub files: CertificateFiles,
     pub leaf: Leaf,
-    /// The place (from 1) of a certificate in the chain that is not the issuer of the one before it.
-    pub stray: Option<usize>,
+    pub chain: Chain,
     pub certified: Arc<CertifiedKey>,
+}
+
+/// What follows the certificate in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// Nothing is missing, as far as the file tells.
+    Whole,
+    /// The certificate is alone, and says where its issuer's is to be had: it should be here.
+    Alone,
+    /// The certificate at this place (from 1) did not issue the one before it.
+    Stray(usize),
 }
 
 impl Pair {
@@ -48,12 +61,12 @@ impl Pair {
         let parsed = parsed.ok_or_else(|| Fault::NotX509(files.certificate.clone()))?;
         let leaf = parsed.first().and_then(Leaf::of);
         let leaf = leaf.ok_or_else(|| Fault::NotX509(files.certificate.clone()))?;
-        let stray = parsed.windows(2).position(|two| !is_issued_by(&two[0], &two[1])).map(|place| place + 2);
+        let order = Chain::of(&parsed);
         let key = provider.key_provider.load_private_key(key);
         let key = key.map_err(|_| Fault::UnknownKey(files.key.clone()))?;
         let certified = CertifiedKey::new(chain.clone(), key);
         match certified.keys_match() {
-            Ok(()) => Ok(Self { files: files.clone(), leaf, stray, certified: Arc::new(certified) }),
+            Ok(()) => Ok(Self { files: files.clone(), leaf, chain: order, certified: Arc::new(certified) }),
             Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
                 Err(wrong_key(files, chain, &certified))
             }
@@ -72,15 +85,34 @@ fn wrong_key(files: &CertificateFiles, chain: Vec<CertificateDer<'static>>, trie
     }
 }
 
-fn is_issued_by(one: &X509Certificate<'_>, next: &X509Certificate<'_>) -> bool {
-    one.issuer().as_raw() == next.subject().as_raw()
+impl Chain {
+    fn of(chain: &[X509Certificate<'_>]) -> Self {
+        let pairs = chain.iter().zip(chain.iter().skip(1));
+        let mut issued = pairs.map(|(one, next)| one.issuer().as_raw() == next.subject().as_raw());
+        match (chain, issued.position(|is_issued| !is_issued)) {
+            (_, Some(place)) => Self::Stray(place + 2),
+            ([alone], None) if has_issuer_elsewhere(alone) => Self::Alone,
+            _ => Self::Whole,
+        }
+    }
+}
+
+/// Public authorities say where the certificate of the issuer is (RFC 5280 §4.2.2.1). A root of a private one, which its clients
+/// have, says nothing.
+fn has_issuer_elsewhere(certificate: &X509Certificate<'_>) -> bool {
+    certificate.iter_extensions().any(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityInfoAccess(access) => {
+            access.accessdescs.iter().any(|it| it.access_method == OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS)
+        }
+        _ => false,
+    })
 }
 
 fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let bytes = read(file)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match chain {
-        Ok(chain) if chain.is_empty() => Err(Fault::NoCertificate(file.to_owned())),
+        Ok(chain) if chain.is_empty() => Err(Fault::NoCertificate(file.to_owned(), Instead::of(&bytes))),
         Ok(chain) => Ok(chain),
         Err(error) => Err(broken(file, &error)),
     }
@@ -97,7 +129,7 @@ fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
     }
     match PrivateKeyDer::from_pem_slice(&bytes) {
         Ok(key) => Ok(key),
-        Err(pem::Error::NoItemsFound) => Err(Fault::NoKey(file.to_owned())),
+        Err(pem::Error::NoItemsFound) => Err(Fault::NoKey(file.to_owned(), Instead::of(&bytes))),
         Err(error) => Err(broken(file, &error)),
     }
 }
@@ -110,41 +142,36 @@ fn broken(file: &Path, error: &pem::Error) -> Fault {
         pem::Error::Base64Decode(_) => "a block is not in Base64",
         _ => "it is not in PEM",
     };
-    Fault::BrokenPem(file.to_owned(), why.to_owned())
+    Fault::BrokenPem(file.to_owned(), why)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Fault> {
-    let bytes = contents(file).map_err(|error| Fault::Unreadable(file.to_owned(), error))?;
-    match bytes.len() as u64 > MAX_BYTES {
-        true => Err(Fault::TooLarge(file.to_owned())),
-        false => Ok(bytes),
-    }
-}
-
-/// The bytes of a file, up to one more than there may be.
-pub fn contents(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let read = File::open(file).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(Fault::unreadable(file, error)),
+        Ok(length) if length as u64 > MAX_BYTES => Err(Fault::TooLarge(file.to_owned())),
+        Ok(_) => Ok(bytes),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{Folder, made, made_between, openssl};
     use super::*;
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair};
     use rustls::crypto::ring::default_provider;
-    use std::path::PathBuf;
+    use std::io::ErrorKind;
 
-    fn read(certificate: &Path, key: &Path) -> Result<Pair, Fault> {
+    fn read_pair(certificate: &Path, key: &Path) -> Result<Pair, Fault> {
         let files = CertificateFiles { certificate: certificate.to_owned(), key: key.to_owned() };
         Pair::read(&files, &default_provider())
     }
 
     /// What is told of two files, with `DIR` for their folder.
     fn told(folder: &Folder, certificate: &str, key: &str) -> String {
-        match read(&folder.path(certificate), &folder.path(key)) {
-            Ok(pair) => format!("{:?} {:?}", pair.leaf.names, pair.stray),
+        match read_pair(&folder.path(certificate), &folder.path(key)) {
+            Ok(pair) => format!("{:?} {:?}", pair.leaf.names, pair.chain),
             Err(fault) => fault.to_string().replace(&*folder.path("").to_string_lossy(), "DIR/"),
         }
     }
@@ -157,7 +184,7 @@ mod tests {
             let params = CertificateParams::new(["A.example".to_owned(), "192.0.2.1".to_owned()]).unwrap();
             folder.write("chain.pem", params.self_signed(&key).unwrap().pem());
             folder.write("key.pem", key.serialize_pem());
-            assert_eq!(told(&folder, "chain.pem", "key.pem"), r#"["a.example", "192.0.2.1"] None"#);
+            assert_eq!(told(&folder, "chain.pem", "key.pem"), r#"["a.example", "192.0.2.1"] Whole"#);
         }
     }
 
@@ -174,17 +201,17 @@ mod tests {
             if !openssl(&folder, make) {
                 return;
             }
-            let text = String::from_utf8(contents(&folder.path("key.pem")).unwrap()).unwrap();
+            let text = std::fs::read_to_string(folder.path("key.pem")).unwrap();
             assert!(text.starts_with(begins), "{make}: {text}");
             openssl(
                 &folder,
                 "req -x509 -key key.pem -subj /CN=a -addext subjectAltName=DNS:a -out chain.pem",
             );
-            assert_eq!(told(&folder, "chain.pem", "key.pem"), r#"["a"] None"#, "{make}");
+            assert_eq!(told(&folder, "chain.pem", "key.pem"), r#"["a"] Whole"#, "{make}");
             // Both in one file, as HAProxy has it.
-            let chain = String::from_utf8(contents(&folder.path("chain.pem")).unwrap()).unwrap();
+            let chain = std::fs::read_to_string(folder.path("chain.pem")).unwrap();
             folder.write("both.pem", text + &chain);
-            assert_eq!(told(&folder, "both.pem", "both.pem"), r#"["a"] None"#, "{make}");
+            assert_eq!(told(&folder, "both.pem", "both.pem"), r#"["a"] Whole"#, "{make}");
         }
     }
 
@@ -240,7 +267,7 @@ mod tests {
         folder.write("der.pem", [0x30, 0x82, 1, 0]);
         folder.write("large.pem", vec![b'\n'; (1 << 20) + 1]);
         for (certificate, key, fault) in [
-            ("chain.pem", "key.pem", r#"["a.example"] None"#),
+            ("chain.pem", "key.pem", r#"["a.example"] Whole"#),
             ("missing.pem", "key.pem", "cannot read DIR/missing.pem: No such file or directory (os error 2)"),
             ("", "key.pem", "cannot read DIR/: Is a directory (os error 21)"),
             ("chain.pem", "", "cannot read DIR/: Is a directory (os error 21)"),
@@ -296,7 +323,7 @@ mod tests {
                 "chain.pem",
                 "other-key.pem",
                 "the key in DIR/other-key.pem does not belong to the certificate in DIR/chain.pem; if only one of \
-                 them was renewed, the other is missing",
+                 them is new, the other is missing",
             ),
             (
                 "late-leaf.pem",
@@ -311,13 +338,14 @@ mod tests {
 
     #[test]
     fn a_file_that_ronde_may_not_read_is_told_of_with_its_owner() {
-        let fault = Fault::Unreadable(PathBuf::from("/"), io::ErrorKind::PermissionDenied.into()).to_string();
+        let denied = || ErrorKind::PermissionDenied.into();
+        let fault = Fault::unreadable(Path::new("/"), denied()).to_string();
         assert!(
             fault.contains("it belongs to user 0 and group 0 with mode 755, and ronde runs as user "),
             "{fault}"
         );
         assert!(fault.contains("LoadCredential="), "{fault}");
-        let hidden = Fault::Unreadable(PathBuf::from("/no/such"), io::ErrorKind::PermissionDenied.into());
+        let hidden = Fault::unreadable(Path::new("/no/such"), denied());
         assert!(hidden.to_string().contains("a directory on its path is closed to ronde's user"), "{hidden}");
     }
 
@@ -334,18 +362,22 @@ mod tests {
         let root_pem = root.self_signed(&root_key).unwrap().pem();
         let middle_pem = middle.signed_by(&middle_key, &Issuer::new(root, root_key)).unwrap().pem();
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        let mut leaf = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        // caIssuers: http://a
+        let access = b"\x30\x16\x30\x14\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x02\x86\x08http://a";
+        let access = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access.to_vec());
+        leaf.custom_extensions.push(access);
         let leaf = leaf.signed_by(&key, &Issuer::new(middle, middle_key)).unwrap().pem();
         folder.write("key.pem", key.serialize_pem());
-        for (chain, stray) in [
-            (vec![&leaf], None),
-            (vec![&leaf, &middle_pem], None),
-            (vec![&leaf, &middle_pem, &root_pem], None),
-            (vec![&leaf, &root_pem, &middle_pem], Some(2)),
-            (vec![&leaf, &middle_pem, &leaf], Some(3)),
+        for (chain, found) in [
+            (vec![&leaf], Chain::Alone),
+            (vec![&leaf, &middle_pem], Chain::Whole),
+            (vec![&leaf, &middle_pem, &root_pem], Chain::Whole),
+            (vec![&leaf, &root_pem, &middle_pem], Chain::Stray(2)),
+            (vec![&leaf, &middle_pem, &leaf], Chain::Stray(3)),
         ] {
             folder.write("chain.pem", chain.into_iter().cloned().collect::<String>());
-            assert_eq!(read(&folder.path("chain.pem"), &folder.path("key.pem")).unwrap().stray, stray);
+            assert_eq!(read_pair(&folder.path("chain.pem"), &folder.path("key.pem")).unwrap().chain, found);
         }
     }
 
@@ -355,6 +387,6 @@ mod tests {
         let old = made_between(&["a.example"], 1951, 9999);
         folder.write("chain.pem", old.chain);
         folder.write("key.pem", old.key);
-        assert_eq!(told(&folder, "chain.pem", "key.pem"), r#"["a.example"] None"#);
+        assert_eq!(told(&folder, "chain.pem", "key.pem"), r#"["a.example"] Whole"#);
     }
 }

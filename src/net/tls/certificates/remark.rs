@@ -8,7 +8,7 @@
 //! Not here: what cannot be shown (`fault`).
 
 use super::leaf::Age;
-use super::pair::Pair;
+use super::pair::{Chain, Pair};
 use crate::observe::date::Date;
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +21,8 @@ pub enum Remark {
     Late(PathBuf, SystemTime),
     Ended(PathBuf, SystemTime),
     Nameless(PathBuf),
-    /// The certificate at this place (from 1) vouches for none before it.
+    Alone(PathBuf),
+    /// See [`Chain::Stray`].
     Disordered(PathBuf, usize),
 }
 
@@ -30,8 +31,12 @@ impl Remark {
     pub fn all(pair: &Pair, now: SystemTime) -> Vec<Self> {
         let file = || pair.files.certificate.clone();
         let nameless = pair.leaf.names.is_empty().then(|| Self::Nameless(file()));
-        let disordered = pair.stray.map(|place| Self::Disordered(file(), place));
-        Self::of_age(pair, now).into_iter().chain(nameless).chain(disordered).collect()
+        let chain = match pair.chain {
+            Chain::Whole => None,
+            Chain::Alone => Some(Self::Alone(file())),
+            Chain::Stray(place) => Some(Self::Disordered(file(), place)),
+        };
+        Self::of_age(pair, now).into_iter().chain(nameless).chain(chain).collect()
     }
 
     /// What there is to say of its dates.
@@ -71,6 +76,12 @@ impl fmt::Display for Remark {
             Self::Nameless(file) => write!(
                 f,
                 "the certificate in {} names no host (subjectAltName); browsers refuse it",
+                file.display()
+            ),
+            Self::Alone(file) => write!(
+                f,
+                "the certificate in {} comes without that of its issuer, which many clients lack: give the whole \
+                 chain (certbot's fullchain.pem)",
                 file.display()
             ),
             Self::Disordered(file, place) => write!(

@@ -1,8 +1,8 @@
 //! Renewed certificates, taken without a restart.
 //!
-//! The problem: a program such as certbot writes new files every other month and expects that somebody notices. It writes
-//! two of them, one after the other; between the two, the new certificate stands beside the old key. And a certificate
-//! that nothing renews has to be told of, in time and not a thousand times.
+//! The problem: a program such as certbot writes new files every other month and expects that somebody notices. It
+//! writes two of them, one after the other; between the two, the new certificate stands beside the old key. And a
+//! certificate that nothing renews has to be told of, in time and not a thousand times.
 //!
 //! The idea: a look at each pair every minute. It costs a stat(2) a file. What changed is read whole; a pair that does
 //! not fit together is refused, and told of once, while the old one stays and the next look tries again.
@@ -88,22 +88,17 @@ impl Renewal {
 
 impl Watched {
     fn look(&mut self, provider: &CryptoProvider, now: SystemTime) -> Vec<News> {
-        let mut news = self.take_renewed(provider);
-        match &news {
-            Some(News::Taken(pair)) => {
-                self.remarked = now;
-                let remarks = Remark::all(pair, now).into_iter().map(News::Remark);
-                news.into_iter().chain(remarks).collect()
-            }
-            _ => {
-                let is_due = now.duration_since(self.remarked).is_ok_and(|pause| pause >= REMARK_PAUSE);
-                let remark = if is_due { Remark::of_age(&self.pair, now) } else { None };
-                if remark.is_some() {
-                    self.remarked = now;
-                }
-                news.take().into_iter().chain(remark.map(News::Remark)).collect()
-            }
+        let found = self.take_renewed(provider);
+        let is_due = now.duration_since(self.remarked).is_ok_and(|pause| pause >= REMARK_PAUSE);
+        let remarks = match &found {
+            Some(News::Taken(pair)) => Remark::all(pair, now),
+            _ if is_due => Remark::of_age(&self.pair, now).into_iter().collect(),
+            _ => Vec::new(),
+        };
+        if !remarks.is_empty() {
+            self.remarked = now;
         }
+        found.into_iter().chain(remarks.into_iter().map(News::Remark)).collect()
     }
 
     fn take_renewed(&mut self, provider: &CryptoProvider) -> Option<News> {
