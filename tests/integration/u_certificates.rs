@@ -218,7 +218,7 @@ fn a_bad_certificate_is_told_of_at_the_start_and_by_check() {
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("no certificate names c.example, for which there is a route"), "{told}");
 
-    // What cannot be shown is an error, before anything listens.
+    // What cannot be shown is an error, and nothing is served.
     fs::copy(folder.0.join("other.key"), folder.0.join("old.key")).expect("the wrong key");
     let (code, told) = folder.check(&top, &["old"]);
     assert_eq!(code, Some(1), "{told}");
@@ -282,6 +282,9 @@ fn plain_requests_are_led_to_https_and_the_issuers_question_to_its_server() {
     }
     assert_eq!(ask(proxy.address, "GET / HTTP/1.0\r\n\r\n").status(), 400);
     assert_eq!(site.count(), 0);
+    // ronde's own question is no request of a client.
+    let health = Ronde::with(&format!("health --listen {}", proxy.address)).spawn().exit();
+    assert_eq!(health.code(), Some(0));
     let proof = "GET /.well-known/acme-challenge/aB-_9 HTTP/1.1\r\nHost: a.example\r\n\r\n";
     assert_eq!(ask(proxy.address, proof).text(), "proof");
     assert_eq!(issuer.targets(), ["/.well-known/acme-challenge/aB-_9"]);
