@@ -69,9 +69,9 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
 }
 
 fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
-    let (stopper, orders) = server::orders();
+    let (commander, orders) = server::orders();
     let last_lines = logger.clone();
-    signals::handle(stopper, move || {
+    signals::handle(commander, move || {
         log::warn!("a second Ctrl-C: what is in flight is cut");
         last_lines.finish(waits::LAST_LINES);
         std::process::exit(INTERRUPTED);

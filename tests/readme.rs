@@ -6,7 +6,7 @@ use ronde::config::markdown_table;
 use std::fs;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- settings: made from src/config/mod.rs, kept true by tests/readme.rs -->\n";
+const BEGIN: &str = "<!-- settings: made from src/config/settings.rs, kept true by tests/readme.rs -->\n";
 const END: &str = "<!-- /settings -->";
 
 #[test]

@@ -21,6 +21,7 @@ mod never_up;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
+mod tried;
 mod turn;
 
 use crate::config::{Address, Balance, Config, Peer};
@@ -38,6 +39,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+pub use tried::Tried;
 pub use turn::Turn;
 
 /// One address that takes turns.
@@ -162,6 +164,16 @@ impl Backends {
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
         Ok(all)
+    }
+
+    /// Starts following the names of backends that run only now and then: nothing is said of one that is not there.
+    ///
+    /// # Errors
+    /// The system has no thread left, or no descriptor.
+    pub fn start_occasional(config: &Config) -> io::Result<Arc<Self>> {
+        let backends = Arc::new(Self::new(config, &Arc::default()));
+        membership::follow(std::slice::from_ref(&backends))?;
+        Ok(backends)
     }
 
     fn new(config: &Config, kept: &Arc<AllKept>) -> Self {
@@ -375,29 +387,6 @@ fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> 
 
 /// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
 const RETRIES: usize = 100;
-
-/// The backends that a request has tried.
-#[derive(Debug, Default)]
-pub struct Tried {
-    last: Option<Arc<Backend>>,
-    /// Those before, so that the first turn allocates nothing.
-    before: Vec<Arc<Backend>>,
-}
-
-impl Tried {
-    /// Whether none was.
-    pub fn is_first(&self) -> bool {
-        self.last.is_none()
-    }
-
-    fn is_free(&self, backend: &Backend) -> bool {
-        !self.before.iter().chain(&self.last).any(|tried| std::ptr::eq(&**tried, backend))
-    }
-
-    fn note(&mut self, backend: &Arc<Backend>) {
-        self.before.extend(self.last.replace(Arc::clone(backend)));
-    }
-}
 
 /// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
 /// backend: no descriptor, no memory, no port of ours is left.

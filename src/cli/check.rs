@@ -11,41 +11,52 @@ use crate::backend::resolve;
 use crate::cli::routes;
 use crate::config::{Address, Backend, Config, Endpoint, Url};
 use crate::net::conn::Conn;
+use crate::net::tls::Certificates;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::panic::resume_unwind;
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every backend name resolves, and every address accepts connections and passes the health check, if there is one.
+    /// Every certificate can be shown, every backend name resolves, and every address accepts connections and passes the
+    /// health check, if there is one.
     Sound,
-    /// A name does not resolve, or an address does not accept connections or does not pass the health check.
+    /// A certificate cannot be shown, a name does not resolve, or an address does not accept connections or does not pass
+    /// the health check.
     Faulty,
 }
 
 /// A line about a name or an address.
 type Line = (String, Verdict);
 
-/// Prints the routes; resolves every backend once, connects to each of its addresses within `--connect-timeout`, makes the
+/// Prints the certificates and the routes; resolves every backend once, connects to each of its addresses within `--connect-timeout`, makes the
 /// health check if there is one, and prints the results. With a `url`, of its route alone.
 ///
 /// # Errors
 /// Writing to `out` failed, or the system has no thread left.
 pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Result<Verdict> {
     writeln!(out, "the configuration is valid")?;
+    let mut verdict = Verdict::Sound;
     let tried = match url {
-        Some(url) => routes::explain(config, url, out)?,
+        Some(url) => {
+            routes::list_detours(config, out)?;
+            routes::explain(config, url, out)?
+        }
         None => {
             for listen in &config.listen {
                 writeln!(out, "listen   {listen}")?;
             }
+            for listen in &config.tls_listen {
+                writeln!(out, "listen   {listen} with TLS")?;
+            }
+            verdict = check_certificates(config, out)?;
+            routes::list_detours(config, out)?;
             routes::list(config, out)?
         }
     };
-    let mut verdict = Verdict::Sound;
     let check = |(backend, config): &(&Backend, &Config)| check_backend(backend, config);
     for lines in side_by_side(&once_each(tried), check)? {
         for (line, found) in lines? {
@@ -56,6 +67,29 @@ pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Resu
         }
     }
     Ok(verdict)
+}
+
+/// Prints the certificates and the remarks on them, or the first fault of a file. A remark is no fault: it would serve.
+fn check_certificates(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
+    let files = config.certificates();
+    if files.is_empty() {
+        return Ok(Verdict::Sound);
+    }
+    match Certificates::load(&files) {
+        Ok(certificates) => {
+            for line in certificates.lines() {
+                writeln!(out, "tls      {line}")?;
+            }
+            for remark in certificates.remarks(config, SystemTime::now()) {
+                writeln!(out, "tls      {remark}")?;
+            }
+            Ok(Verdict::Sound)
+        }
+        Err(error) => {
+            writeln!(out, "tls      {error}")?;
+            Ok(Verdict::Faulty)
+        }
+    }
 }
 
 /// The backends of these configurations. One that several routes share is tried once, unless they check it differently.

@@ -28,6 +28,21 @@ pub fn list<'a>(config: &'a Config, out: &mut impl Write) -> io::Result<Vec<&'a 
     Ok(config.route.iter().map(|route| &route.config).chain([config]).collect())
 }
 
+/// Prints what requests without TLS get whatever their route is.
+///
+/// # Errors
+/// Writing to `out` failed.
+pub fn list_detours(config: &Config, out: &mut impl Write) -> io::Result<()> {
+    if let Some(server) = &config.acme_challenge {
+        writeln!(out, "plain    /.well-known/acme-challenge/  to {server}")?;
+    }
+    if config.redirect_to_https {
+        let what = if config.acme_challenge.is_some() { "everything else" } else { "everything" };
+        writeln!(out, "plain    {what}  {}", told(&Action::ToHttps, config))?;
+    }
+    Ok(())
+}
+
 /// Prints which route a URL takes, and why. Returns the settings of that route.
 ///
 /// # Errors
@@ -82,6 +97,7 @@ fn told(action: &Action, config: &Config) -> String {
             Prefix::Stripped => format!("{}, without the path", backends(config)),
         },
         Action::Redirect(origin) => format!("308 to {origin}"),
+        Action::ToHttps => "308 to https".to_owned(),
         Action::Respond { status, text } if text.is_empty() => status.to_string(),
         Action::Respond { status, text } => format!("{status} {text:?}"),
     };

@@ -75,6 +75,12 @@ impl Listen {
             }
     }
 
+    /// Whether no two sockets can be had for both.
+    pub fn overlaps(&self, other: &Listen) -> bool {
+        let is_same = self == other && self.port() != Some(0);
+        is_same || self.includes(other) || other.includes(self)
+    }
+
     fn port(&self) -> Option<u16> {
         match self {
             Listen::Every(port) | Listen::Localhost(port) => Some(*port),

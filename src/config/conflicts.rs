@@ -11,17 +11,35 @@ impl Config {
     /// # Errors
     /// The first contradiction.
     pub(super) fn check_conflicts(&self) -> Result<(), Error> {
+        self.check_certificates()?;
+        self.check_tls_listeners()?;
+        self.check_listeners()?;
         self.proxy_protocol.iter().try_for_each(|address| self.check_proxy_protocol(address))?;
         self.check_fields().map_err(Error::new)
+    }
+
+    /// One address is for TLS or is not. The second of its two listeners would find it in use.
+    fn check_listeners(&self) -> Result<(), Error> {
+        let both =
+            self.tls_listen.iter().find(|address| self.listen.iter().any(|other| other.overlaps(address)));
+        both.map_or(Ok(()), |address| {
+            let fault = format!("{address} is an address of {}, too", row::listen.flag);
+            Err(Error::at(row::tls_listen.flag, fault))
+        })
     }
 
     /// Whether the header can come on this address, and from somewhere.
     fn check_proxy_protocol(&self, address: &Listen) -> Result<(), Error> {
         let fault = |fault: String| Err(Error::at(row::proxy_protocol.flag, fault));
-        if !self.listen.contains(address) {
-            return fault(format!("{address} is no address of {}", row::listen.flag));
+        let mut listeners = self.listen.iter().chain(&self.tls_listen);
+        if !listeners.clone().any(|listen| listen == address) {
+            return fault(format!(
+                "{address} is no address of {} or {}",
+                row::listen.flag,
+                row::tls_listen.flag
+            ));
         }
-        if let Some(all) = self.listen.iter().find(|other| other.includes(address)) {
+        if let Some(all) = listeners.find(|other| other.includes(address)) {
             return fault(format!("{address} is a part of {all}; name that, or listen on parts only"));
         }
         let is_usable = |network: &Network| match address {

@@ -35,7 +35,8 @@ use toml::Spanned;
 use super::error::{Error, did_you_mean, shown};
 use super::fields::{self, FieldTable};
 use super::retired::Retired;
-use super::{Document, RawValue, Setting, Source, TABLE, route, row};
+use super::settings::Document;
+use super::{RawValue, Setting, Source, TABLE, route, row};
 
 /// No configuration file is this large, but `--config /dev/zero` is, and a disk image given by mistake.
 const MAX_BYTES: usize = 1 << 20;
@@ -60,12 +61,13 @@ pub(super) fn read(path: &str, notes: &mut Vec<String>) -> Result<Source, Error>
     let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
     let lines = [0].into_iter().chain(ends.map(|(end, _)| end + 1)).collect();
     let file = ConfigFile { path, text: &text, lines };
-    let document: Document = toml::from_str(&text).map_err(|error| file.error(error))?;
+    let mut document: Document = toml::from_str(&text).map_err(|error| file.error(error))?;
     let note =
         |retired: &Retired| retired.note(&format!("{} in {}", &retired.flag[2..], path.escape_debug()));
     notes.extend(document.retired().map(note));
+    let pairs = document.take_pairs();
     let values = document.entries().map(|(row, entry)| Ok((row.flag, file.raw_values(row, entry)?)));
-    values.collect()
+    file.with_pairs(values.collect::<Result<_, Error>>()?, pairs)
 }
 
 fn contents(path: &str) -> Result<String, Error> {
@@ -195,6 +197,24 @@ impl ConfigFile<'_> {
             Entry::Text(value) => Ok(RawValue::new(format!("{name}:{value}"), place)),
             _ => Err(Error::at(place, format_args!("{} takes one value", shown(&name)))),
         }
+    }
+
+    /// Adds each `[[tls]]` as one more value of its two rows.
+    fn with_pairs(&self, mut source: Source, pairs: Vec<Spanned<PairTable>>) -> Result<Source, Error> {
+        let rows = [&row::tls_certificate, &row::tls_key];
+        if let (Some(first), Some(row)) =
+            (pairs.first(), rows.iter().find(|row| source.contains_key(row.flag)))
+        {
+            let fault = format!("{} stands at the top, too; give either it or [[tls]]", row.key());
+            return Err(Error::at(format_args!("{}: tls", self.at(first.span().start)), fault));
+        }
+        for PairTable { certificate, key } in pairs.into_iter().map(Spanned::into_inner) {
+            for (row, name, file) in [(rows[0], "certificate", certificate), (rows[1], "key", key)] {
+                let place = format!("{}: tls.{name}", self.at(file.span().start));
+                source.entry(row.flag).or_default().push(RawValue::new(file.into_inner(), place));
+            }
+        }
+        Ok(source)
     }
 
     /// The keys of a `[[route]]`, each like a setting of the top level.
@@ -347,6 +367,14 @@ pub(super) struct BackendTable {
     #[serde(default)]
     backup: bool,
     max_connections: Option<Spanned<u64>>,
+}
+
+/// A `[[tls]]` table: a certificate and its key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PairTable {
+    certificate: Spanned<String>,
+    key: Spanned<String>,
 }
 
 // By hand, because serde's `untagged` reads into a buffer, which loses the positions.

@@ -2,7 +2,7 @@
 //!
 //! The problem: a setting is a flag, an environment variable, a key of the file, a field in the program, a line of the
 //! help, a default and a range. Written in seven places these drift apart, and the help is the first to be wrong. So
-//! each setting is one row of a table (`settings!` below), and all seven are made from it:
+//! each setting is one row of a table (`settings`), and all seven are made from it:
 //!
 //! ```text
 //! flags ───────┐
@@ -15,17 +15,13 @@
 //! 0`, `RONDE_WORKERS=0` and `workers = 0` take the same path and get the same error. And no default can be outside its
 //! own bounds (a test reads them all).
 //!
-//! Reading order: this table, then `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`, `unix` and `fields` (texts to values), `command`
-//! and `file` (sources to texts), `endpoint` (what an address is to the rest of ronde), `conflicts`, `error` and `help`.
+//! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
+//! `access`, `fields`, `tls` and `unix` (texts to values), `command` and `file` (sources to texts), `endpoint` (what an address
+//! is to the rest of ronde), `conflicts`, `error` and `help`.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
 use std::time::Duration;
-
-use log::LevelFilter;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use toml::Spanned;
 
 mod access;
 mod address;
@@ -41,7 +37,9 @@ mod remarks;
 mod retired;
 mod route;
 mod setting;
+mod settings;
 mod table;
+mod tls;
 mod unix;
 mod url;
 pub mod value;
@@ -58,333 +56,12 @@ pub use fields::{FieldName, Part, SetField, Template};
 pub use help::{VERSION, markdown_table};
 pub use route::{Action, Host, Prefix, Route};
 pub use setting::{Scope, Setting};
+pub use settings::{Config, TABLE, row};
+pub use tls::CertificateFiles;
 pub use url::Url;
 pub use value::{AccessLog, Balance, Explain, Scheduling};
 
-use access::clients;
-use address::{backend, listen, network};
-use check::{host, path, statuses};
-use fields::{FieldLines, field, name};
-use file::Entry;
-use retired::{RETIRED, Retired};
-use route::{Routes, route};
 use setting::{RawValue, Source, variable};
-use table::settings;
-use unix::mode;
-use value::{
-    Arity, Each, Maybe, One, access_log, balance, count, explain, level, scheduling, size, switch, time,
-};
-
-// Bounds exclude values that can only be mistakes. A time under 10ms is shorter than a scheduler or a network needs,
-// and would fail every request. A time over a day means "never", and waits without an end are how workers starve. (A
-// tunnel holds no worker, so it may be silent for a week.)
-settings! {
-    "Listening" {
-        /// where to accept; :8080 is everywhere
-        /// Loopback, because no proxy should be on the internet by accident. A Unix socket is `unix:/run/ronde.sock`;
-        /// its file is removed at the end, and one that a crash left behind is replaced.
-        "--listen" "ADDR", default "127.0.0.1:8080"
-            => listen: Vec<Listen> = Each(listen);
-
-        /// permissions of the Unix sockets of --listen
-        /// A client has to be allowed to write. With 660 the user and the group of ronde are; 666 lets everybody in that
-        /// reaches the directory.
-        "--listen-mode" "MODE", default "660"
-            => listen_mode: u32 = One(mode);
-
-        /// listeners behind a proxy that sends its header
-        /// None. The PROXY protocol (v1 and v2) names the client where a proxy passes on TCP as it is. A connection without
-        /// its header is closed, and so is one that is from no --trust-proxy: anybody can write a header.
-        "--proxy-protocol" "ADDR", default ""
-            => proxy_protocol: Vec<Listen> = Each(listen);
-
-        /// listen on addresses that do not exist yet
-        /// Off: a missing address is nearly always a typing error. On, ronde can start before its network is up, and can
-        /// wait for an address that moves between machines (IP_FREEBIND).
-        "--freebind" "", default "false"
-            => freebind: bool = One(switch);
-
-        /// clients at once; then the idlest is closed
-        /// With a backend connection each they need 65536 descriptors, within the hard limits of systemd and Docker.
-        "--max-connections" "N", default "32768" ["1" to "1048576"]
-            => max_connections: usize = One(count);
-
-        /// connections of one client; then 429
-        /// Unlimited: many people may share one address, and a browser opens six connections. An IPv6 client counts by its
-        /// /64. Loopback, Unix sockets and --trust-proxy are exempt.
-        "--max-per-client" "N", default "unlimited" ["1" to "1048576"]
-            => max_per_client: Option<usize> = Maybe(count);
-    }
-
-    "Workers" {
-        /// threads; auto: 2 per core, at least 4
-        /// What waits is parked, and takes no thread; a second one keeps a core busy while the first waits for a
-        /// moment. More only take turns, and a client waits for those that have their request and not the core.
-        "--workers" "N", default "auto" ["1" to "16384"]
-            => workers: Option<usize> = Maybe(count);
-
-        /// of all threads: batch, or inherit to ask for nothing
-        /// Under SCHED_BATCH workers do not preempt each other on wake-up: 15 to 20 % more requests. A system that refuses
-        /// it makes ronde only slower; inherit is for a filter that kills for asking.
-        "--scheduling" "POLICY", default "batch"
-            => scheduling: Scheduling = One(scheduling);
-
-        /// new connections that may wait for a worker
-        /// As many as the kernel holds in front of it; it bounds memory only, for --queue-timeout ends the wait long
-        /// before.
-        "--queue" "N", default "4096" ["1" to "1048576"]
-            => queue: usize = One(count);
-
-        /// how long one may wait; then 503 with Retry-After
-        /// So long a request waits, too, when every backend is at its max-connections. Past a second people reload, and
-        /// a longer queue serves only clients that have left.
-        "--queue-timeout" "TIME", default "1s" ["10ms" to "1h"]
-            => queue_timeout: Duration = One(time);
-
-        /// memory for all that is parked
-        /// Ten thousand slow downloads at 16 KB each, and some. Past it the parked slow client that is next to time
-        /// out gives way, with its cause in the log.
-        "--parked-memory" "SIZE", default "256m" ["1m" to "1t"]
-            => parked_memory: usize = One(size);
-    }
-
-    "Timeouts" {
-        /// to receive a whole request head; then 408
-        /// Enough for a phone in a tunnel. It does not restart at each byte, so a slowloris attack gets no more.
-        "--head-timeout" "TIME", default "10s" ["10ms" to "24h"]
-            => head_timeout: Duration = One(time);
-
-        /// between two reads of a request body
-        /// A radio link recovers within it; a body that trickles just fast enough for it fails --min-rate.
-        "--body-timeout" "TIME", default "30s" ["10ms" to "24h"]
-            => body_timeout: Duration = One(time);
-
-        /// an idle client, between two requests
-        /// An idle client costs a descriptor and no worker; a new connection would cost the client a round trip.
-        "--keep-alive-timeout" "TIME", default "60s" ["10ms" to "24h"]
-            => keep_alive_timeout: Duration = One(time);
-
-        /// to connect to a backend
-        /// Enough for one lost SYN, which the kernel sends again after a second.
-        "--connect-timeout" "TIME", default "3s" ["10ms" to "2m"]
-            => connect_timeout: Duration = One(time);
-
-        /// from request sent to response head; then 504
-        /// The same as nginx's, so most applications already live with it.
-        "--response-timeout" "TIME", per Route, default "60s" ["10ms" to "24h"]
-            => response_timeout: Duration = One(time);
-
-        /// silence within a response
-        /// Servers of event streams commonly send a comment every 15 or 30 seconds.
-        "--idle-timeout" "TIME", per Route, default "60s" ["10ms" to "24h"]
-            => idle_timeout: Duration = One(time);
-
-        /// a backend's silence after its client's FIN
-        /// As long as an ordinary answer takes: `nc -N` gets its answer, and a closed tab is not served for minutes.
-        "--half-close-timeout" "TIME", default "5s" ["10ms" to "24h"]
-            => half_close_timeout: Duration = One(time);
-
-        /// silence in both directions of a tunnel
-        /// A WebSocket may be silent for long on purpose; TCP keep-alive finds a dead peer.
-        "--tunnel-timeout" "TIME", default "1h" ["10ms" to "168h"]
-            => tunnel_timeout: Duration = One(time);
-
-        /// an idle connection to a backend
-        /// Below the 5s after which Node closes: ronde closes first, and so sends no request into a closing socket.
-        "--backend-keep-alive-timeout" "TIME", default "4s" ["10ms" to "24h"]
-            => backend_keep_alive_timeout: Duration = One(time);
-
-        /// for requests in flight at shutdown
-        /// Docker kills after 10s: the requests cut at the end of the grace need a second to end, and the log one.
-        "--shutdown-grace" "TIME", default "8s" ["0s" to "24h"]
-            => shutdown_grace: Duration = One(time);
-    }
-
-    "Limits" {
-        /// a request or response head
-        /// Twice nginx's limit, for large cookies. Each busy worker holds one, so a megabyte is the most.
-        "--max-head" "SIZE", default "64k" ["1k" to "1m"]
-            => max_head: usize = One(size);
-
-        /// a request body; then 413
-        /// Bodies stream in constant memory, so the application knows better which size is too large for it.
-        "--max-body" "SIZE", per Route, default "unlimited" ["0" to "1024t"]
-            => max_body: Option<u64> = Maybe(size);
-
-        /// least bytes a second of an upload; 0: off
-        /// A bad radio link is faster; a client that sends a byte at a time to hold its connection is not.
-        "--min-rate" "SIZE", default "500" ["0" to "1g"]
-            => min_rate: u64 = One(size);
-    }
-
-    "Access" {
-        /// clients that may come in: ranges, unix:, all, none
-        /// Empty: everybody. Of a list, every other client gets 403, and so does one without an address. Where any route has a
-        /// list, a path that a backend could read as another path is 400 on all routes.
-        "--allow" "CIDR", per Route, default ""
-            => allow: Vec<Clients> = Each(clients);
-
-        /// clients that may not, even if they are allowed
-        /// Empty: nobody. It wins over --allow, so that an address can be taken out of a range.
-        "--deny" "CIDR", per Route, default ""
-            => deny: Vec<Clients> = Each(clients);
-    }
-
-    "Backends and health" {
-        /// a server to proxy to, like an argument without a flag
-        /// None: only the admin can know. One on a Unix socket is `unix:/run/app.sock`.
-        "--backend" "HOST:PORT", per Route, default ""
-            => backend: Vec<Backend> = Each(backend);
-
-        /// requests that go elsewhere, as HOST/PATH=HOST:PORT
-        /// None: every request goes to the backends. The most specific wins: a host before *.host before any host, then
-        /// the longest path. `;` divides routes in the variable.
-        "--route" "ROUTE", default ""
-            => route: Vec<Route> = Routes(route);
-
-        /// round-robin, least-connections or client-address
-        /// By turns, which is exact and needs no knowledge of the requests. least-connections suits answers of very
-        /// different length; client-address keeps a client at its backend while that is in the round.
-        "--balance" "HOW", per Route, default "round-robin"
-            => balance: Balance = One(balance);
-
-        /// failures in a row that take one out; 0: never
-        /// One failure is chance, three in a row are not. A response that breaks off is a failure; a complete one ends
-        /// the row.
-        "--max-fails" "N", per Route, default "3" ["0" to "1000"]
-            => max_fails: u32 = One(count);
-
-        /// how long such a row may last, and one is out
-        /// Most restarts are over by then, and a trial costs one request in ten seconds.
-        "--fail-timeout" "TIME", per Route, default "10s" ["10ms" to "24h"]
-            => fail_timeout: Duration = One(time);
-
-        /// statuses that count as no answer: the next is asked
-        /// None: most errors are meant for the client. An idempotent request whose body is in hand goes on to a backend that
-        /// is well; where none is left, or the retries are used up, the answer goes to the client. Each of 500 to 599 is a
-        /// failure for --max-fails.
-        "--retry-status" "STATUS", per Route, default "" ["400" to "599"]
-            => retry_status: Vec<Statuses> = Each(statuses);
-
-        /// path of the active health check
-        /// Off, because no path is right for every application.
-        "--health-path" "PATH", per Route, default "off"
-            => health_path: Option<String> = Maybe(path);
-
-        /// Host of the check; auto: of the backend
-        /// Its name and port are what a client without a proxy would send. An application that serves only the names it
-        /// is known by needs one of these.
-        "--health-host" "HOST", per Route, default "auto"
-            => health_host: Option<String> = Maybe(host);
-
-        /// statuses that count as well
-        /// A redirect, such as one to a login, comes from an application that works. A 401 comes as often from
-        /// something in front of it, and a 404 from a path that is wrong.
-        "--health-status" "STATUS", per Route, default "200-399" ["200" to "599"]
-            => health_status: Vec<Statuses> = Each(statuses);
-
-        /// for a check; auto: 2s, the interval at most
-        /// A backend that takes longer to say that it is well is not. A check ends before the next one begins.
-        "--health-timeout" "TIME", per Route, default "auto" ["10ms" to "1m"]
-            => health_timeout: Option<Duration> = Maybe(time);
-
-        /// between two checks; auto: 5s with a path
-        /// At 5s, two good checks show a return and three bad ones a failure within a quarter of a minute.
-        "--health-interval" "TIME", per Route, default "auto" ["100ms" to "24h"]
-            => health_interval: Option<Duration> = Maybe(time);
-
-        /// good checks in a row that bring one back
-        /// A single one may be luck in the middle of a restart.
-        "--health-rise" "N", per Route, default "2" ["1" to "100"]
-            => health_rise: u32 = One(count);
-
-        /// bad checks in a row that take one out
-        /// More than to bring one back: to lose a good backend costs more than to wait for it.
-        "--health-fall" "N", per Route, default "3" ["1" to "100"]
-            => health_fall: u32 = One(count);
-
-        /// between two look-ups of a backend's name
-        /// Containers get new addresses when they restart, and Docker's resolver answers from memory.
-        "--resolve-interval" "TIME", default "5s" ["100ms" to "24h"]
-            => resolve_interval: Duration = One(time);
-
-        /// until "no such name" takes the addresses out
-        /// Another service may have them by then. Three look-ups must agree, since a name server that has just started
-        /// denies names that exist; one that is silent or fails takes nothing out.
-        "--resolve-hold" "TIME", default "3s" ["0s" to "24h"]
-            => resolve_hold: Duration = One(time);
-    }
-
-    "Proxying" {
-        /// proxies whose X-Forwarded-* and Forwarded are believed
-        /// None: any client can send these fields, so what they say may be forged. Behind a TLS terminator it is needed,
-        /// or the application is told http. `unix:` stands for the clients of ronde's Unix sockets.
-        "--trust-proxy" "CIDR", default ""
-            => trust_proxy: Vec<Network> = Each(network);
-
-        /// leave Via out; CDN-Loop finds loops instead
-        /// Off: RFC 9110 wants Via. But nginx as a backend compresses nothing for it (its gzip_proxied is off).
-        "--no-via" "", default "false"
-            => no_via: bool = One(switch);
-
-        /// name the backend in the Proxy-Status of errors
-        /// Off: internal addresses do not concern clients.
-        "--reveal-backends" "", default "false"
-            => reveal_backends: bool = One(switch);
-    }
-
-    "Header fields" {
-        /// a field of every request, whatever was sent
-        /// None. A value may have {client}, {host} and {scheme} in it, and {{ for a brace. In the file it is a table,
-        /// in the variable a line for each field.
-        "--set-request-header" "NAME:VALUE", per Route, default ""
-            => set_request_header: Vec<SetField> = FieldLines(field);
-
-        /// a field that no backend is sent
-        /// None: what is unknown to ronde may be known to the application.
-        "--remove-request-header" "NAME", per Route, default ""
-            => remove_request_header: Vec<FieldName> = Each(name);
-
-        /// a field of every response but ronde's errors
-        /// None. As --set-request-header; for a redirect or a text of ronde, too.
-        "--set-response-header" "NAME:VALUE", per Route, default ""
-            => set_response_header: Vec<SetField> = FieldLines(field);
-
-        /// a field that no client is sent
-        /// None: an application knows best what its clients need.
-        "--remove-response-header" "NAME", per Route, default ""
-            => remove_response_header: Vec<FieldName> = Each(name);
-
-        /// tell the client's address in X-Real-IP
-        /// Off: X-Forwarded-For has it already, and a second field to believe is a second one to forge. On, whatever was
-        /// sent in X-Real-IP is dropped, also from trusted proxies: one that does not write it passes a forged one on.
-        "--real-ip" "", per Route, default "false"
-            => real_ip: bool = One(switch);
-
-        /// tell client, host and scheme in Forwarded
-        /// Off: nearly every application reads X-Forwarded-* instead. On, ronde appends to what a trusted proxy sent (RFC
-        /// 7239).
-        "--forwarded" "", per Route, default "false"
-            => forwarded: bool = One(switch);
-    }
-
-    "Logging" {
-        /// per request, on stdout: off, plain, combined or json
-        /// On and readable: the first question after an incident is which client sent which request.
-        "--access-log" "FORM", default "plain"
-            => access_log: AccessLog = One(access_log);
-
-        /// the steps of every request; with =N, of the first N
-        /// A line for every step, with its time, in the words of docs/tour. For people: it is the slowest log there is.
-        "--explain" "", default "false"
-            => explain: Explain = One(explain);
-
-        /// on stderr: off, error, warn, info, debug or trace
-        /// Info reports starts, stops and changes, but no single request.
-        "--log-level" "LEVEL", default "info"
-            => log_level: LevelFilter = One(level);
-    }
-}
 
 /// What `--health-interval` is when only `--health-path` is set.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);

@@ -51,6 +51,8 @@ pub enum Action {
     Proxy(Prefix),
     /// 308 to the same path and query at this origin, such as `https://www.example.com`.
     Redirect(String),
+    /// 308 to the same host, path and query over https. No route of a user says so: it is for `--redirect-to-https`.
+    ToHttps,
     /// This status and text.
     Respond { status: u16, text: String },
 }

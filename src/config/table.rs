@@ -17,7 +17,7 @@ macro_rules! settings {
         /// The rows by name, as in `row::listen.flag`.
         #[allow(non_upper_case_globals)]
         pub mod row {
-            use super::{Arity, Each, FieldLines, Maybe, One, Routes, Scope, Setting};
+            use super::{Arity, Each, FieldLines, Maybe, One, Routes, Scope, Series, Setting};
 
             $($(
                 #[doc = $what]
@@ -48,7 +48,7 @@ macro_rules! settings {
 
         impl Config {
             /// Reads every setting from its sources, the weakest first.
-            fn from_sources(sources: &[&Source]) -> Result<Config, Error> {
+            pub(super) fn from_sources(sources: &[&Source]) -> Result<Config, Error> {
                 Ok(Config {$($( $field: $arity::from_sources(&row::$field, sources, $reader)?, )*)*})
             }
         }
@@ -56,21 +56,27 @@ macro_rules! settings {
         /// The configuration file: one key for each row, and no other.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        struct Document {
+        pub(super) struct Document {
             $($( $field: Option<Spanned<<$arity as Arity>::Written>>, )*)*
+            tls: Option<Vec<Spanned<PairTable>>>,
             max_transfers: Option<IgnoredAny>,
             max_per_backend: Option<IgnoredAny>,
         }
 
         impl Document {
             /// The settings of older versions that the file has.
-            fn retired(&self) -> impl Iterator<Item = &'static Retired> + use<> {
+            pub(super) fn retired(&self) -> impl Iterator<Item = &'static Retired> + use<> {
                 let there = [self.max_transfers.is_some(), self.max_per_backend.is_some()];
                 RETIRED.iter().zip(there).filter_map(|(retired, is_there)| is_there.then_some(retired))
             }
 
+            /// The `[[tls]]` tables.
+            pub(super) fn take_pairs(&mut self) -> Vec<Spanned<PairTable>> {
+                self.tls.take().unwrap_or_default()
+            }
+
             /// The rows that the file sets, each with its entry.
-            fn entries(self) -> impl Iterator<Item = (&'static Setting, Spanned<Entry>)> {
+            pub(super) fn entries(self) -> impl Iterator<Item = (&'static Setting, Spanned<Entry>)> {
                 let entries = [$($( (&row::$field, self.$field.map(file::entry)) ),*),*];
                 entries.into_iter().filter_map(|(row, entry)| Some((row, entry?)))
             }

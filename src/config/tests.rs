@@ -414,7 +414,10 @@ fn errors_in_the_command_line() {
             "--trust-proxy unix:/a a:1",
             r#"--trust-proxy: "unix:/a" names one socket; write unix: for the clients of all"#,
         ),
-        ("--proxy-protocol :81 --trust-proxy ::1 a:1", "--proxy-protocol: *:81 is no address of --listen"),
+        (
+            "--proxy-protocol :81 --trust-proxy ::1 a:1",
+            "--proxy-protocol: *:81 is no address of --listen or --tls-listen",
+        ),
         (
             "--listen :81 --listen 127.0.0.1:81 --proxy-protocol 127.0.0.1:81 --trust-proxy ::1 a:1",
             "--proxy-protocol: 127.0.0.1:81 is a part of *:81; name that, or listen on parts only",
@@ -929,4 +932,120 @@ fn a_mistake_in_a_route_is_named_with_its_place() {
     ] {
         assert_eq!(error_of(words, &[]), error, "{words}");
     }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn certificates_are_read_from_every_source_and_the_strongest_wins() {
+    let pairs = |words: &str, env: &[&str]| -> Vec<String> {
+        let files = config(&format!("{words} a:1"), env).certificates();
+        files.iter().map(|it| format!("{} {}", it.certificate.display(), it.key.display())).collect()
+    };
+    let file = Toml::new(
+        "[[tls]]\ncertificate = '/a, b.pem'\nkey = '/k.pem'\n[[tls]]\nkey = '/k.pem'\ncertificate = '/c.pem'",
+    );
+    let top = Toml::new("tls-certificate = '/d.pem'\ntls-key = '/d.key'");
+    assert_eq!(pairs("", &[]), [""; 0]);
+    assert_eq!(pairs(&file.flag(), &[]), ["/a, b.pem /k.pem", "/c.pem /k.pem"]);
+    assert_eq!(pairs(&top.flag(), &[]), ["/d.pem /d.key"]);
+    let variables = ["RONDE_TLS_CERTIFICATE=e,f.pem", "RONDE_TLS_KEY=e.key"];
+    assert_eq!(pairs(&file.flag(), &variables), ["e,f.pem e.key"]);
+    let flags = "--tls-certificate x.pem --tls-key x.key";
+    assert_eq!(pairs(&format!("{flags} {}", top.flag()), &variables), ["x.pem x.key"]);
+    assert_eq!(pairs(&format!("{flags} --tls-certificate y.pem --tls-key x.key"), &[]).len(), 2);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_mistake_in_tls_is_named_with_its_place() {
+    for (words, error) in [
+        ("--tls-certificate a.pem", "--tls-certificate: has no key; add --tls-key"),
+        (
+            "--tls-listen :443",
+            "--tls-listen: needs a certificate; add --tls-certificate and --tls-key, or [[tls]] in the file",
+        ),
+        ("--tls-key a.key", "--tls-key: has no certificate; add --tls-certificate"),
+        (
+            "--tls-certificate a --tls-key a --tls-certificate b",
+            "--tls-key: 1 for 2 certificates; give one for each, in the same order",
+        ),
+        (
+            "--tls-certificate a --tls-key a --tls-certificate a --tls-key b",
+            "--tls-certificate: a is given twice",
+        ),
+        ("--tls-key -----BEGIN=x", "--tls-key needs a value: --tls-key FILE"),
+        ("--acme-challenge 80", r#"--acme-challenge: "80" has no port; give HOST:PORT"#),
+        (
+            "--hsts 300",
+            r#"--hsts: "300" is no directive of it; give max-age=SECONDS, and perhaps includeSubDomains and preload, divided by semicolons"#,
+        ),
+    ] {
+        assert_eq!(error_of(&format!("{words} a:1"), &[]), error, "{words}");
+    }
+    for (content, error) in [
+        ("[[tls]]\ncertificate = 'a'", "FILE:1:1: missing field `key` in `tls`"),
+        (
+            "[[tls]]\ncertificate = 'a'\nkey = 1",
+            "FILE:3:7: invalid type: integer `1`, expected a string in `tls.key`",
+        ),
+        ("[[tls]]\ncertificate = ''\nkey = 'a'", "FILE:2:15: tls.certificate: the value is empty"),
+        (
+            "[[tls]]\ncertifcate = 'a'",
+            r#"FILE:2:1: unknown key "certifcate" in `tls`; did you mean certificate?"#,
+        ),
+        ("tls = 'a'", "FILE:1:7: invalid type: string \"a\", expected a sequence in `tls`"),
+        (
+            "tls-key = 'a'\n[[tls]]\ncertificate = 'a'\nkey = 'a'",
+            "FILE:2:1: tls: tls-key stands at the top, too; give either it or [[tls]]",
+        ),
+        (
+            "[[tls]]\ncertificate = '-----BEGIN CERTIFICATE-----'\nkey = 'a'",
+            "FILE:2:15: tls.certificate: this is a certificate or a key itself; give the name of its file",
+        ),
+    ] {
+        assert_eq!(file_error(content), error, "{content}");
+    }
+    for (words, notes) in [
+        ("--tls-certificate a --tls-key a", &["--tls-certificate changes nothing without --tls-listen"][..]),
+        ("--hsts max-age=1", &["--hsts changes nothing without --tls-listen"]),
+        (
+            "--redirect-to-https",
+            &["--redirect-to-https sends clients where nothing listens; add --tls-listen"],
+        ),
+        ("--redirect-to-https --trust-proxy ::1", &[]),
+        ("--redirect-to-https --tls-listen :1 --tls-certificate a --tls-key a --hsts max-age=1", &[]),
+    ] {
+        assert_eq!(loaded(&format!("{words} a:1"), &[]).notes, notes, "{words}");
+    }
+}
+
+#[test]
+fn a_promise_of_https_is_checked() {
+    for valid in [
+        "max-age=300",
+        "max-age=0",
+        "max-age=31536000; includeSubDomains; preload",
+        "includesubdomains ; Max-Age = 1",
+    ] {
+        let file = Toml::new(format!("hsts = '{valid}'"));
+        assert_eq!(config(&format!("a:1 {}", file.flag()), &[]).hsts.as_deref(), Some(valid));
+    }
+    for invalid in [
+        "max-age",
+        "max-age=",
+        "max-age=-1",
+        "max-age=12345678901",
+        "max-age=\"300\"",
+        "includeSubDomains",
+        "max-age=1;",
+        "max-age=1; max-age=2",
+        "max-age=1, preload",
+        "max-age=1; includeSubdomain",
+        "max-age=1; preload=1",
+        "max-age=1\\nX: y",
+    ] {
+        let file = Toml::new(format!("hsts = {invalid:?}"));
+        assert!(try_load(&format!("a:1 {}", file.flag()), &[]).is_err(), "{invalid}");
+    }
+    assert_eq!(config("a:1 --hsts off", &[]).hsts, None);
 }

@@ -54,6 +54,8 @@ pub(super) struct One;
 pub(super) struct Maybe;
 /// A setting that takes a list.
 pub(super) struct Each;
+/// A setting that takes a list beside another one: the places count, so a value may come twice.
+pub(super) struct Series;
 
 impl Arity for One {
     const SEPARATOR: Option<char> = None;
@@ -129,6 +131,26 @@ impl Each {
             values.push(value);
         }
         Ok(values)
+    }
+}
+
+impl Arity for Series {
+    // What it takes may have a comma in it. The file has tables for several.
+    const SEPARATOR: Option<char> = None;
+    type Written = Entry;
+}
+
+impl Series {
+    pub(super) fn from_sources<T>(
+        row: &Setting,
+        sources: &[&Source],
+        reader: Reader<T>,
+    ) -> Result<Vec<T>, Error> {
+        from_sources(row, sources, Self::read, reader)
+    }
+
+    fn read<T>(raw: &[RawValue], row: &Setting, reader: Reader<T>) -> Result<Vec<T>, Error> {
+        raw.iter().map(|raw| read(raw, row, reader)).collect()
     }
 }
 

@@ -94,6 +94,10 @@ pub const ACCEPT_RETRY: Duration = milliseconds(20);
 /// machine within a tenth of a second; a person who presses again because nothing happens takes longer than this.
 pub const SECOND_CTRL_C: Duration = milliseconds(300);
 
+/// Between two looks at the files of the certificates. Renewed weeks before its end, a certificate has time; a person who
+/// waits for it sends SIGHUP.
+pub const CERTIFICATE_WATCH: Duration = seconds(60);
+
 // The commands.
 
 /// For the answer that `ronde health` asks for.

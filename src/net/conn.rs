@@ -4,6 +4,10 @@
 //! socket gets them once, and a call here does one of two things: it waits for [`waits::ONE_CALL`] at most, or not at
 //! all. When nothing came, the caller decides what to do next: nearly always, to park the connection.
 //!
+//! A connection is more than its socket: over TLS, bytes that were decrypted stand in a [`Session`] and no event tells of
+//! them, and bytes that were encrypted may have to wait for the socket. Callers see what is inside; what they have to know
+//! beside is [`Conn::has_unread`] and [`Conn::has_unsent`].
+//!
 //! Why socket timeouts and not poll(2) in front of every call: a request costs two receives and two sends, and with poll
 //! it would cost twice that. A client's socket even inherits the timeouts from its listener.
 //!
@@ -11,15 +15,17 @@
 //! listener passes no options on (unix(7)), its connect is decided at once, and nothing tells the other end that a close was
 //! no regular one.
 //!
-//! Not here: listeners (`listener`), buffers, messages, deadlines.
+//! Not here: the calls themselves (`socket`), TLS (`tls`), listeners (`listener`), buffers, messages, deadlines.
 
 use crate::config::{Address, waits};
 use crate::net::descriptors::Descriptor;
+use crate::net::socket;
+pub use crate::net::socket::{Block, Received, Sent};
+use crate::net::tls::{Certificates, Handshake, HandshakeError, Session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix};
-use rustix::net::{SocketFlags, SocketType, connect, getpeername, getsockname};
-use rustix::net::{recv, send, sendmsg, shutdown, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{connect, getpeername, getsockname, socket_with, sockopt};
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{SocketAddr, TcpStream};
@@ -54,35 +60,6 @@ impl Window {
     }
 }
 
-/// Whether a call may wait for the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Block {
-    Never,
-    /// For [`waits::ONE_CALL`].
-    Briefly,
-}
-
-/// Bytes of a message that is copied into one piece before it is sent: most heads with a short body.
-const SHORT: usize = 1024;
-
-/// What a receive brought. The error says that the connection is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    Bytes(usize),
-    /// No byte is there, yet.
-    Nothing,
-    /// The peer sends no more; it may still read.
-    End,
-}
-
-/// What a send took. The error says that the connection is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    Bytes(usize),
-    /// The peer does not read fast enough: no byte went out.
-    Nothing,
-}
-
 /// How far a connect came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connected {
@@ -97,6 +74,7 @@ pub struct Conn {
     socket: OwnedFd,
     kind: Kind,
     pub registration: Cell<Registration>,
+    session: Option<Box<Session>>,
     _descriptor: Descriptor,
 }
 
@@ -131,7 +109,8 @@ impl Conn {
     }
 
     fn over(socket: OwnedFd, kind: Kind, descriptor: Descriptor) -> Self {
-        Self { socket, kind, registration: Cell::new(Registration::Unknown), _descriptor: descriptor }
+        let registration = Cell::new(Registration::Unknown);
+        Self { socket, kind, registration, session: None, _descriptor: descriptor }
     }
 
     /// Begins to connect.
@@ -237,56 +216,38 @@ impl Conn {
         }
     }
 
-    /// Receives into `room`.
+    /// Receives into `room`; over TLS, what is inside.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection is gone. [`ErrorKind::UnexpectedEof`] says that TLS has an end, and the peer has not sent it: a part
+    /// of what it said may be missing (RFC 8446 §6.1).
     pub fn receive(&self, room: &mut [u8], block: Block) -> io::Result<Received> {
-        match block {
-            Block::Never => self.receive_flagged(room, RecvFlags::DONTWAIT),
-            Block::Briefly => self.receive_flagged(room, RecvFlags::empty()),
+        match &self.session {
+            None => socket::receive(&self.socket, room, block),
+            Some(session) => session.receive(&self.socket, room, block),
         }
     }
 
     /// Looks at what is there without taking it and without waiting.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// See [`Self::receive`].
     pub fn peek(&self) -> io::Result<Received> {
-        self.receive_flagged(&mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK)
-    }
-
-    fn receive_flagged(&self, room: &mut [u8], flags: RecvFlags) -> io::Result<Received> {
-        match recv(&self.socket, room, flags) {
-            Ok((0, _)) => Ok(Received::End),
-            Ok((count, _)) => Ok(Received::Bytes(count)),
-            // A receive with a timeout is interrupted by signals even under SA_RESTART (signal(7)): as if its time were over.
-            Err(Errno::AGAIN | Errno::INTR) => Ok(Received::Nothing),
-            Err(error) => Err(error.into()),
+        match &self.session {
+            None => socket::peek(&self.socket),
+            Some(session) => session.peek(&self.socket),
         }
     }
 
-    /// Sends some of `parts` in one call.
+    /// Sends some of `parts` in one call. What it does not take has to come again, with the same bytes in front: over TLS
+    /// they may be encrypted already.
     ///
     /// # Errors
     /// The connection is gone.
     pub fn send(&self, parts: &[IoSlice<'_>], block: Block) -> io::Result<Sent> {
-        let flags = match block {
-            Block::Never => SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-            Block::Briefly => SendFlags::NOSIGNAL,
-        };
-        // send(2) is 0.3 µs cheaper than sendmsg(2), and a short message is copied together in less.
-        let sent = match parts {
-            [piece] => send(&self.socket, piece, flags),
-            pieces if pieces.iter().map(|piece| piece.len()).sum::<usize>() <= SHORT => {
-                send(&self.socket, gather(pieces, &mut [0; SHORT]), flags)
-            }
-            pieces => sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags),
-        };
-        match sent {
-            Ok(count) => Ok(Sent::Bytes(count)),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(Sent::Nothing),
-            Err(error) => Err(error.into()),
+        match &self.session {
+            None => socket::send(&self.socket, parts, block),
+            Some(session) => session.send(&self.socket, parts, block),
         }
     }
 
@@ -295,7 +256,18 @@ impl Conn {
     /// # Errors
     /// The connection is gone.
     pub fn finish(&self) -> io::Result<()> {
-        Ok(shutdown(&self.socket, Shutdown::Write)?)
+        match &self.session {
+            None => socket::finish(&self.socket),
+            Some(session) => session.finish(&self.socket),
+        }
+    }
+
+    /// Says before a close that the end is a regular one, as far as the socket takes it at once. Without TLS the close says so.
+    pub fn say_end(&self) {
+        if let Some(session) = &self.session {
+            // A peer that is gone need not know.
+            let _ = session.finish(&self.socket);
+        }
     }
 
     /// From now on, closing is a reset, which tells the peer that something is missing. It also throws away what has not
@@ -309,6 +281,56 @@ impl Conn {
         // A socket is writable while a third of its buffer is free (`sk_stream_is_writeable`). The smallest buffer that the
         // kernel grants has no room for two packets.
         Ok(sockopt::set_socket_send_buffer_size(&self.socket, 0)?)
+    }
+
+    /// Begins TLS, with what was read of it already.
+    ///
+    /// # Errors
+    /// The settings of these certificates contradict each other.
+    pub fn secure(&mut self, certificates: &Certificates, first: &[u8]) -> Result<(), HandshakeError> {
+        self.session = Some(Box::new(Session::accept(certificates, first)?));
+        Ok(())
+    }
+
+    /// Whether TLS has begun.
+    pub fn is_secured(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Goes on with the handshake. Without TLS there is none.
+    ///
+    /// # Errors
+    /// Why there will be no TLS.
+    pub fn shake_hands(&self, block: Block) -> Result<Handshake, HandshakeError> {
+        self.session.as_ref().map_or(Ok(Handshake::Done), |session| session.shake_hands(&self.socket, block))
+    }
+
+    /// Sends what TLS has encrypted and the socket did not take, as far as it takes it now.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn flush(&self) -> io::Result<()> {
+        self.session.as_ref().map_or(Ok(()), |session| session.flush(&self.socket))
+    }
+
+    /// Whether the socket is to be written to though the caller has nothing to send.
+    pub fn has_unsent(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_unsent())
+    }
+
+    /// Whether a receive brings something of which no event of the socket tells.
+    pub fn has_unread(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_unread())
+    }
+
+    /// Whether the end of what the peer sends, of which the socket tells, is one that it meant. Over TLS it has to say so.
+    pub fn is_half_closed(&self) -> bool {
+        self.session.as_ref().is_none_or(|session| session.is_half_closed(&self.socket))
+    }
+
+    /// Bytes of memory that it keeps, beside itself.
+    pub fn weight(&self) -> usize {
+        self.session.as_ref().map_or(0, |session| session.weight())
     }
 
     /// Has the kernel find out about a peer that vanished without a word.
@@ -335,16 +357,6 @@ impl AsFd for Conn {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// The pieces, which fit, as one.
-fn gather<'a>(pieces: &[IoSlice<'_>], room: &'a mut [u8; SHORT]) -> &'a [u8] {
-    let mut length = 0;
-    for piece in pieces {
-        room[length..][..piece.len()].copy_from_slice(piece);
-        length += piece.len();
-    }
-    &room[..length]
 }
 
 fn new_socket(family: AddressFamily, block: Block) -> io::Result<OwnedFd> {

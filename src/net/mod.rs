@@ -7,5 +7,11 @@ pub mod conn;
 pub mod descriptors;
 pub mod listener;
 pub mod listening;
+mod socket;
 pub mod splice;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "without_tls.rs"]
+pub mod tls;
 pub mod waker;

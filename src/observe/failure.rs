@@ -61,6 +61,7 @@ failures! {
     HostMissing          400 "http_request_error" Client "an HTTP/1.1 request needs a Host field";
     HostRepeated         400 "http_request_error" Client "there is more than one Host field";
     HostInvalid          400 "http_request_error" Client "the Host field is not a host and an optional port";
+    HostUnknown          400 "http_request_error" Client "the request names no host, so there is no https address to send it to";
     ConnectMethod        501 "http_request_denied" Client "CONNECT is not supported: this is a gateway, not a forward proxy";
     PathAmbiguous        400 "http_request_error" Client "the path has a dot segment, an empty one, a backslash, a parameter or an odd percent-encoding, which may make it another path for a backend; access is restricted by path here";
     LastStop             501 "http_request_denied" Client "Max-Forwards is 0, and this proxy answers only a bodiless OPTIONS";
@@ -79,6 +80,11 @@ failures! {
     ProxyHeaderMalformed  400 "http_request_error" Client "the header of the PROXY protocol is malformed";
     ProxyHeaderIncomplete 400 "http_request_error" Client "the connection ended in the middle of a header of the PROXY protocol";
     ProxyHeaderTimeout    408 "http_request_error" Client "the header of the PROXY protocol did not arrive in time";
+
+    // The TLS handshake. Only plain HTTP in its place gets an answer.
+    TlsMissing            400 "tls_protocol_error" Client "the connection is not encrypted, and this port is for HTTPS only";
+    TlsHandshake          400 "tls_protocol_error" Client "the TLS handshake failed";
+    TlsTimeout            408 "tls_protocol_error" Client "the TLS handshake did not end in time";
 
     // The request body (RFC 9112 §6 and §7).
     LengthAndCoding      400 "http_request_error" Client "Content-Length and Transfer-Encoding must not be combined";

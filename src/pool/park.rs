@@ -42,6 +42,11 @@ pub enum Want {
 }
 
 impl Want {
+    /// Whether what the peer sends is waited for.
+    pub(super) fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadOrWrite)
+    }
+
     pub(super) fn flags(self) -> Option<EventFlags> {
         match self {
             Self::Nothing => None,

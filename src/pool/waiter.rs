@@ -14,7 +14,7 @@
 //!
 //! Not here: HTTP, and what a worker does with what it takes.
 
-use crate::net::conn::Registration;
+use crate::net::conn::{Conn, Registration};
 use crate::net::waker::Waker;
 use crate::pool::deadlines::{Class, Deadlines};
 use crate::pool::park::{Park, Wait, Woken};
@@ -132,7 +132,11 @@ impl<T: Park> Waiter<T> {
         if !is_welcome {
             return Err(value);
         }
-        let Wait { deadline, class, .. } = wait;
+        let Wait { class, .. } = wait;
+        // What TLS has decrypted already makes no event: it is due at once.
+        let is_ready = wait.client.reads() && value.client().is_some_and(Conn::has_unread)
+            || wait.backend.reads() && value.backend().is_some_and(Conn::has_unread);
+        let deadline = if is_ready { Instant::now() } else { wait.deadline };
         let key = state.parked.insert(Parked { value, deadline, class, queue, weight });
         state.deadlines.insert(class, deadline, key);
         if class == Class::Queued {
@@ -295,6 +299,9 @@ impl<T: Park> Waiter<T> {
             let idle = state.take(key);
             drop(state);
             // Closing is a system call: not under the lock.
+            if let Some(client) = idle.as_ref().and_then(T::client) {
+                client.say_end();
+            }
             drop(idle);
         }
     }
@@ -322,7 +329,9 @@ impl<T: Park> Waiter<T> {
             [(value.client(), wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)]
         {
             let (Some(conn), Some(flags)) = (conn, want.flags()) else { continue };
-            let (data, flags) = (EventData::new_u64(key.with_bit(side)), flags | EventFlags::ONESHOT);
+            let (data, mut flags) = (EventData::new_u64(key.with_bit(side)), flags | EventFlags::ONESHOT);
+            // What TLS has encrypted is sent as soon as the socket takes it, whatever else is waited for.
+            flags.set(EventFlags::OUT, flags.contains(EventFlags::OUT) || conn.has_unsent());
             match conn.registration.replace(Registration::Known) {
                 Registration::Known => epoll::modify(&self.epoll, conn.as_fd(), data, flags)?,
                 Registration::Unknown => epoll::add(&self.epoll, conn.as_fd(), data, flags)?,

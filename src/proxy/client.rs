@@ -7,6 +7,7 @@
 //! Not here: what is said on it (`session`).
 
 use crate::config::Peer;
+use crate::http1::forward::Scheme;
 use crate::net::conn::Conn;
 use crate::proxy::per_client::Counted;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,8 @@ pub struct Client {
     pub peer: Peer,
     /// The client that the other end, a proxy, has named (PROXY protocol).
     pub named: Option<Peer>,
+    /// Whether it speaks TLS, from when it is accepted on.
+    pub scheme: Scheme,
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
     pub presence: Presence,
@@ -39,9 +42,9 @@ pub enum Presence {
 }
 
 impl Client {
-    pub fn new(conn: Conn, peer: Peer, counted: Option<Counted>, permit: Permit) -> Self {
+    pub fn new(conn: Conn, peer: Peer, scheme: Scheme, counted: Option<Counted>, permit: Permit) -> Self {
         let (named, carried, presence) = (None, Vec::new(), Presence::Open);
-        Self { conn, peer, named, carried, presence, counted, _permit: permit }
+        Self { conn, peer, named, scheme, carried, presence, counted, _permit: permit }
     }
 
     /// The client, as far as it is known: what a proxy has named, or else the other end.

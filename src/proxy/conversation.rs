@@ -8,15 +8,16 @@
 //! Not here: what happens in the stages.
 
 use crate::backend::checks::Probe;
+use crate::http1::forward::Scheme;
 use crate::net::conn::Conn;
 use crate::pool::allowance::Allowance;
 use crate::pool::park::{Park, Wait};
 use crate::proxy::client::Client;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
-use crate::proxy::session::{Introduction, Lingering, Reading, Resetting};
+use crate::proxy::session::{Introduction, Lingering, Reading, Resetting, Securing};
 use crate::proxy::shared::Shared;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// See the module.
 pub struct Conversation {
@@ -28,6 +29,8 @@ pub struct Conversation {
 pub enum Stage {
     /// The proxy at the other end has not said yet which client it is for.
     Introducing(Introduction),
+    /// The TLS handshake is not over.
+    Securing(Securing),
     /// Between two requests, or in the middle of one.
     Reading(Reading),
     /// A request was read, and its response has not come to its end.
@@ -41,7 +44,8 @@ pub enum Stage {
 /// What a connection begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    Request,
+    /// What the client itself says.
+    Client,
     /// A header of the PROXY protocol (`--proxy-protocol`).
     ProxyHeader,
 }
@@ -93,10 +97,20 @@ impl Conversation {
     pub fn new(client: Client, opening: Opening, shared: &Shared) -> Box<Self> {
         let now = Instant::now();
         let stage = match opening {
-            Opening::Request => Stage::Reading(Reading::next(shared.config.min_rate, now)),
+            Opening::Client => Stage::first(client.scheme, now, Duration::ZERO, shared),
             Opening::ProxyHeader => Stage::Introducing(Introduction::awaited(now)),
         };
         Box::new(Self { client, stage })
+    }
+}
+
+impl Stage {
+    /// What the client itself begins with, on a connection that was accepted at `since` and then waited for a worker.
+    pub fn first(scheme: Scheme, since: Instant, queued: Duration, shared: &Shared) -> Self {
+        match scheme {
+            Scheme::Http => Self::Reading(Reading::first(shared.config.min_rate, since, queued)),
+            Scheme::Https => Self::Securing(Securing::awaited(since, queued)),
+        }
     }
 }
 
@@ -112,7 +126,11 @@ impl Park for Task {
         match self {
             Self::Client(conversation) => match &conversation.stage {
                 Stage::Exchanging(exchange) => exchange.backend(),
-                Stage::Introducing(_) | Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => None,
+                Stage::Introducing(_)
+                | Stage::Securing(_)
+                | Stage::Reading(_)
+                | Stage::Lingering(_)
+                | Stage::Resetting(_) => None,
             },
             Self::Probe(probe) => probe.backend(),
         }
@@ -123,11 +141,14 @@ impl Park for Task {
             Self::Client(conversation) => {
                 let exchange = match &conversation.stage {
                     Stage::Exchanging(exchange) => exchange.weight(),
-                    Stage::Introducing(_) | Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => {
-                        0
-                    }
+                    Stage::Introducing(_)
+                    | Stage::Securing(_)
+                    | Stage::Reading(_)
+                    | Stage::Lingering(_)
+                    | Stage::Resetting(_) => 0,
                 };
-                size_of::<Conversation>() + conversation.client.carried.capacity() + exchange
+                let Client { conn, carried, .. } = &conversation.client;
+                size_of::<Conversation>() + conn.weight() + carried.capacity() + exchange
             }
             Self::Probe(probe) => probe.weight(),
         }
@@ -138,7 +159,11 @@ impl Park for Task {
         match self {
             Self::Client(conversation) => match &conversation.stage {
                 Stage::Exchanging(exchange) => exchange.request.route.number,
-                Stage::Introducing(_) | Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_) => 0,
+                Stage::Introducing(_)
+                | Stage::Securing(_)
+                | Stage::Reading(_)
+                | Stage::Lingering(_)
+                | Stage::Resetting(_) => 0,
             },
             Self::Probe(_) => 0,
         }

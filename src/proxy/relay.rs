@@ -197,7 +197,7 @@ impl Pipe<'_> {
             Reads::Whole => room.len(),
             Reads::Small { .. } => room.len().min(SMALL_READ),
         };
-        match receive(&mut room[..most]).map_err(|_| Broken::Source)? {
+        match receive(&mut room[..most]).map_err(source_failure)? {
             Received::Bytes(count) => {
                 self.buffer.grew(count);
                 self.load()?;
@@ -266,6 +266,14 @@ impl Pipe<'_> {
     /// Counts bytes as sent, and drops what is done with.
     pub fn settle(&mut self, count: usize) {
         self.buffer.consume(self.direction.reframer.sent(count));
+    }
+}
+
+/// An end without TLS's own word for it may be anybody's: the body, or the tunnel, is not over.
+fn source_failure(error: io::Error) -> Broken {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Broken::Malformed(Malformed::Incomplete),
+        _ => Broken::Source,
     }
 }
 

@@ -9,9 +9,10 @@
 use crate::config::{Config, Peer};
 use crate::http1::accept::Form;
 use crate::http1::fields::Name;
-use crate::http1::forward::{self, Mark, Origin, Persistence, Placeholders, Trust, Upgrade};
+use crate::http1::forward::{self, Mark, Origin, Persistence, Placeholders, Scheme, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
 use crate::http1::head::{self, Lines, Method, Scan, Target, Version};
+use crate::http1::https;
 use crate::observe::access::{self, Line};
 use crate::observe::explain::{Explanation, Step};
 use crate::observe::failure::Failure;
@@ -71,6 +72,8 @@ pub struct RequestMeta {
     pub form: Form,
     /// The client, as far as it is known behind trusted proxies.
     pub client: Peer,
+    /// Of the connection that it came on.
+    pub scheme: Scheme,
     pub admission: Admission,
 }
 
@@ -133,6 +136,7 @@ pub enum Missing {
 /// What is known of the connection a request came on.
 pub struct Source<'a> {
     pub client: Peer,
+    pub scheme: Scheme,
     /// The address that the client connected to; asked for only when the request names no host.
     pub local: &'a dyn Fn() -> Option<SocketAddr>,
     /// ronde's own name.
@@ -167,8 +171,9 @@ pub fn parse(
     };
     let mut lines = Lines::new();
     let head = head::request(&bytes[start..end], &mut lines)?;
-    let mut meta = RequestMeta::of(&head, source.pseudonym, client_of(&head, source.client, config))?;
-    let route = source.routes.of(&head)?;
+    let mut meta = RequestMeta::of(&head, source, client_of(&head, source.client, config))?;
+    let trust = trust(source.client, config);
+    let route = source.routes.of(&head, https::asked_by(source.scheme, head.fields, trust))?;
     meta.admission = admission(&head, source.client, meta.client, &route.config);
     let is_let_in = meta.admission == Admission::Granted;
     if let Framing::Length(length) = meta.framing {
@@ -195,7 +200,8 @@ pub fn parse(
     } else {
         let origin = Origin {
             client: source.client,
-            trust: trust(source.client, config),
+            scheme: source.scheme,
+            trust,
             framing: meta.framing,
             upgrade: meta.upgrade,
             // Two system calls less for every client that says which host it asks.
@@ -225,9 +231,9 @@ pub fn parse(
 
 impl RequestMeta {
     /// What the head says; its body is still to come.
-    fn of(head: &head::Request<'_>, pseudonym: &str, client: Peer) -> Result<Self, Failure> {
+    fn of(head: &head::Request<'_>, source: &Source<'_>, client: Peer) -> Result<Self, Failure> {
         let framing = framing::of_request(head.version, head.fields)?;
-        if forward::is_loop(head.fields, pseudonym) {
+        if forward::is_loop(head.fields, source.pseudonym) {
             return Err(Failure::Loop);
         }
         // An expectation in HTTP/1.0 is ignored, and so is one without a body (RFC 9110 §10.1.1).
@@ -249,6 +255,7 @@ impl RequestMeta {
             form: Form::of(head.fields),
             client,
             admission: Admission::Granted,
+            scheme: source.scheme,
         })
     }
 

@@ -8,8 +8,9 @@
 
 use crate::backend::Backends;
 use crate::config::{self, Action, Config};
-use crate::http1::forward::Edits;
+use crate::http1::forward::{Edits, Scheme};
 use crate::http1::head::Request;
+use crate::http1::https::{self, Detour, Detours};
 use crate::http1::routing::{self, Table};
 use crate::observe::failure::Failure;
 use std::io;
@@ -39,6 +40,9 @@ pub struct Routes {
     all: Vec<Arc<Route>>,
     rest: Arc<Route>,
     paths: Paths,
+    /// For plain requests, whatever the table says: a detour each.
+    challenge: Option<Arc<Route>>,
+    to_https: Option<Arc<Route>>,
     /// How many of them have backends with limits.
     limited: usize,
 }
@@ -79,22 +83,35 @@ impl Routes {
             backends,
         });
         all.push(Arc::clone(&rest));
+        let challenge =
+            config.challenges().map(|config| Route::to_challenges(config, all.len())).transpose()?;
+        all.extend(challenge.clone());
+        let to_https = config.redirect_to_https.then(|| Arc::new(rest.with_action(Action::ToHttps)));
         let limited = all.iter().filter(|route| route.backends.has_limits()).count();
         let paths = if config.has_any_access_list() { Paths::Plain } else { Paths::Any };
-        Ok(Self { table, all, rest, paths, limited })
+        Ok(Self { table, all, rest, paths, challenge, to_https, limited })
     }
 
-    /// The route of a request.
+    /// The route of a request that was asked for by this scheme.
     ///
     /// # Errors
-    /// [`Failure::PathAmbiguous`], where access is by path.
-    pub fn of(&self, head: &Request<'_>) -> Result<&Arc<Route>, Failure> {
+    /// [`Failure::PathAmbiguous`], where access is by path; [`Failure::HostUnknown`], where it has to go to https and names
+    /// no host.
+    pub fn of(&self, head: &Request<'_>, scheme: Scheme) -> Result<&Arc<Route>, Failure> {
+        let detours = Detours { challenge: self.challenge.is_some(), redirect: self.to_https.is_some() };
         // Where there is no other, nothing is looked up.
-        if self.all.len() == 1 && self.paths == Paths::Any {
+        if self.all.len() == 1 && !detours.redirect && self.paths == Paths::Any {
             return Ok(&self.rest);
         }
         let (authority, path) = routing::asked(head);
+        let detour = match https::detour(scheme, path, detours) {
+            Some(Detour::Redirect) if authority.is_empty() => return Err(Failure::HostUnknown),
+            Some(Detour::Redirect) => self.to_https.as_ref(),
+            Some(Detour::Challenge) => self.challenge.as_ref(),
+            None => None,
+        };
         let found = match self.paths {
+            _ if detour.is_some() => detour,
             Paths::Any => self.table.find(authority, path),
             Paths::Plain => self.table.find_plain(authority, path)?,
         };
@@ -118,8 +135,11 @@ impl Routes {
 
     /// Whether no backend is known, though one is needed.
     pub fn knows_no_backend(&self) -> bool {
-        let mut proxied =
-            self.all.iter().filter(|route| matches!(route.action, Some(Action::Proxy(_)))).peekable();
+        let is_challenge =
+            |route: &Arc<Route>| self.challenge.as_ref().is_some_and(|it| Arc::ptr_eq(it, route));
+        let is_proxied =
+            |route: &&Arc<Route>| matches!(route.action, Some(Action::Proxy(_))) && !is_challenge(route);
+        let mut proxied = self.all.iter().filter(is_proxied).peekable();
         proxied.peek().is_some() && proxied.all(|route| route.backends.count() == 0)
     }
 
@@ -139,6 +159,36 @@ impl Route {
             config: route.config.clone(),
             request_edits: Edits::of_requests(&route.config),
             response_edits: Edits::of_responses(&route.config),
+            backends,
+        }
+    }
+
+    /// Of what an issuer of certificates asks for.
+    fn to_challenges(config: Config, number: usize) -> io::Result<Arc<Self>> {
+        let backends = Backends::start_occasional(&config)?;
+        let action = Some(Action::Proxy(config::Prefix::Kept));
+        let (request_edits, response_edits) = (None, None);
+        Ok(Arc::new(Self {
+            number,
+            strip: String::new(),
+            action,
+            config,
+            request_edits,
+            response_edits,
+            backends,
+        }))
+    }
+
+    /// The same with another end, which needs no backend.
+    fn with_action(&self, action: Action) -> Self {
+        let (config, backends) = (self.config.clone(), Arc::clone(&self.backends));
+        Self {
+            number: self.number,
+            strip: String::new(),
+            action: Some(action),
+            config,
+            request_edits: None,
+            response_edits: self.response_edits.clone(),
             backends,
         }
     }

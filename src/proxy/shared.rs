@@ -6,6 +6,7 @@
 //! Not here: the threads themselves (`server`), and what each has alone (`scratch`).
 
 use crate::config::{Config, Explain, Peer};
+use crate::net::tls::Certificates;
 use crate::observe::access::{Access, Line, Record};
 use crate::observe::counters::Counters;
 use crate::observe::explain::Explanation;
@@ -24,6 +25,8 @@ use std::time::{Instant, SystemTime};
 pub struct Shared {
     pub config: Config,
     pub routes: Routes,
+    /// For the listeners with TLS; `None` when there are none.
+    pub certificates: Option<Certificates>,
     pub waiter: Waiter<Task>,
     pub connections: ConnectionLimit,
     pub per_client: PerClient,

@@ -7,7 +7,7 @@
 //! Not here: waiting for a client's first byte. A worker does that, for one call at most, and then the waiter.
 
 use crate::config::{Peer, waits};
-use crate::http1::forward::Persistence;
+use crate::http1::forward::{Persistence, Scheme};
 use crate::http1::reply::{self, Asked};
 use crate::net::conn::{Block, Conn, Sent};
 use crate::net::descriptors;
@@ -63,7 +63,7 @@ fn accept_some(entrance: &Entrance, waker: &Waker, shared: &Shared, shortage: &m
         match entrance.listener.accept() {
             Ok((conn, peer)) => {
                 shortage.end();
-                admit(conn, peer, entrance.opening, shared);
+                admit(conn, peer, entrance, shared);
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::AGAIN) => return count,
@@ -88,48 +88,51 @@ fn make_room(shared: &Shared) -> bool {
     shared.routes.let_go() || shared.waiter.evict().is_some()
 }
 
-fn admit(conn: Conn, peer: Peer, opening: Opening, shared: &Shared) {
+fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, shared: &Shared) {
     if opening == Opening::ProxyHeader && !shared.config.trusts(peer) {
         return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), shared);
     }
     // Before room is made: what others have must not give way to one client's many.
     let counted = match shared.per_client.enter(peer, &shared.config) {
         Ok(counted) => counted,
-        Err(failure) => return refuse(&conn, peer, failure, shared),
+        Err(failure) => return refuse(&conn, peer, scheme, failure, shared),
     };
     if !descriptors::has_room_for_one_more() && !make_room(shared) {
-        return refuse(&conn, peer, Failure::Descriptors, shared);
+        return refuse(&conn, peer, scheme, Failure::Descriptors, shared);
     }
     if shared.waiter.is_full() {
-        return refuse(&conn, peer, Failure::OverBudget, shared);
+        return refuse(&conn, peer, scheme, Failure::OverBudget, shared);
     }
     let permit = match shared.connections.enter() {
         // A lingering connection gives way first, then the client that has been idle for the longest.
         None if shared.waiter.evict().is_some() => shared.connections.enter(),
         permit => permit,
     };
-    let Some(permit) = permit else { return refuse(&conn, peer, Failure::ConnectionLimit, shared) };
-    let conversation = Conversation::new(Client::new(conn, peer, counted, permit), opening, shared);
+    let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, shared) };
+    let conversation = Conversation::new(Client::new(conn, peer, scheme, counted, permit), opening, shared);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
-        send_refusal(&conversation.client.conn, peer, Failure::Overloaded, shared);
+        send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, shared);
         session::linger(conversation, shared);
     }
 }
 
 /// Says no to a connection that has no place in which to linger. What it sent so far is read, or closing would take the
 /// answer back.
-fn refuse(conn: &Conn, client: Peer, failure: Failure, shared: &Shared) {
-    send_refusal(conn, client, failure, shared);
+fn refuse(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, shared: &Shared) {
+    send_refusal(conn, client, scheme, failure, shared);
     let _ = conn.receive(&mut [0; 4096], Block::Never);
 }
 
-/// Answers without waiting for anything; what the client asks is not even read. The answer is small: it fits.
-fn send_refusal(conn: &Conn, client: Peer, failure: Failure, shared: &Shared) {
+/// Answers without waiting for anything; what the client asks is not even read. The answer is small: it fits. Over TLS nothing
+/// can be said before the handshake, which is more work than the refused request.
+fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, shared: &Shared) {
     let begun = Instant::now();
     let mut words = Vec::new();
     let sent = reply::failed(&mut words, failure, Asked::default(), Persistence::Close, None);
-    let answer = conn.send(&[IoSlice::new(&words)], Block::Never);
-    let said = matches!(answer, Ok(Sent::Bytes(count)) if count == words.len());
+    let said = scheme == Scheme::Http && {
+        let answer = conn.send(&[IoSlice::new(&words)], Block::Never);
+        matches!(answer, Ok(Sent::Bytes(count)) if count == words.len())
+    };
     let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
     let timings = Timings { total: begun.elapsed(), ..Timings::default() };
     note(client, failure, Record { status, bytes, timings, ..Record::default() }, shared);

@@ -7,7 +7,9 @@
 //! Not here: accepting (`acceptor`), socket options (`net`).
 
 use crate::config::{Address, Config, Listen};
+use crate::http1::forward::Scheme;
 use crate::net::listener::{self, Claim, Family, Listener};
+use crate::net::tls::LoadError;
 use crate::proxy::conversation::Opening;
 use rustix::io::Errno;
 use std::fmt;
@@ -22,12 +24,15 @@ const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 pub struct Entrance {
     pub listener: Listener,
     pub opening: Opening,
+    pub scheme: Scheme,
 }
 
 /// Why a server could not start.
 #[derive(Debug)]
 pub enum StartError {
     Bind(Address, io::Error),
+    /// Why there are no certificates to show.
+    Certificates(LoadError),
     /// A backend that is one of the listeners.
     Myself(Address),
     System(io::Error),
@@ -62,6 +67,7 @@ impl fmt::Display for StartError {
             Self::Myself(address) => {
                 write!(f, "the backend {address} is ronde's own address; a request would go round for ever")
             }
+            Self::Certificates(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -92,16 +98,23 @@ pub(super) fn refuse_myself(config: &Config, entrances: &[Entrance]) -> Result<(
 /// # Errors
 /// The first that cannot be had. Then no file of a Unix socket stays behind.
 pub(super) fn listen_all(config: &Config) -> Result<Vec<Entrance>, StartError> {
-    let is_included = |listen: &Listen| config.listen.iter().any(|other| other.includes(listen));
+    let all = [(&config.listen, Scheme::Http), (&config.tls_listen, Scheme::Https)];
+    let all = all
+        .into_iter()
+        .flat_map(|(wanted, scheme)| wanted.iter().map(move |listen| (listen, wanted, scheme)));
     let mut entrances = Vec::new();
-    for listen in config.listen.iter().filter(|listen| !is_included(listen)) {
+    for (listen, wanted, scheme) in all {
+        if wanted.iter().any(|other| other.includes(listen)) {
+            continue;
+        }
         match open(listen, config) {
             Ok(listeners) => {
                 let opening = match config.proxy_protocol.contains(listen) {
                     true => Opening::ProxyHeader,
-                    false => Opening::Request,
+                    false => Opening::Client,
                 };
-                entrances.extend(listeners.into_iter().map(|listener| Entrance { listener, opening }));
+                let entrance = |listener| Entrance { listener, opening, scheme };
+                entrances.extend(listeners.into_iter().map(entrance));
             }
             Err(error) => {
                 withdraw_all(&entrances);
@@ -119,7 +132,7 @@ pub(super) fn withdraw_all(entrances: &[Entrance]) {
 
 /// The sockets of one `--listen`.
 fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
-    let wanted = &config.listen;
+    let wanted: Vec<_> = config.listen.iter().chain(&config.tls_listen).collect();
     let claim = if config.freebind { Claim::Early } else { Claim::Existing };
     let listen_at = |address: SocketAddr, family| {
         let listener = listener::listen(address, family, claim);
@@ -130,7 +143,7 @@ fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
             let listener = listener::listen_locally(path, config.listen_mode);
             Ok(vec![listener.map_err(|error| StartError::Bind(Address::Unix(path.clone()), error))?])
         }
-        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, wanted))?]),
+        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, &wanted))?]),
         Listen::Every(port) => {
             // One dual-stack socket where there is IPv6.
             let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);
@@ -146,7 +159,7 @@ fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
             let (mut listeners, mut port) = (Vec::new(), *port);
             for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
                 let address = SocketAddr::new(ip, port);
-                if wanted.iter().any(|other| other != listen && other.includes(&Listen::At(address))) {
+                if wanted.iter().any(|other| *other != listen && other.includes(&Listen::At(address))) {
                     continue;
                 }
                 match listen_at(address, Family::Own) {
@@ -166,10 +179,10 @@ fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
 }
 
 /// `[::]` is for both families, unless IPv4 has its own socket on that port.
-fn family_of(address: SocketAddr, wanted: &[Listen]) -> Family {
+fn family_of(address: SocketAddr, wanted: &[&Listen]) -> Family {
     let every_v4 = Listen::At(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()));
     match address.ip() {
-        IpAddr::V6(ip) if ip.is_unspecified() && !wanted.contains(&every_v4) => Family::Both,
+        IpAddr::V6(ip) if ip.is_unspecified() && !wanted.contains(&&every_v4) => Family::Both,
         _ => Family::Own,
     }
 }

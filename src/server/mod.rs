@@ -15,16 +15,20 @@
 
 mod acceptor;
 mod listeners;
+mod orders;
 mod scheduling;
 pub mod signals;
 mod worker;
 
 pub use listeners::StartError;
+pub use orders::{Commander, Orders, orders};
 
 use crate::backend::Backends;
 use crate::config::value::time_text;
 use crate::config::{self, Address, Config, waits};
+use crate::http1::forward::Scheme;
 use crate::net::descriptors;
+use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
 use crate::observe::counters::Counters;
 use crate::observe::logger::{self, Logger};
@@ -35,7 +39,7 @@ use crate::proxy::per_client::PerClient;
 use crate::proxy::route::Routes;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use listeners::{Entrance, listen_all, refuse_myself, withdraw_all};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -43,7 +47,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, Scope, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A thread's stack. The deepest call chain needs a fifth of it, most of that for the field lines of one head.
 const STACK: usize = 128 * 1024;
@@ -53,27 +57,6 @@ pub struct Server {
     shared: Shared,
     entrances: Vec<Entrance>,
     orders: Orders,
-}
-
-/// Stops a server, also one that is only about to run; may be cloned and sent anywhere.
-#[derive(Clone, Debug)]
-pub struct Stopper(Sender<()>);
-
-/// Where a server hears of it. The end of every [`Stopper`] is an order, too.
-#[derive(Debug)]
-pub struct Orders(Receiver<()>);
-
-/// What a server is stopped by. Made before the server, because a start may take seconds and must not be deaf.
-pub fn orders() -> (Stopper, Orders) {
-    let (order, orders) = bounded(1);
-    (Stopper(order), Orders(orders))
-}
-
-impl Stopper {
-    pub fn stop(&self) {
-        // When an order is waiting already, this one is the same.
-        let _ = self.0.try_send(());
-    }
 }
 
 impl Server {
@@ -96,11 +79,13 @@ impl Server {
     }
 
     fn share(mut config: Config, logger: Logger, entrances: &[Entrance]) -> Result<Shared, StartError> {
-        for config in config.route.iter().map(|route| &route.config).chain([&config]) {
+        let challenges = config.challenges();
+        for config in config.route.iter().map(|route| &route.config).chain([&config]).chain(&challenges) {
             refuse_myself(config, entrances)?;
         }
         bound_by_descriptors(&mut config);
         Ok(Shared {
+            certificates: certificates(&config)?,
             routes: Routes::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             per_client: PerClient::new(config.max_per_client),
@@ -120,7 +105,15 @@ impl Server {
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
         let config = &self.shared.config;
-        let addresses: Vec<_> = self.addresses().iter().map(Address::to_string).collect();
+        let addresses = |scheme| {
+            let entrances = self.entrances.iter().filter(move |entrance| entrance.scheme == scheme);
+            let addresses = entrances.filter_map(|entrance| entrance.listener.address());
+            addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let listening = match (addresses(Scheme::Http), addresses(Scheme::Https)) {
+            (plain, with_tls) if with_tls.is_empty() => plain,
+            (plain, with_tls) => format!("{plain}; with TLS on {with_tls}"),
+        };
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         let mut served = Vec::new();
         if !backends.is_empty() || config.route.is_empty() {
@@ -132,7 +125,7 @@ impl Server {
         format!(
             "listening on {}; {}; {} workers; at most {} connections and {} MB of memory \
              (and what the kernel takes for sockets)",
-            addresses.join(", "),
+            listening,
             served.join("; "),
             config.worker_count(),
             config.max_connections,
@@ -145,7 +138,9 @@ impl Server {
     /// # Errors
     /// The system refused a thread, and which.
     pub fn run(self) -> io::Result<()> {
-        let Self { shared, entrances, orders: Orders(orders) } = self;
+        let Self { shared, entrances, orders } = self;
+        let renewal =
+            shared.certificates.as_ref().map(|certificates| begin_renewal(certificates, &shared.config));
         let (shared, waker) = (&shared, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
         thread::scope(|scope| {
@@ -156,9 +151,8 @@ impl Server {
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
                 start(scope, "acceptor", move || accept(entrances, waker, shared))
             })();
-            // The main thread only waits for the order to stop. That all `Stopper`s are gone is such an order, too.
             let served = started.map(|acceptor| {
-                let _ = orders.recv();
+                orders.await_stop(renewal);
                 drain(shared, waker, acceptor);
             });
             // Also when a thread could not be started: those that were end, and the scope joins them.
@@ -255,6 +249,21 @@ impl<'a> Watched<'a> {
         }
         is_check_due
     }
+}
+
+/// What the listeners with TLS show; nothing is read without one.
+fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
+    if config.tls_listen.is_empty() {
+        return Ok(None);
+    }
+    Certificates::load(&config.certificates()).map(Some).map_err(StartError::Certificates)
+}
+
+/// Looks after the certificates from now on. What there is to say of them is said before.
+fn begin_renewal(certificates: &Certificates, config: &Config) -> Renewal {
+    let now = SystemTime::now();
+    certificates.remarks(config, now).iter().for_each(|remark| log::warn!("{remark}"));
+    certificates.renewal(now)
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `TERM`, `QUIT` (nginx's word) | stop: finish what is in flight |
 //! | `INT` (Ctrl-C) | the same; another one after [`waits::SECOND_CTRL_C`] ends the process at once |
-//! | `HUP`, `USR1`, `USR2` | none yet: a line in the log. Their default would end the process |
+//! | `HUP` | read the certificates again; without any, a line in the log. Its default would end the process |
+//! | `USR1`, `USR2` | none yet: a line in the log. The same |
 //! | `XFSZ` | none: the write that is too large fails, and the logger reports that |
 //!
 //! A signal that is ignored when ronde starts stays ignored: that is how `nohup` keeps a process alive when its
@@ -17,9 +18,9 @@
 //!
 //! As PID 1 a process has no default action for these signals, so without handlers a container would not stop.
 //!
-//! Not here: the stop itself (`server`), and how the process ends at once (`main`).
+//! Not here: carrying orders out (`orders`), and how the process ends at once (`main`).
 
-use super::Stopper;
+use super::Commander;
 use crate::config::waits;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -37,30 +38,31 @@ const HANDLED: [c_int; 6] = [SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGXFSZ
 ///
 /// # Errors
 /// The system refused a handler or a thread.
-pub fn handle(stopper: Stopper, mut end_at_once: impl FnMut() + Send + 'static) -> io::Result<()> {
+pub fn handle(commander: Commander, mut end_at_once: impl FnMut() + Send + 'static) -> io::Result<()> {
     // Read before any handler is set, because a handler ends the ignoring.
     let inherited = Ignored::inherited();
     for signal in HANDLED.into_iter().chain([SIGINT]).filter(|signal| inherited.contains(*signal)) {
         log::info!("{} was ignored when ronde was started, and stays so", name(signal));
     }
     if !inherited.contains(SIGINT) {
-        let (stopper, mut presses) = (stopper.clone(), CtrlC::default());
+        let (commander, mut presses) = (commander.clone(), CtrlC::default());
         let handler = move || match presses.press(Instant::now()) {
-            Wish::Stop => stopper.stop(),
+            Wish::Stop => commander.stop(),
             Wish::EndAtOnce => end_at_once(),
         };
         ctrlc::set_handler(handler).map_err(io::Error::other)?;
     }
     let handled = HANDLED.into_iter().filter(|signal| !inherited.contains(*signal));
     let mut signals = Signals::new(handled)?;
-    let heed_all = move || signals.forever().for_each(|signal| heed(signal, &stopper));
+    let heed_all = move || signals.forever().for_each(|signal| heed(signal, &commander));
     thread::Builder::new().name("signals".into()).spawn(heed_all)?;
     Ok(())
 }
 
-fn heed(signal: c_int, stopper: &Stopper) {
+fn heed(signal: c_int, commander: &Commander) {
     match signal {
-        SIGTERM | SIGQUIT => stopper.stop(),
+        SIGTERM | SIGQUIT => commander.stop(),
+        SIGHUP => commander.reread(),
         SIGXFSZ => {}
         _ => log::warn!("{} has no meaning for ronde, and is ignored", name(signal)),
     }

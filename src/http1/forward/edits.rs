@@ -9,7 +9,7 @@
 //! Not here: what a user writes and what is refused (`config::fields`). The name of a framing field is never edited, so
 //! the framing that was decided stays true.
 
-use super::{Origin, SCHEME, Trust, asked_host, forwarded, write_address};
+use super::{Origin, Trust, asked_host, forwarded, write_address};
 use crate::config::{Config, FieldName, Part, Peer, SetField, Template};
 use crate::http1::fields::Name;
 use crate::http1::head::Request;
@@ -178,7 +178,9 @@ impl<'a> Placeholders<'a> {
         };
         // Of several the first, as most applications read them: the one nearest to the client.
         let said = head.fields.members(Name::XForwardedProto).next();
-        let scheme = said.filter(|said| origin.trust == Trust::Proxy && is_scheme(said)).unwrap_or(SCHEME);
+        let scheme = said
+            .filter(|said| origin.trust == Trust::Proxy && is_scheme(said))
+            .unwrap_or(origin.scheme.text());
         Self { client, host, scheme: Cow::Borrowed(scheme) }
     }
 
@@ -226,6 +228,7 @@ mod tests {
         let origin = Origin {
             client: peer,
             trust,
+            scheme: forward::Scheme::Http,
             framing: framing::of_request(head.version, head.fields).unwrap(),
             upgrade: Upgrade::NotAsked,
             local: Some(SocketAddr::from(([127, 0, 0, 1], 80))),

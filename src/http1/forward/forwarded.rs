@@ -8,7 +8,7 @@
 //! Not here: whether it is asked for (`edits`).
 
 use super::edits::Placeholders;
-use super::{Origin, SCHEME, Trust};
+use super::{Origin, Trust};
 use crate::config::Peer;
 use crate::http1::fields::{self, Fields, Name};
 use std::io::Write;
@@ -20,7 +20,7 @@ pub(super) fn write(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>, 
     if origin.trust == Trust::Proxy {
         write_earlier(out, fields, origin, asked);
     }
-    write_element(out, origin.client, &asked.host, SCHEME);
+    write_element(out, origin.client, &asked.host, origin.scheme.text());
     out.extend_from_slice(b"\r\n");
 }
 

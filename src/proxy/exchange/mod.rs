@@ -208,6 +208,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the client has not sent its whole request yet, as far as that is known.
+    pub fn has_upload(&self) -> bool {
+        self.upload.is_some()
+    }
+
     /// The connection to the backend.
     pub fn backend(&self) -> Option<&Conn> {
         match &self.stage {
@@ -240,7 +245,9 @@ impl Exchange {
         }
         match self.request.route.action {
             Some(Action::Proxy(_)) => {}
-            Some(Action::Redirect(_) | Action::Respond { .. }) => return Step::Over(Fate::AnswerByRoute),
+            Some(Action::Redirect(_) | Action::ToHttps | Action::Respond { .. }) => {
+                return Step::Over(Fate::AnswerByRoute);
+            }
             None => return self.fail(Failure::NoRoute),
         }
         if self.has_to_queue(context) {

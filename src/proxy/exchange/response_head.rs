@@ -10,9 +10,10 @@ use super::send::Outgoing;
 use super::{Exchange, Fate, malformed};
 use crate::http1::chunked::Decoder;
 use crate::http1::fields::Name;
-use crate::http1::forward::{self, Delivery, Persistence};
+use crate::http1::forward::{self, Delivery, Persistence, Scheme};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Lines, Scan};
+use crate::http1::https;
 use crate::http1::reframer::Reframer;
 use crate::net::buffer::Buffer;
 use crate::observe::failure::Failure;
@@ -116,6 +117,9 @@ impl Exchange {
                     false => (Persistence::Close, Fate::Linger),
                 };
                 forward::response(out, &head, meta.version, delivery, persistence)?;
+                if let (Scheme::Https, Some(value)) = (meta.scheme, &self.request.route.config.hsts) {
+                    https::add_strict_transport_security(out, value);
+                }
                 if let Some(edits) = edits {
                     edits.response(out, placeholders.as_deref());
                 }

@@ -6,10 +6,11 @@
 //! Not here: the text (`http1::reply`), and which failure it is.
 
 use super::{End, Session};
-use crate::config::Action;
+use crate::config::{Action, Config};
 use crate::http1::accept::Form;
-use crate::http1::forward::{self, Persistence};
+use crate::http1::forward::{self, Persistence, Scheme};
 use crate::http1::head::{self, Method, Version};
+use crate::http1::https;
 use crate::http1::reply::{self, Asked};
 use crate::net::conn::{Block, Received, Sent};
 use crate::observe::access::{Record, Timings};
@@ -25,7 +26,8 @@ const FIRST_FLIGHT: u64 = 14_600;
 
 impl Session<'_, '_> {
     /// Answers a request of which no response was begun. The connection persists if the request was read to its end.
-    pub(super) fn answer(&mut self, failure: Failure, meta: &RequestMeta, record: &mut Record) -> Fate {
+    pub(super) fn answer(&mut self, failure: Failure, request: &Request, record: &mut Record) -> Fate {
+        let Request { meta, route, .. } = request;
         record.failure = Some(failure);
         if failure == Failure::ClientGone {
             return Fate::Close;
@@ -39,7 +41,7 @@ impl Session<'_, '_> {
         let out = &mut self.context.scratch.response;
         let asked = Asked { method: Some(meta.method), form: meta.form };
         let bytes = reply::failed(out, failure, asked, persistence, named.as_deref());
-        if !self.send_reply() {
+        if !self.send_reply(&route.config) {
             return Fate::Close;
         }
         (record.status, record.bytes) = (Some(failure.status()), bytes);
@@ -59,15 +61,20 @@ impl Session<'_, '_> {
             Some(Action::Redirect(origin)) => {
                 (308, reply::redirect(out, origin, forward::target(&request.head), asked, persistence))
             }
+            Some(Action::ToHttps) => {
+                let (origin, target) =
+                    (https::origin(forward::host(&request.head)), forward::target(&request.head));
+                (308, reply::redirect(out, &origin, target, asked, persistence))
+            }
             Some(Action::Respond { status, text }) => {
                 (*status, reply::respond(out, *status, text, asked, persistence))
             }
-            Some(Action::Proxy(_)) | None => return self.answer(Failure::NoRoute, &request.meta, record),
+            Some(Action::Proxy(_)) | None => return self.answer(Failure::NoRoute, request, record),
         };
         if let Some(edits) = edits {
             edits.response(out, request.placeholders.as_deref());
         }
-        if !self.send_reply() {
+        if !self.send_reply(&request.route.config) {
             return Fate::Close;
         }
         (record.status, record.bytes) = (Some(status), bytes);
@@ -92,7 +99,7 @@ impl Session<'_, '_> {
         let asked = Asked { method, form: Form::of_bytes(received) };
         let out = &mut self.context.scratch.response;
         let sent = reply::failed(out, failure, asked, Persistence::Close, None);
-        let said = self.send_reply();
+        let said = self.send_reply(&self.context.shared.config);
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
         let Context { shared, scratch, .. } = &*self.context;
         self.note(Some(failure), || {
@@ -135,7 +142,7 @@ impl Session<'_, '_> {
                 (200, 0)
             }
         };
-        let said = self.send_reply();
+        let said = self.send_reply(&request.route.config);
         let (status, bytes) = if said { (Some(answer), sent) } else { (None, 0) };
         if !(is_own_probe && status == Some(200)) {
             let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
@@ -151,9 +158,12 @@ impl Session<'_, '_> {
     }
 
     /// Sends ronde's own words, which nearly always fit into the socket at once. A client that leaves its answers unread
-    /// is not waited for.
-    fn send_reply(&mut self) -> bool {
-        let words = &self.context.scratch.response;
+    /// is not waited for. The settings are those that the answer is given by.
+    fn send_reply(&mut self, config: &Config) -> bool {
+        let words = &mut self.context.scratch.response;
+        if let (Scheme::Https, Some(value)) = (self.client.scheme, &config.hsts) {
+            https::add_strict_transport_security(words, value);
+        }
         let sent = self.client.conn.send(&[IoSlice::new(words)], Block::Never);
         matches!(sent, Ok(Sent::Bytes(count)) if count == words.len())
     }

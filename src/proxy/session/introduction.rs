@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// A connection whose header has not come, or only a part of it.
 #[derive(Debug)]
 pub struct Introduction {
-    since: Instant,
+    pub(super) since: Instant,
     /// How long the connection waited for a worker.
     pub(super) queued: Duration,
 }
@@ -46,7 +46,9 @@ impl Session<'_, '_> {
                     };
                 }
                 Ok(None) => self.read_introduction(introduction)?,
-                Err(failure) => return Err(self.close_unanswered(failure, introduction)),
+                Err(failure) => {
+                    return Err(self.close_unanswered(failure, introduction.since, introduction.queued));
+                }
             }
         }
     }
@@ -71,7 +73,8 @@ impl Session<'_, '_> {
             // A look whether the port is open.
             Ok(Received::End) | Err(_) if self.context.scratch.from_client.is_empty() => Err(End::Close),
             Ok(Received::End) | Err(_) => {
-                Err(self.close_unanswered(Failure::ProxyHeaderIncomplete, introduction))
+                let failure = Failure::ProxyHeaderIncomplete;
+                Err(self.close_unanswered(failure, introduction.since, introduction.queued))
             }
         }
     }
@@ -84,15 +87,15 @@ impl Session<'_, '_> {
             return End::Close;
         }
         if deadline <= Instant::now() {
-            return self.close_unanswered(Failure::ProxyHeaderTimeout, introduction);
+            let failure = Failure::ProxyHeaderTimeout;
+            return self.close_unanswered(failure, introduction.since, introduction.queued);
         }
         let (client, backend, class) = (Want::Read, Want::Nothing, Class::Slow);
         Halt::Wait(Wait { client, backend, deadline, class }).into()
     }
 
     /// Closes a connection that has no client yet, with its cause in the log.
-    pub(super) fn close_unanswered(&mut self, failure: Failure, introduction: &Introduction) -> End {
-        let Introduction { since, queued } = *introduction;
+    pub(super) fn close_unanswered(&mut self, failure: Failure, since: Instant, queued: Duration) -> End {
         self.context.shared.note(self.client.peer, Some(failure), || {
             let timings = Timings { queued, total: since.elapsed(), ..Timings::default() };
             (Line::default(), Record { timings, failure: Some(failure), ..Record::default() })

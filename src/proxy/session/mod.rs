@@ -10,11 +10,13 @@ mod introduction;
 mod lingering;
 mod reading;
 mod resetting;
+mod securing;
 
 pub use introduction::Introduction;
 pub use lingering::{Lingering, linger};
 pub use reading::Reading;
 pub use resetting::{Resetting, reset};
+pub use securing::Securing;
 
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::explain::{Ending, Step};
@@ -63,11 +65,18 @@ pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Co
     let Conversation { client, stage } = &mut *conversation;
     stage.explain_resumed(context.worker);
     match woken {
+        // What an upload lacks is seen when it is read.
         Woken::ClientClosed if client.presence == Presence::Open => {
-            client.presence = Presence::HalfClosed(Instant::now());
+            client.presence = match stage.awaits_bytes() || client.conn.is_half_closed() {
+                true => Presence::HalfClosed(Instant::now()),
+                false => Presence::Gone,
+            };
         }
         Woken::ClientGone => client.presence = Presence::Gone,
         _ => {}
+    }
+    if client.conn.flush().is_err() {
+        client.presence = Presence::Gone;
     }
     let end = Session { client, context, served: 0 }.take_up(stage, woken);
     conversation.end(end, context)
@@ -85,6 +94,16 @@ pub fn collect(mut conversation: Box<Conversation>, context: &mut Context<'_>) -
 }
 
 impl Stage {
+    /// Whether the client has begun a message and owes the rest.
+    fn awaits_bytes(&self) -> bool {
+        match self {
+            Self::Introducing(_) | Self::Securing(_) => true,
+            Self::Reading(reading) => reading.has_begun(),
+            Self::Exchanging(exchange) => exchange.has_upload(),
+            Self::Lingering(_) | Self::Resetting(_) => false,
+        }
+    }
+
     fn explain_resumed(&mut self, worker: usize) {
         if let Self::Exchanging(exchange) = self {
             exchange.request.explain(|| Step::Resumed { worker });
@@ -103,7 +122,10 @@ impl Conversation {
                     Halt::SentAhead => Outcome::SentAhead(self),
                 }
             }
-            End::Close => Outcome::Over,
+            End::Close => {
+                self.client.conn.say_end();
+                Outcome::Over
+            }
             End::Reset(silence) => {
                 reset(self, silence, context.shared);
                 Outcome::Over
@@ -145,13 +167,22 @@ impl Session<'_, '_> {
                 self.load();
                 introduction.queued = since.elapsed();
                 if introduction.queued > self.context.shared.config.queue_timeout {
-                    return self.close_unanswered(Failure::Overloaded, introduction);
+                    return self.close_unanswered(Failure::Overloaded, since, introduction.queued);
                 }
             }
-            (Stage::Introducing(introduction), Woken::OverBudget) => {
-                return self.close_unanswered(Failure::OverBudget, introduction);
+            (Stage::Securing(securing), Woken::New(since)) => {
+                self.load();
+                securing.queued = since.elapsed();
+                if securing.queued > self.context.shared.config.queue_timeout {
+                    return self.close_unanswered(Failure::Overloaded, since, securing.queued);
+                }
             }
-            (Stage::Introducing(_), _) => self.load(),
+            (
+                Stage::Introducing(Introduction { since, queued })
+                | Stage::Securing(Securing { since, queued }),
+                Woken::OverBudget,
+            ) => return self.close_unanswered(Failure::OverBudget, *since, *queued),
+            (Stage::Introducing(_) | Stage::Securing(_), _) => self.load(),
             (Stage::Reading(reading), Woken::New(since)) => {
                 self.load();
                 reading.queued = since.elapsed();
@@ -194,9 +225,16 @@ impl Session<'_, '_> {
             let step = match stage {
                 Stage::Introducing(introduction) => match self.be_introduced(introduction) {
                     Ok(()) => {
-                        let mut reading = Reading::next(self.context.shared.config.min_rate, Instant::now());
-                        reading.queued = introduction.queued;
-                        *stage = Stage::Reading(reading);
+                        let (now, queued) = (Instant::now(), introduction.queued);
+                        *stage = Stage::first(self.client.scheme, now, queued, self.context.shared);
+                        Ok(())
+                    }
+                    Err(end) => Err(end),
+                },
+                Stage::Securing(securing) => match self.be_secured(securing) {
+                    Ok(()) => {
+                        let min_rate = self.context.shared.config.min_rate;
+                        *stage = Stage::Reading(Reading::first(min_rate, Instant::now(), securing.queued));
                         Ok(())
                     }
                     Err(end) => Err(end),
@@ -235,7 +273,7 @@ impl Session<'_, '_> {
         let Exchange { request, record, .. } = exchange;
         self.context.scratch.from_client.consume(request.meta.in_hand());
         let fate = match fate {
-            Fate::Answer(failure) => self.answer(failure, &request.meta, record),
+            Fate::Answer(failure) => self.answer(failure, request, record),
             Fate::AnswerByRoute => self.answer_by_route(request, record),
             fate => fate,
         };

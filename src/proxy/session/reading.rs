@@ -14,7 +14,7 @@ use crate::pool::min_rate::MinRate;
 use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::request::{self, Missing, Parsed, Request, Source};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 /// A client that has not sent a whole request yet.
@@ -35,6 +35,11 @@ impl Reading {
     pub fn next(min_rate: u64, since: Instant) -> Self {
         let rate = MinRate::new(min_rate);
         Self { missing: Missing::Everything, begun: None, since, rate, queued: Duration::ZERO }
+    }
+
+    /// The first request of a connection that waited for a worker.
+    pub fn first(min_rate: u64, since: Instant, queued: Duration) -> Self {
+        Self { queued, ..Self::next(min_rate, since) }
     }
 
     /// Whether the client has sent a part of a request.
@@ -120,9 +125,9 @@ impl Session<'_, '_> {
 
     fn parse(&mut self) -> Result<Parsed, Failure> {
         let Context { shared, scratch, .. } = &mut *self.context;
-        let (client, conn) = (self.client.source(), &self.client.conn);
-        let source =
-            Source { client, local: &|| conn.local(), pseudonym: &shared.pseudonym, routes: &shared.routes };
+        let (client, scheme, conn) = (self.client.source(), self.client.scheme, &self.client.conn);
+        let (local, pseudonym, routes) = (&|| conn.local(), &shared.pseudonym, &shared.routes);
+        let source = Source { client, scheme, local, pseudonym, routes };
         let bytes = scratch.from_client.filled_mut();
         request::parse(bytes, &mut scratch.spare_heads, &source, &shared.config, &shared.logger)
     }
@@ -139,15 +144,15 @@ impl Session<'_, '_> {
                 let have = self.context.scratch.from_client.len();
                 Err(self.wait_for_more(reading, have, 0))
             }
-            Ok(Received::End) if is_idle => Err(End::Close),
-            Ok(Received::End) => {
+            Ok(Received::End) | Err(_) if is_idle => Err(End::Close),
+            Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(End::Close),
+            Ok(Received::End) | Err(_) => {
                 let failure = match reading.missing {
                     Missing::Body(_) => Failure::BodyIncomplete,
                     Missing::Everything | Missing::Head => Failure::HeadIncomplete,
                 };
                 Err(self.refuse(failure, Instant::now(), reading.queued))
             }
-            Err(_) => Err(End::Close),
         }
     }
 

@@ -59,7 +59,11 @@ impl Session<'_, '_> {
         let now = Instant::now();
         let is_done = resetting.queue == Queue::LastPacket || resetting.until <= now;
         if is_done || self.client.presence == Presence::Gone || self.context.shared.is_over() {
-            return End::Close;
+            return End::Abort;
+        }
+        // A part of a record is in the socket, and is nothing without the rest.
+        if self.client.conn.has_unsent() {
+            return Halt::Wait(resetting.wait()).into();
         }
         *resetting = Resetting { queue: Queue::LastPacket, until: now + waits::LAST_PACKET };
         Halt::Wait(resetting.wait()).into()

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `message` (the valid messages), `wire` (one end of a connection), `origin` (a backend that the test
 //! drives step by step), `backend` (a backend that runs by itself), `gate` (where
-//! several of its requests wait), `silent` (no backend at all), `unix` (a backend on a Unix socket), `proxy` and `process` (the program under test), `peers` (nginx
+//! several of its requests wait), `silent` (no backend at all), `unix` (a backend on a Unix socket), `tls` (clients that speak it), `proxy` and `process` (the program under test), `peers` (nginx
 //! and HAProxy in its place), `programs` (third-party clients, and the rule for when they are missing), `names` (a name
 //! service for one test).
 //!
@@ -20,6 +20,7 @@ mod process;
 mod programs;
 mod proxy;
 mod silent;
+pub mod tls;
 mod unix;
 mod wire;
 

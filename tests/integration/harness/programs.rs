@@ -6,6 +6,7 @@
 
 use super::process::Process;
 use super::scratch_directory;
+use super::tls;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::Write as _;
@@ -79,6 +80,9 @@ impl Program {
         for (variable, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
             command.env_remove(variable);
         }
+        for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"] {
+            command.env(variable, &tls::identity().certificate);
+        }
         command
     }
 }
@@ -95,7 +99,8 @@ pub fn curl_reading(file: &Path, arguments: &[&str]) -> Process {
 
 fn curl_from(stdin: Stdio, arguments: &[&str]) -> Process {
     let mut command = Program::command("curl");
-    command.args(["--disable", "--silent", "--show-error", "--max-time", "25"]).args(arguments);
+    command.args(["--disable", "--silent", "--show-error", "--max-time", "25"]);
+    command.arg("--cacert").arg(&tls::identity().certificate).args(arguments);
     Process::spawn_between(stdin, Stdio::piped(), &mut command)
 }
 
@@ -141,6 +146,7 @@ pub fn chromium(url: &str) -> Process {
         "--disable-gpu",
         "--no-first-run",
         "--host-resolver-rules=MAP *.test 127.0.0.1",
+        "--ignore-certificate-errors",
     ]);
     command.arg(format!("--user-data-dir={}", scratch_directory().display()));
     Process::spawn(command.args(["--dump-dom", url]))

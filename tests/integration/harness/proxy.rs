@@ -3,6 +3,7 @@
 use super::message::Message;
 use super::peers::Peer;
 use super::process::Process;
+use super::tls;
 use super::wire::Wire;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -54,6 +55,9 @@ impl Ronde {
 pub struct Proxy {
     pub address: SocketAddr,
     pub addresses: Vec<SocketAddr>,
+    /// The first of those without TLS.
+    pub plain: SocketAddr,
+    pub with_tls: Vec<SocketAddr>,
     pub process: Process,
 }
 
@@ -66,9 +70,21 @@ impl Proxy {
     pub fn with(flags: &str, backends: &[SocketAddr]) -> Proxy {
         if let Some(peer) = Peer::chosen() {
             let (process, address) = peer.start(flags, backends);
-            return Proxy { address, addresses: vec![address], process };
+            return Proxy {
+                address,
+                addresses: vec![address],
+                plain: address,
+                with_tls: Vec::new(),
+                process,
+            };
         }
         Ronde::with(&line(flags, backends)).serve()
+    }
+
+    /// A ronde that listens with TLS as well.
+    pub fn with_tls(flags: &str, backends: &[SocketAddr]) -> Proxy {
+        let flags = if tls::is_on() { flags.to_owned() } else { format!("{} {flags}", tls::flags()) };
+        Ronde::with(&line(&flags, backends)).serve()
     }
 
     /// A ronde with a limit of open files. 24 are for listeners, epoll and the like; the others are for clients and backends
@@ -80,10 +96,19 @@ impl Proxy {
     /// Waits until this ronde listens, and reads its addresses from its log.
     pub fn of(process: Process) -> Proxy {
         let line = process.stderr.line_with("listening on ");
-        let (_, listed) = line.split_once("listening on ").expect("the line's addresses");
         let parse = |word: &str| word.trim_matches([',', ';']).parse().ok();
-        let addresses: Vec<SocketAddr> = listed.split_whitespace().map_while(parse).collect();
-        Proxy { address: *addresses.first().expect("an address"), addresses, process }
+        let listed = |behind: &str| -> Vec<SocketAddr> {
+            let listed = line.split_once(behind).map_or("", |(_, listed)| listed);
+            listed.split_whitespace().map_while(parse).collect()
+        };
+        let mut addresses = listed("listening on ");
+        let plain = *addresses.first().expect("an address");
+        let with_tls = listed("; with TLS on ");
+        with_tls.iter().copied().for_each(tls::note_secured);
+        if tls::is_on() && !with_tls.is_empty() {
+            addresses.clone_from(&with_tls);
+        }
+        Proxy { plain, with_tls, address: *addresses.first().expect("an address"), addresses, process }
     }
 
     pub fn is_a_peer() -> bool {
@@ -91,11 +116,16 @@ impl Proxy {
     }
 
     pub fn url(&self, target: &str) -> String {
-        format!("http://{}{target}", self.address)
+        let scheme = if self.with_tls.contains(&self.address) { "https" } else { "http" };
+        format!("{scheme}://{}{target}", self.address)
     }
 
     pub fn connect(&self) -> Wire {
         Wire::connect(self.address)
+    }
+
+    pub fn connect_tls(&self) -> Wire {
+        Wire::connect_tls(self.with_tls[0])
     }
 
     /// `GET target` on a connection of its own.
@@ -152,5 +182,6 @@ impl Drop for Proxy {
 
 fn line(flags: &str, backends: &[SocketAddr]) -> String {
     let backends: String = backends.iter().map(|address| format!(" {address}")).collect();
-    format!("--listen 127.0.0.1:0 {flags}{backends}")
+    let with_tls = if tls::is_on() { tls::flags() } else { String::new() };
+    format!("--listen 127.0.0.1:0 {with_tls} {flags}{backends}")
 }

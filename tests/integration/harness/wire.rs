@@ -3,12 +3,14 @@
 //! Not here: the grammar (`message`).
 
 use super::message::{Framing, Message, field_lines};
+use super::tls::{self, Secured};
 use super::{SILENCE, TIMEOUT};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -29,9 +31,56 @@ pub struct Cut {
     pub end: End,
 }
 
+/// What the bytes go over: the socket, or the TLS on it.
+#[derive(Debug)]
+pub enum Stream {
+    Plain(TcpStream),
+    Tls(Secured),
+}
+
+/// The socket, for its options and its state.
+impl Deref for Stream {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(secured) => secured.stream(),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        (**self).as_fd()
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => (&*stream).read(room),
+            Stream::Tls(secured) => secured.read(room),
+        }
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => (&*stream).write(bytes),
+            Stream::Tls(secured) => secured.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     unread: Vec<u8>,
     /// All bytes that arrived, verbatim.
     pub received: Vec<u8>,
@@ -39,16 +88,42 @@ pub struct Wire {
 
 impl Wire {
     pub fn connect(address: SocketAddr) -> Wire {
-        Wire::over(TcpStream::connect(address).expect("a connection"))
+        Wire::over_tls_if(tls::is_secured(address), TcpStream::connect(address).expect("a connection"))
     }
 
     /// With SO_RCVBUF, which the kernel doubles. On a connection that exists already a smaller buffer makes the kernel
     /// drop bytes that it had promised room for, and send them again seconds later.
     pub fn connect_narrow(address: SocketAddr, buffer: usize) -> Wire {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-        set_socket_recv_buffer_size(&socket, buffer).expect("SO_RCVBUF");
-        connect(&socket, &address).expect("a connection");
-        Wire::over(TcpStream::from(socket))
+        Wire::over_tls_if(tls::is_secured(address), narrow(address, buffer))
+    }
+
+    pub fn connect_plain(address: SocketAddr) -> Wire {
+        Wire::over_tls_if(false, TcpStream::connect(address).expect("a connection"))
+    }
+
+    pub fn connect_tls(address: SocketAddr) -> Wire {
+        Wire::over_tls_if(true, TcpStream::connect(address).expect("a connection"))
+    }
+
+    pub fn connect_tls_narrow(address: SocketAddr, buffer: usize) -> Wire {
+        Wire::over_tls_if(true, narrow(address, buffer))
+    }
+
+    fn over_tls_if(is_secured: bool, stream: TcpStream) -> Wire {
+        if !is_secured {
+            return Wire::over(stream);
+        }
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
+            set(&stream, Some(TIMEOUT)).expect("a timeout");
+        }
+        Wire::over_secured(Secured::over(stream))
+    }
+
+    /// A handshake that fails is seen by the first read.
+    pub fn over_secured(secured: Secured) -> Wire {
+        let _seen_later = secured.shake_hands();
+        Wire { stream: Stream::Tls(secured), unread: Vec::new(), received: Vec::new() }
     }
 
     pub fn over(stream: TcpStream) -> Wire {
@@ -66,23 +141,26 @@ impl Wire {
     }
 
     fn over_any(stream: TcpStream) -> Wire {
-        let wire = Wire { stream, unread: Vec::new(), received: Vec::new() };
+        let wire = Wire { stream: Stream::Plain(stream), unread: Vec::new(), received: Vec::new() };
         wire.set_timeout(TIMEOUT);
         wire
     }
 
     pub fn set_timeout(&self, timeout: Duration) {
-        self.stream.set_read_timeout(Some(timeout)).expect("a read timeout");
-        self.stream.set_write_timeout(Some(timeout)).expect("a write timeout");
+        self.stream().set_read_timeout(Some(timeout)).expect("a read timeout");
+        self.stream().set_write_timeout(Some(timeout)).expect("a write timeout");
     }
 
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// A second handle of this end, for a thread that sends while another receives.
     pub fn twin(&self) -> Wire {
-        let stream = self.stream.try_clone().expect("a second handle");
+        let stream = match &self.stream {
+            Stream::Plain(stream) => Stream::Plain(stream.try_clone().expect("a second handle")),
+            Stream::Tls(secured) => Stream::Tls(secured.clone()),
+        };
         Wire { stream, unread: Vec::new(), received: Vec::new() }
     }
 
@@ -91,7 +169,7 @@ impl Wire {
     }
 
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        (&self.stream).write_all(bytes.as_ref())
     }
 
     /// Sends the parts so that they arrive separately, as over a slow link.
@@ -104,7 +182,11 @@ impl Wire {
 
     /// Half-closes: the other end reads EOF, and this end can still read.
     pub fn finish(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("a half-close");
+        match &self.stream {
+            Stream::Plain(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tls(secured) => secured.finish(),
+        }
+        .expect("a half-close");
     }
 
     /// Closes with RST instead of FIN.
@@ -189,7 +271,7 @@ impl Wire {
         let mut buffer = vec![0; 1 << 18];
         while count > 0 {
             let wanted = buffer.len().min(usize::try_from(count).unwrap_or(usize::MAX));
-            match self.stream.read(&mut buffer[..wanted]) {
+            match (&self.stream).read(&mut buffer[..wanted]) {
                 Ok(0) => panic!("EOF with {count} bytes to come"),
                 Ok(read) => count -= read as u64,
                 Err(error) => panic!("{error} with {count} bytes to come"),
@@ -233,7 +315,7 @@ impl Wire {
     fn fill(&mut self) -> Result<(), End> {
         let mut buffer = [0; 1 << 14];
         loop {
-            match self.stream.read(&mut buffer) {
+            match (&self.stream).read(&mut buffer) {
                 Ok(0) => return Err(End::Eof),
                 Ok(count) => {
                     self.unread.extend_from_slice(&buffer[..count]);
@@ -324,6 +406,13 @@ impl Wire {
         }
         Ok(size)
     }
+}
+
+fn narrow(address: SocketAddr, buffer: usize) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    set_socket_recv_buffer_size(&socket, buffer).expect("SO_RCVBUF");
+    connect(&socket, &address).expect("a connection");
+    TcpStream::from(socket)
 }
 
 fn shown(bytes: &[u8]) -> String {

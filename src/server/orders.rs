@@ -1,0 +1,109 @@
+//! What the main thread does while the others serve: it waits for orders, and looks after the certificates.
+//!
+//! The problem: a signal means that something is to be done, and the thread that handles signals must do none of it:
+//! the next signal may be the one that ends a hung process. The main thread has nothing else to do, and it may read
+//! files.
+//!
+//! Two channels, each with room for one order: an order to stop must not be lost behind one that is still being carried
+//! out, and two of a kind are one.
+//!
+//! Not here: which signal is which order (`signals`), and the stop itself (`server`).
+
+use crate::config::waits;
+use crate::net::tls::{News, Renewal};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use std::time::SystemTime;
+
+/// Gives orders to a server, also to one that is only about to run; may be cloned and sent anywhere.
+#[derive(Clone, Debug)]
+pub struct Commander {
+    stop: Sender<()>,
+    reread: Sender<()>,
+}
+
+/// Where a server hears of them. The end of every [`Commander`] is an order to stop, too.
+#[derive(Debug)]
+pub struct Orders {
+    stop: Receiver<()>,
+    reread: Receiver<()>,
+}
+
+/// What a server is ordered by. Made before the server, because a start may take seconds and must not be deaf.
+pub fn orders() -> (Commander, Orders) {
+    let ((stop, to_stop), (reread, to_reread)) = (bounded(1), bounded(1));
+    (Commander { stop, reread }, Orders { stop: to_stop, reread: to_reread })
+}
+
+impl Commander {
+    pub fn stop(&self) {
+        // When an order is waiting already, this one is the same.
+        let _ = self.stop.try_send(());
+    }
+
+    /// Has the certificates read again.
+    pub fn reread(&self) {
+        let _ = self.reread.try_send(());
+    }
+}
+
+impl Orders {
+    /// Waits for the order to stop.
+    pub(super) fn await_stop(&self, mut renewal: Option<Renewal>) {
+        loop {
+            select! {
+                recv(self.stop) -> _ => return,
+                recv(self.reread) -> order => match order {
+                    Ok(()) => reread(renewal.as_mut()),
+                    Err(_) => return,
+                },
+                default(waits::CERTIFICATE_WATCH) => {
+                    if let Some(renewal) = &mut renewal {
+                        report(renewal.look(SystemTime::now()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn reread(renewal: Option<&mut Renewal>) {
+    match renewal {
+        Some(renewal) => {
+            log::info!("SIGHUP: the certificates are read again");
+            report(renewal.look_afresh(SystemTime::now()));
+        }
+        None => log::warn!("SIGHUP has no meaning for a ronde without certificates, and is ignored"),
+    }
+}
+
+fn report(news: Vec<News>) {
+    for news in news {
+        match news.is_a_warning() {
+            true => log::warn!("{news}"),
+            false => log::info!("{news}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_to_stop_is_heard_behind_any_number_of_others() {
+        let (commander, orders) = orders();
+        for _ in 0..3 {
+            commander.reread();
+            commander.stop();
+        }
+        orders.await_stop(None);
+    }
+
+    #[test]
+    fn a_server_that_nobody_can_give_orders_stops() {
+        let (commander, orders) = orders();
+        drop(commander.clone());
+        drop(commander);
+        orders.await_stop(None);
+    }
+}

@@ -1,0 +1,235 @@
+//! TLS for every test: `RONDE_TEST_TLS=1 cargo test --test integration`.
+//!
+//! Under this switch the program under test listens with TLS, and the clients of the tests speak it, with rustls and a
+//! certificate that is made for the run. A client sees the end of a connection as `EOF` only when TLS says that it is the
+//! end; a FIN without close_notify counts as a reset.
+//!
+//! Not here: what TLS itself promises (`u_tls`).
+
+use super::scratch_directory;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, DEFAULT_VERSIONS, RootCertStore, SupportedProtocolVersion};
+use std::collections::HashSet;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// Whether the whole suite runs over TLS.
+pub fn is_on() -> bool {
+    std::env::var_os("RONDE_TEST_TLS").is_some_and(|set| set == "1")
+}
+
+/// A certificate for this host that signs itself, and its files.
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    der: CertificateDer<'static>,
+}
+
+pub fn identity() -> &'static Identity {
+    static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let directory = scratch_directory();
+        let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).expect("its file");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("its file");
+        Identity { certificate, key, der: made.cert.der().clone() }
+    });
+    &IDENTITY
+}
+
+/// The flags with which ronde listens with TLS, on a port of its choice.
+pub fn flags() -> String {
+    let Identity { certificate, key, .. } = identity();
+    format!(
+        "--tls-listen 127.0.0.1:0 --tls-certificate {} --tls-key {}",
+        certificate.display(),
+        key.display()
+    )
+}
+
+/// Where TLS is spoken in this run.
+static SECURED: LazyLock<Mutex<HashSet<SocketAddr>>> = LazyLock::new(Mutex::default);
+
+/// From now on, clients that connect to this address speak TLS.
+pub fn note_secured(address: SocketAddr) {
+    SECURED.lock().expect("the addresses").insert(address);
+}
+
+pub fn is_secured(address: SocketAddr) -> bool {
+    is_on() && SECURED.lock().expect("the addresses").contains(&address)
+}
+
+/// A client's configuration, which offers these protocols.
+pub fn client_config(protocols: &[&str]) -> ClientConfig {
+    client_config_of(DEFAULT_VERSIONS, protocols)
+}
+
+pub fn client_config_of(versions: &[&'static SupportedProtocolVersion], protocols: &[&str]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(identity().der.clone()).expect("a root");
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(versions).expect("versions");
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config
+}
+
+/// One end of a TLS connection. Its clones are the same end: one may send while another receives.
+#[derive(Clone, Debug)]
+pub struct Secured(Arc<End>);
+
+#[derive(Debug)]
+struct End {
+    stream: TcpStream,
+    session: Mutex<Session>,
+    /// Ciphertext that the socket did not take, and the turn to write.
+    unsent: Mutex<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    tls: ClientConnection,
+    /// Ciphertext that rustls has no room for.
+    unread: Vec<u8>,
+}
+
+impl Secured {
+    /// Shakes hands. If that fails, the first read says so.
+    pub fn over(stream: TcpStream) -> Secured {
+        Secured::with(stream, client_config(&["http/1.1"]))
+    }
+
+    pub fn with(stream: TcpStream, config: ClientConfig) -> Secured {
+        let secured = Secured::begin(stream, config);
+        let _seen_later = secured.shake_hands();
+        secured
+    }
+
+    /// Nothing is sent yet.
+    pub fn begin(stream: TcpStream, config: ClientConfig) -> Secured {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a session");
+        tls.set_buffer_limit(None);
+        let session = Mutex::new(Session { tls, unread: Vec::new() });
+        Secured(Arc::new(End { stream, session, unsent: Mutex::default() }))
+    }
+
+    /// The records of these bytes, for the test to send.
+    pub fn encrypted(&self, bytes: &[u8]) -> Vec<u8> {
+        self.0.session.lock().expect("the session").tls.writer().write_all(bytes).expect("bytes encrypted");
+        self.outgoing()
+    }
+
+    /// What would be sent next, for the test to send.
+    pub fn outgoing(&self) -> Vec<u8> {
+        let mut outgoing = Vec::new();
+        let session = &mut *self.0.session.lock().expect("the session");
+        while session.tls.wants_write() {
+            session.tls.write_tls(&mut outgoing).expect("room");
+        }
+        outgoing
+    }
+
+    /// Goes on until both are done.
+    pub fn shake_hands(&self) -> io::Result<()> {
+        while self.0.session.lock().expect("the session").tls.is_handshaking() {
+            self.flush()?;
+            self.fill()?;
+        }
+        self.flush()
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.0.stream
+    }
+
+    /// The first flight of a handshake.
+    pub fn hello() -> Vec<u8> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut tls = ClientConnection::new(Arc::new(client_config(&[])), name).expect("a session");
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello).expect("room");
+        hello
+    }
+
+    pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.0.session.lock().expect("the session").tls.reader().read(room);
+            match read {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.fill()?,
+                read => return read,
+            }
+        }
+    }
+
+    /// One read of ciphertext, unless some is in hand.
+    fn fill(&self) -> io::Result<()> {
+        let is_empty = self.0.session.lock().expect("the session").unread.is_empty();
+        let mut room = [0; 1 << 14];
+        let count = if is_empty { (&self.0.stream).read(&mut room)? } else { 0 };
+        let session = &mut *self.0.session.lock().expect("the session");
+        if is_empty && count == 0 && session.tls.is_handshaking() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        session.unread.extend_from_slice(&room[..count]);
+        let taken = session.tls.read_tls(&mut &session.unread[..])?;
+        session.unread.drain(..taken);
+        let processed = session.tls.process_new_packets();
+        processed.map(|_| ()).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    }
+
+    /// Takes bytes when everything before them has left, as a socket would.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.flush()?;
+        let piece = &bytes[..bytes.len().min(1 << 16)];
+        self.0.session.lock().expect("the session").tls.writer().write_all(piece)?;
+        match self.flush() {
+            // The socket is full, and the rest leaves with the next write.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(piece.len()),
+            flushed => flushed.map(|()| piece.len()),
+        }
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut unsent = self.0.unsent.lock().expect("the turn");
+        {
+            let session = &mut *self.0.session.lock().expect("the session");
+            while session.tls.wants_write() {
+                session.tls.write_tls(&mut *unsent)?;
+            }
+        }
+        while !unsent.is_empty() {
+            let count = (&self.0.stream).write(&unsent)?;
+            unsent.drain(..count);
+        }
+        Ok(())
+    }
+
+    /// close_notify and a FIN.
+    pub fn finish(&self) -> io::Result<()> {
+        self.0.session.lock().expect("the session").tls.send_close_notify();
+        self.flush()?;
+        self.0.stream.shutdown(Shutdown::Write)
+    }
+
+    /// What was agreed on.
+    pub fn protocol(&self) -> Option<Vec<u8>> {
+        self.0.session.lock().expect("the session").tls.alpn_protocol().map(<[u8]>::to_vec)
+    }
+}
+
+impl Drop for End {
+    /// As every client does, unless it has died.
+    fn drop(&mut self) {
+        let (Ok(session), Ok(unsent)) = (self.session.get_mut(), self.unsent.get_mut()) else { return };
+        session.tls.send_close_notify();
+        if unsent.is_empty() {
+            let _ = self.stream.set_nonblocking(true);
+            let _ = session.tls.write_tls(&mut &self.stream);
+        }
+    }
+}
