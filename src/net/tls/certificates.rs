@@ -27,7 +27,7 @@ impl Certificates {
             builder.with_no_client_auth().with_single_cert(chain.unwrap_or_default(), key)
         });
         let mut server = server.map_err(|error| error.to_string())?;
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        server.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         server.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| error.to_string())?;
         Ok(Self { server: Arc::new(server) })
     }
