@@ -138,18 +138,20 @@ pub enum Scan {
 /// Every LF must follow a CR: a bare LF that one implementation reads as a line end and another as part of a value is
 /// the oldest way to smuggle a field.
 pub fn scan(bytes: &[u8]) -> Scan {
-    let mut start = 0;
-    while bytes[start..].starts_with(b"\r\n") {
-        start += 2;
-        if start > EMPTY_LINES {
-            return Scan::Hopeless(Failure::EmptyLines);
-        }
+    let start = empty_lines(bytes);
+    if start > EMPTY_LINES {
+        return Scan::Hopeless(Failure::EmptyLines);
     }
     let end = HEAD_END.find(&bytes[start..]).map(|at| start + at + 4);
     if has_bare_feed(&bytes[start..end.unwrap_or(bytes.len())]) {
         return Scan::Hopeless(Failure::BareLineFeed);
     }
     end.map_or(Scan::Partial, |end| Scan::Complete { start, end })
+}
+
+/// Bytes of empty lines in front of a head, as far as they are counted.
+pub fn empty_lines(bytes: &[u8]) -> usize {
+    bytes.chunks_exact(2).take(MAX_EMPTY_LINES + 1).take_while(|pair| *pair == b"\r\n").count() * 2
 }
 
 /// The end of the last line, and the empty line.

@@ -166,7 +166,9 @@ pub fn parse(
         Scan::Hopeless(failure) => return Err(failure),
         // Some clients send an empty line behind a body. It begins no request, whose head could be late.
         Scan::Partial if head::is_blank(bytes) => return Ok(Parsed::Partial(Missing::Everything)),
-        Scan::Partial if bytes.len() < max_head => return Ok(Parsed::Partial(Missing::Head)),
+        Scan::Partial if bytes.len() - head::empty_lines(bytes) < max_head => {
+            return Ok(Parsed::Partial(Missing::Head));
+        }
         Scan::Complete { .. } | Scan::Partial => return Err(head::too_large(bytes, max_head)),
     };
     let mut lines = Lines::new();

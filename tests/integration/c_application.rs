@@ -2,7 +2,7 @@
 //!
 //! Not here: the finer points of each field (`c_fields`).
 
-use crate::harness::{Message, each_row, ok, ronde_only, setup};
+use crate::harness::{Message, each_row, ok, plain_only, ronde_only, setup};
 
 /// A row of the table of requests: its first cell, the request, and what the application receives from a stranger and from
 /// a trusted proxy. `name: value` is the only value of that field, `-name` its absence, anything else the request line.
@@ -142,6 +142,7 @@ fn assert_has(message: &Message, expected: &str, ronde: &str) {
 #[test]
 fn the_application_receives_what_the_docs_say() {
     ronde_only!();
+    plain_only!("the table is of plain clients");
     each_row(REQUESTS, |(_, request, from_stranger, from_proxy)| {
         for (flags, expected) in [("", from_stranger), ("--trust-proxy 127.0.0.1", from_proxy)] {
             let (origin, proxy, mut client) = setup(flags);

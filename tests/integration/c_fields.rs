@@ -1,7 +1,7 @@
 //! Which fields pass between the two connections, which are dropped, and which ronde sets.
 
 use crate::harness::{
-    Backend, Framing, GET, Message, Origin, Port, Proxy, Ronde, each_row, ok, ronde_only, setup,
+    Backend, Framing, GET, Message, Origin, Port, Proxy, Ronde, each_row, ok, ronde_only, setup, tls,
 };
 
 /// The request that a backend gets for a GET with these field lines.
@@ -142,7 +142,7 @@ fn forwarding_fields_are_set() {
     let request = forwarded_request("", "");
     assert_eq!(request.sole("host"), "a.example");
     assert_eq!(request.sole("x-forwarded-for"), "127.0.0.1");
-    assert_eq!(request.sole("x-forwarded-proto"), "http");
+    assert_eq!(request.sole("x-forwarded-proto"), tls::scheme());
     assert_eq!(request.sole("x-forwarded-host"), "a.example");
 }
 
@@ -154,7 +154,7 @@ fn forwarding_fields_of_an_untrusted_client_are_dropped() {
             X-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /x\r\nX-Forwarded-Anything: y\r\n";
         let request = forwarded_request(flags, &format!("{FORGED}{more}"));
         assert_eq!(request.sole("x-forwarded-for"), "127.0.0.1");
-        assert_eq!(request.sole("x-forwarded-proto"), "http");
+        assert_eq!(request.sole("x-forwarded-proto"), tls::scheme());
         assert_eq!(request.sole("x-forwarded-host"), "a.example");
         for name in
             ["forwarded", "x-real-ip", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-anything"]
@@ -196,7 +196,7 @@ fn forwarding_fields_of_a_trusted_proxy_are_kept_and_extended() {
         let plain = forwarded_request(flags, "");
         assert_eq!(
             (plain.sole("x-forwarded-for"), plain.sole("x-forwarded-proto")),
-            ("127.0.0.1".into(), "http".into())
+            ("127.0.0.1".into(), tls::scheme().into())
         );
     }
 }
@@ -221,7 +221,7 @@ fn via_is_appended_to_earlier_ones() {
 fn two_chained_rondes_are_no_loop() {
     let backend = Backend::named("b");
     let inner = Proxy::start(&[backend.address]);
-    let outer = Proxy::start(&[inner.address]);
+    let outer = Proxy::start(&[inner.plain]);
     assert_eq!(outer.get("/").text(), "b");
 }
 
@@ -231,7 +231,7 @@ fn a_real_loop_is_508() {
     each_row(&[("", ""), ("--no-via", ""), ("", "--no-via"), ("--no-via", "--no-via")], |(outer, inner)| {
         let port = Port::reserve();
         let second = Proxy::with(inner, &[port.address]);
-        let first = Ronde::with(&format!("{outer} --listen {} {}", port.address, second.address)).serve();
+        let first = Ronde::with(&format!("{outer} --listen {} {}", port.address, second.plain)).serve();
         let response = first.get("/");
         assert_eq!(response.status(), 508);
     });

@@ -120,7 +120,7 @@ fn a_loop_is_a_complete_508() {
     ronde_only!();
     let port = Port::reserve();
     let second = Proxy::start(&[port.address]);
-    let first = Ronde::with(&format!("--listen {} {}", port.address, second.address)).serve();
+    let first = Ronde::with(&format!("--listen {} {}", port.address, second.plain)).serve();
     let response = first.get("/");
     assert_complete(&response, 508, "GET");
     assert!(response.sole("proxy-status").contains("proxy_loop_detected"), "{response}");

@@ -1,8 +1,8 @@
 //! Lines that must not be lost, late or torn, whatever becomes of the outputs; and whom they name.
 
 use crate::harness::{
-    Backend, GET, Lines, Origin, Process, Proxy, Ronde, Wire, each_row, eventually, ok, ronde_only,
-    scratch_directory,
+    Backend, GET, Lines, Origin, Process, Proxy, Ronde, Wire, each_row, eventually, ok, plain_only,
+    ronde_only, scratch_directory,
 };
 use ronde::observe::date::Date;
 use rustix::io::ioctl_fionbio;
@@ -167,6 +167,7 @@ fn only_in_the_journal_have_diagnostics_no_time() {
 #[test]
 fn a_client_that_no_worker_saw_has_its_line() {
     ronde_only!();
+    plain_only!("nothing can be said before the handshake");
     let origin = Origin::start();
     let proxy = Proxy::with("--max-connections 1", &[origin.address]);
     let mut busy = proxy.connect();
@@ -190,7 +191,7 @@ fn only_this_hosts_probes_have_no_line() {
     ronde_only!();
     let backend = Backend::named("b");
     let proxy = Proxy::start(&[backend.address]);
-    Ronde::with(&format!("health --listen {}", proxy.address)).spawn().success();
+    Ronde::with(&format!("health --listen {}", proxy.plain)).spawn().success();
     let head = "HTTP/1.1\r\nHost: probe\r\n";
     proxy.ask(format!("OPTIONS * {head}Max-Forwards: 0\r\n\r\n"));
     let others = [

@@ -1,7 +1,7 @@
 //! Nothing can starve the fixed pool of workers: every way to hold a worker, at a size that runs in seconds.
 
 use crate::harness::{
-    Backend, End, GET, Origin, Proxy, SILENCE, TIMEOUT, Wire, eventually, ok, ronde_only, within,
+    Backend, End, GET, Origin, Proxy, SILENCE, TIMEOUT, Wire, eventually, ok, plain_only, ronde_only, within,
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::io::Read;
@@ -324,6 +324,7 @@ fn a_hung_backend_is_found_by_a_few_requests() {
 #[test]
 fn overload_is_refused_soon_and_leaves_no_trace() {
     ronde_only!();
+    plain_only!("nothing can be said before the handshake");
     let backend = mixed_backend();
     // Room for 30 clients and as many connections to the backend.
     let proxy = Proxy::with_descriptors(24 + 60, "--workers 2", &[backend.address]);

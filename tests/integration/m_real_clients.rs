@@ -304,7 +304,7 @@ mod requests_if_installed {
             let to = |status: &str, location: &str| {
                 format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
             };
-            let absolute = format!("http://{}/target", request.sole("host"));
+            let absolute = format!("{}://{}/target", crate::harness::tls::scheme(), request.sole("host"));
             wire.send(match request.target() {
                 "/relative" => to("302 Found", "/target"),
                 "/absolute" => to("302 Found", &absolute),
@@ -326,7 +326,7 @@ mod websockets_if_installed {
     fn run(scenario: &str, flags: &str) -> Process {
         let (server, address) = python_server(SCRIPT, &["serve"]);
         let proxy = Proxy::with(flags, &[address]);
-        python(SCRIPT, &[scenario, &format!("ws://{}", proxy.address)]).success();
+        python(SCRIPT, &[scenario, &proxy.url("").replacen("http", "ws", 1)]).success();
         server
     }
 
@@ -367,7 +367,7 @@ mod python_if_installed {
         needs!(Python);
         let origin = Origin::start();
         let proxy = Proxy::start(&[origin.address]);
-        let address = proxy.address.to_string();
+        let address = proxy.plain.to_string();
         let listener = python("tests/integration/clients/with_http_client.py", &[&address]);
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
         let (mut backend, request) = origin.answer(head);
@@ -445,6 +445,7 @@ mod wrk_if_installed {
     #[test]
     fn a_thousand_connections_see_no_error() {
         needs!(Wrk);
+        crate::harness::plain_only!("a thousand handshakes take longer than wrk runs");
         let (backends, proxy) = round(FLAGS);
         assert_clean(1000, &proxy);
         assert_shared(&backends);
@@ -453,6 +454,7 @@ mod wrk_if_installed {
     #[test]
     fn python_backends_serve_both_without_an_error() {
         needs!(Wrk, Python);
+        crate::harness::plain_only!("a thousand handshakes take longer than wrk runs");
         let (_servers, addresses): (_, [SocketAddr; 2]) = super::python_if_installed::two_servers();
         let proxy = Proxy::with(FLAGS, &addresses);
         assert_clean(64, &proxy);

@@ -1,6 +1,8 @@
 //! Late responses: only the waiter waits for them, and in every other respect they are like other responses.
 
-use crate::harness::{Backend, GET, Gate, Proxy, Wire, each_row, eventually, ok, ronde_only, setup};
+use crate::harness::{
+    Backend, GET, Gate, Proxy, Wire, each_row, eventually, ok, plain_only, ronde_only, setup,
+};
 use rustix::process::Signal;
 use std::net::TcpStream;
 use std::thread;
@@ -56,6 +58,7 @@ fn assert_answered_again(proxy: &Proxy) {
 #[test]
 fn at_the_limit_of_descriptors_further_requests_are_503_until_there_are_some() {
     ronde_only!();
+    plain_only!("nothing can be said before the handshake");
     let (gate, backend) = gated();
     let proxy = Proxy::with_descriptors(24 + 16, "--workers 2", &[backend.address]);
     let mut askers = askers(&proxy, &backend, 8);

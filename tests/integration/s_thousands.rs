@@ -129,7 +129,7 @@ fn a_thousand_clients_do_not_read() {
     needs!(Python);
     let (_gate, backend, proxy) = setup();
     let gate = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let arguments = [proxy.address.port().into(), gate.local_addr().expect("its address").port().into()];
+    let arguments = [proxy.plain.port().into(), gate.local_addr().expect("its address").port().into()];
     let arguments = [arguments[0], arguments[1], THOUSAND, UNREAD].map(|number: usize| number.to_string());
     let readers =
         python("tests/integration/clients/late_readers.py", &arguments.each_ref().map(String::as_str));

@@ -1,7 +1,7 @@
 //! The PROXY protocol: which client a proxy names, and what becomes of a connection that does not begin with its header.
 
 use crate::harness::{
-    Backend, Proxy, Ronde, Wire, curl, each_row, eventually, needs, ronde_only, socket_path,
+    Backend, Proxy, Ronde, Wire, curl, each_row, eventually, needs, plain_only, ronde_only, socket_path,
 };
 use rustix::process::Signal;
 
@@ -32,6 +32,7 @@ fn expect_logged(proxy: &Proxy, text: &str) {
 #[test]
 fn the_client_that_a_proxy_names_is_logged_and_forwarded() {
     ronde_only!();
+    plain_only!("a client of this run begins with TLS");
     let (_backend, proxy) = start("--trust-proxy 127.0.0.1");
     let v6 = ["2001:db8::7", "2001:db8::1"].map(|ip| ip.parse::<std::net::Ipv6Addr>().unwrap().octets());
     let v6 = v2(1, 0x21, &[&v6.concat()[..], &[0x12, 0x34, 0, 80]].concat());
@@ -59,6 +60,7 @@ fn the_client_that_a_proxy_names_is_logged_and_forwarded() {
 #[test]
 fn a_header_may_come_in_pieces_and_be_followed_by_anything() {
     ronde_only!();
+    plain_only!("a client of this run begins with TLS");
     let (_backend, proxy) = start("--trust-proxy 127.0.0.1");
     each_row(&[V1.as_bytes().to_vec(), v2_of_v4()], |header| {
         let mut wire = proxy.connect();
@@ -73,6 +75,7 @@ fn a_header_may_come_in_pieces_and_be_followed_by_anything() {
 #[test]
 fn a_proxy_speaks_for_itself_or_names_nobody() {
     ronde_only!();
+    plain_only!("a client of this run begins with TLS");
     let (_backend, proxy) = start("--trust-proxy 127.0.0.1");
     let asked = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.66\r\n\r\n";
     let ask = |header: &[u8]| proxy.ask([header, asked.as_bytes()].concat()).text();
@@ -90,6 +93,7 @@ fn a_proxy_speaks_for_itself_or_names_nobody() {
 #[test]
 fn a_named_client_that_is_a_trusted_proxy_is_believed() {
     ronde_only!();
+    plain_only!("a client of this run begins with TLS");
     let (_backend, proxy) = start("--trust-proxy 127.0.0.1 --trust-proxy 203.0.113.0/24");
     let seen =
         proxy.ask(format!("{V1}GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")).text();
@@ -100,6 +104,7 @@ fn a_named_client_that_is_a_trusted_proxy_is_believed() {
 #[test]
 fn a_connection_without_a_valid_header_is_closed_with_its_cause() {
     ronde_only!();
+    plain_only!("a client of this run begins with TLS");
     each_row(
         &[
             (GET.as_bytes().to_vec(), "does not begin with a header of the PROXY protocol"),
@@ -142,6 +147,7 @@ fn anybody_can_write_a_header_so_only_a_trusted_proxy_is_heard() {
 #[test]
 fn half_a_header_holds_no_worker() {
     ronde_only!();
+    plain_only!("a client of this run begins with TLS");
     let (_backend, proxy) = start("--trust-proxy 127.0.0.1 --workers 1");
     let mut halves: Vec<Wire> = (0..200).map(|_| proxy.connect()).collect();
     halves.iter_mut().for_each(|wire| wire.send("PROXY TCP4 203.0.113.9 "));
@@ -154,6 +160,7 @@ fn half_a_header_holds_no_worker() {
 #[test]
 fn a_stop_does_not_wait_for_a_proxy_that_says_nothing() {
     ronde_only!();
+    plain_only!("a client of this run begins with TLS");
     let (_backend, mut proxy) = start("--trust-proxy 127.0.0.1 --shutdown-grace 1h --head-timeout 500ms");
     let mut silent = proxy.connect();
     let mut half = proxy.connect();
@@ -183,6 +190,7 @@ fn a_unix_listener_takes_a_header_too() {
 #[test]
 fn ronde_health_introduces_itself_where_it_has_to() {
     ronde_only!();
+    plain_only!("a client of this run begins with TLS");
     let (_backend, proxy) = start("--trust-proxy 127.0.0.1");
     let address = proxy.address;
     let flags = format!("health --listen {address} --proxy-protocol {address} --trust-proxy 127.0.0.1");

@@ -27,6 +27,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem::take;
 use std::os::fd::OwnedFd;
 
 /// The most that a record is on the wire: 16 KB, and what TLS 1.2 may add to them.
@@ -58,6 +59,8 @@ struct State {
     outgoing: Queue,
     /// Plaintext in `outgoing` that its caller does not know as sent.
     owed: usize,
+    /// Bytes that have left since it was told.
+    left: usize,
     source: Source,
     sink: Sink,
 }
@@ -93,6 +96,7 @@ impl Session {
             plaintext: Queue::default(),
             outgoing: Queue::default(),
             owed: 0,
+            left: 0,
             source: Source::Open,
             sink: Sink::Open,
         })))
@@ -139,20 +143,21 @@ impl Session {
         if state.owed == 0 {
             let piece = first_of(parts);
             state.encrypt(&piece)?;
-            state.owed = piece.len();
+            (state.owed, state.left) = (piece.len(), 0);
         }
-        let count = state.flush(socket, block)?;
+        state.flush(socket, block)?;
+        let left = take(&mut state.left);
         // As with a plain connection, each byte that goes out is progress. The last one counts when all have left.
         let taken = match state.outgoing.is_empty() {
             true => state.owed,
-            false => count.min(state.owed.saturating_sub(1)),
+            false => left.min(state.owed.saturating_sub(1)),
         };
         state.owed -= taken;
         Ok(if taken > 0 { Sent::Bytes(taken) } else { Sent::Nothing })
     }
 
     pub fn flush(&self, socket: &OwnedFd) -> io::Result<()> {
-        self.0.borrow_mut().flush(socket, Block::Never).map(|_| ())
+        self.0.borrow_mut().flush(socket, Block::Never)
     }
 
     /// Says that nothing more will be sent, behind what is in hand. The FIN follows when all has left.
@@ -162,7 +167,7 @@ impl Session {
             state.say_end()?;
             state.sink = Sink::Closing;
         }
-        state.flush(socket, Block::Never).map(|_| ())
+        state.flush(socket, Block::Never)
     }
 
     pub fn has_unsent(&self) -> bool {
@@ -336,20 +341,19 @@ impl State {
         }
     }
 
-    /// Sends what is in hand with one call; returns how many bytes that were.
-    fn flush(&mut self, socket: &OwnedFd, block: Block) -> io::Result<usize> {
-        let mut count = 0;
+    /// Sends what is in hand, as far as one call does.
+    fn flush(&mut self, socket: &OwnedFd, block: Block) -> io::Result<()> {
         if !self.outgoing.is_empty()
             && let Sent::Bytes(sent) = socket::send(socket, &[IoSlice::new(self.outgoing.rest())], block)?
         {
             self.outgoing.consume(sent);
-            count = sent;
+            self.left += sent;
         }
         if self.outgoing.is_empty() && self.sink == Sink::Closing {
             self.sink = Sink::Closed;
             socket::finish(socket)?;
         }
-        Ok(count)
+        Ok(())
     }
 }
 

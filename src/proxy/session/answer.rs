@@ -171,10 +171,11 @@ impl Session<'_, '_> {
     /// How a connection ends on which everything was said, `bytes` of body among it. A close over bytes that were not
     /// read, or before bytes that are still to come, is a reset, which takes back what the client has not read yet; so
     /// it is closed in stages (RFC 9112 §9.6). That costs a trip through the waiter, which is saved where the client
-    /// has nothing more to say and what it was told has left already.
+    /// has nothing more to say and what it was told has left already. Over TLS a client always has: its close_notify.
     pub(super) fn linger_or_close(&self, meta: &RequestMeta, bytes: u64) -> End {
         let is_clients_last = meta.persistence == Persistence::Close
             && meta.body != Body::Streams
+            && self.client.scheme == Scheme::Http
             && self.context.scratch.from_client.is_empty();
         match self.client.conn.peek() {
             Ok(Received::End) | Err(_) => End::Close,

@@ -177,11 +177,12 @@ impl Session<'_, '_> {
                     return self.close_unanswered(Failure::Overloaded, since, securing.queued);
                 }
             }
-            (
-                Stage::Introducing(Introduction { since, queued })
-                | Stage::Securing(Securing { since, queued }),
-                Woken::OverBudget,
-            ) => return self.close_unanswered(Failure::OverBudget, *since, *queued),
+            (Stage::Introducing(Introduction { since, queued }), Woken::OverBudget) => {
+                return self.close_unanswered(Failure::OverBudget, *since, *queued);
+            }
+            (Stage::Securing(_), Woken::OverBudget) => {
+                return self.fail_handshake(Failure::OverBudget, &"in its TLS handshake");
+            }
             (Stage::Introducing(_) | Stage::Securing(_), _) => self.load(),
             (Stage::Reading(reading), Woken::New(since)) => {
                 self.load();

@@ -56,7 +56,7 @@ impl Session<'_, '_> {
         let before = carried.len();
         let limit = match reading.missing {
             Missing::Everything => 0,
-            Missing::Head => self.context.shared.config.max_head,
+            Missing::Head => self.context.shared.config.max_head + head::EMPTY_LINES,
             Missing::Body(length) => length,
         };
         let from_client = &mut self.context.scratch.from_client;

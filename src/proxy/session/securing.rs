@@ -46,7 +46,7 @@ impl Session<'_, '_> {
         let (conn, waiter) = (&self.client.conn, &self.context.shared.waiter);
         match self.context.allowance.spend(waiter, |block| conn.shake_hands(block)).0 {
             Ok(Handshake::Done) => Ok(()),
-            Ok(Handshake::Waits) => Err(self.await_handshake(securing, Class::Slow)),
+            Ok(Handshake::Waits) => Err(self.await_handshake(securing)),
             Err(error) => Err(self.fail_handshake(Failure::TlsHandshake, &error)),
         }
     }
@@ -56,7 +56,7 @@ impl Session<'_, '_> {
         while self.context.scratch.from_client.is_empty() {
             match self.receive() {
                 Ok(Received::Bytes(_)) => {}
-                Ok(Received::Nothing) => return Err(self.await_handshake(securing, Class::Idle)),
+                Ok(Received::Nothing) => return Err(self.await_handshake(securing)),
                 // A look whether the port is open.
                 Ok(Received::End) | Err(_) => return Err(End::Close),
             }
@@ -78,16 +78,19 @@ impl Session<'_, '_> {
         secured.map_err(|error: HandshakeError| self.fail_handshake(Failure::TlsHandshake, &error))
     }
 
-    /// Its time is one for the whole: a client that drips does not prolong it.
-    fn await_handshake(&mut self, securing: &Securing, class: Class) -> End {
+    /// Its time is one for the whole: a client that drips does not prolong it. Every client has to come through here, so it is
+    /// not among the slow ones, which give way first when memory runs out. It has no request under way.
+    fn await_handshake(&mut self, securing: &Securing) -> End {
         let shared = self.context.shared;
-        let deadline = securing.since + shared.config.head_timeout;
-        if shared.is_over() || !shared.is_running() && class == Class::Idle {
+        let (deadline, class) = (securing.since + shared.config.head_timeout, Class::Idle);
+        if !shared.is_running() {
             return End::Close;
         }
         if deadline <= Instant::now() {
-            let cause =
-                if class == Class::Idle { "the client says nothing" } else { "the client is too slow" };
+            let cause = match self.client.conn.is_secured() {
+                true => "the client is too slow",
+                false => "the client says nothing",
+            };
             return self.fail_handshake(Failure::TlsTimeout, &cause);
         }
         Halt::Wait(Wait { client: Want::Read, backend: Want::Nothing, deadline, class }).into()

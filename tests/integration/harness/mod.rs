@@ -106,6 +106,17 @@ macro_rules! ronde_only {
 }
 pub(crate) use ronde_only;
 
+/// Skips a test of what a client with TLS cannot see, or sees otherwise, when the suite runs over TLS.
+macro_rules! plain_only {
+    ($why:literal) => {
+        if crate::harness::tls::is_on() {
+            println!("skipped over TLS: {}", $why);
+            return;
+        }
+    };
+}
+pub(crate) use plain_only;
+
 /// Skips a test whose programs are not installed, by the rule in `programs`.
 macro_rules! needs {
     ($($program:ident),+) => {

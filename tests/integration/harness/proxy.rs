@@ -102,6 +102,7 @@ impl Proxy {
             listed.split_whitespace().map_while(parse).collect()
         };
         let mut addresses = listed("listening on ");
+        addresses.iter().copied().for_each(tls::forget_secured);
         let plain = *addresses.first().expect("an address");
         let with_tls = listed("; with TLS on ");
         with_tls.iter().copied().for_each(tls::note_secured);
@@ -172,6 +173,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        self.with_tls.iter().copied().for_each(tls::forget_secured);
         let stderr = self.process.stderr.text();
         assert!(
             !stderr.contains("panicked at") || thread::panicking(),

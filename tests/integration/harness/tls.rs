@@ -21,6 +21,11 @@ pub fn is_on() -> bool {
     std::env::var_os("RONDE_TEST_TLS").is_some_and(|set| set == "1")
 }
 
+/// How clients of this run speak to the program under test.
+pub fn scheme() -> &'static str {
+    if is_on() { "https" } else { "http" }
+}
+
 /// A certificate for this host that signs itself, and its files.
 pub struct Identity {
     pub certificate: PathBuf,
@@ -57,6 +62,11 @@ static SECURED: LazyLock<Mutex<HashSet<SocketAddr>>> = LazyLock::new(Mutex::defa
 /// From now on, clients that connect to this address speak TLS.
 pub fn note_secured(address: SocketAddr) {
     SECURED.lock().expect("the addresses").insert(address);
+}
+
+/// The address may be another's.
+pub fn forget_secured(address: SocketAddr) {
+    SECURED.lock().expect("the addresses").remove(&address);
 }
 
 pub fn is_secured(address: SocketAddr) -> bool {
@@ -213,7 +223,11 @@ impl Secured {
     pub fn finish(&self) -> io::Result<()> {
         self.0.session.lock().expect("the session").tls.send_close_notify();
         self.flush()?;
-        self.0.stream.shutdown(Shutdown::Write)
+        match self.0.stream.shutdown(Shutdown::Write) {
+            // The other end has closed before, and answers the close_notify with a reset.
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+            finished => finished,
+        }
     }
 
     /// What was agreed on.

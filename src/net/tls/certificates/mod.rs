@@ -109,7 +109,7 @@ fn server(provider: Arc<CryptoProvider>, shown: Arc<Shown>) -> Result<ServerConf
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut server = builder.with_no_client_auth().with_cert_resolver(shown);
     // A client that speaks HTTP/2 alone is told so in the handshake (RFC 7301 §3.2).
-    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    server.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Sessions are kept by the clients, and not here. Without early data (rustls' default), which anybody could replay.
     server.ticketer = Ticketer::new()?;
     Ok(server)
