@@ -18,9 +18,9 @@ use crate::proxy::scratch::Scratch;
 use std::time::Instant;
 
 impl Exchange {
-    /// What the status says about the backend. Of all that count as no answer, those below 500 speak of the request; the
-    /// others are failures of the backend, whether the client gets them or not. Even then a backend in maintenance leaves the
-    /// round, and where all of them have left, all of them are asked.
+    /// What the status says about the backend. Of those that count as no answer, those below 500 speak of the request. The
+    /// others are failures of the backend, also where the client gets them: so a backend in maintenance leaves the round, and
+    /// where all have left it, all are asked.
     pub(super) fn status_failure(&self) -> Option<Failure> {
         self.is_no_answer().filter(|status| *status >= 500).map(|_| Failure::RetryStatus)
     }

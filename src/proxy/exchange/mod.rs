@@ -15,8 +15,8 @@
 //! - nothing after a timeout: the backend may still be working on it.
 //!
 //! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
-//! comes in), `send`, `response_head` (what the backend says), `interims`, `instead` (an answer that counts as none), `relaying` (what follows the head), `respond` (a body),
-//! `tunnel`, `timer` (how long each side is waited for).
+//! comes in), `send`, `response_head` (what the backend says), `interims`, `instead` (an answer that counts as none),
+//! `relaying` (what follows the head), `respond` (a body), `tunnel`, `timer` (how long each side is waited for).
 //!
 //! Not here: reading requests, and the client's connection afterwards (`session`).
 
