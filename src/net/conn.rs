@@ -343,7 +343,7 @@ impl Conn {
 
     /// Whether its bytes are the peer's as they are, and the kernel can pass them on from one such socket to another.
     pub fn is_plain_tcp(&self) -> bool {
-        self.kind == Kind::Tcp
+        self.kind == Kind::Tcp && self.session.is_none()
     }
 
     /// The address on this side, if it has one; a v4 address of a dual-stack listener is a v4 address.
