@@ -2,6 +2,7 @@
 //!
 //! Not here: what the settings mean (`t_routes` and others). Only that the pages tell the truth.
 
+use crate::harness::tls::{self, Identity};
 use crate::harness::{
     Backend, Message, Process, Ronde, TIMEOUT, Wire, each_row, free_address, needs, ok, ronde_only,
     scratch_directory, serve_unix, socket_path, within,
@@ -43,7 +44,9 @@ impl Stage {
         let backends: Vec<_> = names.iter().map(|name| Backend::start(shows(name))).collect();
         let addresses = backends.iter().map(|backend| backend.address.to_string());
         let mut stands_for: Vec<_> = names.iter().map(|name| name.to_string()).zip(addresses).collect();
-        stands_for.push(("\":80\"".into(), "\"127.0.0.1:0\"".into()));
+        for port in [":80", ":443"] {
+            stands_for.push((format!("\"{port}\""), "\"127.0.0.1:0\"".into()));
+        }
         Stage { _backends: backends, stands_for }
     }
 
@@ -52,6 +55,19 @@ impl Stage {
         let path = socket_path("docs.sock");
         serve_unix(&path, move |wire, request| wire.send(ok(&format!("{name}\n{request}"))));
         self.stands_for.push((written.to_owned(), path.display().to_string()));
+    }
+
+    /// A certificate and its key in the place of the files that examples name.
+    fn add_certificate(&mut self) {
+        let Identity { certificate, key, .. } = tls::identity();
+        for (written, here) in [
+            ("/etc/letsencrypt/live/example.com/fullchain.pem", certificate),
+            ("/etc/letsencrypt/live/example.com/privkey.pem", key),
+            ("/etc/ronde/example.org.pem", certificate),
+            ("/etc/ronde/example.org.key", key),
+        ] {
+            self.stands_for.push((written.to_owned(), here.display().to_string()));
+        }
     }
 
     fn set(&self, example: &str) -> String {
@@ -84,10 +100,15 @@ fn got(response: &Message, name: &str) -> Option<String> {
 }
 
 /// Every page with examples of the file.
-const PAGES: [&str; 4] =
-    ["docs/configuration.md", "docs/from-nginx.md", "docs/application.md", "docs/running.md"];
+const PAGES: [&str; 5] = [
+    "docs/configuration.md",
+    "docs/from-nginx.md",
+    "docs/tls.md",
+    "docs/application.md",
+    "docs/running.md",
+];
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "app1:8000",
     "app2:8000",
     "app:8000",
@@ -100,13 +121,15 @@ const NAMES: [&str; 13] = [
     "app:8443",
     "backend1:8000",
     "backend2:8000",
-    "other:8000",
+    "127.0.0.1:8000",
+    "127.0.0.1:8888",
 ];
 
 #[test]
 fn ronde_accepts_every_example() {
     let mut stage = Stage::with(&NAMES);
     stage.add_socket("/run/api/gunicorn.sock", "api");
+    stage.add_certificate();
     let examples: Vec<_> = PAGES
         .iter()
         .flat_map(|name| blocks(&page(name), "toml").into_iter().map(move |text| (name, text)))
