@@ -8,7 +8,7 @@ use divan::{Bencher, black_box, counter::BytesCount};
 use ronde::backend::balance::Round;
 use ronde::config::{Host, Peer};
 use ronde::http1::chunked::Decoder;
-use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust, Upgrade};
+use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Scheme, Trust, Upgrade};
 use ronde::http1::framing::{self, Framing};
 use ronde::http1::head::{self, Lines, Scan, Version};
 use ronde::http1::routing::Table;
@@ -35,6 +35,7 @@ fn request(fields: usize) -> Vec<u8> {
 fn origin() -> Origin<'static> {
     Origin {
         client: Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        scheme: Scheme::Http,
         trust: Trust::Stranger,
         framing: Framing::Length(0),
         upgrade: Upgrade::NotAsked,

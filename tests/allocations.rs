@@ -2,7 +2,7 @@
 
 use ronde::config::Peer;
 use ronde::http1::chunked::Decoder;
-use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust, Upgrade};
+use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Scheme, Trust, Upgrade};
 use ronde::http1::framing;
 use ronde::http1::head::{self, Lines, Method, Scan};
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,6 +27,7 @@ fn exchange((body, received): (&mut [u8], &mut [u8]), request: &mut Vec<u8>, res
     assert!(framing::persists(asked.version, asked.fields));
     let origin = Origin {
         client: Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        scheme: Scheme::Http,
         trust: Trust::Stranger,
         framing,
         upgrade: forward::upgrade(&asked),

@@ -42,6 +42,9 @@ pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Resu
             for listen in &config.listen {
                 writeln!(out, "listen   {listen}")?;
             }
+            for listen in &config.tls_listen {
+                writeln!(out, "listen   {listen} with TLS")?;
+            }
             routes::list(config, out)?
         }
     };

@@ -114,10 +114,12 @@ settings! {
 
     "TLS" {
         /// a chain in PEM, its own certificate first
+        /// None: only the admin can have one.
         "--tls-certificate" "FILE", default ""
             => tls_certificate: Vec<String> = Each(pem_file);
 
         /// its private key in PEM, not encrypted
+        /// None. A key with a passphrase would need a person at every start.
         "--tls-key" "FILE", default ""
             => tls_key: Vec<String> = Each(pem_file);
     }

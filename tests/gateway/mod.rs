@@ -12,7 +12,7 @@
 use crate::strict::{self, Body, Fault, Field, Message, RequestLine, StatusLine, Target};
 use ronde::config::Peer;
 use ronde::http1::chunked::{Decoder, Malformed};
-use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Trust};
+use ronde::http1::forward::{self, Delivery, Mark, Origin, Persistence, Scheme, Trust};
 use ronde::http1::framing::{self, Coding, Framing};
 use ronde::http1::head::{self, Lines, MAX_TRAILERS, Method, Scan, Version};
 use ronde::http1::reframer::Reframer;
@@ -83,6 +83,7 @@ pub fn request(stream: &[u8], sizes: IoSizes<'_>) -> Outcome {
         let upgrade = forward::upgrade(&head);
         let origin = Origin {
             client: Peer::Ip(CLIENT),
+            scheme: Scheme::Http,
             trust: Trust::Stranger,
             framing,
             upgrade,

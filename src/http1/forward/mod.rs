@@ -432,6 +432,7 @@ mod tests {
             &head,
             &Origin {
                 client,
+                scheme: Scheme::Http,
                 trust,
                 framing,
                 upgrade,
