@@ -395,7 +395,10 @@ fn errors_in_the_command_line() {
             "--proxy-protocol: *:81 is no address of --listen or --tls-listen",
         ),
         #[cfg(feature = "tls")]
-        ("--tls-listen :443 a:1", "--tls-listen: needs a certificate; add --tls-certificate and --tls-key"),
+        (
+            "--tls-listen :443 a:1",
+            "--tls-listen: needs a certificate; add --tls-certificate and --tls-key, or [[tls]] in the file",
+        ),
         #[cfg(not(feature = "tls"))]
         ("--tls-listen :443 a:1", "--tls-listen: this ronde was built without TLS"),
         #[cfg(feature = "tls")]
