@@ -28,7 +28,7 @@
 //! 1. `main.rs` reads the settings ([`config`]: one table) and starts a [`server::Server`], which starts and joins
 //!    every thread.
 //! 2. `server::acceptor` accepts a connection ([`net::listener`], [`net::conn`]), wraps it in a [`proxy::client`] and a
-//!    [`proxy::conversation`], and offers it to the waiter.
+//!    [`proxy::conversation`], and offers it to the waiter. What TLS is on it stands in [`net::tls`].
 //! 3. [`pool::waiter`] is where everything waits, and where `server::worker` takes its batches. [`pool::allowance`]
 //!    says how long a worker may block.
 //! 4. [`proxy::session`] reads the request, behind a proxy's own header ([`http1::proxy_header`]) if there is one, and
@@ -57,7 +57,7 @@
 //! | 4 | [`proxy`] | the conversations: session, request, exchange, relay |
 //! | 3 | [`backend`] | the round, turns, kept connections, health, names |
 //! | 2 | [`pool`] | the waiter, and how long a worker may block. Knows no HTTP |
-//! | 1 | [`net`] | sockets, buffers, wakers. The only folder that names a socket option |
+//! | 1 | [`net`] | sockets, TLS, buffers, wakers. The only folder that names a socket option |
 //! | 1 | [`http1`] | messages: pure functions over bytes, without a socket |
 //! | 0 | [`observe`], [`config`] | failures, access lines, counters; every setting with its reason |
 //!

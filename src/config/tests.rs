@@ -418,6 +418,23 @@ fn errors_in_the_command_line() {
             "--proxy-protocol :81 --trust-proxy ::1 a:1",
             "--proxy-protocol: *:81 is no address of --listen or --tls-listen",
         ),
+        #[cfg(feature = "tls")]
+        (
+            "--tls-listen :443 a:1",
+            "--tls-listen: needs a certificate; add --tls-certificate and --tls-key, or [[tls]] in the file",
+        ),
+        #[cfg(not(feature = "tls"))]
+        ("--tls-listen :443 a:1", "--tls-listen: this ronde was built without TLS"),
+        #[cfg(feature = "tls")]
+        (
+            "--listen :81 --tls-listen 127.0.0.1:81 --tls-certificate c --tls-key k a:1",
+            "--tls-listen: 127.0.0.1:81 is an address of --listen, too",
+        ),
+        #[cfg(feature = "tls")]
+        (
+            "--listen unix:/a --tls-listen unix:/a --tls-certificate c --tls-key k a:1",
+            "--tls-listen: unix:/a is an address of --listen, too",
+        ),
         (
             "--listen :81 --listen 127.0.0.1:81 --proxy-protocol 127.0.0.1:81 --trust-proxy ::1 a:1",
             "--proxy-protocol: 127.0.0.1:81 is a part of *:81; name that, or listen on parts only",

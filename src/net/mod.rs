@@ -1,4 +1,4 @@
-//! Sockets with waits that end, buffers, wakers: the only place that names socket options.
+//! Sockets with waits that end, TLS, buffers, wakers: the only place that names socket options, or rustls.
 //!
 //! Not here: what the bytes mean (`http1`), and where a connection waits (`pool`).
 

@@ -110,10 +110,10 @@ impl Server {
             let addresses = entrances.filter_map(|entrance| entrance.listener.address());
             addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
         };
-        let listening = match (addresses(Scheme::Http), addresses(Scheme::Https)) {
-            (plain, with_tls) if with_tls.is_empty() => plain,
-            (plain, with_tls) => format!("{plain}; with TLS on {with_tls}"),
-        };
+        let mut listening = addresses(Scheme::Http);
+        if !config.tls_listen.is_empty() {
+            listening += &format!("; with TLS on {}", addresses(Scheme::Https));
+        }
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         let mut served = Vec::new();
         if !backends.is_empty() || config.route.is_empty() {

@@ -2,13 +2,16 @@
 //!
 //! Not here: what is said inside. `RONDE_TEST_TLS=1` runs the whole suite over TLS.
 
-use crate::harness::tls::{self, Secured};
+use crate::harness::tls::{self, Identity, Secured};
 use crate::harness::{
-    Backend, End, GET, Origin, PARKED, Proxy, Wire, eventually, ok, open_many_files, ronde_only,
+    Backend, End, GET, Origin, PARKED, Proxy, Ronde, Wire, curl, eventually, needs, ok, open_many_files,
+    ronde_only, socket_path,
 };
 use rustls::version::{TLS12, TLS13};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -136,7 +139,7 @@ fn a_slow_client_gets_all_that_the_backend_sent() {
     let (origin, _proxy, mut client) = {
         let origin = Origin::start();
         let proxy = Proxy::with_tls("--workers 2", &[origin.address]);
-        let client = Wire::connect_tls_narrow(proxy.with_tls[0], 4096);
+        let client = Wire::connect_tls_narrow(proxy.with_tls[0], 16 * 1024);
         (origin, proxy, client)
     };
     client.send(format!("{GET}{GET}"));
@@ -335,6 +338,41 @@ fn a_proxy_names_the_client_before_the_handshake() {
         assert_eq!(request.sole("x-forwarded-for"), "192.0.2.7");
         assert_eq!(request.sole("x-forwarded-proto"), "https");
         assert_eq!(client.response().text(), "fine");
+    }
+}
+
+#[test]
+fn a_unix_socket_may_have_tls_too() {
+    ronde_only!();
+    let origin = Origin::start();
+    let path = socket_path("tls.sock");
+    let Identity { certificate, key, .. } = tls::identity();
+    let flags = format!(
+        "--listen 127.0.0.1:0 --tls-listen unix:{} --tls-certificate {} --tls-key {} {}",
+        path.display(),
+        certificate.display(),
+        key.display(),
+        origin.address
+    );
+    let proxy = Ronde::with(&flags).spawn();
+    proxy.stderr.line_with("with TLS on unix:");
+    let stream = UnixStream::connect(&path).expect("a connection");
+    let mut client = Wire::over_secured(Secured::over(TcpStream::from(OwnedFd::from(stream))));
+    client.send(GET);
+    let (_, request) = origin.answer(ok("fine"));
+    assert_eq!((request.sole("x-forwarded-proto"), request.has("x-forwarded-for")), ("https".into(), false));
+    assert_eq!(client.response().text(), "fine");
+}
+
+#[test]
+fn curl_speaks_every_version() {
+    ronde_only!();
+    needs!(Curl);
+    let backend = Backend::named("b");
+    let proxy = Proxy::with_tls("", &[backend.address]);
+    let url = format!("https://{}/", proxy.with_tls[0]);
+    for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"], &["--http1.0"], &["--http2"]] {
+        assert_eq!(curl(&[version, &[&*url]].concat()).success(), "b", "{version:?}");
     }
 }
 
