@@ -241,7 +241,12 @@ impl<T: Park> Waiter<T> {
     pub fn evict(&self) -> Option<T> {
         let mut state = self.state();
         let key = state.first_of(&[Class::Lingering, Class::Idle])?;
-        state.take(key)
+        let evicted = state.take(key);
+        drop(state);
+        if let Some(client) = evicted.as_ref().and_then(T::client) {
+            client.say_end();
+        }
+        evicted
     }
 
     /// How many there are of a class.

@@ -15,6 +15,17 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Skips a test when the program under test is another, or was built without TLS.
+macro_rules! tls_only {
+    () => {
+        ronde_only!();
+        if cfg!(not(feature = "tls")) {
+            println!("skipped: this build has no TLS");
+            return;
+        }
+    };
+}
+
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
@@ -42,7 +53,7 @@ fn hello() -> Vec<u8> {
 
 #[test]
 fn the_backend_is_told_that_it_was_https() {
-    ronde_only!();
+    tls_only!();
     let (origin, proxy, mut client) = setup("");
     client.send(GET);
     let (_, request) = origin.answer(ok("fine"));
@@ -55,7 +66,7 @@ fn the_backend_is_told_that_it_was_https() {
 
 #[test]
 fn both_versions_are_spoken_and_of_protocols_http_1_1_alone() {
-    ronde_only!();
+    tls_only!();
     let backend = Backend::named("b");
     let proxy = Proxy::with_tls("", &[backend.address]);
     for versions in [&[&TLS12][..], &[&TLS13], &[&TLS13, &TLS12]] {
@@ -74,7 +85,7 @@ fn both_versions_are_spoken_and_of_protocols_http_1_1_alone() {
 
 #[test]
 fn requests_that_came_in_one_record_are_served_at_once() {
-    ronde_only!();
+    tls_only!();
     let backend = Backend::mirror();
     let proxy = Proxy::with_tls("", &[backend.address]);
     let mut client = proxy.connect_tls();
@@ -91,9 +102,29 @@ fn requests_that_came_in_one_record_are_served_at_once() {
     }
 }
 
+/// No event of the socket tells of it.
+#[test]
+fn what_was_decrypted_with_the_end_of_a_parked_request_is_served() {
+    tls_only!();
+    let backend = Backend::mirror();
+    let proxy = Proxy::with_tls("--workers 2", &[backend.address]);
+    let mut clients: Vec<_> = (0..40).map(|_| proxy.connect_tls()).collect();
+    for client in &mut clients {
+        client.send("PUT /small HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello");
+    }
+    thread::sleep(PARKED);
+    for client in &mut clients {
+        client.send(format!(" world{GET}"));
+    }
+    for client in &mut clients {
+        assert!(client.response().text().contains("hello world"));
+        assert_eq!(client.response().status(), 200);
+    }
+}
+
 #[test]
 fn a_record_goes_on_wherever_it_was_cut() {
-    ronde_only!();
+    tls_only!();
     let backend = Backend::named("b");
     let proxy = Proxy::with_tls("--workers 2", &[backend.address]);
     let length = GET.len() + 22;
@@ -114,7 +145,7 @@ fn a_record_goes_on_wherever_it_was_cut() {
 
 #[test]
 fn a_handshake_goes_on_wherever_it_was_cut() {
-    ronde_only!();
+    tls_only!();
     let backend = Backend::named("b");
     let proxy = Proxy::with_tls("--workers 2", &[backend.address]);
     let length = hello().len();
@@ -135,7 +166,7 @@ fn a_handshake_goes_on_wherever_it_was_cut() {
 
 #[test]
 fn a_slow_client_gets_all_that_the_backend_sent() {
-    ronde_only!();
+    tls_only!();
     let (origin, _proxy, mut client) = {
         let origin = Origin::start();
         let proxy = Proxy::with_tls("--workers 2", &[origin.address]);
@@ -162,7 +193,7 @@ fn a_slow_client_gets_all_that_the_backend_sent() {
 
 #[test]
 fn close_notify_is_a_half_close_and_a_fin_alone_is_none() {
-    ronde_only!();
+    tls_only!();
     let (origin, _proxy, mut client) = setup("");
     client.send(GET);
     let (mut backend, _) = origin.request();
@@ -182,7 +213,7 @@ fn close_notify_is_a_half_close_and_a_fin_alone_is_none() {
 
 #[test]
 fn an_upload_that_ends_without_close_notify_is_incomplete() {
-    ronde_only!();
+    tls_only!();
     let cut = "cause=\"the request ended before its body was complete\"";
     for head in ["Content-Length: 1000", "Content-Length: 1000000", "Transfer-Encoding: chunked"] {
         let (origin, proxy, mut client) = setup("");
@@ -201,7 +232,7 @@ fn an_upload_that_ends_without_close_notify_is_incomplete() {
 
 #[test]
 fn a_tunnel_carries_over_close_notify_and_no_fin() {
-    ronde_only!();
+    tls_only!();
     for is_clean in [true, false] {
         let (origin, _proxy, mut client) = setup("");
         client.send(UPGRADE);
@@ -226,7 +257,7 @@ fn a_tunnel_carries_over_close_notify_and_no_fin() {
 
 #[test]
 fn only_a_whole_response_ends_with_close_notify() {
-    ronde_only!();
+    tls_only!();
     let asked = "GET / HTTP/1.0\r\nHost: a\r\n\r\n";
     for (response, end) in [
         (format!("{CHUNKED}5\r\nhello\r\n0\r\n\r\n"), End::Eof),
@@ -243,7 +274,7 @@ fn only_a_whole_response_ends_with_close_notify() {
 
 #[test]
 fn an_idle_client_is_told_the_end() {
-    ronde_only!();
+    tls_only!();
     let backend = Backend::named("b");
     for flags in ["--keep-alive-timeout 100ms", "--shutdown-grace 5s"] {
         let proxy = Proxy::with_tls(flags, &[backend.address]);
@@ -259,7 +290,7 @@ fn an_idle_client_is_told_the_end() {
 
 #[test]
 fn plain_http_is_answered_and_other_bytes_are_not() {
-    ronde_only!();
+    tls_only!();
     let backend = Backend::named("b");
     let mut proxy = Proxy::with_tls("--log-level debug", &[backend.address]);
     let cause = "the connection is not encrypted, and this port is for HTTPS only";
@@ -290,7 +321,7 @@ fn plain_http_is_answered_and_other_bytes_are_not() {
 
 #[test]
 fn a_handshake_has_the_time_of_a_head() {
-    ronde_only!();
+    tls_only!();
     let backend = Backend::named("b");
     let proxy = Proxy::with_tls("--head-timeout 300ms --log-level debug", &[backend.address]);
     let silent = bare(&proxy);
@@ -317,7 +348,7 @@ fn a_handshake_has_the_time_of_a_head() {
 
 #[test]
 fn a_proxy_names_the_client_before_the_handshake() {
-    ronde_only!();
+    tls_only!();
     let origin = Origin::start();
     let flags = "--proxy-protocol 127.0.0.1:0 --trust-proxy 127.0.0.1";
     let proxy = Proxy::with_tls(flags, &[origin.address]);
@@ -343,7 +374,7 @@ fn a_proxy_names_the_client_before_the_handshake() {
 
 #[test]
 fn a_unix_socket_may_have_tls_too() {
-    ronde_only!();
+    tls_only!();
     let origin = Origin::start();
     let path = socket_path("tls.sock");
     let Identity { certificate, key, .. } = tls::identity();
@@ -366,7 +397,7 @@ fn a_unix_socket_may_have_tls_too() {
 
 #[test]
 fn curl_speaks_every_version() {
-    ronde_only!();
+    tls_only!();
     needs!(Curl);
     let backend = Backend::named("b");
     let proxy = Proxy::with_tls("", &[backend.address]);
@@ -378,7 +409,7 @@ fn curl_speaks_every_version() {
 
 #[test]
 fn slow_handshakes_and_idle_clients_hold_no_thread() {
-    ronde_only!();
+    tls_only!();
     open_many_files();
     let backend = Backend::named("b");
     let proxy = Proxy::with_tls("--workers 2 --queue-timeout 10s", &[backend.address]);

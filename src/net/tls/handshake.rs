@@ -1,7 +1,7 @@
 //! How far a handshake came, or why there will be no TLS.
 //!
 //! The problem: most handshakes that fail are no client's of this site: scanners, tests of old versions, a `curl` that does not
-//! trust the certificate. The cause is for an admin who looks for it, in words.
+//! trust the certificate. The cause is for an admin that looks for it, in words.
 //!
 //! Not here: how often, and where it is logged (`proxy::session`).
 

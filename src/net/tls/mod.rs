@@ -12,6 +12,7 @@
 pub mod certificates;
 mod handshake;
 mod queue;
+mod records;
 mod session;
 
 pub use certificates::{Certificates, LoadError, News, Renewal};

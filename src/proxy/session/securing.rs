@@ -3,7 +3,7 @@
 //! The problem: a handshake is two trips to the client and the dearest work that a stranger can ask for, and it comes before
 //! the first byte of HTTP. So a slow one is parked like any slow head, for as long at most (`--head-timeout`, for the
 //! whole); nothing is set up for a connection that says nothing. And the internet tries ports all day: handshakes that fail are
-//! counted, and their causes are for who looks for them (`--log-level debug`), not a line each.
+//! counted, and their causes are at `--log-level debug`: a line each in the access log would be most of it.
 //!
 //! A plain HTTP request is another matter: that is a person with a wrong URL, or a script. It gets an answer that both can
 //! read, in plain HTTP, and a line in the log.

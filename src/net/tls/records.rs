@@ -1,0 +1,278 @@
+//! What stands between rustls, the socket and the caller of one connection.
+//!
+//! The problem: rustls understands records and keeps none of them. Each call to it ends in a state that asks for something: room for
+//! what it has to say, plaintext to be taken, more ciphertext. So here is one loop that gives it what it asks for, and three
+//! queues that are mostly empty.
+//!
+//! Not here: what a caller may believe of them (`session`).
+
+use super::handshake::HandshakeError;
+use super::queue::Queue;
+use crate::net::socket::{self, Block, Received, Sent};
+use rustix::buffer::spare_capacity;
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use std::io::{self, ErrorKind, IoSlice};
+use std::mem::take;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// The most that a record is on the wire: 16 KB, and what TLS 1.2 may add to them.
+const RECORD: usize = 5 + 16 * 1024 + 2048;
+
+/// What the records of as much plaintext may add to it: 29 bytes each at most (TLS 1.2, AES-GCM), and what rustls has to say
+/// itself.
+const OVERHEAD: usize = 512;
+
+/// Ciphertext that is kept until it is a whole message. Only a handshake message takes more than a record; those of honest
+/// clients are some hundred bytes, and client certificates are not asked for.
+const MOST_INCOMING: usize = 64 * 1024;
+
+/// See the module.
+pub(super) struct Records {
+    machine: UnbufferedServerConnection,
+    /// Ciphertext of a record, or of a handshake message, that is not whole.
+    incoming: Vec<u8>,
+    pub(super) plaintext: Queue,
+    outgoing: Queue,
+    /// Plaintext in `outgoing` that its caller does not know as sent.
+    owed: usize,
+    /// Bytes that have left since it was told.
+    left: usize,
+    pub(super) source: Source,
+    sink: Sink,
+}
+
+/// Whether the peer sends more, as far as that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Open,
+    /// It said that it does not.
+    Closed,
+    /// It does not, and did not say so.
+    Cut,
+}
+
+/// Whether anything more is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sink {
+    Open,
+    /// The last word is in `outgoing`; a FIN comes behind it.
+    Closing,
+    Closed,
+}
+
+impl Records {
+    /// Of a client whose first bytes were read already.
+    pub(super) fn of(config: Arc<ServerConfig>, first: &[u8]) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            machine: UnbufferedServerConnection::new(config)?,
+            incoming: first.to_vec(),
+            plaintext: Queue::default(),
+            outgoing: Queue::default(),
+            owed: 0,
+            left: 0,
+            source: Source::Open,
+            sink: Sink::Open,
+        })
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.machine.is_handshaking()
+    }
+
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether the caller knows of all that it has sent.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.owed == 0
+    }
+
+    /// How much the caller may take as sent now. As with a plain connection, each byte that goes out is progress. The last one
+    /// counts when all have left.
+    pub(super) fn settle(&mut self) -> usize {
+        let left = take(&mut self.left);
+        let settled = match self.outgoing.is_empty() {
+            true => self.owed,
+            false => left.min(self.owed.saturating_sub(1)),
+        };
+        self.owed -= settled;
+        settled
+    }
+
+    /// Bytes of memory, without itself and rustls.
+    pub(super) fn weight(&self) -> usize {
+        self.incoming.capacity() + self.plaintext.weight() + self.outgoing.weight()
+    }
+
+    /// Has plaintext in hand, or says why not.
+    pub(super) fn fill(&mut self, socket: &OwnedFd, mut block: Block) -> io::Result<Received> {
+        loop {
+            if !self.plaintext.is_empty() {
+                return Ok(Received::Bytes(self.plaintext.rest().len()));
+            }
+            match self.source {
+                Source::Open => {}
+                Source::Closed => return Ok(Received::End),
+                Source::Cut => return Err(ErrorKind::UnexpectedEof.into()),
+            }
+            match self.read_and_advance(socket, block)? {
+                Received::Bytes(_) => {}
+                Received::Nothing => return Ok(Received::Nothing),
+                Received::End => self.source = Source::Cut,
+            }
+            block = Block::Never;
+        }
+    }
+
+    pub(super) fn read_and_advance(&mut self, socket: &OwnedFd, block: Block) -> io::Result<Received> {
+        let received = self.read(socket, block)?;
+        if let Received::Bytes(_) = received {
+            let advanced = self.advance();
+            // What rustls answers: an alert, new keys.
+            self.flush(socket, Block::Never)?;
+            advanced.map_err(HandshakeError::from)?;
+        }
+        Ok(received)
+    }
+
+    /// One read of ciphertext.
+    pub(super) fn read(&mut self, socket: &OwnedFd, block: Block) -> io::Result<Received> {
+        if self.incoming.len() > MOST_INCOMING {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        self.incoming.reserve_exact(RECORD);
+        let received = socket::receive(socket, spare_capacity(&mut self.incoming), block);
+        if matches!(received, Ok(Received::Nothing)) {
+            // The connection is parked now, mostly.
+            self.incoming.shrink_to_fit();
+        }
+        received
+    }
+
+    /// Has rustls take apart all that came, and keeps what it has to say.
+    pub(super) fn advance(&mut self) -> Result<(), rustls::Error> {
+        let advanced = loop {
+            let UnbufferedStatus { mut discard, state, .. } =
+                self.machine.process_tls_records(&mut self.incoming);
+            let is_done = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        discard += record.discard;
+                        self.plaintext.push(record.payload);
+                    }
+                    false
+                }
+                Ok(ConnectionState::EncodeTlsData(mut message)) => {
+                    encode(&mut self.outgoing, |room| message.encode(room))?;
+                    false
+                }
+                // It stands in `outgoing`, in front of everything later.
+                Ok(ConnectionState::TransmitTlsData(message)) => {
+                    message.done();
+                    false
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.source = Source::Closed;
+                    false
+                }
+                Ok(_) => true,
+                Err(error) => break Err(error),
+            };
+            self.incoming.drain(..discard);
+            if is_done {
+                break Ok(());
+            }
+        };
+        if advanced.is_err() {
+            self.give_up()?;
+        }
+        if self.incoming.is_empty() {
+            self.incoming = Vec::new();
+        }
+        advanced
+    }
+
+    /// After an error what rustls has to say of it goes out, which is mostly an alert, and nothing else comes or goes. Asked
+    /// for more, rustls would meet the same error again.
+    fn give_up(&mut self) -> Result<(), rustls::Error> {
+        (self.source, self.sink) = (Source::Cut, Sink::Closed);
+        while self.machine.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut message)) =
+                self.machine.process_tls_records(&mut self.incoming).state
+        {
+            encode(&mut self.outgoing, |room| message.encode(room))?;
+        }
+        self.incoming = Vec::new();
+        Ok(())
+    }
+
+    /// Adds the records of `piece` to what goes out.
+    pub(super) fn encrypt(&mut self, piece: &[u8]) -> io::Result<()> {
+        if self.sink != Sink::Open {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        match self.machine.process_tls_records(&mut self.incoming).state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                let encrypted =
+                    self.outgoing.push_with(piece.len() + OVERHEAD, |room| traffic.encrypt(piece, room));
+                encrypted.map_err(refused)?;
+                (self.owed, self.left) = (piece.len(), 0);
+                Ok(())
+            }
+            _ => Err(ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Adds close_notify to what goes out. Where there is no TLS yet, or none any more, there is nothing to be said.
+    pub(super) fn say_end(&mut self) -> io::Result<()> {
+        if self.sink != Sink::Open {
+            return Ok(());
+        }
+        self.sink = Sink::Closing;
+        match self.machine.process_tls_records(&mut self.incoming).state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                let said = self.outgoing.push_with(OVERHEAD, |room| traffic.queue_close_notify(room));
+                said.map_err(refused)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what is in hand, as far as one call does.
+    pub(super) fn flush(&mut self, socket: &OwnedFd, block: Block) -> io::Result<()> {
+        if !self.outgoing.is_empty()
+            && let Sent::Bytes(sent) = socket::send(socket, &[IoSlice::new(self.outgoing.rest())], block)?
+        {
+            self.outgoing.consume(sent);
+            self.left += sent;
+        }
+        if self.outgoing.is_empty() && self.sink == Sink::Closing {
+            self.sink = Sink::Closed;
+            socket::finish(socket)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode(
+    outgoing: &mut Queue,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) -> Result<(), rustls::Error> {
+    let unusable = |error: EncodeError| rustls::Error::General(error.to_string());
+    match outgoing.push_with(OVERHEAD, &mut write) {
+        Err(EncodeError::InsufficientSize(error)) => {
+            outgoing.push_with(error.required_size, write).map_err(unusable)
+        }
+        written => written.map_err(unusable),
+    }
+}
+
+/// The keys are used up, which is the end of the connection. Room there is enough.
+fn refused(error: EncryptError) -> io::Error {
+    io::Error::new(ErrorKind::BrokenPipe, error)
+}
