@@ -9,7 +9,7 @@ use crate::harness::{
 };
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn page(path: &str) -> String {
@@ -60,11 +60,17 @@ impl Stage {
     /// A certificate and its key in the place of the files that examples name.
     fn add_certificate(&mut self) {
         let Identity { certificate, key, .. } = tls::identity();
+        // The same name twice is allowed, the same file is not.
+        let other = |file: &PathBuf| {
+            let copy = scratch_directory().join("other.pem");
+            fs::copy(file, &copy).expect("a copy");
+            copy
+        };
         for (written, here) in [
             ("/etc/letsencrypt/live/example.com/fullchain.pem", certificate),
             ("/etc/letsencrypt/live/example.com/privkey.pem", key),
-            ("/etc/ronde/example.org.pem", certificate),
-            ("/etc/ronde/example.org.key", key),
+            ("/etc/ronde/example.org.pem", &other(certificate)),
+            ("/etc/ronde/example.org.key", &other(key)),
         ] {
             self.stands_for.push((written.to_owned(), here.display().to_string()));
         }
