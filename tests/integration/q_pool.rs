@@ -1,6 +1,6 @@
 //! Regressions that attacks on the pool found. Each test is named by what went wrong.
 
-use crate::harness::{Backend, GET, Proxy, Ronde, Wire, each_row, eventually, ok, ronde_only};
+use crate::harness::{Backend, GET, Proxy, Ronde, Wire, each_row, eventually, ok, plain_only, ronde_only};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
 use std::io::Read;
@@ -185,6 +185,7 @@ fn unread_interim_responses_held_every_worker() {
 #[test]
 fn clients_beyond_the_descriptors_got_no_answer() {
     ronde_only!();
+    plain_only!("nothing can be said before the handshake");
     let hung = silent();
     // Room for 24 clients and 8 connections to the backend. A refused client leaves room for another, but only once
     // ronde has closed its connection: how many of the rest are refused depends on how fast they leave.

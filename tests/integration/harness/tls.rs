@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 /// Whether the whole suite runs over TLS.
@@ -98,6 +99,8 @@ struct End {
     session: Mutex<Session>,
     /// Ciphertext that the socket did not take, and the turn to write.
     unsent: Mutex<Vec<u8>>,
+    /// A client that has died says no end.
+    has_died: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -125,7 +128,7 @@ impl Secured {
         let mut tls = ClientConnection::new(Arc::new(config), name).expect("a session");
         tls.set_buffer_limit(None);
         let session = Mutex::new(Session { tls, unread: Vec::new() });
-        Secured(Arc::new(End { stream, session, unsent: Mutex::default() }))
+        Secured(Arc::new(End { stream, session, unsent: Mutex::default(), has_died: AtomicBool::new(false) }))
     }
 
     /// The records of these bytes, for the test to send.
@@ -230,6 +233,11 @@ impl Secured {
         }
     }
 
+    /// Without close_notify, when it is dropped.
+    pub fn die(&self) {
+        self.0.has_died.store(true, Ordering::Relaxed);
+    }
+
     /// What was agreed on.
     pub fn protocol(&self) -> Option<Vec<u8>> {
         self.0.session.lock().expect("the session").tls.alpn_protocol().map(<[u8]>::to_vec)
@@ -239,6 +247,9 @@ impl Secured {
 impl Drop for End {
     /// As every client does, unless it has died.
     fn drop(&mut self) {
+        if *self.has_died.get_mut() {
+            return;
+        }
         let (Ok(session), Ok(unsent)) = (self.session.get_mut(), self.unsent.get_mut()) else { return };
         session.tls.send_close_notify();
         if unsent.is_empty() {

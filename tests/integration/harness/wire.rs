@@ -192,6 +192,9 @@ impl Wire {
     /// Closes with RST instead of FIN.
     pub fn reset(self) {
         set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("SO_LINGER");
+        if let Stream::Tls(secured) = &self.stream {
+            secured.die();
+        }
     }
 
     /// The next request, whole.
