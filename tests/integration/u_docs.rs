@@ -100,13 +100,8 @@ fn got(response: &Message, name: &str) -> Option<String> {
 }
 
 /// Every page with examples of the file.
-const PAGES: [&str; 5] = [
-    "docs/configuration.md",
-    "docs/from-nginx.md",
-    "docs/tls.md",
-    "docs/application.md",
-    "docs/running.md",
-];
+const PAGES: [&str; 5] =
+    ["docs/configuration.md", "docs/from-nginx.md", "docs/tls.md", "docs/application.md", "docs/running.md"];
 
 const NAMES: [&str; 14] = [
     "app1:8000",
