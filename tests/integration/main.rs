@@ -46,6 +46,7 @@ mod t_fields;
 mod t_proxy_header;
 mod t_routes;
 mod t_unix;
+mod u_acme;
 mod u_certificates;
 mod u_docs;
 mod u_tls;

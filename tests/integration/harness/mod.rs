@@ -32,7 +32,8 @@ pub use origin::{Origin, Port};
 pub use peers::free_address;
 pub use process::{Lines, Process};
 pub use programs::{
-    Program, chromium, curl, curl_reading, open_many_files, python, python_module, python_server, wrk,
+    Program, certbot, chromium, curl, curl_reading, open_many_files, pebble, python, python_module,
+    python_server, wrk,
 };
 pub use proxy::{Proxy, Ronde};
 pub use silent::Silent;

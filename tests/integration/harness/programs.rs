@@ -1,16 +1,17 @@
-//! Third-party clients and servers: curl, wrk, Python and its libraries, nginx, Chromium.
+//! Third-party clients and servers: curl, wrk, Python and its libraries, nginx, pebble and certbot, Chromium.
 //!
 //! The rule: `cargo test` needs only Rust. A test whose program is missing is skipped, and a line on standard error
 //! names the test, the reason and the package to install. `RONDE_REAL_CLIENTS=1` turns the skip into a failure;
 //! `.ci/run` sets it.
 
+use super::peers::free_address;
 use super::process::Process;
-use super::scratch_directory;
-use super::tls;
+use super::tls::{self, Identity};
+use super::{TIMEOUT, scratch_directory, within};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -23,6 +24,9 @@ pub enum Program {
     Websockets,
     Gunicorn,
     Nginx,
+    /// An issuer of certificates for tests: it speaks ACME (RFC 8555), and nobody trusts it.
+    Pebble,
+    Certbot,
     Chromium,
     /// To run a program as another user, which only root may.
     Setpriv,
@@ -45,6 +49,9 @@ impl Program {
             }
             Program::Gunicorn => (&["python3", "-c", "import gunicorn"], "python3 -m pip install gunicorn"),
             Program::Nginx => (&["/usr/sbin/nginx", "-v"], "apt-get install nginx-light"),
+            // It has no flag for its version.
+            Program::Pebble => (&["pebble", "-h"], "apt-get install pebble"),
+            Program::Certbot => (&["certbot", "--version"], "apt-get install certbot"),
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
             Program::Setpriv => (
                 &["setpriv", "--reuid=54321", "--clear-groups", "true"],
@@ -133,6 +140,33 @@ pub fn wrk(connections: usize, url: &str) -> Process {
     open_many_files();
     let connections = format!("-c{connections}");
     Process::spawn(Program::command("wrk").args(["-t2", "-d2s", "--timeout=10s", &connections, url]))
+}
+
+/// Asks for proofs on this port of this host. Returns the URL of its directory as well.
+pub fn pebble(http_port: u16) -> (Process, String) {
+    let (address, file) = (free_address(), scratch_directory().join("pebble.json"));
+    let Identity { certificate, key, .. } = tls::identity();
+    let config = format!(
+        r#"{{"pebble": {{"listenAddress": "{address}", "certificate": {certificate:?}, "privateKey": {key:?},
+            "httpPort": {http_port}}}}}"#
+    );
+    std::fs::write(&file, config).expect("its configuration");
+    let mut command = Program::command("pebble");
+    // By default it makes clients prove themselves: it refuses good nonces, sleeps, and passes over a proof, at random.
+    command.envs([("PEBBLE_WFE_NONCEREJECT", "0"), ("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_AUTHZREUSE", "0")]);
+    let process = Process::spawn(command.arg("-config").arg(file));
+    within(TIMEOUT, "pebble listens", || TcpStream::connect(address).is_ok());
+    (process, format!("https://{address}/dir"))
+}
+
+/// Runs to its end. All its files are below this directory.
+pub fn certbot(directory: &Path, arguments: &[&str]) {
+    let mut command = Program::command("certbot");
+    command.args(arguments).arg("--non-interactive");
+    for folder in ["config", "work", "logs"] {
+        command.arg(format!("--{folder}-dir")).arg(directory.join(folder));
+    }
+    Process::spawn(&mut command).success();
 }
 
 /// Prints the page as it is after its load event. Every name below `.test` is this host.

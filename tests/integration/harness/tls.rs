@@ -80,8 +80,16 @@ pub fn client_config(protocols: &[&str]) -> ClientConfig {
 }
 
 pub fn client_config_of(versions: &[&'static SupportedProtocolVersion], protocols: &[&str]) -> ClientConfig {
+    client_config_that_trusts(identity().der.clone(), versions, protocols)
+}
+
+pub fn client_config_that_trusts(
+    root: CertificateDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(identity().der.clone()).expect("a root");
+    roots.add(root).expect("a root");
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
     let builder = builder.with_protocol_versions(versions).expect("versions");
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
@@ -236,6 +244,12 @@ impl Secured {
     /// Without close_notify, when it is dropped.
     pub fn die(&self) {
         self.0.has_died.store(true, Ordering::Relaxed);
+    }
+
+    /// The certificate of the other end.
+    pub fn shown(&self) -> Option<CertificateDer<'static>> {
+        let session = self.0.session.lock().expect("the session");
+        session.tls.peer_certificates()?.first().map(|first| first.clone().into_owned())
     }
 
     /// What was agreed on.
