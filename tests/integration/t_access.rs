@@ -5,7 +5,7 @@
 //! Not here: which paths have one reading (`http1::plain_path`), and all pairs of lists (`config::access`).
 
 use crate::harness::{
-    Backend, Message, Process, Proxy, Ronde, Wire, each_row, eventually, needs, ronde_only,
+    Backend, Message, Process, Proxy, Ronde, Wire, each_row, eventually, needs, plain_only, ronde_only,
     scratch_directory, socket_path,
 };
 use std::process::Command;
@@ -327,6 +327,7 @@ fn this_hosts_own_probe_is_let_in_and_no_other_question() {
 #[test]
 fn one_client_cannot_take_the_connections_of_the_others() {
     ronde_only!();
+    plain_only!("nothing can be said before the handshake");
     let backend = Backend::mirror();
     let flags =
         "--proxy-protocol 127.0.0.1:0 --trust-proxy 127.0.0.1 --max-per-client 20 --max-connections 300";
@@ -363,6 +364,7 @@ fn one_client_cannot_take_the_connections_of_the_others() {
 #[test]
 fn an_ipv6_client_counts_by_its_network_and_some_do_not_count() {
     ronde_only!();
+    plain_only!("nothing can be said before the handshake");
     let backend = Backend::mirror();
     let flags =
         "--proxy-protocol 127.0.0.1:0 --trust-proxy 127.0.0.1 --trust-proxy 192.0.2.0/24 --max-per-client 1";

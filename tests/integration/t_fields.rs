@@ -5,7 +5,7 @@
 
 use crate::harness::{
     Backend, GET, Message, Origin, Proxy, Ronde, Wire, each_row, ok, ronde_only, scratch_directory, setup,
-    socket_path,
+    socket_path, tls,
 };
 
 fn filed(text: &str) -> Proxy {
@@ -98,21 +98,24 @@ fn placeholders_say_what_ronde_knows_of_the_request() {
     let trusted = format!("{flags} --trust-proxy 127.0.0.1");
     let forwarded = "X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.9\r\n";
     for (flags, target, lines, asked, told) in [
-        (flags, "/", "", "http://h:81/#127.0.0.1", "{http:h:81:127.0.0.1}"),
-        (flags, "http://a/", "", "http://a/#127.0.0.1", "{http:a:127.0.0.1}"),
-        (flags, "/", forwarded, "http://h:81/#127.0.0.1", "{http:h:81:127.0.0.1}"),
-        (&trusted, "/", forwarded, "https://h:81/#192.0.2.9", "{https:h:81:192.0.2.9}"),
+        (flags, "/", "", "SCHEME://h:81/#127.0.0.1", "{SCHEME:h:81:127.0.0.1}"),
+        (flags, "http://a/", "", "SCHEME://a/#127.0.0.1", "{SCHEME:a:127.0.0.1}"),
+        (flags, "/", forwarded, "SCHEME://h:81/#127.0.0.1", "{SCHEME:h:81:127.0.0.1}"),
+        (&trusted, "/", forwarded, "SCHEME://h:81/#192.0.2.9", "{SCHEME:h:81:192.0.2.9}"),
     ] {
+        // Only a trusted proxy's word is another than that of the connection.
+        let scheme = if flags == trusted { "https" } else { tls::scheme() };
+        let (asked, told) = (asked.replace("SCHEME", scheme), told.replace("SCHEME", scheme));
         let (origin, _proxy, mut client) = setup(flags);
         client.send(format!("GET {target} HTTP/1.1\r\nHost: h:81\r\n{lines}\r\n"));
         let (mut backend, request) =
             origin.answer("HTTP/1.1 200 OK\r\nX-TOLD: x\r\nContent-Length: 0\r\n\r\n");
-        assert_eq!((request.sole("x-asked"), client.response().sole("x-told")), (asked.into(), told.into()));
+        assert_eq!((request.sole("x-asked"), client.response().sole("x-told")), (asked, told));
         // The next request on the connection is another one.
         client.send("GET / HTTP/1.1\r\nHost: next\r\n\r\n");
-        assert_eq!(backend.request().sole("x-asked"), "http://next/#127.0.0.1");
+        assert_eq!(backend.request().sole("x-asked"), format!("{}://next/#127.0.0.1", tls::scheme()));
         backend.send(ok(""));
-        assert_eq!(client.response().sole("x-told"), "{http:next:127.0.0.1}");
+        assert_eq!(client.response().sole("x-told"), format!("{{{}:next:127.0.0.1}}", tls::scheme()));
     }
 }
 
@@ -256,7 +259,7 @@ fn x_real_ip_is_the_client_whatever_was_sent_in_it() {
 #[test]
 fn forwarded_has_an_element_for_each_hop() {
     ronde_only!();
-    let own = "for=127.0.0.1;host=\"h:81\";proto=http";
+    let own = format!("for=127.0.0.1;host=\"h:81\";proto={}", tls::scheme());
     let sent = "Host: h:81\r\nForwarded: for=6.6.6.6\r\nforwarded: for=\"[2001:db8::1]\";proto=https\r\n";
     let chain = "Host: h:81\r\nX-Forwarded-For: 2001:db8::2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a.example\r\n";
     let trusting = "--forwarded --trust-proxy 127.0.0.1";
@@ -267,11 +270,11 @@ fn forwarded_has_an_element_for_each_hop() {
             sent,
             vec!["for=6.6.6.6".to_owned(), "for=\"[2001:db8::1]\";proto=https".to_owned()],
         ),
-        ("--forwarded", sent, vec![own.to_owned()]),
-        ("--forwarded", chain, vec![own.to_owned()]),
+        ("--forwarded", sent, vec![own.clone()]),
+        ("--forwarded", chain, vec![own.clone()]),
         (trusting, sent, vec![format!("for=6.6.6.6, for=\"[2001:db8::1]\";proto=https, {own}")]),
         (trusting, chain, vec![format!("for=\"[2001:db8::2]\";host=a.example;proto=https, {own}")]),
-        (trusting, "Host: h:81\r\n", vec![own.to_owned()]),
+        (trusting, "Host: h:81\r\n", vec![own.clone()]),
     ] {
         assert_eq!(forwarded_request(flags, lines).values("forwarded"), values, "{flags}");
     }

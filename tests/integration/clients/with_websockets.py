@@ -73,7 +73,8 @@ async def many(url):
             await socket.send(f"{turn} {number}")
         answers = await asyncio.gather(*(socket.recv() for socket in sockets))
         assert answers == [f"{turn} {number}" for number in range(50)], answers
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    kind = http.client.HTTPSConnection if url.startswith("wss:") else http.client.HTTPConnection
+    connection = kind(urlsplit(url).netloc, timeout=20)
     status = await asyncio.to_thread(lambda: connection.request("GET", "/") or connection.getresponse().status)
     assert status == 426, f"{status} instead of 426, the websockets server's status for a request without an upgrade"
     await asyncio.gather(*(socket.close() for socket in sockets))

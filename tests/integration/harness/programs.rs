@@ -106,8 +106,9 @@ pub fn curl_reading(file: &Path, arguments: &[&str]) -> Process {
 
 fn curl_from(stdin: Stdio, arguments: &[&str]) -> Process {
     let mut command = Program::command("curl");
-    command.args(["--disable", "--silent", "--show-error", "--max-time", "25"]);
-    command.arg("--cacert").arg(&tls::identity().certificate).args(arguments);
+    command.args(["--disable", "--silent", "--show-error", "--max-time", "25"]).args(arguments);
+    // `--cacert` would be for the first of several transfers alone.
+    command.env("CURL_CA_BUNDLE", &tls::identity().certificate);
     Process::spawn_between(stdin, Stdio::piped(), &mut command)
 }
 
