@@ -376,14 +376,13 @@ pub(super) fn set_timeouts(socket: impl AsFd) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::net::listener::{Claim, Family, listen};
     use std::io::Write;
     use std::net::{Ipv4Addr, TcpListener};
 
-    /// One of ronde's connections, with its timeouts, and the other end.
-    pub fn pair() -> (Conn, TcpStream) {
+    fn pair() -> (Conn, TcpStream) {
         let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), Family::Own, Claim::Existing).unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = loop {
