@@ -254,7 +254,7 @@ impl Exchange {
             return self.queue(client, context);
         }
         let Request { route, meta, .. } = &self.request;
-        let (turn, lap) = match route.backends.next(&mut self.choice.tried, meta.client) {
+        let (turn, lap) = match route.backends.next(&mut self.choice.tried, meta.client, context.allowance.now()) {
             Some(turn) => (turn, Lap::First),
             None => match self.choice.silent.pop_front() {
                 Some(turn) => (turn, Lap::Second),
