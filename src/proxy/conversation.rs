@@ -10,6 +10,7 @@
 use crate::backend::checks::Probe;
 use crate::http1::forward::Scheme;
 use crate::net::conn::Conn;
+use crate::observe::metrics::Recorder;
 use crate::pool::allowance::Allowance;
 use crate::pool::park::{Park, Wait};
 use crate::proxy::client::Client;
@@ -71,6 +72,7 @@ pub struct Context<'a> {
     /// The worker's number.
     pub worker: usize,
     pub shared: &'a Shared,
+    pub recorder: &'a Recorder<'a>,
     pub scratch: &'a mut Scratch,
     pub allowance: &'a mut Allowance,
     pub pass: Pass,

@@ -30,8 +30,8 @@ use crate::http1::forward::Scheme;
 use crate::net::descriptors;
 use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
-use crate::observe::counters::Counters;
 use crate::observe::logger::{self, Logger};
+use crate::observe::metrics::Metrics;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
@@ -84,14 +84,15 @@ impl Server {
             refuse_myself(config, entrances)?;
         }
         bound_by_descriptors(&mut config);
+        let metrics = Metrics::new(config.worker_count());
         Ok(Shared {
             certificates: certificates(&config)?,
-            routes: Routes::start(&config)?,
+            routes: Routes::start(&config, &metrics)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             per_client: PerClient::new(config.max_per_client),
             connections: ConnectionLimit::new(config.max_connections),
             logger,
-            counters: Counters::new(),
+            metrics,
             explained: AtomicU64::new(0),
             pseudonym: pseudonym(),
             config,
@@ -160,7 +161,7 @@ impl Server {
             drop(watching);
             served
         })?;
-        log::info!("stopped: {}", shared.counters.summary());
+        log::info!("stopped: {}", shared.metrics.summary());
         Ok(())
     }
 }
@@ -196,7 +197,8 @@ fn start<'scope, 'env>(
 
 /// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
 fn accept(entrances: Vec<Entrance>, waker: &Waker, shared: &Shared) {
-    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&entrances, waker, shared))).is_err() {
+    let recorder = shared.metrics.of_acceptor();
+    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&entrances, waker, shared, &recorder))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
 }

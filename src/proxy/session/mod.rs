@@ -21,6 +21,7 @@ pub use securing::Securing;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::explain::{Ending, Step};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::RouteCounts;
 use crate::pool::park::{Class, Wait, Want, Woken};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
@@ -288,7 +289,7 @@ impl Session<'_, '_> {
             log::info!("{explanation}");
         }
         record.timings.total = now.saturating_duration_since(request.begun);
-        self.note(record.failure, || (take(&mut request.line), take(record)));
+        self.note(Some(&request.route.counts), take(record), || take(&mut request.line));
         self.context.scratch.spare(take(&mut request.head));
         match fate {
             Fate::Persist => self.persist(now),
@@ -302,11 +303,11 @@ impl Session<'_, '_> {
     }
 
     /// Counts what became of a request, and has its line written, with the client that a proxy has named.
-    fn note(&self, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
-        self.context.shared.note(self.client.peer, failure, || {
-            let (mut line, record) = told();
-            line.client = line.client.or(self.client.named);
-            (line, record)
+    fn note(&self, route: Option<&RouteCounts>, record: Record, line: impl FnOnce() -> Line) {
+        let Context { shared, recorder, .. } = &*self.context;
+        shared.note(recorder, self.client.peer, route, record, || {
+            let line = line();
+            Line { client: line.client.or(self.client.named), ..line }
         });
     }
 

@@ -98,7 +98,7 @@ impl Session<'_, '_> {
 
     /// Closes a connection on which nothing can be said.
     pub(super) fn fail_handshake(&mut self, failure: Failure, cause: &dyn fmt::Display) -> End {
-        self.context.shared.counters.count(Some(failure));
+        self.context.recorder.note_unsecured(failure);
         log::debug!("{}: {failure}: {cause}", self.client.source());
         End::Close
     }
