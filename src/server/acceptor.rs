@@ -19,6 +19,7 @@ use crate::proxy::client::Client;
 use crate::proxy::conversation::{Conversation, Opening, Task};
 use crate::proxy::session;
 use crate::proxy::shared::Shared;
+use crate::proxy::site::Site;
 use crate::server::listeners::Entrance;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -34,6 +35,7 @@ const BATCH: usize = 64;
 /// file is gone.
 pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared) {
     let mut shortage = Shortage::default();
+    let mut site = shared.site.get();
     while shared.is_running() {
         let mut fds: Vec<_> =
             entrances.iter().map(|entrance| PollFd::new(&entrance.listener, PollFlags::IN)).collect();
@@ -42,15 +44,16 @@ pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => log::error!("the acceptor cannot wait for connections: {error}"),
         }
+        let site = shared.site.renew(&mut site);
         let ready = entrances.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
         for (entrance, _) in ready {
-            accept_some(entrance, waker, shared, &mut shortage);
+            accept_some(entrance, waker, shared, site, &mut shortage);
         }
     }
     for entrance in entrances {
         entrance.listener.withdraw();
         for _ in 0..=usize::from(BACKLOG) / BATCH {
-            if accept_some(entrance, waker, shared, &mut shortage) < BATCH {
+            if accept_some(entrance, waker, shared, &site, &mut shortage) < BATCH {
                 break;
             }
         }
@@ -58,12 +61,18 @@ pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared) {
 }
 
 /// Accepts what is there, within bounds. Returns how many connections that were.
-fn accept_some(entrance: &Entrance, waker: &Waker, shared: &Shared, shortage: &mut Shortage) -> usize {
+fn accept_some(
+    entrance: &Entrance,
+    waker: &Waker,
+    shared: &Shared,
+    site: &Site,
+    shortage: &mut Shortage,
+) -> usize {
     for count in 0..BATCH {
         match entrance.listener.accept() {
             Ok((conn, peer)) => {
                 shortage.end();
-                admit(conn, peer, entrance, shared);
+                admit(conn, peer, entrance, shared, site);
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::AGAIN) => return count,
@@ -71,7 +80,7 @@ fn accept_some(entrance: &Entrance, waker: &Waker, shared: &Shared, shortage: &m
                 Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
                 _ => {
                     shortage.begin(&error);
-                    if !make_room(shared) {
+                    if !make_room(shared, site) {
                         wait_for(waker, waits::ACCEPT_RETRY);
                     }
                     return count;
@@ -84,20 +93,20 @@ fn accept_some(entrance: &Entrance, waker: &Waker, shared: &Shared, shortage: &m
 
 /// Closes what can best be done without. A kept connection to a backend costs the next request a connect, an idle client's
 /// costs the client one.
-fn make_room(shared: &Shared) -> bool {
-    shared.routes.let_go() || shared.waiter.evict().is_some()
+fn make_room(shared: &Shared, site: &Site) -> bool {
+    site.routes.let_go() || shared.waiter.evict().is_some()
 }
 
-fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, shared: &Shared) {
-    if opening == Opening::ProxyHeader && !shared.config.trusts(peer) {
+fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, shared: &Shared, site: &Site) {
+    if opening == Opening::ProxyHeader && !site.config.trusts(peer) {
         return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), shared);
     }
     // Before room is made: what others have must not give way to one client's many.
-    let counted = match shared.per_client.enter(peer, &shared.config) {
+    let counted = match shared.per_client.enter(peer, &site.config) {
         Ok(counted) => counted,
         Err(failure) => return refuse(&conn, peer, scheme, failure, shared),
     };
-    if !descriptors::has_room_for_one_more() && !make_room(shared) {
+    if !descriptors::has_room_for_one_more() && !make_room(shared, site) {
         return refuse(&conn, peer, scheme, Failure::Descriptors, shared);
     }
     if shared.waiter.is_full() {
@@ -109,7 +118,7 @@ fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, s
         permit => permit,
     };
     let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, shared) };
-    let conversation = Conversation::new(Client::new(conn, peer, scheme, counted, permit), opening, shared);
+    let conversation = Conversation::new(Client::new(conn, peer, scheme, counted, permit), opening, site);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
         send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, shared);
         session::linger(conversation, shared);

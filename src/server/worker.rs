@@ -30,12 +30,15 @@ fn survive<R>(serve: impl FnOnce() -> R) -> Option<R> {
 
 /// Serves until the end.
 fn serve_batches(shared: &Shared, worker: usize) {
-    let mut scratch = Scratch::new(&shared.config);
+    let mut site = shared.site.get();
+    let mut scratch = Scratch::new(&site.config);
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
+        let site = shared.site.renew(&mut site);
         let mut allowance = Allowance::of_batch(batch.len());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
-        let mut context = Context { worker, shared, scratch: &mut scratch, allowance: &mut allowance, pass };
+        let mut context =
+            Context { worker, shared, site, scratch: &mut scratch, allowance: &mut allowance, pass };
         for (task, woken) in batch.drain(..) {
             ahead.extend(survive(|| go_on(task, woken, &mut context)).flatten());
         }
@@ -44,8 +47,8 @@ fn serve_batches(shared: &Shared, worker: usize) {
             survive(|| put_away(session::collect(conversation, &mut context), &mut context));
         }
         // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
-        if shared.routes.has_limits() {
-            shared.waiter.let_on(|queue| shared.routes.room(queue));
+        if site.routes.has_limits() {
+            shared.waiter.let_on(|queue| site.routes.room(queue));
         }
     }
 }
