@@ -18,6 +18,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::session::{Introduction, Lingering, Reading, Resetting, Securing};
 use crate::proxy::shared::Shared;
+use crate::proxy::site::Site;
 use std::time::{Duration, Instant};
 
 /// See the module.
@@ -72,6 +73,8 @@ pub struct Context<'a> {
     /// The worker's number.
     pub worker: usize,
     pub shared: &'a Shared,
+    /// What is in force for this batch.
+    pub site: &'a Site,
     pub recorder: &'a Recorder<'a>,
     pub scratch: &'a mut Scratch,
     pub allowance: &'a mut Allowance,
@@ -96,10 +99,10 @@ impl Context<'_> {
 
 impl Conversation {
     /// With a client that has just connected.
-    pub fn new(client: Client, opening: Opening, shared: &Shared) -> Box<Self> {
+    pub fn new(client: Client, opening: Opening, site: &Site) -> Box<Self> {
         let now = Instant::now();
         let stage = match opening {
-            Opening::Client => Stage::first(client.scheme, now, Duration::ZERO, shared),
+            Opening::Client => Stage::first(client.scheme, now, Duration::ZERO, site),
             Opening::ProxyHeader => Stage::Introducing(Introduction::awaited(now)),
         };
         Box::new(Self { client, stage })
@@ -108,9 +111,9 @@ impl Conversation {
 
 impl Stage {
     /// What the client itself begins with, on a connection that was accepted at `since` and then waited for a worker.
-    pub fn first(scheme: Scheme, since: Instant, queued: Duration, shared: &Shared) -> Self {
+    pub fn first(scheme: Scheme, since: Instant, queued: Duration, site: &Site) -> Self {
         match scheme {
-            Scheme::Http => Self::Reading(Reading::first(shared.config.min_rate, since, queued)),
+            Scheme::Http => Self::Reading(Reading::first(site.config.min_rate, since, queued)),
             Scheme::Https => Self::Securing(Securing::awaited(since, queued)),
         }
     }

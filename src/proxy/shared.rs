@@ -1,12 +1,11 @@
-//! What all threads share.
+//! What all threads share, as long as the process lives.
 //!
 //! The problem: a worker needs settings, routes, the waiter and the log. Globals would hide which code uses what; a dozen
 //! arguments would too.
 //!
-//! Not here: the threads themselves (`server`), and what each has alone (`scratch`).
+//! Not here: the threads themselves (`server`), what each has alone (`scratch`), and what a reload swaps (`site`).
 
 use crate::config::{Config, Explain, Peer};
-use crate::net::tls::Certificates;
 use crate::observe::access::{Access, Line, Record};
 use crate::observe::explain::Explanation;
 use crate::observe::logger::Logger;
@@ -16,16 +15,13 @@ use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use crate::proxy::per_client::PerClient;
-use crate::proxy::route::Routes;
+use crate::proxy::site::InForce;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// See the module.
 pub struct Shared {
-    pub config: Config,
-    pub routes: Routes,
-    /// For the listeners with TLS; `None` when there are none.
-    pub certificates: Option<Certificates>,
+    pub site: InForce,
     pub waiter: Waiter<Task>,
     pub connections: ConnectionLimit,
     pub per_client: PerClient,
@@ -39,8 +35,8 @@ pub struct Shared {
 
 impl Shared {
     /// Begins to explain a request of which the first byte was read at `begun`, if it is to be explained.
-    pub fn explain(&self, line: &[u8], begun: Instant) -> Option<Box<Explanation>> {
-        let most = match self.config.explain {
+    pub fn explain(&self, config: &Config, line: &[u8], begun: Instant) -> Option<Box<Explanation>> {
+        let most = match config.explain {
             Explain::Nothing => return None,
             Explain::First(most) => most,
             Explain::Everything => u64::MAX,

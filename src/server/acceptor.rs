@@ -20,6 +20,7 @@ use crate::proxy::client::Client;
 use crate::proxy::conversation::{Conversation, Opening, Task};
 use crate::proxy::session;
 use crate::proxy::shared::Shared;
+use crate::proxy::site::Site;
 use crate::server::listeners::Entrance;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -34,8 +35,8 @@ const BATCH: usize = 64;
 /// keep it from ending: a queue holds one backlog, and no more is taken from it. A Unix socket has no more clients once its
 /// file is gone.
 pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared, recorder: &Recorder<'_>) {
-    let context = Context { shared, recorder };
     let mut shortage = Shortage::default();
+    let mut site = shared.site.get();
     while shared.is_running() {
         let mut fds: Vec<_> =
             entrances.iter().map(|entrance| PollFd::new(&entrance.listener, PollFlags::IN)).collect();
@@ -44,14 +45,16 @@ pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared, recorder: &Re
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => log::error!("the acceptor cannot wait for connections: {error}"),
         }
+        let site = shared.site.renew(&mut site);
         let ready = entrances.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
         for (entrance, _) in ready {
-            accept_some(entrance, waker, context, &mut shortage);
+            accept_some(entrance, waker, Context { shared, site, recorder }, &mut shortage);
         }
     }
     for entrance in entrances {
         entrance.listener.withdraw();
         for _ in 0..=usize::from(BACKLOG) / BATCH {
+            let context = Context { shared, site: &site, recorder };
             if accept_some(entrance, waker, context, &mut shortage) < BATCH {
                 break;
             }
@@ -63,6 +66,7 @@ pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared, recorder: &Re
 #[derive(Clone, Copy)]
 struct Context<'a> {
     shared: &'a Shared,
+    site: &'a Site,
     recorder: &'a Recorder<'a>,
 }
 
@@ -80,7 +84,7 @@ fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortag
                 Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
                 _ => {
                     shortage.begin(&error);
-                    if !make_room(context.shared) {
+                    if !make_room(context) {
                         wait_for(waker, waits::ACCEPT_RETRY);
                     }
                     return count;
@@ -93,21 +97,21 @@ fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortag
 
 /// Closes what can best be done without. A kept connection to a backend costs the next request a connect, an idle client's
 /// costs the client one.
-fn make_room(shared: &Shared) -> bool {
-    shared.routes.let_go() || shared.waiter.evict().is_some()
+fn make_room(Context { shared, site, .. }: Context<'_>) -> bool {
+    site.routes.let_go() || shared.waiter.evict().is_some()
 }
 
 fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, context: Context<'_>) {
-    let shared = context.shared;
-    if opening == Opening::ProxyHeader && !shared.config.trusts(peer) {
+    let Context { shared, site, .. } = context;
+    if opening == Opening::ProxyHeader && !site.config.trusts(peer) {
         return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), context);
     }
     // Before room is made: what others have must not give way to one client's many.
-    let counted = match shared.per_client.enter(peer, &shared.config) {
+    let counted = match shared.per_client.enter(peer, &site.config) {
         Ok(counted) => counted,
         Err(failure) => return refuse(&conn, peer, scheme, failure, context),
     };
-    if !descriptors::has_room_for_one_more() && !make_room(shared) {
+    if !descriptors::has_room_for_one_more() && !make_room(context) {
         return refuse(&conn, peer, scheme, Failure::Descriptors, context);
     }
     if shared.waiter.is_full() {
@@ -119,7 +123,7 @@ fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, c
         permit => permit,
     };
     let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, context) };
-    let conversation = Conversation::new(Client::new(conn, peer, scheme, counted, permit), opening, shared);
+    let conversation = Conversation::new(Client::new(conn, peer, scheme, counted, permit), opening, site);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
         send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, context);
         session::linger(conversation, shared);
@@ -148,8 +152,9 @@ fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, con
     note(client, failure, Record { status, bytes, timings, ..Record::default() }, context);
 }
 
-fn note(client: Peer, failure: Failure, record: Record, Context { shared, recorder }: Context<'_>) {
-    shared.note(recorder, client, None, Record { failure: Some(failure), ..record }, Line::default);
+fn note(client: Peer, failure: Failure, record: Record, context: Context<'_>) {
+    let record = Record { failure: Some(failure), ..record };
+    context.shared.note(context.recorder, client, None, record, Line::default);
 }
 
 /// A lack of descriptors is said once when it begins and once when it ends.

@@ -39,6 +39,7 @@ use crate::proxy::per_client::PerClient;
 use crate::proxy::route::Routes;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
+use crate::proxy::site::{InForce, Site};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use listeners::{Entrance, listen_all, refuse_myself, withdraw_all};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -85,9 +86,8 @@ impl Server {
         }
         bound_by_descriptors(&mut config);
         let metrics = Metrics::new(config.worker_count());
+        let (certificates, routes) = (certificates(&config)?, Routes::start(&config, &metrics)?);
         Ok(Shared {
-            certificates: certificates(&config)?,
-            routes: Routes::start(&config, &metrics)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             per_client: PerClient::new(config.max_per_client),
             connections: ConnectionLimit::new(config.max_connections),
@@ -95,7 +95,7 @@ impl Server {
             metrics,
             explained: AtomicU64::new(0),
             pseudonym: pseudonym(),
-            config,
+            site: InForce::new(Site::new(config, routes, certificates)),
         })
     }
 
@@ -105,7 +105,7 @@ impl Server {
 
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
-        let config = &self.shared.config;
+        let config = &self.shared.site.get().config;
         let addresses = |scheme| {
             let entrances = self.entrances.iter().filter(move |entrance| entrance.scheme == scheme);
             let addresses = entrances.filter_map(|entrance| entrance.listener.address());
@@ -140,13 +140,15 @@ impl Server {
     /// The system refused a thread, and which.
     pub fn run(self) -> io::Result<()> {
         let Self { shared, entrances, orders } = self;
-        let renewal =
-            shared.certificates.as_ref().map(|certificates| begin_renewal(certificates, &shared.config));
+        let (renewal, workers) = {
+            let site = shared.site.get();
+            (begin_renewal(&site), site.config.worker_count())
+        };
         let (shared, waker) = (&shared, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
         thread::scope(|scope| {
             let started = (|| {
-                for number in 1..=shared.config.worker_count() {
+                for number in 1..=workers {
                     start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
@@ -168,7 +170,7 @@ impl Server {
 
 /// Ends everything that is in flight: what can be finished within the grace, and the rest at its end.
 fn drain(shared: &Shared, waker: &Waker, acceptor: ScopedJoinHandle<'_, ()>) {
-    let grace = shared.config.shutdown_grace;
+    let grace = shared.site.get().config.shutdown_grace;
     log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
     shared.waiter.drain();
     waker.wake();
@@ -205,7 +207,7 @@ fn accept(entrances: Vec<Entrance>, waker: &Waker, shared: &Shared) {
 
 /// Looks after the backends until the other end of `ended` is gone.
 fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
-    let mut watched: Vec<_> = shared.routes.backends().map(Watched::new).collect();
+    let mut watched: Vec<_> = shared.site.get().routes.backends().map(Watched::new).collect();
     loop {
         let next = watched.iter().map(Watched::next).min();
         let pause = next.map_or(waits::BACKEND_WATCH, |next| next.saturating_duration_since(Instant::now()));
@@ -225,17 +227,17 @@ fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
 }
 
 /// The backends of one route, and when they are looked after.
-struct Watched<'a> {
-    backends: &'a Arc<Backends>,
+struct Watched {
+    backends: Arc<Backends>,
     next_look: Instant,
     next_check: Option<Instant>,
 }
 
-impl<'a> Watched<'a> {
-    fn new(backends: &'a Arc<Backends>) -> Self {
+impl Watched {
+    fn new(backends: &Arc<Backends>) -> Self {
         let now = Instant::now();
         let next_check = backends.check_interval().map(|interval| now + interval);
-        Self { backends, next_look: now + waits::BACKEND_WATCH, next_check }
+        Self { backends: Arc::clone(backends), next_look: now + waits::BACKEND_WATCH, next_check }
     }
 
     fn next(&self) -> Instant {
@@ -262,10 +264,10 @@ fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
 }
 
 /// Looks after the certificates from now on. What there is to say of them is said before.
-fn begin_renewal(certificates: &Certificates, config: &Config) -> Renewal {
-    let now = SystemTime::now();
-    certificates.remarks(config, now).iter().for_each(|remark| log::warn!("{remark}"));
-    certificates.renewal(now)
+fn begin_renewal(site: &Site) -> Option<Renewal> {
+    let (certificates, now) = (site.certificates.as_ref()?, SystemTime::now());
+    certificates.remarks(&site.config, now).iter().for_each(|remark| log::warn!("{remark}"));
+    Some(certificates.renewal(now))
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for

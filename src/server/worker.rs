@@ -33,14 +33,15 @@ fn survive<R>(serve: impl FnOnce() -> R) -> Option<R> {
 
 /// Serves until the end.
 fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
-    let mut scratch = Scratch::new(&shared.config);
+    let mut site = shared.site.get();
+    let mut scratch = Scratch::new(&site.config);
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
         recorder.begin_now(Doing::Reading);
-        let mut allowance = Allowance::of_batch(batch.len());
+        let site = shared.site.renew(&mut site);
+        let (scratch, allowance) = (&mut scratch, &mut Allowance::of_batch(batch.len()));
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
-        let mut context =
-            Context { worker, shared, recorder, scratch: &mut scratch, allowance: &mut allowance, pass };
+        let mut context = Context { worker, shared, site, recorder, scratch, allowance, pass };
         for (task, woken) in batch.drain(..) {
             ahead.extend(survive(|| go_on(task, woken, &mut context)).flatten());
         }
@@ -49,8 +50,8 @@ fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
             survive(|| put_away(session::collect(conversation, &mut context), &mut context));
         }
         // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
-        if shared.routes.has_limits() {
-            shared.waiter.let_on(|queue| shared.routes.room(queue));
+        if site.routes.has_limits() {
+            shared.waiter.let_on(|queue| site.routes.room(queue));
         }
         recorder.go_on(Doing::Resting);
     }

@@ -303,7 +303,7 @@ impl Exchange {
 
     /// Waits until a backend that is at its limit has room.
     fn queue(&mut self, client: &Client, context: &Context<'_>) -> Step {
-        let (failure, limit) = (Failure::BackendsBusy, context.shared.config.queue_timeout);
+        let (failure, limit) = (Failure::BackendsBusy, self.request.route.config.queue_timeout);
         let awaited = Awaited { client: watch(client), backend: Want::Nothing, failure, limit };
         match self.wait(awaited, client, context) {
             Stop::Halt(halt) => Step::Halt(Stage::Choosing, halt),

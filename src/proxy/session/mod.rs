@@ -167,14 +167,14 @@ impl Session<'_, '_> {
             (Stage::Introducing(introduction), Woken::New(since)) => {
                 self.load();
                 introduction.queued = since.elapsed();
-                if introduction.queued > self.context.shared.config.queue_timeout {
+                if introduction.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, introduction.queued);
                 }
             }
             (Stage::Securing(securing), Woken::New(since)) => {
                 self.load();
                 securing.queued = since.elapsed();
-                if securing.queued > self.context.shared.config.queue_timeout {
+                if securing.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, securing.queued);
                 }
             }
@@ -188,7 +188,7 @@ impl Session<'_, '_> {
             (Stage::Reading(reading), Woken::New(since)) => {
                 self.load();
                 reading.queued = since.elapsed();
-                if reading.queued > self.context.shared.config.queue_timeout {
+                if reading.queued > self.context.site.config.queue_timeout {
                     return self.refuse(Failure::Overloaded, since, reading.queued);
                 }
             }
@@ -228,14 +228,14 @@ impl Session<'_, '_> {
                 Stage::Introducing(introduction) => match self.be_introduced(introduction) {
                     Ok(()) => {
                         let (now, queued) = (Instant::now(), introduction.queued);
-                        *stage = Stage::first(self.client.scheme, now, queued, self.context.shared);
+                        *stage = Stage::first(self.client.scheme, now, queued, self.context.site);
                         Ok(())
                     }
                     Err(end) => Err(end),
                 },
                 Stage::Securing(securing) => match self.be_secured(securing) {
                     Ok(()) => {
-                        let min_rate = self.context.shared.config.min_rate;
+                        let min_rate = self.context.site.config.min_rate;
                         *stage = Stage::Reading(Reading::first(min_rate, Instant::now(), securing.queued));
                         Ok(())
                     }
@@ -255,7 +255,7 @@ impl Session<'_, '_> {
                     Ok(fate) => {
                         let now = Instant::now();
                         let settled = self.settle(exchange, fate, now);
-                        *stage = Stage::Reading(Reading::next(self.context.shared.config.min_rate, now));
+                        *stage = Stage::Reading(Reading::next(self.context.site.config.min_rate, now));
                         settled
                     }
                     Err(halt) => Err(halt.into()),
@@ -314,9 +314,9 @@ impl Session<'_, '_> {
     /// The connection persists, and is idle since `now`. A client that is busy sends its next request soon; waiting for it
     /// saves the trip through the waiter, which pays only while there is no other client.
     fn persist(&mut self, now: Instant) -> Result<(), End> {
-        let Context { shared, scratch, allowance, .. } = &*self.context;
+        let Context { shared, site, scratch, allowance, .. } = &*self.context;
         self.served += 1;
-        let (deadline, class) = (now + shared.config.keep_alive_timeout, Class::Idle);
+        let (deadline, class) = (now + site.config.keep_alive_timeout, Class::Idle);
         let is_piped = !scratch.from_client.is_empty();
         if is_piped && self.served >= MOST_IN_A_ROW {
             // What is in hand is served after other conversations: a client can nearly always be written to.
