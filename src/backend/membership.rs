@@ -12,6 +12,7 @@ use super::resolve::{Finding, Unresolved};
 use super::{Backend, Backends, Rank, balance, lock, resolve};
 use crate::config::waits;
 use crate::config::{self, Address, Config, Endpoint};
+use crate::observe::metrics::BackendCounts;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::net::IpAddr;
@@ -31,6 +32,8 @@ pub(super) struct Membership {
     kept: Arc<AllKept>,
     keep_alive: Duration,
     has_checks: bool,
+    /// That count what the backends do.
+    workers: usize,
 }
 
 /// A configured name and the addresses it resolves to at present.
@@ -68,7 +71,7 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 }
 
 impl Membership {
-    pub fn new(config: &Config, kept: Arc<AllKept>) -> Self {
+    pub fn new(config: &Config, kept: Arc<AllKept>, workers: usize) -> Self {
         let named = |spec: &config::Backend| {
             let look_ups = spec.endpoint.address().is_none().then(|| bounded(1));
             Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), look_ups })
@@ -81,6 +84,7 @@ impl Membership {
             kept,
             keep_alive: config.backend_keep_alive_timeout,
             has_checks: config.check_interval().is_some(),
+            workers,
         }
     }
 
@@ -216,6 +220,7 @@ impl Membership {
             in_first_check: AtomicBool::new(false),
             is_sound: AtomicBool::new(false),
             failed_returns: AtomicUsize::new(0),
+            counts: BackendCounts::new(self.workers),
         }
     }
 }

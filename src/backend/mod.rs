@@ -18,6 +18,7 @@ mod instead;
 pub mod kept;
 mod membership;
 mod never_up;
+mod overview;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
@@ -26,6 +27,7 @@ mod turn;
 
 use crate::config::{Address, Balance, Config, Peer};
 use crate::observe::failure::{Blame, Failure};
+use crate::observe::metrics::{BackendCounts, Metrics};
 use balance::Place;
 use checks::Check;
 use health::{Change, Health, Rules, Trouble};
@@ -70,6 +72,7 @@ pub struct Backend {
     kept: Arc<KeptConnections>,
     /// Connects that looked for its return and failed; see `never_up`.
     failed_returns: AtomicUsize,
+    counts: BackendCounts,
 }
 
 /// Whether a backend serves, or stands by until no other can.
@@ -157,9 +160,12 @@ impl Backends {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start<'a>(configs: impl Iterator<Item = &'a Config>) -> io::Result<Vec<Arc<Self>>> {
+    pub fn start<'a>(
+        configs: impl Iterator<Item = &'a Config>,
+        metrics: &Metrics,
+    ) -> io::Result<Vec<Arc<Self>>> {
         let kept = Arc::new(AllKept::default());
-        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config, &kept))).collect();
+        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config, &kept, metrics))).collect();
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
@@ -170,16 +176,16 @@ impl Backends {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start_occasional(config: &Config) -> io::Result<Arc<Self>> {
-        let backends = Arc::new(Self::new(config, &Arc::default()));
+    pub fn start_occasional(config: &Config, metrics: &Metrics) -> io::Result<Arc<Self>> {
+        let backends = Arc::new(Self::new(config, &Arc::default(), metrics));
         membership::follow(std::slice::from_ref(&backends))?;
         Ok(backends)
     }
 
-    fn new(config: &Config, kept: &Arc<AllKept>) -> Self {
+    fn new(config: &Config, kept: &Arc<AllKept>, metrics: &Metrics) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Self {
-            membership: Membership::new(config, Arc::clone(kept)),
+            membership: Membership::new(config, Arc::clone(kept), metrics.workers),
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -290,6 +296,7 @@ impl Backends {
         if failure.blame() != Blame::Backend {
             return;
         }
+        backend.counts.failed();
         let trouble = Trouble::of(failure);
         if trouble == Trouble::Connect {
             // It may have moved.

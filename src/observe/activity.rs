@@ -5,8 +5,8 @@
 //! request; it must cost next to nothing.
 //!
 //! One atomic word a worker holds both halves, so that a reader never sees the time of one activity beside the name of
-//! another. Only the worker writes it, with a plain store, and it reads no clock for it: the times are those that it takes
-//! for the access line anyway.
+//! another. Only the worker writes it, with a plain store, and it reads the clock for it once a batch: the other times are
+//! those that it takes for the access line anyway.
 //!
 //! Not here: who shows it.
 
@@ -49,22 +49,13 @@ pub struct Activity(AtomicU64);
 /// The bits of [`Doing`].
 const BITS: u32 = 2;
 
-/// In the place of the time: it begins just now, and no clock was read.
-const JUST_NOW: u64 = 0;
-
 impl Activity {
     /// From `since` on, counted from the start of ronde, the worker does this.
     pub(super) fn begin(&self, doing: Doing, since: Duration) {
-        // At most the first nanosecond is told as the second.
-        self.store(doing, nanoseconds(since).max(JUST_NOW + 1));
+        self.store(doing, nanoseconds(since));
     }
 
-    /// The worker does this from now on, and a time follows soon.
-    pub(super) fn begin_now(&self, doing: Doing) {
-        self.store(doing, JUST_NOW);
-    }
-
-    /// The worker does this since the last time that it told.
+    /// The worker does this since the time that it told last.
     pub(super) fn go_on(&self, doing: Doing) {
         self.store(doing, self.0.load(Ordering::Relaxed) >> BITS);
     }
@@ -77,12 +68,7 @@ impl Activity {
     pub(super) fn read(&self, uptime: Duration) -> (Doing, Duration) {
         let word = self.0.load(Ordering::Relaxed);
         let doing = Doing::ALL[(word & ((1 << BITS) - 1)) as usize];
-        let lasts = match word >> BITS {
-            JUST_NOW if doing != Doing::Resting => Duration::ZERO,
-            // Resting and never told a time: since the start.
-            since => uptime.saturating_sub(Duration::from_nanos(since)),
-        };
-        (doing, lasts)
+        (doing, uptime.saturating_sub(Duration::from_nanos(word >> BITS)))
     }
 }
 
@@ -100,8 +86,6 @@ mod tests {
         let activity = Activity::default();
         let (start, later) = (Duration::from_millis(1500), Duration::from_secs(4));
         assert_eq!(activity.read(later), (Doing::Resting, later), "since the start");
-        activity.begin_now(Doing::Reading);
-        assert_eq!(activity.read(later), (Doing::Reading, Duration::ZERO));
         for doing in Doing::ALL {
             activity.begin(doing, start);
             assert_eq!(activity.read(later), (doing, later - start));

@@ -71,7 +71,7 @@ impl Routes {
     /// The system has no thread left, or no descriptor.
     pub fn start(config: &Config, metrics: &Metrics) -> io::Result<Self> {
         let configs = config.route.iter().map(|route| &route.config).chain([config]);
-        let mut all_backends = Backends::start(configs)?.into_iter();
+        let mut all_backends = Backends::start(configs, metrics)?.into_iter();
         let mut table = Table::default();
         let mut all = Vec::new();
         for (route, backends) in config.route.iter().zip(&mut all_backends) {
@@ -127,6 +127,11 @@ impl Routes {
         Ok(found.unwrap_or(&self.rest))
     }
 
+    /// All of them.
+    pub fn all(&self) -> &[Arc<Route>] {
+        &self.all
+    }
+
     /// The backends of all routes.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<Backends>> {
         self.all.iter().map(|route| &route.backends)
@@ -175,7 +180,7 @@ impl Route {
 
     /// Of what an issuer of certificates asks for.
     fn to_challenges(config: Config, number: usize, metrics: &Metrics) -> io::Result<Arc<Self>> {
-        let backends = Backends::start_occasional(&config)?;
+        let backends = Backends::start_occasional(&config, metrics)?;
         let action = Some(Action::Proxy(config::Prefix::Kept));
         let (request_edits, response_edits) = (None, None);
         Ok(Arc::new(Self {

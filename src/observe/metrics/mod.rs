@@ -47,7 +47,8 @@ pub struct Metrics {
     started: SystemTime,
     /// The same time; what workers tell of is counted from then on.
     epoch: Instant,
-    workers: usize,
+    /// How many there are; a reload does not change that.
+    pub workers: usize,
     routes: Mutex<BTreeMap<Arc<str>, Arc<RouteCounts>>>,
     unrouted: Arc<RouteCounts>,
     threads: Sharded<Block>,
@@ -92,11 +93,6 @@ impl Metrics {
             routes.insert(Arc::clone(&counts.label), Arc::clone(&counts));
             counts
         })
-    }
-
-    /// For a new backend.
-    pub fn backend(&self) -> BackendCounts {
-        BackendCounts::new(self.workers)
     }
 
     /// For the worker with this number, from 1 on; once in the life of its thread.
@@ -231,11 +227,6 @@ impl<'a> Recorder<'a> {
     /// This thread does this since then.
     pub fn begin(&self, doing: Doing, since: Instant) {
         self.block.activity.begin(doing, since.saturating_duration_since(self.metrics.epoch));
-    }
-
-    /// This thread does this from now on; the next time that it tells is not far.
-    pub fn begin_now(&self, doing: Doing) {
-        self.block.activity.begin_now(doing);
     }
 
     /// This thread does this since the time that it told last.

@@ -19,6 +19,7 @@ pub use resetting::{Resetting, reset};
 pub use securing::Securing;
 
 use crate::observe::access::{Line, Record, Timings};
+use crate::observe::activity::Doing;
 use crate::observe::explain::{Ending, Step};
 use crate::observe::failure::Failure;
 use crate::observe::metrics::RouteCounts;
@@ -166,14 +167,14 @@ impl Session<'_, '_> {
         match (&mut *stage, woken) {
             (Stage::Introducing(introduction), Woken::New(since)) => {
                 self.load();
-                introduction.queued = since.elapsed();
+                introduction.queued = self.context.taken.saturating_duration_since(since);
                 if introduction.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, introduction.queued);
                 }
             }
             (Stage::Securing(securing), Woken::New(since)) => {
                 self.load();
-                securing.queued = since.elapsed();
+                securing.queued = self.context.taken.saturating_duration_since(since);
                 if securing.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, securing.queued);
                 }
@@ -187,7 +188,7 @@ impl Session<'_, '_> {
             (Stage::Introducing(_) | Stage::Securing(_), _) => self.load(),
             (Stage::Reading(reading), Woken::New(since)) => {
                 self.load();
-                reading.queued = since.elapsed();
+                reading.queued = self.context.taken.saturating_duration_since(since);
                 if reading.queued > self.context.site.config.queue_timeout {
                     return self.refuse(Failure::Overloaded, since, reading.queued);
                 }
@@ -254,6 +255,7 @@ impl Session<'_, '_> {
                 Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
                     Ok(fate) => {
                         let now = Instant::now();
+                        self.context.recorder.begin(Doing::Reading, now);
                         let settled = self.settle(exchange, fate, now);
                         *stage = Stage::Reading(Reading::next(self.context.site.config.min_rate, now));
                         settled
