@@ -102,6 +102,10 @@ impl Session {
         match *self {}
     }
 
+    pub fn is_resumed(&self) -> bool {
+        match *self {}
+    }
+
     pub fn receive(&self, _: &OwnedFd, _: &mut [u8], _: Block) -> io::Result<Received> {
         match *self {}
     }

@@ -21,21 +21,21 @@ pub enum Doing {
     Resting,
     /// It reads what a client sends, or goes on with what was parked.
     Reading,
-    /// It is with a backend: it connects, sends the request, or waits for the first byte of the response.
-    Asking,
+    /// It waits for a backend: it connects, sends the request, or waits for the first byte of the response.
+    Waiting,
     /// It passes on what has come.
     Relaying,
 }
 
 impl Doing {
-    pub const ALL: [Self; 4] = [Self::Resting, Self::Reading, Self::Asking, Self::Relaying];
+    pub const ALL: [Self; 4] = [Self::Resting, Self::Reading, Self::Waiting, Self::Relaying];
 
     /// The word for it, as a label and for a person.
     pub fn word(self) -> &'static str {
         match self {
             Self::Resting => "resting",
             Self::Reading => "reading",
-            Self::Asking => "asking",
+            Self::Waiting => "waiting",
             Self::Relaying => "relaying",
         }
     }

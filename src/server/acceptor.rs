@@ -9,7 +9,7 @@
 use crate::config::{Peer, waits};
 use crate::http1::forward::{Persistence, Scheme};
 use crate::http1::reply::{self, Asked};
-use crate::net::conn::{Block, Conn, Sent};
+use crate::net::conn::{Block, Conn, Moved, Sent};
 use crate::net::descriptors;
 use crate::net::listener::BACKLOG;
 use crate::net::waker::Waker;
@@ -126,6 +126,7 @@ fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, c
     let conversation = Conversation::new(Client::new(conn, peer, scheme, counted, permit), opening, site);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
         send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, context);
+        note_bytes(&conversation.client.conn, context);
         session::linger(conversation, shared);
     }
 }
@@ -135,6 +136,7 @@ fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, c
 fn refuse(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, context: Context<'_>) {
     send_refusal(conn, client, scheme, failure, context);
     let _ = conn.receive(&mut [0; 4096], Block::Never);
+    note_bytes(conn, context);
 }
 
 /// Answers without waiting for anything; what the client asks is not even read. The answer is small: it fits. Over TLS nothing
@@ -155,6 +157,11 @@ fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, con
 fn note(client: Peer, failure: Failure, record: Record, context: Context<'_>) {
     let record = Record { failure: Some(failure), ..record };
     context.shared.note(context.recorder, client, None, record, Line::default);
+}
+
+fn note_bytes(conn: &Conn, context: Context<'_>) {
+    let Moved { received, sent } = conn.take_moved();
+    context.recorder.note_bytes(received, sent);
 }
 
 /// A lack of descriptors is said once when it begins and once when it ends.

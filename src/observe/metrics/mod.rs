@@ -278,9 +278,9 @@ mod tests {
     fn each_worker_has_its_activity() {
         let metrics = Metrics::new(2);
         let second = metrics.of_worker(2);
-        second.begin(Doing::Asking, Instant::now());
+        second.begin(Doing::Waiting, Instant::now());
         let doing: Vec<_> = metrics.workers().iter().map(|worker| (worker.number, worker.doing)).collect();
-        assert_eq!(doing, [(1, Doing::Resting), (2, Doing::Asking)]);
+        assert_eq!(doing, [(1, Doing::Resting), (2, Doing::Waiting)]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ enum Stage {
 impl Stage {
     fn doing(&self) -> Doing {
         match self {
-            Self::Choosing | Self::Connecting(_) | Self::Asking(_) => Doing::Asking,
+            Self::Choosing | Self::Connecting(_) | Self::Asking(_) => Doing::Waiting,
             Self::Relaying(_) => Doing::Relaying,
         }
     }
@@ -297,7 +297,7 @@ impl Exchange {
         {
             return self.fail(failure);
         }
-        context.recorder.begin(Doing::Asking, turn.since);
+        context.recorder.begin(Doing::Waiting, turn.since);
         self.begin(turn, lap)
     }
 

@@ -18,6 +18,7 @@ pub use reading::Reading;
 pub use resetting::{Resetting, reset};
 pub use securing::Securing;
 
+use crate::net::conn::Moved;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::activity::Doing;
 use crate::observe::explain::{Ending, Step};
@@ -116,6 +117,8 @@ impl Stage {
 impl Conversation {
     /// Carries out what serving came to.
     fn end(mut self: Box<Self>, end: End, context: &mut Context<'_>) -> Outcome {
+        let Moved { received, sent } = self.client.conn.take_moved();
+        context.recorder.note_bytes(received, sent);
         match end {
             End::Halt(halt) => {
                 self.client.carried.extend_from_slice(context.scratch.from_client.filled());

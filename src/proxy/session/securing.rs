@@ -14,6 +14,7 @@ use super::{End, Session};
 use crate::net::conn::Received;
 use crate::net::tls::{Handshake, HandshakeError};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Secured;
 use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::conversation::{Context, Halt};
 use std::fmt;
@@ -45,7 +46,11 @@ impl Session<'_, '_> {
         }
         let (conn, waiter) = (&self.client.conn, &self.context.shared.waiter);
         match self.context.allowance.spend(waiter, |block| conn.shake_hands(block)).0 {
-            Ok(Handshake::Done) => Ok(()),
+            Ok(Handshake::Done) => {
+                let secured = if conn.is_resumed() { Secured::Again } else { Secured::Afresh };
+                self.context.recorder.note_secured(secured);
+                Ok(())
+            }
             Ok(Handshake::Waits) => Err(self.await_handshake(securing)),
             Err(error) => Err(self.fail_handshake(Failure::TlsHandshake, &error)),
         }
