@@ -11,7 +11,6 @@ use super::status::{
 };
 use crate::config::{self, Address, Balance};
 use crate::http1::forward::Scheme;
-use crate::observe::activity::Doing;
 use crate::observe::date::Date;
 use crate::observe::metrics::snapshot::{BackendState, Snapshot, Standing};
 use crate::observe::metrics::{Failed, RouteTotals, snapshot};
@@ -70,12 +69,8 @@ fn listener((address, scheme): &(Address, Scheme)) -> Listener {
 }
 
 fn worker(state: &snapshot::WorkerState) -> Worker {
-    let doing = match state.doing {
-        // It is the wait for a backend that an admin looks for.
-        Doing::Asking => "waiting",
-        other => other.word(),
-    };
-    Worker { number: state.number, doing: doing.to_owned(), since: seconds(state.lasts) }
+    let doing = state.doing.word().to_owned();
+    Worker { number: state.number, doing, since: seconds(state.lasts) }
 }
 
 fn connections(known: &snapshot::Connections) -> Connections {
