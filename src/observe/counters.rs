@@ -25,6 +25,12 @@ impl Counters {
         }
     }
 
+    /// How many requests there were, and how many of them failed.
+    pub fn totals(&self) -> (u64, u64) {
+        let failed = self.failures.iter().map(|failures| failures.load(Ordering::Relaxed)).sum();
+        (self.requests.load(Ordering::Relaxed), failed)
+    }
+
     /// `12 requests, 3 failed: the client is gone (2), the backend refused the connection (1)`
     pub fn summary(&self) -> String {
         let requests = self.requests.load(Ordering::Relaxed);

@@ -118,6 +118,7 @@ failures! {
     NoRoute              404 "destination_not_found" Ronde "no route is configured for this host and path";
     NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
     BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
+    BackendsDrained      503 "destination_unavailable" Ronde "every backend is drained";
     Refused              502 "connection_refused" Backend "the backend refused the connection";
     SocketMissing        502 "destination_unavailable" Backend "the backend's socket is not there";
     SocketForbidden      502 "connection_refused" Backend "the backend's socket does not let this proxy in: see its mode and owner";

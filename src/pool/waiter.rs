@@ -254,6 +254,22 @@ impl<T: Park> Waiter<T> {
         self.state().deadlines.count(class)
     }
 
+    /// How many there are of each class, in the order of [`Class::BY_LOSS`].
+    pub fn counts(&self) -> [usize; Class::COUNT] {
+        let state = self.state();
+        Class::BY_LOSS.map(|class| state.deadlines.count(class))
+    }
+
+    /// Bytes of memory that all that is parked keeps.
+    pub fn weight(&self) -> usize {
+        self.state().weight
+    }
+
+    /// New connections that no worker has taken yet.
+    pub fn offered(&self) -> usize {
+        self.offered.len()
+    }
+
     /// How many stand in a queue.
     pub fn queued(&self, queue: usize) -> usize {
         self.state().queues.get(&queue).map_or(0, BTreeSet::len)

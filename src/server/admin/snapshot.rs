@@ -1,0 +1,116 @@
+//! Where the state that is told comes from.
+//!
+//! The problem: the counts change while they are read, and no lock holds them all still. Each is right for some moment of the
+//! last millisecond, so a difference of two of them may be short by what moved meanwhile; none is ever below zero.
+//!
+//! Not here: how it is told (`status`), and the answers (`answers`).
+
+use super::status::{Backend, Bytes, Check, Connections, Limits, Listener, Parked, Requests, Route, Status};
+use crate::backend::{Report, State};
+use crate::config::{self, Address, Balance, Config};
+use crate::http1::forward::Scheme;
+use crate::pool::park::Class;
+use crate::pool::stop::Phase;
+use crate::proxy::shared::Shared;
+use std::time::Duration;
+
+/// What `shared` is now.
+pub fn status(shared: &Shared, listening: &[(Address, Scheme)], uptime: Duration, per_second: f64) -> Status {
+    let (total, failed) = shared.counters.totals();
+    Status {
+        version: config::VERSION.to_owned(),
+        uptime: seconds(uptime),
+        phase: if shared.waiter.phase() == Phase::Running { "running" } else { "draining" }.to_owned(),
+        listeners: listening.iter().map(listener).collect(),
+        workers: Vec::new(),
+        connections: connections(shared),
+        limits: Limits {
+            connections: shared.config.max_connections,
+            parked_memory: shared.config.parked_memory,
+        },
+        parked_memory: shared.waiter.weight(),
+        requests: Requests { total, failed, per_second },
+        bytes: Bytes::default(),
+        routes: routes(shared),
+        failures: Vec::new(),
+        certificates: Vec::new(),
+    }
+}
+
+/// In whole milliseconds: more digits would say more than is known.
+fn seconds(time: Duration) -> f64 {
+    time.as_millis() as f64 / 1000.0
+}
+
+fn listener((address, scheme): &(Address, Scheme)) -> Listener {
+    let scheme = match scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    Listener { address: address.to_string(), scheme: scheme.to_owned() }
+}
+
+fn connections(shared: &Shared) -> Connections {
+    let clients = shared.connections.count();
+    let queued = shared.waiter.offered();
+    let mut parked = Parked::default();
+    for (class, count) in Class::BY_LOSS.into_iter().zip(shared.waiter.counts()) {
+        *match class {
+            Class::Idle => &mut parked.idle,
+            Class::Slow => &mut parked.slow,
+            Class::Queued => &mut parked.at_limit,
+            Class::Busy => &mut parked.late,
+            Class::Lingering => &mut parked.closing,
+        } = count;
+    }
+    let Parked { idle, slow, at_limit, late, closing } = parked;
+    let with_worker = clients.saturating_sub(idle + slow + at_limit + late + closing + queued);
+    Connections { clients, with_worker, queued, parked }
+}
+
+fn routes(shared: &Shared) -> Vec<Route> {
+    let named = shared.config.route.iter().map(|route| (route.to_string(), &route.config));
+    // What is left over: all requests, where there are no routes.
+    let rest = if shared.config.route.is_empty() { "everything" } else { "everything else" };
+    let named = named.chain([(rest.to_owned(), &shared.config)]);
+    let all = named.zip(shared.routes.backends());
+    all.map(|((name, config), backends)| Route {
+        name,
+        balance: balance(config).to_owned(),
+        requests: 0,
+        backends: backends.report().into_iter().map(backend).collect(),
+    })
+    .collect()
+}
+
+fn balance(config: &Config) -> &'static str {
+    match config.balance {
+        Balance::RoundRobin => "round-robin",
+        Balance::LeastConnections => "least-connections",
+        Balance::ClientAddress => "client-address",
+    }
+}
+
+fn backend(report: Report) -> Backend {
+    let state = match report.state {
+        State::In => "in",
+        State::Out => "out",
+        State::Drained => "drained",
+        State::Checking => "checking",
+    };
+    Backend {
+        name: report.name,
+        address: report.address.to_string(),
+        state: state.to_owned(),
+        why: report.why,
+        next: report.is_next,
+        weight: report.weight,
+        backup: report.is_backup,
+        active: report.active,
+        kept: report.kept,
+        turns: 0,
+        failures: 0,
+        first_byte: None,
+        check: report.check.map(|it| Check { passed: it.passed, ago: seconds(it.ago), why: it.why }),
+    }
+}
