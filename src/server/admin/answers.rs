@@ -13,6 +13,8 @@
 use super::guard::{May, Refusal};
 use super::response::Response;
 use super::snapshot;
+use super::status::Changed;
+use crate::backend::Backends;
 use crate::config::{Address, Peer};
 use crate::http1::forward::Scheme;
 use crate::http1::framing::{self, Framing};
@@ -21,6 +23,7 @@ use crate::http1::routing;
 use crate::observe::failure::Failure;
 use crate::observe::metrics::RouteTotals;
 use crate::proxy::shared::Shared;
+use serde::Serialize;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Instant;
@@ -141,21 +144,18 @@ impl<'s> Answers<'s> {
 
     fn carry_out(&self, change: Change) -> Response {
         let site = self.shared.site.get();
-        let routes = &site.routes;
-        let (name, count): (_, usize) = match change {
-            Change::Drain(name) => {
-                let count = routes.backends().map(|backends| backends.drain(&name)).sum();
-                (name, count)
-            }
-            Change::Undrain(name) => {
-                let count = routes.backends().map(|backends| backends.undrain(&name)).sum();
-                (name, count)
-            }
+        let (name, carry_out): (_, fn(&Backends, &str) -> Vec<Address>) = match &change {
+            Change::Drain(name) => (name, Backends::drain),
+            Change::Undrain(name) => (name, Backends::undrain),
         };
-        match count {
-            0 => Response::text(404, &format!("no backend is called {name}; there is {}", self.known())),
-            count => Response::json(200, format!("{{\"backends\":{count}}}").into_bytes()),
+        let changed = site.routes.backends().flat_map(|backends| carry_out(backends, name));
+        let mut changed: Vec<_> = changed.map(|address| address.to_string()).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        if changed.is_empty() {
+            return Response::text(404, &format!("no backend is called {name}; there is {}", self.known()));
         }
+        Response::json(200, written(&Changed { backends: changed }))
     }
 
     /// What backends are called, for a request that names another.
@@ -173,9 +173,13 @@ impl<'s> Answers<'s> {
 
     fn status(&self) -> Vec<u8> {
         let status = snapshot::status(self.shared, &self.listening, self.rate.per_second);
-        // Its maps have texts for keys and its numbers are finite, so nothing of it cannot be written.
-        serde_json::to_vec(&status).unwrap_or_default()
+        written(&status)
     }
+}
+
+/// Maps here have texts for keys, so there is nothing that JSON cannot say.
+fn written(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// What was found for a request.

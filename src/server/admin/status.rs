@@ -155,3 +155,11 @@ pub struct Certificate {
     /// RFC 3339, in UTC.
     pub ends: String,
 }
+
+/// The answer to a change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changed {
+    /// The addresses that it concerns.
+    pub backends: Vec<String>,
+}
