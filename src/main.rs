@@ -105,6 +105,7 @@ fn with_demo_backends(mut config: Config) -> io::Result<Config> {
         let address = demo::start_backend(number)?;
         config.backend.push(Backend::at(address));
     }
+    config.admin.get_or_insert(demo::admin_address());
     if config.explain == Explain::Nothing {
         config.explain = Explain::First(FIRST_EXPLAINED);
     }
@@ -123,9 +124,13 @@ fn welcome(server: &Server) {
         }
         Some(Address::Unix(path)) => format!("--unix-socket {} http://localhost", path.display()),
     };
+    let page = match server.admin_addresses().first() {
+        Some(Address::Tcp(admin)) => format!("Watch it live: http://{admin}\n\n"),
+        Some(Address::Unix(_)) | None => String::new(),
+    };
     let _ = writeln!(
         io::stdout(),
-        "Two small backends are running. Try, in another terminal,\n\n    curl {url}\n    curl {url}\n\n\
+        "{page}Two small backends are running. Try, in another terminal,\n\n    curl {url}\n    curl {url}\n\n\
          or open it in a browser and reload. Every request gets a line here, and of the first {FIRST_EXPLAINED} you read what becomes of them; Ctrl-C ends the demo.\n"
     );
 }

@@ -88,6 +88,10 @@ impl KeptConnections {
         closed.len()
     }
 
+    pub fn count(&self) -> usize {
+        self.idle().len()
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,7 @@
 //!
 //! Not here: name look-ups (`resolve`), whose turn it is (`balance`).
 
+use super::drained::Drained;
 use super::health::Health;
 use super::kept::AllKept;
 use super::progress::Progress;
@@ -30,6 +31,7 @@ pub(super) struct Membership {
     resolve_interval: Duration,
     resolve_hold: Duration,
     kept: Arc<AllKept>,
+    drained: Arc<Drained>,
     keep_alive: Duration,
     has_checks: bool,
     /// That count what the backends do.
@@ -71,7 +73,7 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 }
 
 impl Membership {
-    pub fn new(config: &Config, kept: Arc<AllKept>, workers: usize) -> Self {
+    pub fn new(config: &Config, kept: Arc<AllKept>, drained: Arc<Drained>, workers: usize) -> Self {
         let named = |spec: &config::Backend| {
             let look_ups = spec.endpoint.address().is_none().then(|| bounded(1));
             Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), look_ups })
@@ -82,6 +84,7 @@ impl Membership {
             resolve_interval: config.resolve_interval,
             resolve_hold: config.resolve_hold,
             kept,
+            drained,
             keep_alive: config.backend_keep_alive_timeout,
             has_checks: config.check_interval().is_some(),
             workers,
@@ -198,6 +201,7 @@ impl Membership {
         drop(current);
         let mut round = lock(&self.round);
         let all = self.names.iter().flat_map(|named| lock(&named.addresses).clone());
+        let all = all.inspect(|backend| self.drained.remind(backend));
         let all: Vec<_> = all.map(|backend| (Arc::clone(&backend), backend.weight)).collect();
         round.replace(all);
     }
@@ -221,6 +225,9 @@ impl Membership {
             is_sound: AtomicBool::new(false),
             failed_returns: AtomicUsize::new(0),
             counts: BackendCounts::new(self.workers),
+            is_drained: AtomicBool::new(false),
+            why_out: Mutex::default(),
+            last_check: Mutex::default(),
         }
     }
 }

@@ -12,14 +12,15 @@
 mod affinity;
 pub mod balance;
 pub mod checks;
+mod drained;
 pub mod health;
 mod inquiry;
 mod instead;
 pub mod kept;
 mod membership;
 mod never_up;
-mod overview;
 pub mod progress;
+mod report;
 pub mod resolve;
 pub mod retry_budget;
 mod tried;
@@ -30,10 +31,13 @@ use crate::observe::failure::{Blame, Failure};
 use crate::observe::metrics::{BackendCounts, Metrics};
 use balance::Place;
 use checks::Check;
+use drained::Drained;
 use health::{Change, Health, Rules, Trouble};
 use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
 use progress::{Answers, Progress};
+use report::LastCheck;
+pub use report::{CheckReport, Report, State};
 use retry_budget::RetryBudget;
 use std::collections::HashSet;
 use std::fmt;
@@ -73,6 +77,11 @@ pub struct Backend {
     /// Connects that looked for its return and failed; see `never_up`.
     failed_returns: AtomicUsize,
     counts: BackendCounts,
+    /// Whether an admin has taken it out.
+    is_drained: AtomicBool,
+    /// Why it went out of the round the last time, and its last check: for reports alone.
+    why_out: Mutex<Option<String>>,
+    last_check: Mutex<Option<LastCheck>>,
 }
 
 /// Whether a backend serves, or stands by until no other can.
@@ -95,7 +104,7 @@ impl fmt::Display for Backend {
 
 impl Backend {
     fn takes_turns(&self, now: Instant) -> bool {
-        self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now)
+        !self.is_drained() && (self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now))
     }
 
     fn waiting(&self) -> usize {
@@ -108,6 +117,9 @@ impl Backend {
 
     /// How many more requests it may have in flight.
     fn room(&self) -> usize {
+        if self.is_drained() {
+            return 0;
+        }
         self.most.map_or(usize::MAX, |most| most.saturating_sub(self.active()))
     }
 
@@ -138,6 +150,7 @@ pub struct Backends {
     rules: Rules,
     check: Option<Check>,
     retry_budget: RetryBudget,
+    drained: Arc<Drained>,
     answers: Answers,
     /// Whether it has been said that all are out.
     said_all_out: AtomicBool,
@@ -164,8 +177,9 @@ impl Backends {
         configs: impl Iterator<Item = &'a Config>,
         metrics: &Metrics,
     ) -> io::Result<Vec<Arc<Self>>> {
-        let kept = Arc::new(AllKept::default());
-        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config, &kept, metrics))).collect();
+        let (kept, drained) = (Arc::new(AllKept::default()), Arc::default());
+        let new = |config| Arc::new(Self::new(config, &kept, &drained, metrics));
+        let all: Vec<_> = configs.map(new).collect();
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
@@ -177,15 +191,16 @@ impl Backends {
     /// # Errors
     /// The system has no thread left, or no descriptor.
     pub fn start_occasional(config: &Config, metrics: &Metrics) -> io::Result<Arc<Self>> {
-        let backends = Arc::new(Self::new(config, &Arc::default(), metrics));
+        let backends = Arc::new(Self::new(config, &Arc::default(), &Arc::default(), metrics));
         membership::follow(std::slice::from_ref(&backends))?;
         Ok(backends)
     }
 
-    fn new(config: &Config, kept: &Arc<AllKept>, metrics: &Metrics) -> Self {
+    fn new(config: &Config, kept: &Arc<AllKept>, drained: &Arc<Drained>, metrics: &Metrics) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
+        let membership = Membership::new(config, Arc::clone(kept), Arc::clone(drained), metrics.workers);
         Self {
-            membership: Membership::new(config, Arc::clone(kept), metrics.workers),
+            membership,
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -194,6 +209,7 @@ impl Backends {
             },
             check: Check::configured(config),
             retry_budget: RetryBudget::new(RETRIES),
+            drained: Arc::clone(drained),
             answers: Answers::default(),
             said_all_out: AtomicBool::new(false),
             never_up: Mutex::default(),
@@ -221,9 +237,14 @@ impl Backends {
         asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
     }
 
-    /// Why there was no turn: no backend is known, or all are at their limit.
+    /// Why there was no turn: no backend is known, or all are drained, or those that are not are at their limit.
     pub fn absence(&self) -> Failure {
-        if self.count() == 0 { Failure::NoBackend } else { Failure::BackendsBusy }
+        let round = self.membership.round();
+        match round.count() {
+            0 => Failure::NoBackend,
+            _ if round.iter().all(|backend| backend.is_drained()) => Failure::BackendsDrained,
+            _ => Failure::BackendsBusy,
+        }
     }
 
     /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
@@ -334,6 +355,7 @@ impl Backends {
             Some(Check { path: Some(_), .. }) => Trouble::Answer,
             _ => Trouble::Connect,
         };
+        LastCheck::note(backend, &outcome);
         match backend.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
             Some(Change::In) => self.say_in(backend, "it passes its health check again"),
             Some(Change::Out) => self.say_out(backend, &outcome.err().unwrap_or_default()),
@@ -342,22 +364,26 @@ impl Backends {
     }
 
     fn note_first_check(&self, backend: &Backend, outcome: Result<(), String>) {
+        LastCheck::note(backend, &outcome);
         backend.change(|health| {
             health.first_checked(outcome.is_ok());
             None
         });
         if let Err(cause) = outcome {
+            *lock(&backend.why_out) = Some(cause.clone());
             log::warn!("{backend} does not pass its first health check: {cause}");
         }
     }
 
     fn say_in(&self, backend: &Backend, why: &str) {
+        *lock(&backend.why_out) = None;
         self.said_all_out.store(false, Ordering::Relaxed);
         log::info!("{backend} is in the round: {why}");
     }
 
     /// An address that never worked is no news: `localhost` may be `::1` too, where nothing listens.
     fn say_out(&self, backend: &Backend, why: &str) {
+        *lock(&backend.why_out) = Some(why.to_owned());
         let level = if lock(&backend.health).has_worked { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{backend} is out of the round: {why}");
     }

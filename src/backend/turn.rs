@@ -165,7 +165,9 @@ impl Turn {
     /// The response is complete: ends the turn, and keeps the connection, which is idle since then, for the next.
     pub fn keep(self, conn: Conn, since: Instant) {
         self.completed();
-        self.backend.kept.put(conn, since);
+        if !self.backend.is_drained() {
+            self.backend.kept.put(conn, since);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: parsing the command line (`config`), serving (`server`), exit codes (`main`).
 
+pub mod admin;
 pub mod check;
 pub mod demo;
 pub mod health;

@@ -16,7 +16,7 @@
 //! own bounds (a test reads them all).
 //!
 //! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
-//! `access`, `fields`, `tls` and `unix` (texts to values), `command` and `file` (sources to texts), `endpoint` (what an address
+//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command` and `file` (sources to texts), `endpoint` (what an address
 //! is to the rest of ronde), `conflicts`, `error` and `help`.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
@@ -25,6 +25,7 @@ use std::time::Duration;
 
 mod access;
 mod address;
+mod admin;
 mod check;
 mod command;
 mod conflicts;

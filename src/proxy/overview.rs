@@ -5,9 +5,11 @@
 //!
 //! Not here: the forms in which it goes out (`observe::metrics`).
 
+use crate::backend::Report;
 use crate::observe::metrics::Snapshot;
-use crate::observe::metrics::snapshot::Connections;
+use crate::observe::metrics::snapshot::{BackendState, Connections};
 use crate::proxy::shared::Shared;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 impl Shared {
@@ -15,7 +17,10 @@ impl Shared {
     pub fn snapshot(&self) -> Snapshot {
         let (site, metrics) = (self.site.get(), &self.metrics);
         let (parked, parked_bytes) = self.waiter.census();
-        let backends = site.routes.all().iter().flat_map(|route| route.backends.states(&route.counts.label));
+        let backends = site.routes.all().iter().flat_map(|route| {
+            let label = &route.counts.label;
+            route.backends.report().into_iter().map(|report| state(label, report))
+        });
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             started: metrics.started(),
@@ -25,7 +30,7 @@ impl Shared {
             connections: Connections {
                 open: self.connections.count(),
                 most: self.connections.most(),
-                queued: self.waiter.newcomers(),
+                queued: self.waiter.offered(),
                 parked,
                 parked_bytes,
             },
@@ -37,4 +42,9 @@ impl Shared {
             latest: metrics.latest(),
         }
     }
+}
+
+fn state(route: &Arc<str>, report: Report) -> BackendState {
+    let Report { name, address, state: standing, active, totals, .. } = report;
+    BackendState { route: Arc::clone(route), name, address, standing, active, totals }
 }

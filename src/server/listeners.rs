@@ -27,10 +27,19 @@ pub struct Entrance {
     pub scheme: Scheme,
 }
 
+impl Entrance {
+    /// Where it is, and by which scheme it is asked.
+    pub fn shown(&self) -> Option<(Address, Scheme)> {
+        Some((self.listener.address()?, self.scheme))
+    }
+}
+
 /// Why a server could not start.
 #[derive(Debug)]
 pub enum StartError {
     Bind(Address, io::Error),
+    /// The address of the admin listener cannot be had.
+    Admin(Box<StartError>),
     /// Why there are no certificates to show.
     Certificates(LoadError),
     /// A backend that is one of the listeners.
@@ -63,6 +72,13 @@ impl fmt::Display for StartError {
                      choose another port with --listen"
                 ),
                 _ => write!(f, "cannot listen on {address}: {error}; choose another address with --listen"),
+            },
+            // Without the advice of the case above, which is about another flag.
+            Self::Admin(error) => match &**error {
+                Self::Bind(address, error) => {
+                    write!(f, "cannot listen on {address}: {error}; choose another address with --admin")
+                }
+                error => write!(f, "the admin listener: {error}"),
             },
             Self::Myself(address) => {
                 write!(f, "the backend {address} is ronde's own address; a request would go round for ever")
@@ -107,7 +123,8 @@ pub(super) fn listen_all(config: &Config) -> Result<Vec<Entrance>, StartError> {
         if wanted.iter().any(|other| other.includes(listen)) {
             continue;
         }
-        match open(listen, config) {
+        let wanted: Vec<_> = config.listen.iter().chain(&config.tls_listen).collect();
+        match open(listen, &wanted, config.listen_mode, config) {
             Ok(listeners) => {
                 let opening = match config.proxy_protocol.contains(listen) {
                     true => Opening::ProxyHeader,
@@ -125,14 +142,30 @@ pub(super) fn listen_all(config: &Config) -> Result<Vec<Entrance>, StartError> {
     Ok(entrances)
 }
 
+/// The sockets of `--admin`; none if it is off. A Unix socket is its owner's alone.
+///
+/// # Errors
+/// [`StartError::Admin`].
+pub(super) fn listen_for_admin(config: &Config) -> Result<Vec<Listener>, StartError> {
+    /// Whoever may connect to it may drain every backend.
+    const MODE: u32 = 0o600;
+    let opened = config.admin.iter().map(|admin| open(admin, &[admin], MODE, config));
+    let opened: Result<Vec<_>, _> = opened.collect();
+    opened.map(|all| all.into_iter().flatten().collect()).map_err(|error| StartError::Admin(Box::new(error)))
+}
+
 /// Removes what a server that does not start would leave behind.
 pub(super) fn withdraw_all(entrances: &[Entrance]) {
     entrances.iter().for_each(|entrance| entrance.listener.withdraw());
 }
 
-/// The sockets of one `--listen`.
-fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
-    let wanted: Vec<_> = config.listen.iter().chain(&config.tls_listen).collect();
+/// The sockets of one address among those that are `wanted`; the mode is that of a Unix socket.
+fn open(
+    listen: &Listen,
+    wanted: &[&Listen],
+    mode: u32,
+    config: &Config,
+) -> Result<Vec<Listener>, StartError> {
     let claim = if config.freebind { Claim::Early } else { Claim::Existing };
     let listen_at = |address: SocketAddr, family| {
         let listener = listener::listen(address, family, claim);
@@ -140,10 +173,10 @@ fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
     };
     match listen {
         Listen::Unix(path) => {
-            let listener = listener::listen_locally(path, config.listen_mode);
+            let listener = listener::listen_locally(path, mode);
             Ok(vec![listener.map_err(|error| StartError::Bind(Address::Unix(path.clone()), error))?])
         }
-        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, &wanted))?]),
+        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, wanted))?]),
         Listen::Every(port) => {
             // One dual-stack socket where there is IPv6.
             let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);

@@ -14,6 +14,7 @@
 //! Not here: exit codes (`main`).
 
 mod acceptor;
+pub mod admin;
 mod listeners;
 mod orders;
 mod scheduling;
@@ -28,6 +29,7 @@ use crate::config::value::time_text;
 use crate::config::{self, Address, Config, waits};
 use crate::http1::forward::Scheme;
 use crate::net::descriptors;
+use crate::net::listener::Listener;
 use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
 use crate::observe::logger::{self, Logger};
@@ -41,7 +43,7 @@ use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
 use crate::proxy::site::{InForce, Site};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use listeners::{Entrance, listen_all, refuse_myself, withdraw_all};
+use listeners::{Entrance, listen_all, listen_for_admin, refuse_myself, withdraw_all};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,6 +59,7 @@ const STACK: usize = 128 * 1024;
 pub struct Server {
     shared: Shared,
     entrances: Vec<Entrance>,
+    admin: Vec<Listener>,
     orders: Orders,
 }
 
@@ -70,10 +73,12 @@ impl Server {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
         let entrances = listen_all(&config)?;
+        let admin = listen_for_admin(&config).inspect_err(|_| withdraw_all(&entrances))?;
         match Self::share(config, logger, &entrances) {
-            Ok(shared) => Ok(Self { shared, entrances, orders }),
+            Ok(shared) => Ok(Self { shared, entrances, admin, orders }),
             Err(error) => {
                 withdraw_all(&entrances);
+                admin.iter().for_each(Listener::withdraw);
                 Err(error)
             }
         }
@@ -103,6 +108,11 @@ impl Server {
         self.entrances.iter().filter_map(|entrance| entrance.listener.address()).collect()
     }
 
+    /// Of the admin listener; none if it is off.
+    pub fn admin_addresses(&self) -> Vec<Address> {
+        self.admin.iter().filter_map(Listener::address).collect()
+    }
+
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
         let config = &self.shared.site.get().config;
@@ -114,6 +124,9 @@ impl Server {
         let mut listening = addresses(Scheme::Http);
         if !config.tls_listen.is_empty() {
             listening += &format!("; with TLS on {}", addresses(Scheme::Https));
+        }
+        if let Some(admin) = self.admin_addresses().first() {
+            listening += &format!("; admin on {admin}");
         }
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         let mut served = Vec::new();
@@ -139,17 +152,21 @@ impl Server {
     /// # Errors
     /// The system refused a thread, and which.
     pub fn run(self) -> io::Result<()> {
-        let Self { shared, entrances, orders } = self;
+        let Self { shared, entrances, admin, orders } = self;
         let (renewal, workers) = {
             let site = shared.site.get();
             (begin_renewal(&site), site.config.worker_count())
         };
-        let (shared, waker) = (&shared, &Waker::new()?);
+        let (shared, waker, admin_end) = (&shared, &Waker::new()?, &Waker::new()?);
+        let listening: Vec<_> = entrances.iter().filter_map(Entrance::shown).collect();
         let (watching, ended) = bounded::<()>(0);
         thread::scope(|scope| {
             let started = (|| {
                 for number in 1..=workers {
                     start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
+                }
+                if !admin.is_empty() {
+                    start(scope, "admin", move || admin::run(&admin, listening, admin_end, shared))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
                 start(scope, "acceptor", move || accept(entrances, waker, shared))
@@ -160,6 +177,7 @@ impl Server {
             });
             // Also when a thread could not be started: those that were end, and the scope joins them.
             shared.waiter.release_workers();
+            admin_end.wake();
             drop(watching);
             served
         })?;

@@ -12,11 +12,12 @@
 //! Those of a route that is gone stay, or a sum over all routes would fall.
 //!
 //! Reading order: `shard`, `histogram`, `route`, `backend`, `latest` (what is counted), this module (who counts),
-//! `snapshot` (all of it at one time), `text` (as Prometheus reads it).
+//! `snapshot` (all of it at one time), `families` and `text` (as Prometheus reads it).
 //!
 //! Not here: who asks for it.
 
 mod backend;
+mod families;
 mod histogram;
 mod latest;
 mod route;
@@ -24,7 +25,7 @@ mod shard;
 pub mod snapshot;
 pub mod text;
 
-pub use backend::{BackendCounts, BackendTotals, Checks, LastCheck};
+pub use backend::{BackendCounts, BackendTotals};
 pub use histogram::{BOUNDS, Distribution};
 pub use latest::Failed;
 pub use route::{Class, Durations, RouteCounts, RouteTotals};
@@ -120,6 +121,13 @@ impl Metrics {
             0 => format!("{requests} requests, none failed"),
             _ => format!("{requests} requests, {failed} failed: {}", causes.join(", ")),
         }
+    }
+
+    /// How many requests there were, and how many of them failed.
+    pub fn totals(&self) -> (u64, u64) {
+        let routes = self.routes();
+        let failed = routes.iter().flat_map(RouteTotals::failures).map(|(_, count)| count).sum();
+        (routes.iter().map(RouteTotals::count).sum(), failed)
     }
 
     /// What was counted of each route, by its label.

@@ -80,42 +80,33 @@ pub struct BackendState {
     /// As it stands in the configuration.
     pub name: String,
     pub address: Address,
-    pub weight: u32,
-    /// Whether it serves only when no other can.
-    pub is_backup: bool,
     pub standing: Standing,
-    /// Requests that it has.
+    /// Requests and tunnels that are under way.
     pub active: usize,
-    /// How many it may have.
-    pub most: Option<usize>,
     pub totals: BackendTotals,
 }
 
-/// Whether a backend is in the round, or why not.
+/// Whether a backend takes turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     In,
-    /// No check has ended yet.
-    Unchecked,
-    /// Its active checks fail.
-    Unwell,
-    /// Its connects fail.
-    Unreachable,
-    /// Its responses fail; a request will try it, or does.
-    OnTrial,
+    Out,
+    /// An admin has taken it out.
+    Drained,
+    /// Its first check has not ended yet.
+    Checking,
 }
 
 impl Standing {
-    pub const ALL: [Self; 5] = [Self::In, Self::Unchecked, Self::Unwell, Self::Unreachable, Self::OnTrial];
+    pub const ALL: [Self; 4] = [Self::In, Self::Out, Self::Drained, Self::Checking];
 
     /// The word for it, as a label and for a person.
     pub fn word(self) -> &'static str {
         match self {
             Self::In => "in",
-            Self::Unchecked => "unchecked",
-            Self::Unwell => "unwell",
-            Self::Unreachable => "unreachable",
-            Self::OnTrial => "on_trial",
+            Self::Out => "out",
+            Self::Drained => "drained",
+            Self::Checking => "checking",
         }
     }
 }

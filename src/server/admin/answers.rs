@@ -1,0 +1,277 @@
+//! What the admin listener is asked for, and what it answers.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /` | the page, which draws what `/events` says |
+//! | `GET /status` | the state, in JSON |
+//! | `GET /events` | the same, an event a second |
+//! | `GET /metrics` | the counters, for Prometheus |
+//! | `POST /backends/ADDRESS/drain`, `/undrain` | takes the backends of that address or name out, or back in |
+//!
+//! Not here: who may ask (`guard`), and bytes on the wire (`response`, `connection`).
+
+use super::guard::{May, Refusal};
+use super::response::Response;
+use super::snapshot;
+use crate::config::{Address, Config};
+use crate::http1::forward::Scheme;
+use crate::http1::framing::{self, Framing};
+use crate::http1::head::{self, Lines, Method, Request};
+use crate::http1::routing;
+use crate::observe::failure::Failure;
+use crate::observe::metrics::text;
+use crate::proxy::shared::Shared;
+use crate::proxy::site::Site;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+const PAGE: &str = include_str!("page.html");
+
+/// What stands in the page for a nonce of each response.
+const NONCE: &str = "{nonce}";
+
+/// What there is, for a client that asks for something else.
+const THERE_IS: &str =
+    "there is GET /, /status, /events and /metrics, and POST /backends/ADDRESS/drain and /undrain";
+
+/// What is sent for a request, and what comes then.
+pub struct Answer {
+    pub bytes: Rc<[u8]>,
+    pub then: Then,
+}
+
+/// What follows an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    Close,
+    Events,
+}
+
+impl Answer {
+    /// To what is no request.
+    pub fn failed(failure: Failure) -> Self {
+        Self { bytes: Response::text(failure.status(), failure.text()).bytes().into(), then: Then::Close }
+    }
+}
+
+/// Answers requests.
+pub struct Answers<'s> {
+    shared: &'s Shared,
+    /// What was in force when it was looked at last.
+    site: Arc<Site>,
+    listening: Vec<(Address, Scheme)>,
+    begun: Instant,
+    rate: Rate,
+}
+
+/// Requests a second, by two looks at their count.
+struct Rate {
+    looked: Instant,
+    total: u64,
+    per_second: f64,
+}
+
+impl<'s> Answers<'s> {
+    pub fn new(listening: Vec<(Address, Scheme)>, shared: &'s Shared) -> Self {
+        let begun = Instant::now();
+        let rate = Rate { looked: begun, total: shared.metrics.totals().0, per_second: 0.0 };
+        Self { shared, site: shared.site.get(), listening, begun, rate }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.site.config
+    }
+
+    /// To be called about once a second.
+    pub fn note_rate(&mut self, now: Instant) {
+        self.shared.site.renew(&mut self.site);
+        let (total, _) = self.shared.metrics.totals();
+        let elapsed = now.saturating_duration_since(self.rate.looked).as_secs_f64();
+        if elapsed > 0.0 {
+            let per_second = (total - self.rate.total) as f64 / elapsed;
+            self.rate = Rate { looked: now, total, per_second: (per_second * 10.0).round() / 10.0 };
+        }
+    }
+
+    /// The state as one event (WHATWG HTML §9.2.5). JSON has no line ends.
+    pub fn event(&self) -> Rc<[u8]> {
+        [b"data: ".as_slice(), &self.status(), b"\n\n"].concat().into()
+    }
+
+    /// Answers a request, of which this is the whole head.
+    pub fn answer(&mut self, head: &[u8], may: May) -> Answer {
+        self.shared.site.renew(&mut self.site);
+        let mut lines = Lines::new();
+        let request = match head::request(head, &mut lines) {
+            Ok(request) => request,
+            Err(failure) => return Answer::failed(failure),
+        };
+        let response = match self.respond(&request, may) {
+            Ok(Found::Events) if request.method == Method::Get => {
+                let bytes = [&Response::events().head(), &*self.event()].concat();
+                return Answer { bytes: bytes.into(), then: Then::Events };
+            }
+            Ok(Found::Events) => Response::events(),
+            Ok(Found::Response(response)) => response,
+            Err(refusal) => Response::text(refusal.status(), refusal.text()),
+        };
+        let bytes = if request.method == Method::Head { response.head() } else { response.bytes() };
+        Answer { bytes: bytes.into(), then: Then::Close }
+    }
+
+    fn respond(&mut self, request: &Request<'_>, may: May) -> Result<Found, Refusal> {
+        May::ask(request, self.config())?;
+        match framing::of_request(request.version, request.fields) {
+            Ok(Framing::Length(0)) => {}
+            Ok(_) => return Ok(Response::text(413, "a request has no body here").into()),
+            Err(failure) => return Ok(Response::text(failure.status(), failure.text()).into()),
+        }
+        let (_, target) = routing::asked(request);
+        let path = target.split('?').next().unwrap_or_default();
+        let change = change(path);
+        let is_read = matches!(request.method, Method::Get | Method::Head);
+        Ok(match (path, change) {
+            (_, Some(change)) if request.token == "POST" => {
+                may.change(request)?;
+                self.carry_out(change).into()
+            }
+            (_, Some(_)) => Response::only("POST").into(),
+            ("/" | "/status" | "/events" | "/metrics", None) if !is_read => Response::only("GET").into(),
+            ("/", None) => page().into(),
+            ("/status", None) => Response::json(200, self.status()).into(),
+            ("/events", None) => Found::Events,
+            ("/metrics", None) => Response::metrics(text::write(&self.shared.snapshot())).into(),
+            _ => Response::text(404, THERE_IS).into(),
+        })
+    }
+
+    fn carry_out(&self, change: Change) -> Response {
+        let routes = &self.site.routes;
+        let (name, count): (_, usize) = match change {
+            Change::Drain(name) => {
+                let count = routes.backends().map(|backends| backends.drain(&name)).sum();
+                (name, count)
+            }
+            Change::Undrain(name) => {
+                let count = routes.backends().map(|backends| backends.undrain(&name)).sum();
+                (name, count)
+            }
+        };
+        match count {
+            0 => Response::text(404, &format!("no backend is called {name}; there is {}", self.known())),
+            count => Response::json(200, format!("{{\"backends\":{count}}}").into_bytes()),
+        }
+    }
+
+    /// What backends are called, for a request that names another.
+    fn known(&self) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for report in self.site.routes.backends().flat_map(|backends| backends.report()) {
+            let address = report.address.to_string();
+            let name = if report.name == address { address } else { format!("{} ({address})", report.name) };
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    fn status(&self) -> Vec<u8> {
+        let status = snapshot::status(
+            self.shared,
+            &self.site,
+            &self.listening,
+            self.begun.elapsed(),
+            self.rate.per_second,
+        );
+        // Its maps have texts for keys and its numbers are finite, so nothing of it cannot be written.
+        serde_json::to_vec(&status).unwrap_or_default()
+    }
+}
+
+/// What was found for a request.
+enum Found {
+    Events,
+    Response(Response),
+}
+
+impl From<Response> for Found {
+    fn from(response: Response) -> Self {
+        Self::Response(response)
+    }
+}
+
+/// What a request would change.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    Drain(String),
+    Undrain(String),
+}
+
+/// The change that a path names.
+fn change(path: &str) -> Option<Change> {
+    let (name, verb) = path.strip_prefix("/backends/")?.rsplit_once('/')?;
+    match verb {
+        "drain" => Some(Change::Drain(decoded(name)?)),
+        "undrain" => Some(Change::Undrain(decoded(name)?)),
+        _ => None,
+    }
+}
+
+/// A text with percent-encoding (RFC 3986 §2.1); `None` if that is broken, or no UTF-8.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn page() -> Response {
+    // Two times 64 bits that nobody can foresee: std's hash maps are seeded by the system.
+    let half = || RandomState::new().build_hasher().finish();
+    let nonce = format!("{:016x}{:016x}", half(), half());
+    Response::page(PAGE.replace(NONCE, &nonce), &nonce)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_change_something() {
+        let drain = |name: &str| Some(Change::Drain(name.to_owned()));
+        for (path, expected) in [
+            ("/backends/app1:8000/drain", drain("app1:8000")),
+            ("/backends/app1%3A8000/drain", drain("app1:8000")),
+            ("/backends/[::1]:8000/drain", drain("[::1]:8000")),
+            ("/backends/%5b::1%5d:8000/drain", drain("[::1]:8000")),
+            ("/backends/unix:%2Frun%2Fapp.sock/drain", drain("unix:/run/app.sock")),
+            ("/backends/unix:/run/app.sock/drain", drain("unix:/run/app.sock")),
+            ("/backends/app1:8000/undrain", Some(Change::Undrain("app1:8000".to_owned()))),
+            ("/backends/app1:8000", None),
+            ("/backends/app1:8000/stop", None),
+            ("/backends/%/drain", None),
+            ("/backends/%4/drain", None),
+            ("/backends/%zz/drain", None),
+            ("/backends/%+1/drain", None),
+            ("/backends/%ff/drain", None),
+            ("/backends/%\u{e4}x/drain", None),
+            ("/", None),
+        ] {
+            assert_eq!(change(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_page_has_a_nonce_of_its_own() {
+        let pages: Vec<_> = (0..2).map(|_| String::from_utf8(page().bytes()).unwrap()).collect();
+        assert!(pages.iter().all(|page| !page.contains(NONCE)));
+        assert_ne!(pages[0], pages[1]);
+    }
+}
