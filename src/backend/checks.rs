@@ -18,7 +18,7 @@ use crate::pool::waiter::Waiter;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What an active check is.
 #[derive(Clone, Debug)]
@@ -184,7 +184,7 @@ impl Backends {
 
     fn conclude(&self, probe: &Probe, outcome: Result<(), String>) {
         if matches!(probe.purpose, Purpose::FirstCheck | Purpose::Check) {
-            probe.backend.counts.checked(outcome.is_ok());
+            probe.backend.counts.checked(SystemTime::now(), outcome.as_ref().err().map(String::as_str));
         }
         match (probe.purpose, outcome) {
             (Purpose::FirstCheck, outcome) => self.note_first_check(&probe.backend, outcome),

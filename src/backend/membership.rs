@@ -224,10 +224,9 @@ impl Membership {
             in_first_check: AtomicBool::new(false),
             is_sound: AtomicBool::new(false),
             failed_returns: AtomicUsize::new(0),
-            counts: BackendCounts::new(self.workers),
             is_drained: AtomicBool::new(false),
             why_out: Mutex::default(),
-            last_check: Mutex::default(),
+            counts: BackendCounts::new(self.workers),
         }
     }
 }

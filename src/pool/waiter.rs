@@ -271,8 +271,8 @@ impl<T: Park> Waiter<T> {
         (state.census, state.weight)
     }
 
-    /// New connections that no worker has taken yet.
-    pub fn offered(&self) -> usize {
+    /// How many new connections wait for a worker.
+    pub fn newcomers(&self) -> usize {
         self.offered.len()
     }
 

@@ -5,11 +5,9 @@
 //!
 //! Not here: the forms in which it goes out (`observe::metrics`).
 
-use crate::backend::Report;
 use crate::observe::metrics::Snapshot;
-use crate::observe::metrics::snapshot::{BackendState, Connections};
+use crate::observe::metrics::snapshot::Connections;
 use crate::proxy::shared::Shared;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 impl Shared {
@@ -17,10 +15,7 @@ impl Shared {
     pub fn snapshot(&self) -> Snapshot {
         let (site, metrics) = (self.site.get(), &self.metrics);
         let (parked, parked_bytes) = self.waiter.census();
-        let backends = site.routes.all().iter().flat_map(|route| {
-            let label = &route.counts.label;
-            route.backends.report().into_iter().map(|report| state(label, report))
-        });
+        let backends = site.routes.all().iter().flat_map(|route| route.backends.states(&route.counts.label));
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             started: metrics.started(),
@@ -30,7 +25,7 @@ impl Shared {
             connections: Connections {
                 open: self.connections.count(),
                 most: self.connections.most(),
-                queued: self.waiter.offered(),
+                queued: self.waiter.newcomers(),
                 parked,
                 parked_bytes,
             },
@@ -42,9 +37,4 @@ impl Shared {
             latest: metrics.latest(),
         }
     }
-}
-
-fn state(route: &Arc<str>, report: Report) -> BackendState {
-    let Report { name, address, state: standing, active, totals, .. } = report;
-    BackendState { route: Arc::clone(route), name, address, standing, active, totals }
 }

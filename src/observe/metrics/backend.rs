@@ -6,9 +6,9 @@
 //! Not here: the health that follows from it (`backend`).
 
 use super::shard::{Count, Shard, Sharded};
-use crate::observe::activity::nanoseconds;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// See the module.
 #[derive(Debug)]
@@ -16,8 +16,7 @@ pub struct BackendCounts {
     turns: AtomicU64,
     failures: AtomicU64,
     answers: Sharded<Answers>,
-    checks_passed: AtomicU64,
-    checks_failed: AtomicU64,
+    checks: Mutex<Checks>,
 }
 
 /// What one thread has got.
@@ -28,8 +27,24 @@ struct Answers {
     took: Count,
 }
 
+/// The active checks of a backend.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checks {
+    pub passed: u64,
+    pub failed: u64,
+    pub last: Option<LastCheck>,
+}
+
+/// The last active check that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastCheck {
+    pub at: SystemTime,
+    /// Why it was not passed.
+    pub fault: Option<String>,
+}
+
 /// What was counted of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct BackendTotals {
     /// Requests that were given to it, repeated ones included.
     pub turns: u64,
@@ -39,20 +54,13 @@ pub struct BackendTotals {
     pub answers: u64,
     /// From the dispatch to the first byte of the response, all of these together.
     pub first_byte: Duration,
-    /// Active checks.
-    pub checks_passed: u64,
-    pub checks_failed: u64,
+    pub checks: Checks,
 }
 
 impl BackendCounts {
     pub fn new(workers: usize) -> Self {
-        Self {
-            turns: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            answers: Sharded::new(workers),
-            checks_passed: AtomicU64::new(0),
-            checks_failed: AtomicU64::new(0),
-        }
+        let (turns, failures, checks) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::default());
+        Self { turns, failures, answers: Sharded::new(workers), checks }
     }
 
     /// It was given a turn.
@@ -64,17 +72,21 @@ impl BackendCounts {
     pub fn answered(&self, shard: &Shard, took: Duration) {
         let answers = self.answers.of(shard);
         answers.count.add(1);
-        answers.took.add(nanoseconds(took));
+        answers.took.add(crate::observe::activity::nanoseconds(took));
     }
 
     pub fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An active check has ended.
-    pub fn checked(&self, has_passed: bool) {
-        let count = if has_passed { &self.checks_passed } else { &self.checks_failed };
-        count.fetch_add(1, Ordering::Relaxed);
+    /// An active check has ended; a fault is why it was not passed.
+    pub fn checked(&self, at: SystemTime, fault: Option<&str>) {
+        let mut checks = self.checks();
+        match fault {
+            None => checks.passed += 1,
+            Some(_) => checks.failed += 1,
+        }
+        checks.last = Some(LastCheck { at, fault: fault.map(str::to_owned) });
     }
 
     pub fn totals(&self) -> BackendTotals {
@@ -83,9 +95,12 @@ impl BackendCounts {
             failures: self.failures.load(Ordering::Relaxed),
             answers: self.answers.sum(|answers| &answers.count),
             first_byte: Duration::from_nanos(self.answers.sum(|answers| &answers.took)),
-            checks_passed: self.checks_passed.load(Ordering::Relaxed),
-            checks_failed: self.checks_failed.load(Ordering::Relaxed),
+            checks: self.checks().clone(),
         }
+    }
+
+    fn checks(&self) -> MutexGuard<'_, Checks> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,12 +115,12 @@ mod tests {
         backend.failed();
         backend.answered(&Shard::at(1), Duration::from_millis(2));
         backend.answered(&Shard::at(2), Duration::from_millis(3));
-        backend.checked(true);
-        backend.checked(false);
-        backend.checked(false);
-        let (first_byte, checks_passed, checks_failed) = (Duration::from_millis(5), 1, 2);
-        let expected =
-            BackendTotals { turns: 3, failures: 1, answers: 2, first_byte, checks_passed, checks_failed };
-        assert_eq!(backend.totals(), expected);
+        let now = SystemTime::now();
+        backend.checked(now, None);
+        backend.checked(now, Some("the backend refused the connection"));
+        let last = LastCheck { at: now, fault: Some("the backend refused the connection".into()) };
+        let checks = Checks { passed: 1, failed: 1, last: Some(last) };
+        let first_byte = Duration::from_millis(5);
+        assert_eq!(backend.totals(), BackendTotals { turns: 3, failures: 1, answers: 2, first_byte, checks });
     }
 }

@@ -115,8 +115,7 @@ pub(super) const TABLE: &[Family] = &[
         name: "ronde_backend_state",
         kind: Kind::Gauge,
         labels: &["route", "backend", "address", "state"],
-        help: "1 for the state that a backend is in: in the round, out of it by its failures or checks, drained, or checking \
-               for the first time.",
+        help: "1 for the state that a backend is in: in the round, or why it takes no turns.",
         samples: |snapshot, samples| {
             for backend in &snapshot.backends {
                 for standing in Standing::ALL {
@@ -166,8 +165,8 @@ pub(super) const TABLE: &[Family] = &[
         help: "Active health checks of a backend that have ended.",
         samples: |snapshot, samples| {
             for BackendState { route, name, address, totals, .. } in &snapshot.backends {
-                samples.add(&[route, name, address, &"passed"], totals.checks_passed);
-                samples.add(&[route, name, address, &"failed"], totals.checks_failed);
+                samples.add(&[route, name, address, &"passed"], totals.checks.passed);
+                samples.add(&[route, name, address, &"failed"], totals.checks.failed);
             }
         },
     },

@@ -25,7 +25,7 @@ mod shard;
 pub mod snapshot;
 pub mod text;
 
-pub use backend::{BackendCounts, BackendTotals};
+pub use backend::{BackendCounts, BackendTotals, Checks, LastCheck};
 pub use histogram::{BOUNDS, Distribution};
 pub use latest::Failed;
 pub use route::{Class, Durations, RouteCounts, RouteTotals};
@@ -121,13 +121,6 @@ impl Metrics {
             0 => format!("{requests} requests, none failed"),
             _ => format!("{requests} requests, {failed} failed: {}", causes.join(", ")),
         }
-    }
-
-    /// How many requests there were, and how many of them failed.
-    pub fn totals(&self) -> (u64, u64) {
-        let routes = self.routes();
-        let failed = routes.iter().flat_map(RouteTotals::failures).map(|(_, count)| count).sum();
-        (routes.iter().map(RouteTotals::count).sum(), failed)
     }
 
     /// What was counted of each route, by its label.

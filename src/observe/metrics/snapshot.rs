@@ -80,33 +80,52 @@ pub struct BackendState {
     /// As it stands in the configuration.
     pub name: String,
     pub address: Address,
+    pub weight: u32,
+    /// Whether it serves only when no other can.
+    pub is_backup: bool,
     pub standing: Standing,
-    /// Requests and tunnels that are under way.
+    /// Why it went out of the round; `None` while it is in.
+    pub why_out: Option<String>,
+    /// Whether the next turn is its, as far as that does not depend on the client.
+    pub is_next: bool,
+    /// Requests that it has.
     pub active: usize,
+    /// How many it may have.
+    pub most: Option<usize>,
+    /// Idle connections that are kept, those of other routes to the same address included.
+    pub kept: usize,
     pub totals: BackendTotals,
 }
 
-/// Whether a backend takes turns.
+/// Whether a backend is in the round, or why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     In,
-    Out,
-    /// An admin has taken it out.
+    /// No check has ended yet.
+    Unchecked,
+    /// Its active checks fail.
+    Unwell,
+    /// Its connects fail.
+    Unreachable,
+    /// Its responses fail; a request will try it, or does.
+    OnTrial,
+    /// An admin has taken it out, whatever its health is.
     Drained,
-    /// Its first check has not ended yet.
-    Checking,
 }
 
 impl Standing {
-    pub const ALL: [Self; 4] = [Self::In, Self::Out, Self::Drained, Self::Checking];
+    pub const ALL: [Self; 6] =
+        [Self::In, Self::Unchecked, Self::Unwell, Self::Unreachable, Self::OnTrial, Self::Drained];
 
     /// The word for it, as a label and for a person.
     pub fn word(self) -> &'static str {
         match self {
             Self::In => "in",
-            Self::Out => "out",
+            Self::Unchecked => "unchecked",
+            Self::Unwell => "unwell",
+            Self::Unreachable => "unreachable",
+            Self::OnTrial => "on_trial",
             Self::Drained => "drained",
-            Self::Checking => "checking",
         }
     }
 }
@@ -123,6 +142,7 @@ pub struct Handshakes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateEnd {
     pub file: PathBuf,
+    pub names: Vec<String>,
     pub until: SystemTime,
 }
 

@@ -167,7 +167,11 @@ impl Shown {
 }
 
 fn ends<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Vec<CertificateEnd> {
-    let end = |pair: &Pair| CertificateEnd { file: pair.files.certificate.clone(), until: pair.leaf.until };
+    let end = |pair: &Pair| CertificateEnd {
+        file: pair.files.certificate.clone(),
+        names: pair.leaf.names.clone(),
+        until: pair.leaf.until,
+    };
     pairs.into_iter().map(end).collect()
 }
 
