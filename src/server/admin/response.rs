@@ -8,6 +8,7 @@
 
 use crate::http1::reply::reason;
 use crate::observe::date::Date;
+use crate::observe::metrics::text;
 use std::io::Write;
 
 /// What a response without a page needs of a browser: nothing.
@@ -37,6 +38,11 @@ impl Response {
 
     pub fn json(status: u16, json: Vec<u8>) -> Self {
         Self::new(status, "application/json", Some(json))
+    }
+
+    /// What Prometheus reads.
+    pub fn metrics(text: String) -> Self {
+        Self::new(200, text::CONTENT_TYPE, Some(text.into_bytes()))
     }
 
     /// A page whose only script and style have this nonce.
