@@ -75,6 +75,7 @@
 //! | round | the backends in the order of their turns |
 //! | turn | one request's claim on one backend, from the choice to the end of the response |
 //! | route | the requests of some hosts and a path, with their own backends and settings |
+//! | site | what a configuration makes: settings, routes, certificates; a reload puts another in force |
 //! | park | to leave a value in the waiter, with what it waits for and a deadline |
 //! | waiter | the epoll in which workers wait, and the parked values |
 //! | batch | what a worker takes out of the waiter at once; it sends all requests, then collects all answers |

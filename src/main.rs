@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use ronde::cli::{check, demo, health};
+use ronde::cli::{admin, check, demo, health};
 use ronde::config::waits;
 use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
 use ronde::observe::logger::{self, Diagnostics, Logger};
@@ -20,7 +20,7 @@ const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if arguments == ["health"] {
+    if arguments == ["health"] || admin::is_bare(&arguments) {
         arguments.extend(health::arguments_of_the_container());
     }
     let Loaded { command, notes } = config::load(arguments, std::env::vars_os());
@@ -43,6 +43,13 @@ fn main() -> ExitCode {
         Command::Check(config, url) => match check::run(&config, url.as_ref(), &mut io::stdout()) {
             Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
             Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
+        },
+        Command::Admin(config, instruction) => match admin::run(&config, &instruction, &mut io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failed) => {
+                notes.iter().for_each(print_note);
+                fail(&failed, 1)
+            }
         },
         Command::Health(config) => match health::ask(&config) {
             Ok(address) => print(&format!("ronde at {address} is well\n")),

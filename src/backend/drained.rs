@@ -10,6 +10,7 @@
 //! Not here: the order itself (`server::admin`).
 
 use super::{Backend, Backends, lock};
+use crate::config::Address;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -46,8 +47,8 @@ impl Backend {
 }
 
 impl Backends {
-    /// Gives no new requests to the backends that are called so. Returns how many there are.
-    pub fn drain(&self, name: &str) -> usize {
+    /// Gives no new requests to the backends that are called so. Returns where these are.
+    pub fn drain(&self, name: &str) -> Vec<Address> {
         // First, and then the round is looked at again: what comes into it meanwhile is reminded.
         let called: Vec<_> = self.all().iter().filter_map(|backend| backend.called_so(name)).collect();
         lock(&self.drained.0).extend(called);
@@ -57,12 +58,13 @@ impl Backends {
                 log::info!("{backend} is drained, with {} requests under way", backend.active());
             }
             backend.kept.clear();
+            backend.address.clone()
         };
-        self.all().into_iter().filter(meant).map(drain).count()
+        self.all().into_iter().filter(meant).map(drain).collect()
     }
 
-    /// Lets the backends that are called so take turns again. Returns how many there are.
-    pub fn undrain(&self, name: &str) -> usize {
+    /// Lets the backends that are called so take turns again. Returns where these are.
+    pub fn undrain(&self, name: &str) -> Vec<Address> {
         let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
         let undrain = |backend: Arc<Backend>| {
             // Of a name that was drained, one address may come back: then the name is drained no more.
@@ -72,7 +74,8 @@ impl Backends {
             if backend.is_drained.swap(false, Ordering::Relaxed) {
                 log::info!("{backend} is drained no more");
             }
+            backend.address.clone()
         };
-        self.all().into_iter().filter(meant).map(undrain).count()
+        self.all().into_iter().filter(meant).map(undrain).collect()
     }
 }

@@ -13,6 +13,7 @@ use super::resolve::{Finding, Unresolved};
 use super::{Backend, Backends, Rank, balance, lock, resolve};
 use crate::config::waits;
 use crate::config::{self, Address, Config, Endpoint};
+use crate::observe::metrics::BackendCounts;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::net::IpAddr;
@@ -33,6 +34,8 @@ pub(super) struct Membership {
     drained: Arc<Drained>,
     keep_alive: Duration,
     has_checks: bool,
+    /// That count what the backends do.
+    workers: usize,
 }
 
 /// A configured name and the addresses it resolves to at present.
@@ -70,7 +73,7 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 }
 
 impl Membership {
-    pub fn new(config: &Config, kept: Arc<AllKept>, drained: Arc<Drained>) -> Self {
+    pub fn new(config: &Config, kept: Arc<AllKept>, drained: Arc<Drained>, workers: usize) -> Self {
         let named = |spec: &config::Backend| {
             let look_ups = spec.endpoint.address().is_none().then(|| bounded(1));
             Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), look_ups })
@@ -84,6 +87,7 @@ impl Membership {
             drained,
             keep_alive: config.backend_keep_alive_timeout,
             has_checks: config.check_interval().is_some(),
+            workers,
         }
     }
 
@@ -222,7 +226,7 @@ impl Membership {
             failed_returns: AtomicUsize::new(0),
             is_drained: AtomicBool::new(false),
             why_out: Mutex::default(),
-            last_check: Mutex::default(),
+            counts: BackendCounts::new(self.workers),
         }
     }
 }

@@ -19,8 +19,8 @@ mod instead;
 pub mod kept;
 mod membership;
 mod never_up;
+mod overview;
 pub mod progress;
-mod report;
 pub mod resolve;
 pub mod retry_budget;
 mod tried;
@@ -28,6 +28,7 @@ mod turn;
 
 use crate::config::{Address, Balance, Config, Peer};
 use crate::observe::failure::{Blame, Failure};
+use crate::observe::metrics::{BackendCounts, Metrics};
 use balance::Place;
 use checks::Check;
 use drained::Drained;
@@ -35,8 +36,6 @@ use health::{Change, Health, Rules, Trouble};
 use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
 use progress::{Answers, Progress};
-use report::LastCheck;
-pub use report::{CheckReport, Report, State};
 use retry_budget::RetryBudget;
 use std::collections::HashSet;
 use std::fmt;
@@ -75,11 +74,11 @@ pub struct Backend {
     kept: Arc<KeptConnections>,
     /// Connects that looked for its return and failed; see `never_up`.
     failed_returns: AtomicUsize,
+    counts: BackendCounts,
     /// Whether an admin has taken it out.
     is_drained: AtomicBool,
-    /// Why it went out of the round the last time, and its last check: for reports alone.
+    /// Why it went out of the round the last time: for an admin alone.
     why_out: Mutex<Option<String>>,
-    last_check: Mutex<Option<LastCheck>>,
 }
 
 /// Whether a backend serves, or stands by until no other can.
@@ -171,9 +170,13 @@ impl Backends {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start<'a>(configs: impl Iterator<Item = &'a Config>) -> io::Result<Vec<Arc<Self>>> {
+    pub fn start<'a>(
+        configs: impl Iterator<Item = &'a Config>,
+        metrics: &Metrics,
+    ) -> io::Result<Vec<Arc<Self>>> {
         let (kept, drained) = (Arc::new(AllKept::default()), Arc::default());
-        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config, &kept, &drained))).collect();
+        let all: Vec<_> =
+            configs.map(|config| Arc::new(Self::new(config, &kept, &drained, metrics))).collect();
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
@@ -184,16 +187,16 @@ impl Backends {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start_occasional(config: &Config) -> io::Result<Arc<Self>> {
-        let backends = Arc::new(Self::new(config, &Arc::default(), &Arc::default()));
+    pub fn start_occasional(config: &Config, metrics: &Metrics) -> io::Result<Arc<Self>> {
+        let backends = Arc::new(Self::new(config, &Arc::default(), &Arc::default(), metrics));
         membership::follow(std::slice::from_ref(&backends))?;
         Ok(backends)
     }
 
-    fn new(config: &Config, kept: &Arc<AllKept>, drained: &Arc<Drained>) -> Self {
+    fn new(config: &Config, kept: &Arc<AllKept>, drained: &Arc<Drained>, metrics: &Metrics) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Self {
-            membership: Membership::new(config, Arc::clone(kept), Arc::clone(drained)),
+            membership: Membership::new(config, Arc::clone(kept), Arc::clone(drained), metrics.workers),
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -310,6 +313,7 @@ impl Backends {
         if failure.blame() != Blame::Backend {
             return;
         }
+        backend.counts.failed();
         let trouble = Trouble::of(failure);
         if trouble == Trouble::Connect {
             // It may have moved.
@@ -347,7 +351,6 @@ impl Backends {
             Some(Check { path: Some(_), .. }) => Trouble::Answer,
             _ => Trouble::Connect,
         };
-        LastCheck::note(backend, &outcome);
         match backend.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
             Some(Change::In) => self.say_in(backend, "it passes its health check again"),
             Some(Change::Out) => self.say_out(backend, &outcome.err().unwrap_or_default()),
@@ -356,7 +359,6 @@ impl Backends {
     }
 
     fn note_first_check(&self, backend: &Backend, outcome: Result<(), String>) {
-        LastCheck::note(backend, &outcome);
         backend.change(|health| {
             health.first_checked(outcome.is_ok());
             None

@@ -9,6 +9,7 @@ use super::{Backend, Backends, lock};
 use crate::config::{Address, waits};
 use crate::net::conn::{Block, Conn, Connected, Window};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Shard;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ impl Turn {
         backend.active.fetch_add(1, Ordering::Relaxed);
         backend.waiting.fetch_add(1, Ordering::Relaxed);
         backend.progress.asked();
+        backend.counts.asked();
         let trial = Cell::new(if is_trial { Trial::Undecided } else { Trial::No });
         let (awaited, verdict) = (Cell::new(Side::Backend), Cell::new(Verdict::Open));
         Self { backend, number, since, awaited, trial, verdict }
@@ -116,8 +118,16 @@ impl Turn {
     }
 
     /// The response head is there, since `now`, and it `took` so long. Its status may be a `failure`.
-    pub fn answered(&self, backends: &Backends, now: Instant, took: Duration, failure: Option<Failure>) {
+    pub fn answered(
+        &self,
+        backends: &Backends,
+        now: Instant,
+        took: Duration,
+        failure: Option<Failure>,
+        shard: &Shard,
+    ) {
         self.await_client();
+        self.backend.counts.answered(shard, took);
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
         let is_slow = took > waits::PROMPT_RESPONSE;
         // Nearly always it is as it was, and reading it is cheaper than taking the cache line from another core.

@@ -19,7 +19,7 @@ pub enum Blame {
 macro_rules! failures {
     ($($(#[$doc:meta])* $name:ident $status:literal $token:literal $blame:ident $text:literal;)+) => {
         /// Everything that can go wrong with a request, or with a client's connection.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Failure { $($(#[$doc])* $name,)+ }
 
         impl Failure {

@@ -29,7 +29,7 @@ pub enum Class {
 }
 
 impl Class {
-    pub const COUNT: usize = 5;
+    const COUNT: usize = 5;
 
     /// In the order in which they give way when memory runs out: what keeps most and loses least first.
     pub const BY_LOSS: [Self; Self::COUNT] =

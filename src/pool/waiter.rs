@@ -16,6 +16,7 @@
 
 use crate::net::conn::{Conn, Registration};
 use crate::net::waker::Waker;
+use crate::observe::parked::{Census, Kind};
 use crate::pool::deadlines::{Class, Deadlines};
 use crate::pool::park::{Park, Wait, Woken};
 use crate::pool::slots::{Key, Slots};
@@ -67,6 +68,7 @@ struct State<T> {
     timer_due: Option<Instant>,
     weight: usize,
     budget: usize,
+    census: Census,
 }
 
 struct Parked<T> {
@@ -75,6 +77,7 @@ struct Parked<T> {
     class: Class,
     queue: usize,
     weight: usize,
+    kind: Kind,
 }
 
 const ARRIVAL: u64 = u64::MAX;
@@ -101,8 +104,15 @@ impl<T: Park> Waiter<T> {
         epoll::add(&epoll, &arrival, EventData::new_u64(ARRIVAL), edge)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), edge)?;
         epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
-        let (parked, deadlines, queues) = (Slots::new(), Deadlines::default(), BTreeMap::new());
-        let state = Mutex::new(State { parked, deadlines, queues, timer_due: None, weight: 0, budget });
+        let state = Mutex::new(State {
+            parked: Slots::new(),
+            deadlines: Deadlines::default(),
+            queues: BTreeMap::new(),
+            timer_due: None,
+            weight: 0,
+            budget,
+            census: Census::default(),
+        });
         let ((offers, offered), idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
         Ok(Self { epoll, arrival, timer, end, offers, offered, state, idle, workers, stop })
     }
@@ -122,7 +132,7 @@ impl<T: Park> Waiter<T> {
     /// # Errors
     /// The value, if it is not waited for: the shutdown does not wait for its class, or the system refuses.
     pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
-        let (weight, queue) = (value.weight(), value.queue());
+        let (weight, queue, kind) = (value.weight(), value.queue(), value.kind(wait.class));
         let mut state = self.state();
         let is_welcome = match (self.stop.phase(), wait.class) {
             (Phase::Running, _) => true,
@@ -137,12 +147,13 @@ impl<T: Park> Waiter<T> {
         let is_ready = wait.client.reads() && value.client().is_some_and(Conn::has_unread)
             || wait.backend.reads() && value.backend().is_some_and(Conn::has_unread);
         let deadline = if is_ready { Instant::now() } else { wait.deadline };
-        let key = state.parked.insert(Parked { value, deadline, class, queue, weight });
+        let key = state.parked.insert(Parked { value, deadline, class, queue, weight, kind });
         state.deadlines.insert(class, deadline, key);
         if class == Class::Queued {
             state.queues.entry(queue).or_default().insert((deadline, key));
         }
         state.weight += weight;
+        state.census.enter(kind);
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
         if let Err(error) = self.arm(&state, key, wait) {
@@ -254,19 +265,14 @@ impl<T: Park> Waiter<T> {
         self.state().deadlines.count(class)
     }
 
-    /// How many there are of each class, in the order of [`Class::BY_LOSS`].
-    pub fn counts(&self) -> [usize; Class::COUNT] {
+    /// How many there are of each kind, and how many bytes of memory they keep.
+    pub fn census(&self) -> (Census, usize) {
         let state = self.state();
-        Class::BY_LOSS.map(|class| state.deadlines.count(class))
+        (state.census, state.weight)
     }
 
-    /// Bytes of memory that all that is parked keeps.
-    pub fn weight(&self) -> usize {
-        self.state().weight
-    }
-
-    /// New connections that no worker has taken yet.
-    pub fn offered(&self) -> usize {
+    /// How many new connections wait for a worker.
+    pub fn newcomers(&self) -> usize {
         self.offered.len()
     }
 
@@ -391,12 +397,13 @@ impl<T> State<T> {
     }
 
     fn take(&mut self, key: Key) -> Option<T> {
-        let Parked { value, deadline, class, queue, weight } = self.parked.remove(key)?;
+        let Parked { value, deadline, class, queue, weight, kind } = self.parked.remove(key)?;
         self.deadlines.remove(class, deadline, key);
         if class == Class::Queued {
             leave(&mut self.queues, queue, deadline, key);
         }
         self.weight -= weight;
+        self.census.leave(kind);
         Some(value)
     }
 }

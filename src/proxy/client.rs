@@ -94,6 +94,11 @@ impl ConnectionLimit {
         Some(Permit(Arc::clone(&self.0)))
     }
 
+    /// How many there may be.
+    pub fn most(&self) -> usize {
+        self.0.most
+    }
+
     pub fn count(&self) -> usize {
         *self.0.lock()
     }

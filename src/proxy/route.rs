@@ -13,6 +13,7 @@ use crate::http1::head::Request;
 use crate::http1::https::{self, Detour, Detours};
 use crate::http1::routing::{self, Table};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::{Metrics, RouteCounts};
 use std::io;
 use std::sync::Arc;
 
@@ -32,7 +33,14 @@ pub struct Route {
     pub request_edits: Option<Arc<Edits>>,
     pub response_edits: Option<Arc<Edits>>,
     pub backends: Arc<Backends>,
+    /// What is counted of its requests, under its label.
+    pub counts: Arc<RouteCounts>,
 }
+
+/// The labels of routes that no user has written: for everything else, for `--acme-challenge`, for `--redirect-to-https`.
+const REST: &str = "default";
+const CHALLENGES: &str = "acme-challenge";
+const TO_HTTPS: &str = "redirect-to-https";
 
 /// All routes. There is always one for everything else, which is the last.
 pub struct Routes {
@@ -61,13 +69,13 @@ impl Routes {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start(config: &Config) -> io::Result<Self> {
+    pub fn start(config: &Config, metrics: &Metrics) -> io::Result<Self> {
         let configs = config.route.iter().map(|route| &route.config).chain([config]);
-        let mut all_backends = Backends::start(configs)?.into_iter();
+        let mut all_backends = Backends::start(configs, metrics)?.into_iter();
         let mut table = Table::default();
         let mut all = Vec::new();
         for (route, backends) in config.route.iter().zip(&mut all_backends) {
-            let own = Arc::new(Route::of(route, all.len(), backends));
+            let own = Arc::new(Route::of(route, all.len(), backends, metrics));
             table.insert(&route.hosts, &route.path, Arc::clone(&own));
             all.push(own);
         }
@@ -81,12 +89,13 @@ impl Routes {
             request_edits: Edits::of_requests(config),
             response_edits: Edits::of_responses(config),
             backends,
+            counts: metrics.route(REST),
         });
         all.push(Arc::clone(&rest));
         let challenge =
-            config.challenges().map(|config| Route::to_challenges(config, all.len())).transpose()?;
+            config.challenges().map(|config| Route::to_challenges(config, all.len(), metrics)).transpose()?;
         all.extend(challenge.clone());
-        let to_https = config.redirect_to_https.then(|| Arc::new(rest.with_action(Action::ToHttps)));
+        let to_https = config.redirect_to_https.then(|| Arc::new(rest.to_https(metrics)));
         let limited = all.iter().filter(|route| route.backends.has_limits()).count();
         let paths = if config.has_any_access_list() { Paths::Plain } else { Paths::Any };
         Ok(Self { table, all, rest, paths, challenge, to_https, limited })
@@ -116,6 +125,11 @@ impl Routes {
             Paths::Plain => self.table.find_plain(authority, path)?,
         };
         Ok(found.unwrap_or(&self.rest))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Arc<Route>] {
+        &self.all
     }
 
     /// The backends of all routes.
@@ -150,7 +164,7 @@ impl Routes {
 }
 
 impl Route {
-    fn of(route: &config::Route, number: usize, backends: Arc<Backends>) -> Self {
+    fn of(route: &config::Route, number: usize, backends: Arc<Backends>, metrics: &Metrics) -> Self {
         let strips = route.action == Action::Proxy(config::Prefix::Stripped);
         Self {
             number,
@@ -160,12 +174,13 @@ impl Route {
             request_edits: Edits::of_requests(&route.config),
             response_edits: Edits::of_responses(&route.config),
             backends,
+            counts: metrics.route(&route.to_string()),
         }
     }
 
     /// Of what an issuer of certificates asks for.
-    fn to_challenges(config: Config, number: usize) -> io::Result<Arc<Self>> {
-        let backends = Backends::start_occasional(&config)?;
+    fn to_challenges(config: Config, number: usize, metrics: &Metrics) -> io::Result<Arc<Self>> {
+        let backends = Backends::start_occasional(&config, metrics)?;
         let action = Some(Action::Proxy(config::Prefix::Kept));
         let (request_edits, response_edits) = (None, None);
         Ok(Arc::new(Self {
@@ -176,20 +191,22 @@ impl Route {
             request_edits,
             response_edits,
             backends,
+            counts: metrics.route(CHALLENGES),
         }))
     }
 
-    /// The same with another end, which needs no backend.
-    fn with_action(&self, action: Action) -> Self {
+    /// Of what has to come again by https, which needs no backend.
+    fn to_https(&self, metrics: &Metrics) -> Self {
         let (config, backends) = (self.config.clone(), Arc::clone(&self.backends));
         Self {
             number: self.number,
             strip: String::new(),
-            action: Some(action),
+            action: Some(Action::ToHttps),
             config,
             request_edits: None,
             response_edits: self.response_edits.clone(),
             backends,
+            counts: metrics.route(TO_HTTPS),
         }
     }
 }

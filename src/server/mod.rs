@@ -32,8 +32,8 @@ use crate::net::descriptors;
 use crate::net::listener::Listener;
 use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
-use crate::observe::counters::Counters;
 use crate::observe::logger::{self, Logger};
+use crate::observe::metrics::Metrics;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
@@ -41,6 +41,7 @@ use crate::proxy::per_client::PerClient;
 use crate::proxy::route::Routes;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
+use crate::proxy::site::{InForce, Site};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use listeners::{Entrance, listen_all, listen_for_admin, refuse_myself, withdraw_all};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -89,17 +90,17 @@ impl Server {
             refuse_myself(config, entrances)?;
         }
         bound_by_descriptors(&mut config);
+        let metrics = Metrics::new(config.worker_count());
+        let (certificates, routes) = (certificates(&config)?, Routes::start(&config, &metrics)?);
         Ok(Shared {
-            certificates: certificates(&config)?,
-            routes: Routes::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             per_client: PerClient::new(config.max_per_client),
             connections: ConnectionLimit::new(config.max_connections),
             logger,
-            counters: Counters::new(),
+            metrics,
             explained: AtomicU64::new(0),
             pseudonym: pseudonym(),
-            config,
+            site: InForce::new(Site::new(config, routes, certificates)),
         })
     }
 
@@ -114,7 +115,7 @@ impl Server {
 
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
-        let config = &self.shared.config;
+        let config = &self.shared.site.get().config;
         let addresses = |scheme| {
             let entrances = self.entrances.iter().filter(move |entrance| entrance.scheme == scheme);
             let addresses = entrances.filter_map(|entrance| entrance.listener.address());
@@ -152,14 +153,16 @@ impl Server {
     /// The system refused a thread, and which.
     pub fn run(self) -> io::Result<()> {
         let Self { shared, entrances, admin, orders } = self;
-        let renewal =
-            shared.certificates.as_ref().map(|certificates| begin_renewal(certificates, &shared.config));
+        let (renewal, workers) = {
+            let site = shared.site.get();
+            (begin_renewal(&site), site.config.worker_count())
+        };
         let (shared, waker, admin_end) = (&shared, &Waker::new()?, &Waker::new()?);
         let listening: Vec<_> = entrances.iter().filter_map(Entrance::shown).collect();
         let (watching, ended) = bounded::<()>(0);
         thread::scope(|scope| {
             let started = (|| {
-                for number in 1..=shared.config.worker_count() {
+                for number in 1..=workers {
                     start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
                 }
                 if !admin.is_empty() {
@@ -178,14 +181,14 @@ impl Server {
             drop(watching);
             served
         })?;
-        log::info!("stopped: {}", shared.counters.summary());
+        log::info!("stopped: {}", shared.metrics.summary());
         Ok(())
     }
 }
 
 /// Ends everything that is in flight: what can be finished within the grace, and the rest at its end.
 fn drain(shared: &Shared, waker: &Waker, acceptor: ScopedJoinHandle<'_, ()>) {
-    let grace = shared.config.shutdown_grace;
+    let grace = shared.site.get().config.shutdown_grace;
     log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
     shared.waiter.drain();
     waker.wake();
@@ -214,14 +217,15 @@ fn start<'scope, 'env>(
 
 /// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
 fn accept(entrances: Vec<Entrance>, waker: &Waker, shared: &Shared) {
-    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&entrances, waker, shared))).is_err() {
+    let recorder = shared.metrics.of_acceptor();
+    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&entrances, waker, shared, &recorder))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
 }
 
 /// Looks after the backends until the other end of `ended` is gone.
 fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
-    let mut watched: Vec<_> = shared.routes.backends().map(Watched::new).collect();
+    let mut watched: Vec<_> = shared.site.get().routes.backends().map(Watched::new).collect();
     loop {
         let next = watched.iter().map(Watched::next).min();
         let pause = next.map_or(waits::BACKEND_WATCH, |next| next.saturating_duration_since(Instant::now()));
@@ -241,17 +245,17 @@ fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
 }
 
 /// The backends of one route, and when they are looked after.
-struct Watched<'a> {
-    backends: &'a Arc<Backends>,
+struct Watched {
+    backends: Arc<Backends>,
     next_look: Instant,
     next_check: Option<Instant>,
 }
 
-impl<'a> Watched<'a> {
-    fn new(backends: &'a Arc<Backends>) -> Self {
+impl Watched {
+    fn new(backends: &Arc<Backends>) -> Self {
         let now = Instant::now();
         let next_check = backends.check_interval().map(|interval| now + interval);
-        Self { backends, next_look: now + waits::BACKEND_WATCH, next_check }
+        Self { backends: Arc::clone(backends), next_look: now + waits::BACKEND_WATCH, next_check }
     }
 
     fn next(&self) -> Instant {
@@ -278,10 +282,10 @@ fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
 }
 
 /// Looks after the certificates from now on. What there is to say of them is said before.
-fn begin_renewal(certificates: &Certificates, config: &Config) -> Renewal {
-    let now = SystemTime::now();
-    certificates.remarks(config, now).iter().for_each(|remark| log::warn!("{remark}"));
-    certificates.renewal(now)
+fn begin_renewal(site: &Site) -> Option<Renewal> {
+    let (certificates, now) = (site.certificates.as_ref()?, SystemTime::now());
+    certificates.remarks(&site.config, now).iter().for_each(|remark| log::warn!("{remark}"));
+    Some(certificates.renewal(now))
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for

@@ -70,7 +70,7 @@ impl Exchange {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let max_head = context.shared.config.max_head;
+        let max_head = self.request.route.config.max_head;
         let end = match head::scan(bytes) {
             Scan::Complete { start: 0, end } if end <= max_head => end,
             Scan::Complete { start: 0, .. } => return Err(Failure::ResponseHeadTooLarge),

@@ -13,13 +13,17 @@
 use super::guard::{May, Refusal};
 use super::response::Response;
 use super::snapshot;
-use crate::config::{Address, Config};
+use super::status::Changed;
+use crate::backend::Backends;
+use crate::config::{Address, Peer};
 use crate::http1::forward::Scheme;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Lines, Method, Request};
 use crate::http1::routing;
 use crate::observe::failure::Failure;
+use crate::observe::metrics::RouteTotals;
 use crate::proxy::shared::Shared;
+use serde::Serialize;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -51,7 +55,6 @@ impl Answer {
 pub struct Answers<'s> {
     shared: &'s Shared,
     listening: Vec<(Address, Scheme)>,
-    begun: Instant,
     rate: Rate,
 }
 
@@ -64,22 +67,21 @@ struct Rate {
 
 impl<'s> Answers<'s> {
     pub fn new(listening: Vec<(Address, Scheme)>, shared: &'s Shared) -> Self {
-        let begun = Instant::now();
-        let rate = Rate { looked: begun, total: shared.counters.totals().0, per_second: 0.0 };
-        Self { shared, listening, begun, rate }
+        Self { shared, listening, rate: Rate { looked: Instant::now(), total: 0, per_second: 0.0 } }
     }
 
-    pub fn config(&self) -> &Config {
-        &self.shared.config
+    /// What a client at this address may do; `None`: nothing.
+    pub fn may(&self, peer: Peer) -> Option<May> {
+        May::of(peer, &self.shared.site.get().config)
     }
 
     /// To be called about once a second.
     pub fn note_rate(&mut self, now: Instant) {
-        let (total, _) = self.shared.counters.totals();
+        let total = self.shared.metrics.routes().iter().map(RouteTotals::count).sum();
         let elapsed = now.saturating_duration_since(self.rate.looked).as_secs_f64();
         if elapsed > 0.0 {
-            let per_second = (total - self.rate.total) as f64 / elapsed;
-            self.rate = Rate { looked: now, total, per_second: (per_second * 10.0).round() / 10.0 };
+            let fresh = u64::saturating_sub(total, self.rate.total) as f64;
+            self.rate = Rate { looked: now, total, per_second: (fresh / elapsed * 10.0).round() / 10.0 };
         }
     }
 
@@ -109,7 +111,7 @@ impl<'s> Answers<'s> {
     }
 
     fn respond(&mut self, request: &Request<'_>, may: May) -> Result<Found, Refusal> {
-        May::ask(request, self.config())?;
+        May::ask(request, &self.shared.site.get().config)?;
         match framing::of_request(request.version, request.fields) {
             Ok(Framing::Length(0)) => {}
             Ok(_) => return Ok(Response::text(413, "a request has no body here").into()),
@@ -135,29 +137,27 @@ impl<'s> Answers<'s> {
     }
 
     fn carry_out(&self, change: Change) -> Response {
-        let routes = &self.shared.routes;
-        let (name, count): (_, usize) = match change {
-            Change::Drain(name) => {
-                let count = routes.backends().map(|backends| backends.drain(&name)).sum();
-                (name, count)
-            }
-            Change::Undrain(name) => {
-                let count = routes.backends().map(|backends| backends.undrain(&name)).sum();
-                (name, count)
-            }
+        let site = self.shared.site.get();
+        let (name, carry_out): (_, fn(&Backends, &str) -> Vec<Address>) = match &change {
+            Change::Drain(name) => (name, Backends::drain),
+            Change::Undrain(name) => (name, Backends::undrain),
         };
-        match count {
-            0 => Response::text(404, &format!("no backend is called {name}; there is {}", self.known())),
-            count => Response::json(200, format!("{{\"backends\":{count}}}").into_bytes()),
+        let changed = site.routes.backends().flat_map(|backends| carry_out(backends, name));
+        let mut changed: Vec<_> = changed.map(|address| address.to_string()).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        if changed.is_empty() {
+            return Response::text(404, &format!("no backend is called {name}; there is {}", self.known()));
         }
+        Response::json(200, written(&Changed { backends: changed }))
     }
 
     /// What backends are called, for a request that names another.
     fn known(&self) -> String {
         let mut names: Vec<String> = Vec::new();
-        for report in self.shared.routes.backends().flat_map(|backends| backends.report()) {
-            let address = report.address.to_string();
-            let name = if report.name == address { address } else { format!("{} ({address})", report.name) };
+        for state in self.shared.snapshot().backends {
+            let address = state.address.to_string();
+            let name = if state.name == address { address } else { format!("{} ({address})", state.name) };
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -166,11 +166,14 @@ impl<'s> Answers<'s> {
     }
 
     fn status(&self) -> Vec<u8> {
-        let status =
-            snapshot::status(self.shared, &self.listening, self.begun.elapsed(), self.rate.per_second);
-        // Its maps have texts for keys and its numbers are finite, so nothing of it cannot be written.
-        serde_json::to_vec(&status).unwrap_or_default()
+        let status = snapshot::status(self.shared, &self.listening, self.rate.per_second);
+        written(&status)
     }
+}
+
+/// Maps here have texts for keys, so there is nothing that JSON cannot say.
+fn written(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// What was found for a request.

@@ -29,7 +29,6 @@ use crate::net::waker::Waker;
 use crate::proxy::shared::Shared;
 use answers::Answers;
 use connection::{Connection, Stay};
-use guard::May;
 use response::Response;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -133,7 +132,7 @@ impl<'a, 's> Admin<'a, 's> {
             // One that comes later is there at the next turn.
             for _ in 0..MOST {
                 match listener.accept() {
-                    Ok((conn, peer)) => match May::of(peer, self.answers.config()) {
+                    Ok((conn, peer)) => match self.answers.may(peer) {
                         Some(may) => self.admit(Connection::new(conn, may, now)),
                         None => refuse(&conn, &Response::text(403, NOT_ALLOWED)),
                     },

@@ -8,6 +8,7 @@
 //! Not here: where the values come from (`snapshot`).
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// See the module.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -61,23 +62,8 @@ pub struct Connections {
     pub with_worker: usize,
     /// Accepted, and not taken by a worker yet.
     pub queued: usize,
-    pub parked: Parked,
-}
-
-/// What is parked, by what it waits for.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Parked {
-    /// The client's next request.
-    pub idle: usize,
-    /// A client that sends or reads slowly.
-    pub slow: usize,
-    /// A backend that is at its limit.
-    pub at_limit: usize,
-    /// A backend: late answers, and transfers and tunnels in which nothing moves.
-    pub late: usize,
-    /// The client's close, after the last answer.
-    pub closing: usize,
+    /// What is parked, by what it waits for: the words of [`Kind`](crate::observe::parked::Kind).
+    pub parked: BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -136,7 +122,7 @@ pub struct Backend {
     pub kept: usize,
     pub turns: u64,
     pub failures: u64,
-    /// From the last request sent to the first byte of its response.
+    /// From a request that was sent to the first byte of its response: the mean since the start.
     pub first_byte: Option<f64>,
     pub check: Option<Check>,
 }
@@ -156,7 +142,9 @@ pub struct Failure {
     /// `null` if no response was sent.
     pub status: Option<u16>,
     pub cause: String,
-    pub route: Option<String>,
+    /// `none` if it came to no route.
+    pub route: String,
+    /// The address of the one that answered, or of the last that was tried.
     pub backend: Option<String>,
 }
 
@@ -166,4 +154,12 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// RFC 3339, in UTC.
     pub ends: String,
+}
+
+/// The answer to a change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changed {
+    /// The addresses that it concerns.
+    pub backends: Vec<String>,
 }

@@ -1,0 +1,3 @@
+//! A snapshot in Prometheus' text format.
+//!
+//! Not here: who asks for it.
