@@ -13,8 +13,8 @@ pub const HTML: &str = include_str!("page.html");
 /// Its Content-Security-Policy: its own script and style, its icon, and the event stream. When the page has changed, the
 /// test below says the new one.
 pub const POLICY: &str = "default-src 'none'; \
-     script-src 'sha256-Mp4iLVmLeJz1d2ncI8GF2b+mZZM82FlynHBO8qOblKs='; \
-     style-src 'sha256-bZE8z1huNabHe4h2jC7X0rOSS9LlPTMS7S66R/7LHn8='; \
+     script-src 'sha256-4DbK6QPBULqBqjLKcIH+sU7RmdsHQtASEwC+2zHK4lE='; \
+     style-src 'sha256-C3yTRhGkh4vj26psByix8E6Nj7xfr0UDthFAJgtns6A='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[cfg(test)]
@@ -51,7 +51,9 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_rfc_4648() {
-        for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (text, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(text.as_bytes()), expected);
         }
     }
@@ -67,14 +69,18 @@ mod tests {
     /// The policy would keep these from working, and nobody would notice.
     #[test]
     fn the_page_has_nothing_that_the_policy_forbids() {
-        for forbidden in [" style=", " onclick=", " onload=", " src=", "<link rel=\"stylesheet", "@import", "url("] {
+        for forbidden in
+            [" style=", " onclick=", " onload=", " src=", "<link rel=\"stylesheet", "@import", "url("]
+        {
             assert!(!HTML.contains(forbidden), "{forbidden}");
         }
     }
 
     #[test]
     fn no_text_becomes_html() {
-        for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "DOMParser"] {
+        for forbidden in
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "DOMParser"]
+        {
             assert!(!HTML.contains(forbidden), "{forbidden}");
         }
     }
