@@ -9,13 +9,14 @@
 //! no stream, the newcomer is told 503: the others end within seconds.
 //!
 //! Reading order: `connection` (its states), `guard` (who may ask for what), `answers` (what is asked for), `response` (how it
-//! is written), `status` (what it says), `snapshot` (where that comes from). `page.html` draws it.
+//! is written), `status` (what it says), `snapshot` (where that comes from), `page` (what draws it).
 //!
 //! Not here: TLS, and requests for anybody but admins.
 
 mod answers;
 mod connection;
 mod guard;
+mod page;
 mod response;
 mod snapshot;
 pub mod status;
