@@ -153,16 +153,16 @@ impl Backends {
         };
         for backend in self.all() {
             backend.kept.sweep();
-            if backend.waits_for_connect() {
+            if backend.standing.waits_for_connect() {
                 begin(Probe::connect(self, Arc::clone(&backend), Purpose::Return));
             }
-            if backend.waits_for_trial() {
+            if backend.standing.waits_for_trial() {
                 begin(Probe::connect(self, Arc::clone(&backend), Purpose::Restart));
             }
             match &self.check {
-                Some(check) if backend.awaits_check() => {
+                Some(check) if backend.standing.awaits_check() => {
                     // One at a time: it may last for longer than it is until the next look.
-                    if !backend.in_first_check.swap(true, Ordering::Relaxed) {
+                    if !backend.standing.in_first_check.swap(true, Ordering::Relaxed) {
                         begin(Probe::check(self, backend, Purpose::FirstCheck, check));
                     }
                 }
@@ -209,7 +209,7 @@ impl Probe {
             }
             // ronde's own lack of descriptors says nothing about a backend.
             Advance::Failed(Failure::Descriptors) => {
-                self.backend.in_first_check.store(false, Ordering::Relaxed);
+                self.backend.standing.in_first_check.store(false, Ordering::Relaxed);
                 return None;
             }
             Advance::Failed(failure) => {

@@ -7,15 +7,13 @@
 
 use super::health::Health;
 use super::kept::AllKept;
-use super::progress::Progress;
 use super::resolve::{Finding, Unresolved};
+use super::standing::Standing;
 use super::{Backend, Backends, Rank, balance, lock, resolve};
 use crate::config::waits;
 use crate::config::{self, Address, Config, Endpoint};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -199,31 +197,16 @@ impl Membership {
     }
 
     fn backend(&self, named: &Named, address: Address) -> Backend {
+        let health = if self.has_checks { Health::unchecked() } else { Health::new() };
         Backend {
-            is_near: AtomicBool::new(is_local(&address)),
             kept: self.kept.to(&address, self.keep_alive),
+            standing: Arc::new(Standing::new(&address, health)),
             address,
             name: named.spec.to_string(),
             authority: named.spec.endpoint.authority(),
             weight: named.spec.weight,
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
-            waiting: AtomicUsize::new(0),
-            is_slow: AtomicBool::new(false),
-            progress: Progress::default(),
-            active: AtomicUsize::new(0),
             most: named.spec.max_connections,
-            health: Mutex::new(if self.has_checks { Health::unchecked() } else { Health::new() }),
-            in_first_check: AtomicBool::new(false),
-            is_sound: AtomicBool::new(false),
-            failed_returns: AtomicUsize::new(0),
         }
-    }
-}
-/// Whether an address can only be one of this host or of a private network, as containers have.
-fn is_local(address: &Address) -> bool {
-    match address.ip().map(|ip| ip.to_canonical()) {
-        None => true,
-        Some(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        Some(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }

@@ -21,6 +21,7 @@ mod never_up;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
+mod standing;
 mod tried;
 mod turn;
 
@@ -31,12 +32,13 @@ use checks::Check;
 use health::{Change, Health, Rules, Trouble};
 use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
-use progress::{Answers, Progress};
+use progress::Answers;
 use retry_budget::RetryBudget;
+use standing::Standing;
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 pub use tried::Tried;
@@ -52,24 +54,10 @@ pub struct Backend {
     authority: String,
     weight: u32,
     rank: Rank,
-    /// Requests that wait for a connection or a response head.
-    waiting: AtomicUsize,
-    /// Whether its last response took so long that no worker should wait for the next.
-    is_slow: AtomicBool,
-    /// Whether it is on this host or network: its address says so at first, and then the connects.
-    is_near: AtomicBool,
-    /// Requests that wait, and those whose response is under way; and the most there may be.
-    active: AtomicUsize,
+    /// The most requests that there may be under way.
     most: Option<usize>,
-    progress: Progress,
-    health: Mutex<Health>,
-    /// Whether its first check is under way.
-    in_first_check: AtomicBool,
-    /// Whether a success would change nothing, so that the usual path takes no lock.
-    is_sound: AtomicBool,
+    standing: Arc<Standing>,
     kept: Arc<KeptConnections>,
-    /// Connects that looked for its return and failed; see `never_up`.
-    failed_returns: AtomicUsize,
 }
 
 /// Whether a backend serves, or stands by until no other can.
@@ -91,41 +79,9 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
-    fn takes_turns(&self, now: Instant) -> bool {
-        self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now)
-    }
-
-    fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
-    }
-
     /// How many more requests it may have in flight.
     fn room(&self) -> usize {
-        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.active()))
-    }
-
-    fn awaits_check(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).awaits_check()
-    }
-
-    fn waits_for_trial(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_trial()
-    }
-
-    fn waits_for_connect(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_connect()
-    }
-
-    /// Changes the health, and keeps `is_sound` true to it.
-    fn change(&self, change: impl FnOnce(&mut Health) -> Option<Change>) -> Option<Change> {
-        let mut health = lock(&self.health);
-        let changed = change(&mut health);
-        self.is_sound.store(health.is_sound(), Ordering::Release);
-        changed
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.standing.active()))
     }
 }
 
@@ -210,8 +166,8 @@ impl Backends {
     pub fn room(&self) -> usize {
         let (now, round) = (Instant::now(), self.membership.round());
         // As in `next`: those that are out are asked where there are no others.
-        let is_any_well = round.iter().any(|backend| backend.takes_turns(now));
-        let asked = round.iter().filter(|backend| !is_any_well || backend.takes_turns(now));
+        let is_any_well = round.iter().any(|backend| backend.standing.takes_turns(now));
+        let asked = round.iter().filter(|backend| !is_any_well || backend.standing.takes_turns(now));
         asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
     }
 
@@ -242,7 +198,7 @@ impl Backends {
         let now = Instant::now();
         let mut round = self.membership.round();
         round.skip_missed();
-        let is_well = |backend: &Backend| backend.takes_turns(now);
+        let is_well = |backend: &Backend| backend.standing.takes_turns(now);
         let is_free = |backend: &Backend| tried.is_free(backend) && backend.room() > 0;
         let is_candidate = |backend: &Backend| is_free(backend) && is_well(backend);
         let mut chosen = self
@@ -266,22 +222,24 @@ impl Backends {
         now: Instant,
         may_take: impl Fn(&Backend) -> bool,
     ) -> Option<Place> {
-        let waiting = || round.iter().map(|backend| backend.waiting()).sum();
-        let is_stuck =
-            |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
+        let waiting = || round.iter().map(|backend| backend.standing.waiting()).sum();
+        let is_stuck = |backend: &Backend| {
+            backend.standing.progress.is_stuck(&self.answers, backend.standing.waiting(), waiting, now)
+        };
         choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
     }
 
     fn note_success(&self, backend: &Backend, now: Instant) {
         self.retry_budget.earn();
-        let is_news = !backend.is_sound.load(Ordering::Acquire);
-        if is_news && backend.change(|health| health.answered(&self.rules, now)) == Some(Change::In) {
+        let is_news = !backend.standing.is_sound();
+        if is_news && backend.standing.change(|health| health.answered(&self.rules, now)) == Some(Change::In)
+        {
             self.say_in(backend, "it answers again");
         }
     }
 
     fn note_connected(&self, backend: &Backend) {
-        if backend.change(Health::connected) == Some(Change::In) {
+        if backend.standing.change(Health::connected) == Some(Change::In) {
             self.say_in(backend, "it accepts connections again");
         }
     }
@@ -296,13 +254,13 @@ impl Backends {
             self.membership.look_up_again(backend);
             backend.kept.clear();
         }
-        let changed = backend.change(|health| {
+        let changed = backend.standing.change(|health| {
             // What was on its way before the trial does not speak for it.
             let is_late = health.is_tried() && !is_trial && trouble == Trouble::Answer;
             if is_late { None } else { health.failed(trouble, &self.rules, Instant::now()) }
         });
         if changed == Some(Change::Out) {
-            let how_back = match backend.waits_for_connect() {
+            let how_back = match backend.standing.waits_for_connect() {
                 true => "ronde tries to connect every second",
                 false => "a single request will try it",
             };
@@ -315,7 +273,7 @@ impl Backends {
     }
 
     fn note_vanished(backend: &Backend) {
-        backend.change(|health| {
+        backend.standing.change(|health| {
             health.vanished();
             None
         });
@@ -327,7 +285,7 @@ impl Backends {
             Some(Check { path: Some(_), .. }) => Trouble::Answer,
             _ => Trouble::Connect,
         };
-        match backend.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
+        match backend.standing.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
             Some(Change::In) => self.say_in(backend, "it passes its health check again"),
             Some(Change::Out) => self.say_out(backend, &outcome.err().unwrap_or_default()),
             None => {}
@@ -335,7 +293,7 @@ impl Backends {
     }
 
     fn note_first_check(&self, backend: &Backend, outcome: Result<(), String>) {
-        backend.change(|health| {
+        backend.standing.change(|health| {
             health.first_checked(outcome.is_ok());
             None
         });
@@ -351,7 +309,7 @@ impl Backends {
 
     /// An address that never worked is no news: `localhost` may be `::1` too, where nothing listens.
     fn say_out(&self, backend: &Backend, why: &str) {
-        let level = if lock(&backend.health).has_worked { log::Level::Warn } else { log::Level::Info };
+        let level = if backend.standing.has_worked() { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{backend} is out of the round: {why}");
     }
 }
@@ -367,8 +325,9 @@ fn choose(
         let takes = |backend: &Arc<Backend>| backend.rank == rank && may_take(backend);
         match balance {
             Balance::RoundRobin => round.first(takes),
-            Balance::LeastConnections => round
-                .cheapest(|backend| takes(backend).then(|| affinity::load(backend.active(), backend.weight))),
+            Balance::LeastConnections => round.cheapest(|backend| {
+                takes(backend).then(|| affinity::load(backend.standing.active(), backend.weight))
+            }),
             Balance::ClientAddress => round.cheapest(|backend| {
                 takes(backend).then(|| affinity::distance(client, &backend.address, backend.weight))
             }),
@@ -381,7 +340,7 @@ fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> 
     let backend = Arc::clone(round.take(chosen)?);
     tried.note(&backend);
     // Still under the lock of the round: of two requests at once only one may be the trial.
-    let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
+    let is_trial = backend.standing.was_chosen();
     Some(Turn::new(backend, is_trial, round.turns(), now))
 }
 

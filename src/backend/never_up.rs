@@ -45,8 +45,9 @@ impl Backends {
 
     /// A connect that looked for the return of a backend failed.
     pub(super) fn note_no_return(&self, backend: &Backend, cause: &str) {
-        let is_time = backend.failed_returns.fetch_add(1, Ordering::Relaxed) + 1 == RETURNS_BEFORE_WARNING;
-        if is_time && !self.all_named(&backend.name).any(|other| lock(&other.health).has_worked) {
+        let is_time =
+            backend.standing.failed_returns.fetch_add(1, Ordering::Relaxed) + 1 == RETURNS_BEFORE_WARNING;
+        if is_time && !self.all_named(&backend.name).any(|other| other.standing.has_worked()) {
             self.say_never_up(backend, cause);
         }
     }

@@ -1,0 +1,110 @@
+//! What has become of a backend so far: its health, its counts, how it answers.
+//!
+//! The problem: a reload makes every backend anew, perhaps with another weight or limit, and requests are under way to
+//! the one before. What is known of the server behind both is the same, and so is the load on it. So what is configured
+//! and what is known are two values: a backend has the first and shares the second with the one that it follows.
+//!
+//! Not here: its idle connections, which even routes share (`kept`), and whose turn it is (`balance`).
+
+use super::health::{Change, Health};
+use super::lock;
+use super::progress::Progress;
+use crate::config::Address;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Requests that wait for a connection or a response head.
+    pub waiting: AtomicUsize,
+    /// Whether its last response took so long that no worker should wait for the next.
+    pub is_slow: AtomicBool,
+    /// Whether it is on this host or network: its address says so at first, and then the connects.
+    pub is_near: AtomicBool,
+    /// Requests that wait, and those whose response is under way.
+    pub active: AtomicUsize,
+    pub progress: Progress,
+    health: Mutex<Health>,
+    /// Whether its first check is under way.
+    pub in_first_check: AtomicBool,
+    /// Whether a success would change nothing, so that the usual path takes no lock.
+    is_sound: AtomicBool,
+    /// Connects that looked for its return and failed; see `never_up`.
+    pub failed_returns: AtomicUsize,
+}
+
+impl Standing {
+    /// Of a backend at this address of which nothing else is known.
+    pub fn new(address: &Address, health: Health) -> Self {
+        Self {
+            waiting: AtomicUsize::new(0),
+            is_slow: AtomicBool::new(false),
+            is_near: AtomicBool::new(is_local(address)),
+            active: AtomicUsize::new(0),
+            progress: Progress::default(),
+            health: Mutex::new(health),
+            in_first_check: AtomicBool::new(false),
+            is_sound: AtomicBool::new(false),
+            failed_returns: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn takes_turns(&self, now: Instant) -> bool {
+        self.is_sound() || lock(&self.health).takes_turns(now)
+    }
+
+    /// Whether a success would change nothing.
+    pub fn is_sound(&self) -> bool {
+        self.is_sound.load(Ordering::Acquire)
+    }
+
+    /// Whether it ever answered a request or passed a check.
+    pub fn has_worked(&self) -> bool {
+        lock(&self.health).has_worked
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    pub fn awaits_check(&self) -> bool {
+        !self.is_sound() && lock(&self.health).awaits_check()
+    }
+
+    pub fn waits_for_trial(&self) -> bool {
+        !self.is_sound() && lock(&self.health).waits_for_trial()
+    }
+
+    pub fn waits_for_connect(&self) -> bool {
+        !self.is_sound() && lock(&self.health).waits_for_connect()
+    }
+
+    /// It was given a turn. Returns whether this turn is its trial.
+    pub fn was_chosen(&self) -> bool {
+        !self.is_sound() && lock(&self.health).was_chosen()
+    }
+
+    /// Changes the health, and keeps `is_sound` true to it.
+    pub fn change(&self, change: impl FnOnce(&mut Health) -> Option<Change>) -> Option<Change> {
+        let mut health = lock(&self.health);
+        let changed = change(&mut health);
+        self.is_sound.store(health.is_sound(), Ordering::Release);
+        changed
+    }
+}
+
+/// Whether an address can only be one of this host or of a private network, as containers have.
+fn is_local(address: &Address) -> bool {
+    match address.ip().map(|ip| ip.to_canonical()) {
+        None => true,
+        Some(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Some(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
