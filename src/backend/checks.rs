@@ -124,7 +124,8 @@ pub(super) fn check_first(all: &[Arc<Backends>]) -> io::Result<()> {
     let checked = all.iter().filter_map(|backends| Some((backends, backends.check.as_ref()?)));
     let of_each = |(backends, check): (&Arc<Backends>, &Check)| {
         let probe = |backend| Probe::check(backends, backend, Purpose::FirstCheck, check);
-        backends.all().into_iter().map(probe).collect::<Vec<_>>()
+        let unchecked = backends.all().into_iter().filter(|backend| backend.standing.awaits_check());
+        unchecked.map(probe).collect::<Vec<_>>()
     };
     let probes: Vec<_> = checked.flat_map(of_each).collect();
     if probes.is_empty() {

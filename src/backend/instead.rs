@@ -21,7 +21,7 @@ impl Backends {
             tried.is_free(backend) && backend.room() > 0 && backend.standing.takes_turns(now)
         };
         let chosen = self.choose_prompt(&round, client, now, is_good)?;
-        if !self.retry_budget.spend() {
+        if !self.history.retry_budget.spend() {
             return None;
         }
         give(&mut round, chosen, tried, now)

@@ -17,11 +17,13 @@ mod inquiry;
 mod instead;
 pub mod kept;
 mod membership;
+mod names;
 mod never_up;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
 mod standing;
+mod succession;
 mod tried;
 mod turn;
 
@@ -32,14 +34,13 @@ use checks::Check;
 use health::{Change, Health, Rules, Trouble};
 use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
-use progress::Answers;
-use retry_budget::RetryBudget;
-use standing::Standing;
+use names::Names;
+use standing::{History, Standing};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 pub use tried::Tried;
 pub use turn::Turn;
@@ -90,14 +91,24 @@ pub struct Backends {
     membership: Membership,
     rules: Rules,
     check: Option<Check>,
-    retry_budget: RetryBudget,
-    answers: Answers,
-    /// Whether it has been said that all are out.
-    said_all_out: AtomicBool,
-    /// The names of which was said that none of their addresses was ever up.
-    never_up: Mutex<HashSet<String>>,
+    history: Arc<History>,
+    /// Those of the configuration before, as long as they are in force.
+    predecessor: Weak<Self>,
     limits: Limits,
     balance: Balance,
+}
+
+/// The backends that a route is to have, and those of the route that it follows.
+pub struct Planned<'a> {
+    pub config: &'a Config,
+    pub predecessor: Option<Arc<Backends>>,
+}
+
+/// What all routes share, as long as the process lives.
+#[derive(Default)]
+pub struct Registry {
+    names: Names,
+    kept: AllKept,
 }
 
 /// Whether any backend may have only so many requests in flight.
@@ -111,11 +122,18 @@ impl Backends {
     /// Starts following the names, for each of these configurations. Returns when every name has an answer, or soon; and,
     /// where there are active checks, when each backend was checked once. All of them are waited for side by side.
     ///
+    /// After a reload, what is known of a backend that stays need not be waited for. Nothing of those `before` is changed:
+    /// they are in force until these take over.
+    ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start<'a>(configs: impl Iterator<Item = &'a Config>) -> io::Result<Vec<Arc<Self>>> {
-        let kept = Arc::new(AllKept::default());
-        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config, &kept))).collect();
+    pub fn start<'a>(
+        planned: impl Iterator<Item = Planned<'a>>,
+        before: &[Arc<Self>],
+        registry: &Arc<Registry>,
+    ) -> io::Result<Vec<Arc<Self>>> {
+        let all: Vec<_> = planned.map(|planned| Arc::new(Self::new(planned, registry))).collect();
+        succession::arrange(&all, before);
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
@@ -126,16 +144,18 @@ impl Backends {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start_occasional(config: &Config) -> io::Result<Arc<Self>> {
-        let backends = Arc::new(Self::new(config, &Arc::default()));
-        membership::follow(std::slice::from_ref(&backends))?;
+    pub fn start_occasional(planned: Planned<'_>, registry: &Arc<Registry>) -> io::Result<Arc<Self>> {
+        let all = [Arc::new(Self::new(planned, registry))];
+        succession::arrange(&all, &[]);
+        membership::follow(&all)?;
+        let [backends] = all;
         Ok(backends)
     }
 
-    fn new(config: &Config, kept: &Arc<AllKept>) -> Self {
+    fn new(Planned { config, predecessor }: Planned<'_>, registry: &Arc<Registry>) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Self {
-            membership: Membership::new(config, Arc::clone(kept)),
+            membership: Membership::new(config, Arc::clone(registry)),
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -143,13 +163,32 @@ impl Backends {
                 fall: config.health_fall,
             },
             check: Check::configured(config),
-            retry_budget: RetryBudget::new(RETRIES),
-            answers: Answers::default(),
-            said_all_out: AtomicBool::new(false),
-            never_up: Mutex::default(),
+            history: predecessor.as_ref().map_or_else(Arc::default, |before| Arc::clone(&before.history)),
+            predecessor: predecessor.as_ref().map_or_else(Weak::new, Arc::downgrade),
             limits: if has_limits { Limits::Some } else { Limits::None },
             balance: config.balance,
         }
+    }
+
+    /// Whether they follow these, after a reload.
+    pub fn follows(&self, before: &Arc<Self>) -> bool {
+        std::ptr::eq(self.predecessor.as_ptr(), Arc::as_ptr(before))
+    }
+
+    /// They are in force from now on, and go on where those that they follow stand.
+    pub fn take_over(&self) {
+        let before = self.predecessor.upgrade();
+        self.membership.take_over(before.as_ref().map(|before| &before.membership));
+    }
+
+    /// They are in force no more. Those at the addresses that `stay` keep their connections.
+    pub fn retire(&self, stay: &HashSet<Address>) {
+        self.membership.retire(stay);
+    }
+
+    /// Where they are.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.all().into_iter().map(|backend| backend.address.clone())
     }
 
     /// How many addresses there are.
@@ -178,7 +217,7 @@ impl Backends {
 
     /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
     pub fn may_send_again(&self) -> bool {
-        self.retry_budget.spend()
+        self.history.retry_budget.spend()
     }
 
     /// Closes the kept connections to all of them, as descriptors have run out. Returns whether there were any.
@@ -207,7 +246,10 @@ impl Backends {
         // No backend that is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| tried.is_free(backend) && is_well(backend)) {
             chosen = round.first(|backend| is_free(backend));
-            if chosen.is_some() && tried.is_first() && !self.said_all_out.swap(true, Ordering::Relaxed) {
+            if chosen.is_some()
+                && tried.is_first()
+                && !self.history.said_all_out.swap(true, Ordering::Relaxed)
+            {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
         }
@@ -224,13 +266,18 @@ impl Backends {
     ) -> Option<Place> {
         let waiting = || round.iter().map(|backend| backend.standing.waiting()).sum();
         let is_stuck = |backend: &Backend| {
-            backend.standing.progress.is_stuck(&self.answers, backend.standing.waiting(), waiting, now)
+            backend.standing.progress.is_stuck(
+                &self.history.answers,
+                backend.standing.waiting(),
+                waiting,
+                now,
+            )
         };
         choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
     }
 
     fn note_success(&self, backend: &Backend, now: Instant) {
-        self.retry_budget.earn();
+        self.history.retry_budget.earn();
         let is_news = !backend.standing.is_sound();
         if is_news && backend.standing.change(|health| health.answered(&self.rules, now)) == Some(Change::In)
         {
@@ -303,7 +350,7 @@ impl Backends {
     }
 
     fn say_in(&self, backend: &Backend, why: &str) {
-        self.said_all_out.store(false, Ordering::Relaxed);
+        self.history.said_all_out.store(false, Ordering::Relaxed);
         log::info!("{backend} is in the round: {why}");
     }
 
@@ -343,9 +390,6 @@ fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> 
     let is_trial = backend.standing.was_chosen();
     Some(Turn::new(backend, is_trial, round.turns(), now))
 }
-
-/// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
-const RETRIES: usize = 100;
 
 /// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
 /// backend: no descriptor, no memory, no port of ours is left.

@@ -8,8 +8,10 @@
 
 use super::health::{Change, Health};
 use super::lock;
-use super::progress::Progress;
+use super::progress::{Answers, Progress};
+use super::retry_budget::RetryBudget;
 use crate::config::Address;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -99,6 +101,30 @@ impl Standing {
         changed
     }
 }
+
+/// What has become of all backends of a route together; the route that follows has it, too.
+pub(super) struct History {
+    pub retry_budget: RetryBudget,
+    pub answers: Answers,
+    /// Whether it has been said that all are out.
+    pub said_all_out: AtomicBool,
+    /// The names of which was said that none of their addresses was ever up.
+    pub never_up: Mutex<HashSet<String>>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            retry_budget: RetryBudget::new(RETRIES),
+            answers: Answers::default(),
+            said_all_out: AtomicBool::new(false),
+            never_up: Mutex::default(),
+        }
+    }
+}
+
+/// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
+const RETRIES: usize = 100;
 
 /// Whether an address can only be one of this host or of a private network, as containers have.
 fn is_local(address: &Address) -> bool {

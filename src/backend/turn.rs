@@ -103,7 +103,7 @@ impl Turn {
     /// The whole request is with the backend, since `now`.
     pub fn was_sent(&self, backends: &Backends, now: Instant) {
         self.await_backend();
-        self.backend.standing.progress.waits(&backends.answers, now);
+        self.backend.standing.progress.waits(&backends.history.answers, now);
     }
 
     /// A worker has waited for the response in vain. None should wait for the next one.
@@ -125,7 +125,7 @@ impl Turn {
         if self.is_slow() != is_slow {
             self.backend.standing.is_slow.store(is_slow, Ordering::Relaxed);
         }
-        self.backend.standing.progress.answered(&backends.answers, now, took);
+        self.backend.standing.progress.answered(&backends.history.answers, now, took);
         match failure {
             None => backends.note_success(&self.backend, now),
             Some(failure) => {

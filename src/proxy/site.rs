@@ -78,7 +78,7 @@ mod tests {
 
     fn site(max_head: usize) -> Site {
         let config = Config { max_head, ..Config::default() };
-        let routes = Routes::start(&config).unwrap();
+        let routes = Routes::start(&config, None).unwrap();
         Site::new(config, routes, None)
     }
 

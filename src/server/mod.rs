@@ -85,7 +85,7 @@ impl Server {
             refuse_myself(config, entrances)?;
         }
         bound_by_descriptors(&mut config);
-        let (certificates, routes) = (certificates(&config)?, Routes::start(&config)?);
+        let (certificates, routes) = (certificates(&config)?, Routes::start(&config, None)?);
         Ok(Shared {
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             per_client: PerClient::new(config.max_per_client),

@@ -48,7 +48,7 @@ fn serve_batches(shared: &Shared, worker: usize) {
         }
         // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
         if site.routes.has_limits() {
-            shared.waiter.let_on(|queue| site.routes.room(queue));
+            shared.waiter.let_on();
         }
     }
 }
