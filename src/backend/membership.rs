@@ -109,7 +109,7 @@ impl Membership {
         *lock(&self.heritage) = from;
     }
 
-    /// It is in force from now on, and goes on where the one before stands.
+    /// It is about to be in force, and goes on where the one before stands.
     pub fn take_over(&self, before: Option<&Self>) {
         lock(&self.heritage).clear();
         let mut round = lock(&self.round);

@@ -175,7 +175,7 @@ impl Backends {
         std::ptr::eq(self.predecessor.as_ptr(), Arc::as_ptr(before))
     }
 
-    /// They are in force from now on, and go on where those that they follow stand.
+    /// They are about to be in force, and go on where those that they follow stand.
     pub fn take_over(&self) {
         let before = self.predecessor.upgrade();
         self.membership.take_over(before.as_ref().map(|before| &before.membership));

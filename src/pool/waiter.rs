@@ -237,6 +237,15 @@ impl<T: Park> Waiter<T> {
         }
     }
 
+    /// Changes how many bytes of memory all that is parked may keep.
+    pub fn set_budget(&self, budget: usize) {
+        let mut state = self.state();
+        state.budget = budget;
+        if state.weight > budget {
+            self.set_timer(&mut state, Instant::now());
+        }
+    }
+
     /// Takes a connection with which nothing is lost, if there is one.
     pub fn evict(&self) -> Option<T> {
         let mut state = self.state();

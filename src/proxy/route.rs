@@ -163,11 +163,15 @@ impl Routes {
         proxied.peek().is_some() && proxied.all(|route| route.backends.count() == 0)
     }
 
-    /// They are in force from now on, and go on where those before stand.
-    pub fn take_over(&self, before: &Self) {
+    /// They are about to be in force, and go on where those before stand.
+    pub fn take_over(&self) {
         self.backends().for_each(|backends| backends.take_over());
-        let stay = self.backends().flat_map(|backends| backends.addresses()).collect();
-        before.backends().for_each(|backends| backends.retire(&stay));
+    }
+
+    /// They are in force no more; these are.
+    pub fn retire(&self, after: &Self) {
+        let stay = after.backends().flat_map(|backends| backends.addresses()).collect();
+        self.backends().for_each(|backends| backends.retire(&stay));
     }
 
     /// Closes the kept connections to all backends, as descriptors have run out. Returns whether there were any.

@@ -35,6 +35,7 @@ fn serve_batches(shared: &Shared, worker: usize) {
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
         let site = shared.site.renew(&mut site);
+        scratch.fit(&site.config);
         let mut allowance = Allowance::of_batch(batch.len());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
         let mut context =
