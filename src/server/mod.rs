@@ -294,12 +294,14 @@ fn certificates(config: &Config, before: Option<&Certificates>) -> Result<Option
     loaded.map(Some).map_err(StartError::Certificates)
 }
 
-/// Looks after the certificates from now on. What there is to say of them is said before.
+/// Looks after the certificates from now on, where a listener shows them. What there is to say of them is said before.
 fn begin_renewal(site: &Site) -> Option<Renewal> {
-    let certificates = site.certificates.as_ref().filter(|_| !site.config.tls_listen.is_empty())?;
-    let now = SystemTime::now();
-    certificates.remarks(&site.config, now).iter().for_each(|remark| log::warn!("{remark}"));
-    Some(certificates.renewal(now))
+    let shown = site.certificates.as_ref().filter(|_| !site.config.tls_listen.is_empty());
+    shown.map(|certificates| {
+        let now = SystemTime::now();
+        certificates.remarks(&site.config, now).iter().for_each(|remark| log::warn!("{remark}"));
+        certificates.renewal(now)
+    })
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for

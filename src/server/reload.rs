@@ -140,6 +140,9 @@ impl<'a> Reloads<'a> {
         let _ = self.acceptor.send(entrances);
         self.waker.wake();
         remarks.iter().for_each(|remark| log::warn!("{remark}"));
+        if let (Some(renewal), Some(certificates)) = (&self.renewal, &site.certificates) {
+            report(renewal.news_of(certificates));
+        }
         self.renewal = begin_renewal(&site);
         Ok(said)
     }
