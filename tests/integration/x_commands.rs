@@ -99,6 +99,33 @@ fn a_drain_waits_for_the_last_answer() {
 }
 
 #[test]
+fn a_reload_says_what_came_of_it_and_a_drain_outlasts_it() {
+    ronde_only!();
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let file = scratch_directory().join("ronde.toml");
+    let write = |backends: &[&Backend], more: &str| {
+        let list: Vec<_> = backends.iter().map(|backend| format!("\"{}\"", backend.address)).collect();
+        std::fs::write(&file, format!("backend = [{}]\n{more}", list.join(", "))).expect("the file");
+    };
+    write(&[&one], "");
+    let proxy = Proxy::with(&format!("{ADMIN} --config {}", file.display()), &[]);
+    let admin = Admin::of(&proxy);
+    assert_eq!(proxy.get("/").text(), "one");
+    admin.drain(one.address);
+    write(&[&one, &two], "");
+    let said = command("reload", &admin).success();
+    assert!(said.contains("2 backends (1 new)"), "{said}");
+    assert_eq!(admin.backend(one.address)["state"], "drained");
+    (0..4).for_each(|_| assert_eq!(proxy.get("/").text(), "two"));
+    write(&[&one, &two], "max-head = \"large\"\n");
+    let (code, why) = failed(command("reload", &admin));
+    assert!(code == 1 && why.contains("nothing has changed") && why.contains("max-head"), "{code} {why}");
+    assert_eq!(proxy.get("/").text(), "two");
+    let refused = admin.ask("POST /reload", "");
+    assert_eq!(refused.status(), 403, "without the field");
+}
+
+#[test]
 fn a_command_that_fails_says_why() {
     ronde_only!();
     let (backend, proxy, admin) = setup("");

@@ -19,7 +19,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
-use talk::{Follow, get, post};
+use talk::{Follow, get, post, post_patiently};
 
 /// The admin listener of the demo, and the one that is tried where none is configured.
 pub const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
@@ -113,7 +113,7 @@ fn carry_out(at: &Address, instruction: &Instruction, out: &mut impl Write) -> R
             }
         }
         Instruction::Undrain { backend } => change(at, backend, "undrain", out).map(drop),
-        Instruction::Reload => say(out, String::from_utf8_lossy(&post(at, "/reload")?).trim()),
+        Instruction::Reload => say(out, String::from_utf8_lossy(&post_patiently(at, "/reload")?).trim()),
     }
 }
 

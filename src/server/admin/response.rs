@@ -10,6 +10,7 @@ use super::page;
 use crate::http1::reply::reason;
 use crate::observe::date::Date;
 use crate::observe::metrics::text;
+use crate::server::Outcome;
 use std::io::Write;
 
 /// What a response without a page needs of a browser: nothing.
@@ -44,6 +45,15 @@ impl Response {
     /// What Prometheus reads.
     pub fn metrics(text: String) -> Self {
         Self::new(200, text::CONTENT_TYPE, Some(text.into_bytes()))
+    }
+
+    /// What came of a reload. A configuration that is wrong is no fault of the request (RFC 9110 §15.5.21), and no error of
+    /// the server.
+    pub fn outcome(outcome: Outcome) -> Self {
+        match outcome {
+            Ok(said) => Self::text(200, &said),
+            Err(why) => Self::text(422, &format!("not reloaded, and nothing has changed: {why}")),
+        }
     }
 
     /// The live page.
