@@ -92,7 +92,7 @@ impl Server {
 
     fn share(mut config: Config, logger: Logger, entrances: &[Entrance]) -> Result<Shared, StartError> {
         refuse_all_myself(&config, entrances)?;
-        bound_by_descriptors(&mut config);
+        bound_by_descriptors(&mut config, None);
         let metrics = Arc::new(Metrics::new(config.worker_count()));
         let (certificates, routes) = (certificates(&config, None)?, Routes::start(&config, None, &metrics)?);
         Ok(Shared {
@@ -326,15 +326,17 @@ fn begin_renewal(site: &Site) -> Option<Renewal> {
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for
-/// clients and how many for backends is settled as they are needed.
-fn bound_by_descriptors(config: &mut Config) {
+/// clients and how many for backends is settled as they are needed. It is said unless it was so before a reload.
+fn bound_by_descriptors(config: &mut Config, before: Option<&Config>) {
     if let Some(sockets) = descriptors::raise_limit()
         && sockets < config.max_connections
     {
         config.max_connections = sockets;
-        log::info!(
-            "at most {sockets} connections to clients and backends together: raise the limit of open files (ulimit -n) for more"
-        );
+        if before.is_none_or(|before| before.max_connections != sockets) {
+            log::info!(
+                "at most {sockets} connections to clients and backends together: raise the limit of open files (ulimit -n) for more"
+            );
+        }
     }
 }
 

@@ -160,7 +160,7 @@ fn build(before: &Site, read: &Reader, metrics: &Metrics) -> Built {
     notes.iter().for_each(|note| log::warn!("{note}"));
     let mut config = config?;
     let remarks = keep_what_stays(&mut config, &before.config);
-    bound_by_descriptors(&mut config);
+    bound_by_descriptors(&mut config, Some(&before.config));
     let certificates =
         certificates(&config, before.certificates.as_ref()).map_err(|error| error.to_string())?;
     let routes = Routes::start(&config, Some(&before.routes), metrics)

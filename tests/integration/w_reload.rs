@@ -80,14 +80,14 @@ fn what_the_file_says_is_in_force_after_a_reload_also_on_connections_that_are_op
     assert_eq!(open.get("/").text(), "one");
     let settings = format!(
         "access-log = 'json'\nmax-body = '3'\nset-response-header = {{ X-New = 'yes' }}\n{}\
-         [[route]]\npath = '/text'\nrespond = '200 new'\n",
+         [[route]]\npath = '/text'\nrespond = 200\ntext = 'new'\n",
         backends(&[&other])
     );
     let said = served.reload(&settings);
     assert!(said.contains("reloaded: 1 route (1 new), 1 backend (1 new, 1 gone), 1 listener"), "{said}");
     let answer = open.get("/new");
     assert_eq!((answer.text(), answer.sole("x-new")), ("other".to_owned(), "yes".to_owned()));
-    assert_eq!(open.get("/text").text(), "new");
+    assert_eq!(open.get("/text").text(), "new\n");
     assert!(served.proxy.process.stdout.line_with("/new").starts_with('{'));
     let large = served.proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
     assert_eq!(large.status(), 413);
@@ -126,6 +126,7 @@ fn a_file_with_a_mistake_changes_nothing_and_is_told_of_with_its_place() {
         ),
     ];
     let served = Served::with(&good);
+    assert_eq!(served.proxy.get("/").text(), "b");
     let (threads, descriptors) = (served.proxy.status("Threads"), served.proxy.descriptors());
     each_row(&rows, |(_, text, told)| {
         fs::write(&served.file, text).expect("a file");
@@ -140,7 +141,7 @@ fn a_file_with_a_mistake_changes_nothing_and_is_told_of_with_its_place() {
     let large = served.proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
     assert_eq!(large.status(), 413, "the old limit");
     eventually("what was begun is gone", || {
-        served.proxy.status("Threads") == threads && served.proxy.descriptors() <= descriptors + 1
+        served.proxy.status("Threads") <= threads && served.proxy.descriptors() <= descriptors + 1
     });
 }
 
@@ -187,22 +188,22 @@ fn what_takes_a_restart_is_named_and_the_rest_is_taken() {
 fn limits_and_the_level_of_the_log_are_the_new_ones() {
     ronde_only!();
     let backend = Backend::named("b");
-    let settings = |more: &str| format!("access-log = 'off'\n{more}\n{}", backends(&[&backend]));
-    let served = Served::with(&settings("log-level = 'error'\nmax-head = '1k'"));
+    let settings = |more: &str| format!("{more}\n{}", backends(&[&backend]));
+    let served = Served::with(&settings("access-log = 'off'\nmax-head = '1k'"));
     let long = format!("GET /long HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(100_000));
     assert_eq!(served.proxy.ask(&long).status(), 431);
+    served.reload(&settings("max-head = '256k'"));
+    assert_eq!(served.proxy.ask(&long).text(), "b");
+    assert!(served.proxy.process.stdout.line_with("/long").contains(" 200 "));
     // At the level of errors nothing tells of it.
     fs::write(
         &served.file,
-        of_file(
-            &settings("log-level = 'info'\nmax-head = '256k'\naccess-log = 'plain'")
-                .replace("access-log = 'off'\n", ""),
-        ),
+        of_file(&settings("log-level = 'error'\nset-response-header = { X-New = 'yes' }")),
     )
     .expect("a file");
-    served.outcome();
-    assert_eq!(served.proxy.ask(&long).text(), "b");
-    assert!(served.proxy.process.stdout.line_with("/long").contains(" 200 "));
+    served.proxy.process.signal(Signal::HUP);
+    eventually("it is in force", || served.proxy.get("/").has("x-new"));
+    assert_eq!(served.lines(" reloaded: "), 1);
     served.reload(&settings("max-connections = 1"));
     let mut first = served.proxy.connect();
     first.send("GET / HTTP/1.1\r\nHost: a\r\n");
@@ -502,7 +503,8 @@ fn a_listener_that_stays_may_begin_otherwise() {
     let mut early = Wire::connect_plain(address);
     early.send("PROXY TCP4 192.0.2.8 192.0.2.1 1 80\r\n");
     served.reload(&format!(
-        "listen = []\ntls-listen = '{address}'\n{}{}",
+        "listen = '{}'\ntls-listen = '{address}'\n{}{}",
+        free_address(),
         backends(&[&backend]),
         certificate()
     ));
