@@ -320,6 +320,9 @@ impl Conn {
     /// The settings of these certificates contradict each other.
     pub fn secure(&mut self, certificates: &Certificates, first: &[u8]) -> Result<(), HandshakeError> {
         self.session = Some(Box::new(Session::accept(certificates, first)?));
+        // These are none of the client's own words.
+        let Moved { received, sent } = self.moved.get();
+        self.moved.set(Moved { received: received.saturating_sub(first.len() as u64), sent });
         Ok(())
     }
 

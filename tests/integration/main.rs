@@ -54,3 +54,4 @@ mod w_reload;
 mod x_admin;
 mod x_commands;
 mod x_drain;
+mod y_metrics;
