@@ -36,6 +36,11 @@ macro_rules! failures {
                 match self { $(Failure::$name => $token,)+ }
             }
 
+            /// Its name in the source.
+            fn name(self) -> &'static str {
+                match self { $(Failure::$name => stringify!($name),)+ }
+            }
+
             /// The side that is to blame.
             pub fn blame(self) -> Blame {
                 match self { $(Failure::$name => Blame::$blame,)+ }
@@ -150,6 +155,18 @@ failures! {
 }
 
 impl Failure {
+    /// A short name for tools, such as `connect_timeout`.
+    pub fn label(self) -> String {
+        let mut label = String::new();
+        for letter in self.name().chars() {
+            if letter.is_ascii_uppercase() && !label.is_empty() {
+                label.push('_');
+            }
+            label.push(letter.to_ascii_lowercase());
+        }
+        label
+    }
+
     /// Whether a backend had the request, or a part of it, and closed the connection without a byte of a response.
     pub fn is_unanswered(self) -> bool {
         matches!(self, Self::BackendClosed | Self::BackendReset)

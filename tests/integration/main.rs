@@ -50,3 +50,6 @@ mod u_acme;
 mod u_certificates;
 mod u_docs;
 mod u_tls;
+mod x_admin;
+mod x_commands;
+mod x_drain;

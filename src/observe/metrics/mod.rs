@@ -12,11 +12,12 @@
 //! Those of a route that is gone stay, or a sum over all routes would fall.
 //!
 //! Reading order: `shard`, `histogram`, `route`, `backend`, `latest` (what is counted), this module (who counts),
-//! `snapshot` (all of it at one time), `text` (as Prometheus reads it).
+//! `snapshot` (all of it at one time), `families` and `text` (as Prometheus reads it).
 //!
 //! Not here: who asks for it.
 
 mod backend;
+mod families;
 mod histogram;
 mod latest;
 mod route;

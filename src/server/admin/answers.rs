@@ -21,7 +21,7 @@ use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Lines, Method, Request};
 use crate::http1::routing;
 use crate::observe::failure::Failure;
-use crate::observe::metrics::RouteTotals;
+use crate::observe::metrics::{RouteTotals, text};
 use crate::proxy::shared::Shared;
 use serde::Serialize;
 use std::rc::Rc;
@@ -131,7 +131,7 @@ impl<'s> Answers<'s> {
             ("/", None) => Response::page().into(),
             ("/status", None) => Response::json(200, self.status()).into(),
             ("/events", None) => Found::Events,
-            ("/metrics", None) => Response::text(404, "this ronde has no metrics yet").into(),
+            ("/metrics", None) => Response::metrics(text::write(&self.shared.snapshot())).into(),
             _ => Response::text(404, THERE_IS).into(),
         })
     }

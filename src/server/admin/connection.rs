@@ -131,9 +131,12 @@ impl Connection {
                     Received::End => return Ok(Step::Over),
                 }
                 let answer = match head::scan(head) {
-                    Scan::Complete { start, end } => answers.answer(&head[start..end], self.may),
+                    Scan::Complete { start, end } if end <= MOST_HEAD => {
+                        answers.answer(&head[start..end], self.may)
+                    }
                     Scan::Hopeless(failure) => Answer::failed(failure),
-                    Scan::Partial if head.len() > MOST_HEAD => Answer::failed(Failure::HeadTooLarge),
+                    _ if head.len() > MOST_HEAD => Answer::failed(Failure::HeadTooLarge),
+                    Scan::Complete { .. } => return Ok(Step::Over),
                     Scan::Partial => return Ok(Step::Again),
                 };
                 self.begin(answer.bytes, answer.then, now);

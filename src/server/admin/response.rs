@@ -9,6 +9,7 @@
 use super::page;
 use crate::http1::reply::reason;
 use crate::observe::date::Date;
+use crate::observe::metrics::text;
 use std::io::Write;
 
 /// What a response without a page needs of a browser: nothing.
@@ -38,6 +39,11 @@ impl Response {
 
     pub fn json(status: u16, json: Vec<u8>) -> Self {
         Self::new(status, "application/json", Some(json))
+    }
+
+    /// What Prometheus reads.
+    pub fn metrics(text: String) -> Self {
+        Self::new(200, text::CONTENT_TYPE, Some(text.into_bytes()))
     }
 
     /// The live page.
