@@ -59,7 +59,9 @@ def run(profile, look):
             page.session = {}
             await page.call("Browser.close")
 
-    command = ["chromium", *FLAGS, "--remote-debugging-port=0", f"--user-data-dir={profile}"]
+    # A test that fails kills its script, and the browser must not outlive that.
+    command = ["setpriv", "--pdeathsig", "KILL", "chromium", *FLAGS]
+    command += ["--remote-debugging-port=0", f"--user-data-dir={profile}"]
     browser = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         ready = next(line for line in browser.stderr if line.startswith("DevTools listening on "))
