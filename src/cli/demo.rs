@@ -6,6 +6,8 @@
 //!
 //! Not here: a model for real backends. One thread per connection is exactly what ronde is there to protect.
 
+use super::admin::DEFAULT;
+use crate::config::Listen;
 use crate::http1::chunked::Decoder;
 use crate::http1::fields::{Fields, Name};
 use crate::http1::framing;
@@ -31,6 +33,15 @@ pub fn start_backend(number: usize) -> io::Result<SocketAddr> {
         }
     })?;
     Ok(address)
+}
+
+/// Where the demo has its admin listener: at the address that the documentation names, or at any port if that is taken.
+pub fn admin_address() -> Listen {
+    let usual = DEFAULT;
+    Listen::At(match TcpListener::bind(usual) {
+        Ok(_) => usual,
+        Err(_) => SocketAddr::new(usual.ip(), 0),
+    })
 }
 
 fn serve(mut stream: TcpStream, number: usize) -> io::Result<()> {

@@ -17,6 +17,7 @@
 
 use crate::net::conn::{Conn, Registration};
 use crate::net::waker::Waker;
+use crate::observe::parked::Census;
 use crate::pool::deadlines::Class;
 use crate::pool::edges::{Arming, Edges};
 use crate::pool::park::{Park, Wait, Woken};
@@ -107,7 +108,7 @@ impl<T: Park> Waiter<T> {
     /// # Errors
     /// The value, if it is not waited for: the shutdown does not wait for its class, or the system refuses.
     pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
-        let (weight, queue) = (value.weight(), value.queue());
+        let (weight, queue, kind) = (value.weight(), value.queue(), value.kind(wait.class));
         let mut state = self.state();
         let is_welcome = match (self.stop.phase(), wait.class) {
             (Phase::Running, _) => true,
@@ -122,7 +123,7 @@ impl<T: Park> Waiter<T> {
         let is_ready = wait.client.reads() && value.client().is_some_and(Conn::has_unread)
             || wait.backend.reads() && value.backend().is_some_and(Conn::has_unread);
         let deadline = if is_ready { Instant::now() } else { wait.deadline };
-        let key = state.insert(Parked { value, deadline, class, queue, weight });
+        let key = state.insert(Parked { value, deadline, class, queue, weight, kind });
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
         if let Err(error) = self.arm(&mut state, key, wait) {
@@ -226,6 +227,15 @@ impl<T: Park> Waiter<T> {
         }
     }
 
+    /// Changes how many bytes of memory all that is parked may keep.
+    pub fn set_budget(&self, budget: usize) {
+        let mut state = self.state();
+        state.budget = budget;
+        if state.weight > budget {
+            self.set_timer(&mut state, Instant::now());
+        }
+    }
+
     /// Takes a connection with which nothing is lost, if there is one.
     pub fn evict(&self) -> Option<T> {
         let mut state = self.state();
@@ -243,18 +253,31 @@ impl<T: Park> Waiter<T> {
         self.state().deadlines.count(class)
     }
 
+    /// How many there are of each kind, and how many bytes of memory they keep.
+    pub fn census(&self) -> (Census, usize) {
+        let state = self.state();
+        (state.census, state.weight)
+    }
+
+    /// How many new connections wait for a worker.
+    pub fn newcomers(&self) -> usize {
+        self.offered.len()
+    }
+
     /// How many stand in a queue.
     pub fn queued(&self, queue: usize) -> usize {
         self.state().queues.get(&queue).map_or(0, BTreeSet::len)
     }
 
-    /// Brings the first of each queue out at once, as many of them as it has room for.
-    pub fn let_on(&self, room: impl Fn(usize) -> usize) {
+    /// Brings the first of each queue out at once, as many of them as there is room for.
+    pub fn let_on(&self) {
         let (mut state, now) = (self.state(), Instant::now());
-        let firsts = |(queue, keys): (&usize, &BTreeSet<(Instant, Key)>)| {
-            keys.iter().take(room(*queue)).map(|(_, key)| *key).collect::<Vec<_>>()
+        let firsts = |keys: &BTreeSet<(Instant, Key)>| {
+            let first = keys.first().and_then(|(_, key)| state.parked.get(*key));
+            let room = first.map_or(0, |first| first.value.room());
+            keys.iter().take(room).map(|(_, key)| *key).collect::<Vec<_>>()
         };
-        let due: Vec<_> = state.queues.iter().flat_map(firsts).collect();
+        let due: Vec<_> = state.queues.values().flat_map(firsts).collect();
         for key in &due {
             state.make_due(*key, now);
         }

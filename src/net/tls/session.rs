@@ -69,6 +69,11 @@ impl Session {
         }
     }
 
+    /// Whether the handshake took up a session of an earlier connection.
+    pub fn is_resumed(&self) -> bool {
+        self.0.borrow().is_resumed()
+    }
+
     pub fn receive(&self, socket: &OwnedFd, room: &mut [u8], block: Block) -> io::Result<Received> {
         let records = &mut *self.0.borrow_mut();
         Ok(match records.fill(socket, block)? {

@@ -18,8 +18,10 @@ use crate::backend::Turn;
 use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
+use crate::observe::activity::Doing;
 use crate::observe::explain;
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Recorder;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
@@ -89,7 +91,7 @@ impl Exchange {
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
-                let took = self.was_answered(&asking, context.allowance.now());
+                let took = self.was_answered(&asking, context.allowance.now(), context.recorder);
                 match self.instead() {
                     Some(turn) => self.ask_instead(asking, &last, turn, context.scratch),
                     None => self.begin_response(asking, last, took, context),
@@ -111,9 +113,11 @@ impl Exchange {
     }
 
     /// A final response has begun `now`; returns how long it took.
-    fn was_answered(&mut self, asking: &Asking, now: Instant) -> Duration {
+    fn was_answered(&mut self, asking: &Asking, now: Instant, recorder: &Recorder<'_>) -> Duration {
         let took = now.saturating_duration_since(asking.sent);
-        asking.turn.answered(&self.request.route.backends, now, took, self.status_failure());
+        recorder.begin(Doing::Relaying, now);
+        let (backends, failure) = (&self.request.route.backends, self.status_failure());
+        asking.turn.answered(backends, now, took, failure, &recorder.shard);
         let status = self.record.status.unwrap_or_default();
         self.request.explain(|| explain::Step::Answered { status, took });
         self.timer.restart();
@@ -184,7 +188,7 @@ impl Exchange {
             if !asking.interims.deliver(client)? {
                 return Err(self.await_client(client, context));
             }
-            match self.take_head(asking.outgoing, context)? {
+            match self.take_head(asking.outgoing, client, context)? {
                 Some(Head::Final(last)) => return Ok(last),
                 Some(Head::Interim) => {
                     // An HTTP/1.0 client knows none.
