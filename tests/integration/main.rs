@@ -49,4 +49,5 @@ mod t_unix;
 mod u_acme;
 mod u_certificates;
 mod u_docs;
+mod u_openssl;
 mod u_tls;
