@@ -74,17 +74,6 @@ pub fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Client
     Ok(StreamOwned::new(session, http::connect(address)?))
 }
 
-/// The first flight of a handshake.
-///
-/// # Errors
-/// rustls refuses its settings.
-pub fn hello() -> Result<Vec<u8>> {
-    let mut session = ClientConnection::new(client(Resumption::disabled())?, ServerName::try_from("bench")?)?;
-    let mut hello = Vec::new();
-    session.write_tls(&mut hello)?;
-    Ok(hello)
-}
-
 /// Sends a GET; returns the connection's socket, which is idle as seen from the server.
 ///
 /// # Errors
