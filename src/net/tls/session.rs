@@ -145,7 +145,7 @@ impl fmt::Debug for Session {
 /// cost more than the copy.
 fn first_of<'a>(parts: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
     let mut filled = parts.iter().filter(|part| !part.is_empty());
-    let Some(first) = filled.next() else { return Cow::default() };
+    let Some(first) = filled.next() else { return Cow::Borrowed(&[]) };
     if first.len() >= MOST_ENCRYPTED || filled.next().is_none() {
         return Cow::Borrowed(&first[..first.len().min(MOST_ENCRYPTED)]);
     }
