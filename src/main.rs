@@ -7,13 +7,15 @@
 
 use ronde::cli::{admin, check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Listen, Loaded};
 use ronde::observe::logger::{self, Diagnostics, Logger};
-use ronde::server::{self, Server, StartError, signals};
+use ronde::server::{self, Reader, Reread, Server, StartError, signals};
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The exit code after a second Ctrl-C: 128 and the number of SIGINT, as a shell reports it.
 const INTERRUPTED: i32 = 130;
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
     if arguments == ["health"] || admin::is_bare(&arguments) {
         arguments.extend(health::arguments_of_the_container());
     }
-    let Loaded { command, notes } = config::load(arguments, std::env::vars_os());
+    let Loaded { command, notes } = config::load(arguments.clone(), std::env::vars_os());
     // A server logs its notes; with any other command they stand before what may have come of them.
     if matches!(command, Ok(Command::Check(..)) | Err(_)) {
         notes.iter().for_each(print_note);
@@ -35,9 +37,12 @@ fn main() -> ExitCode {
     match command {
         Command::Help(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
-        Command::Serve(config) => serve(config, &notes, |_| {}),
-        Command::Demo(config) => match with_demo_backends(config) {
-            Ok(config) => serve(config, &notes, welcome),
+        Command::Serve(config) => serve(config, &notes, reader(arguments, None), |_| {}),
+        Command::Demo(config) => match Demo::start() {
+            Ok(demo) => {
+                let config = demo.complete(config);
+                serve(config, &notes, reader(arguments, Some(demo)), welcome)
+            }
             Err(error) => fail(&error, 1),
         },
         Command::Check(config, url) => match check::run(&config, url.as_ref(), &mut io::stdout()) {
@@ -61,13 +66,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
+/// Reads the configuration again, from the same command line, environment and file.
+fn reader(arguments: Vec<OsString>, demo: Option<Demo>) -> Reader {
+    Arc::new(move || {
+        let Loaded { command, notes } = config::load(arguments.clone(), std::env::vars_os());
+        let config = match command {
+            Ok(Command::Serve(config)) => Ok(config),
+            Ok(Command::Demo(config)) => match &demo {
+                Some(demo) => Ok(demo.complete(config)),
+                None => Ok(config),
+            },
+            Ok(_) => Err("the command line asks for no server".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        Reread { config, notes }
+    })
+}
+
+fn serve(config: Config, notes: &[String], read: Reader, announce: fn(&Server)) -> ExitCode {
     let logger = match start_logger(config.access_log, config.log_level) {
         Ok(logger) => logger,
         Err(error) => return fail(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
-    let served = run_server(config, logger.clone(), announce);
+    let served = run_server(config, logger.clone(), read, announce);
     logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,7 +97,7 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
     }
 }
 
-fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
+fn run_server(config: Config, logger: Logger, read: Reader, announce: fn(&Server)) -> Result<(), StartError> {
     let (commander, orders) = server::orders();
     let last_lines = logger.clone();
     signals::handle(commander, move || {
@@ -86,7 +108,7 @@ fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(
     let server = Server::bind(config, logger, orders)?;
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
-    Ok(server.run()?)
+    Ok(server.run(read)?)
 }
 
 /// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it
@@ -100,23 +122,36 @@ fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> 
     if logger::is_journal() {
         style.set_time_level(LevelFilter::Off);
     }
-    WriteLogger::init(level, style.build(), Diagnostics::new(logger.clone())).map_err(io::Error::other)?;
+    // It lets everything through: a reload may change the level.
+    WriteLogger::init(LevelFilter::Trace, style.build(), Diagnostics::new(logger.clone()))
+        .map_err(io::Error::other)?;
+    log::set_max_level(level);
     Ok(logger)
 }
 
 /// Enough to see a new connection, a kept one, and the round come back to the first backend.
 const FIRST_EXPLAINED: u64 = 4;
 
-fn with_demo_backends(mut config: Config) -> io::Result<Config> {
-    for number in 1..=2 {
-        let address = demo::start_backend(number)?;
-        config.backend.push(Backend::at(address));
+/// What the demo has and no user has configured.
+struct Demo {
+    backends: Vec<Backend>,
+    admin: Listen,
+}
+
+impl Demo {
+    fn start() -> io::Result<Self> {
+        let backends = (1..=2).map(|number| demo::start_backend(number).map(Backend::at));
+        Ok(Self { backends: backends.collect::<io::Result<_>>()?, admin: demo::admin_address() })
     }
-    config.admin.get_or_insert(demo::admin_address());
-    if config.explain == Explain::Nothing {
-        config.explain = Explain::First(FIRST_EXPLAINED);
+
+    fn complete(&self, mut config: Config) -> Config {
+        config.backend.extend_from_slice(&self.backends);
+        config.admin.get_or_insert_with(|| self.admin.clone());
+        if config.explain == Explain::Nothing {
+            config.explain = Explain::First(FIRST_EXPLAINED);
+        }
+        config
     }
-    Ok(config)
 }
 
 /// Prints the commands to try, with the address that ronde listens on.

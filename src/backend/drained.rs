@@ -25,16 +25,12 @@ impl Drained {
         let names = lock(&self.0);
         // Nearly always there are none, and an address need not be written out.
         if !names.is_empty() && backend.called().iter().any(|name| names.contains(name)) {
-            backend.is_drained.store(true, Ordering::Relaxed);
+            backend.standing.is_drained.store(true, Ordering::Relaxed);
         }
     }
 }
 
 impl Backend {
-    pub(super) fn is_drained(&self) -> bool {
-        self.is_drained.load(Ordering::Relaxed)
-    }
-
     /// What it is called: its configured name, and its address.
     fn called(&self) -> [String; 2] {
         [self.name.clone(), self.address.to_string()]
@@ -51,11 +47,11 @@ impl Backends {
     pub fn drain(&self, name: &str) -> Vec<Address> {
         // First, and then the round is looked at again: what comes into it meanwhile is reminded.
         let called: Vec<_> = self.all().iter().filter_map(|backend| backend.called_so(name)).collect();
-        lock(&self.drained.0).extend(called);
+        lock(&self.membership.drained().0).extend(called);
         let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
         let drain = |backend: Arc<Backend>| {
-            if !backend.is_drained.swap(true, Ordering::Relaxed) {
-                log::info!("{backend} is drained, with {} requests under way", backend.active());
+            if !backend.standing.is_drained.swap(true, Ordering::Relaxed) {
+                log::info!("{backend} is drained, with {} requests under way", backend.standing.active());
             }
             backend.kept.clear();
             backend.address.clone()
@@ -68,10 +64,10 @@ impl Backends {
         let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
         let undrain = |backend: Arc<Backend>| {
             // Of a name that was drained, one address may come back: then the name is drained no more.
-            let mut names = lock(&self.drained.0);
+            let mut names = lock(&self.membership.drained().0);
             names.retain(|name| !backend.called().contains(name));
             drop(names);
-            if backend.is_drained.swap(false, Ordering::Relaxed) {
+            if backend.standing.is_drained.swap(false, Ordering::Relaxed) {
                 log::info!("{backend} is drained no more");
             }
             backend.address.clone()

@@ -142,6 +142,11 @@ impl Health {
         }
     }
 
+    /// There are no active checks any more, so none keeps it out.
+    pub fn is_checked_no_more(&mut self) {
+        self.checked = Checked::Up { failed: 0 };
+    }
+
     pub fn awaits_check(&self) -> bool {
         self.checked == Checked::Awaited
     }

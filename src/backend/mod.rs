@@ -18,30 +18,33 @@ mod inquiry;
 mod instead;
 pub mod kept;
 mod membership;
+mod names;
 mod never_up;
 mod overview;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
+mod standing;
+mod succession;
 mod tried;
 mod turn;
 
 use crate::config::{Address, Balance, Config, Peer};
 use crate::observe::failure::{Blame, Failure};
-use crate::observe::metrics::{BackendCounts, Metrics};
+use crate::observe::metrics::Metrics;
 use balance::Place;
 use checks::Check;
 use drained::Drained;
 use health::{Change, Health, Rules, Trouble};
 use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
-use progress::{Answers, Progress};
-use retry_budget::RetryBudget;
+use names::Names;
+use standing::{History, Standing};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 pub use tried::Tried;
 pub use turn::Turn;
@@ -56,29 +59,10 @@ pub struct Backend {
     authority: String,
     weight: u32,
     rank: Rank,
-    /// Requests that wait for a connection or a response head.
-    waiting: AtomicUsize,
-    /// Whether its last response took so long that no worker should wait for the next.
-    is_slow: AtomicBool,
-    /// Whether it is on this host or network: its address says so at first, and then the connects.
-    is_near: AtomicBool,
-    /// Requests that wait, and those whose response is under way; and the most there may be.
-    active: AtomicUsize,
+    /// The most requests that there may be under way.
     most: Option<usize>,
-    progress: Progress,
-    health: Mutex<Health>,
-    /// Whether its first check is under way.
-    in_first_check: AtomicBool,
-    /// Whether a success would change nothing, so that the usual path takes no lock.
-    is_sound: AtomicBool,
+    standing: Arc<Standing>,
     kept: Arc<KeptConnections>,
-    /// Connects that looked for its return and failed; see `never_up`.
-    failed_returns: AtomicUsize,
-    counts: BackendCounts,
-    /// Whether an admin has taken it out.
-    is_drained: AtomicBool,
-    /// Why it went out of the round the last time: for an admin alone.
-    why_out: Mutex<Option<String>>,
 }
 
 /// Whether a backend serves, or stands by until no other can.
@@ -100,44 +84,12 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
-    fn takes_turns(&self, now: Instant) -> bool {
-        !self.is_drained() && (self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now))
-    }
-
-    fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
-    }
-
     /// How many more requests it may have in flight.
     fn room(&self) -> usize {
-        if self.is_drained() {
+        if self.standing.is_drained() {
             return 0;
         }
-        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.active()))
-    }
-
-    fn awaits_check(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).awaits_check()
-    }
-
-    fn waits_for_trial(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_trial()
-    }
-
-    fn waits_for_connect(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_connect()
-    }
-
-    /// Changes the health, and keeps `is_sound` true to it.
-    fn change(&self, change: impl FnOnce(&mut Health) -> Option<Change>) -> Option<Change> {
-        let mut health = lock(&self.health);
-        let changed = change(&mut health);
-        self.is_sound.store(health.is_sound(), Ordering::Release);
-        changed
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.standing.active()))
     }
 }
 
@@ -146,15 +98,25 @@ pub struct Backends {
     membership: Membership,
     rules: Rules,
     check: Option<Check>,
-    retry_budget: RetryBudget,
-    drained: Arc<Drained>,
-    answers: Answers,
-    /// Whether it has been said that all are out.
-    said_all_out: AtomicBool,
-    /// The names of which was said that none of their addresses was ever up.
-    never_up: Mutex<HashSet<String>>,
+    history: Arc<History>,
+    /// Those of the configuration before, as long as they are in force.
+    predecessor: Weak<Self>,
     limits: Limits,
     balance: Balance,
+}
+
+/// The backends that a route is to have, and those of the route that it follows.
+pub struct Planned<'a> {
+    pub config: &'a Config,
+    pub predecessor: Option<Arc<Backends>>,
+}
+
+/// What all routes share, as long as the process lives.
+#[derive(Default)]
+pub struct Registry {
+    names: Names,
+    kept: AllKept,
+    drained: Drained,
 }
 
 /// Whether any backend may have only so many requests in flight.
@@ -168,15 +130,19 @@ impl Backends {
     /// Starts following the names, for each of these configurations. Returns when every name has an answer, or soon; and,
     /// where there are active checks, when each backend was checked once. All of them are waited for side by side.
     ///
+    /// After a reload, what is known of a backend that stays need not be waited for. Nothing of those `before` is changed:
+    /// they are in force until these take over.
+    ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
     pub fn start<'a>(
-        configs: impl Iterator<Item = &'a Config>,
+        planned: impl Iterator<Item = Planned<'a>>,
+        before: &[Arc<Self>],
+        registry: &Arc<Registry>,
         metrics: &Metrics,
     ) -> io::Result<Vec<Arc<Self>>> {
-        let (kept, drained) = (Arc::new(AllKept::default()), Arc::default());
-        let all: Vec<_> =
-            configs.map(|config| Arc::new(Self::new(config, &kept, &drained, metrics))).collect();
+        let all: Vec<_> = planned.map(|planned| Arc::new(Self::new(planned, registry, metrics))).collect();
+        succession::arrange(&all, before);
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
@@ -187,16 +153,26 @@ impl Backends {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start_occasional(config: &Config, metrics: &Metrics) -> io::Result<Arc<Self>> {
-        let backends = Arc::new(Self::new(config, &Arc::default(), &Arc::default(), metrics));
-        membership::follow(std::slice::from_ref(&backends))?;
+    pub fn start_occasional(
+        planned: Planned<'_>,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> io::Result<Arc<Self>> {
+        let all = [Arc::new(Self::new(planned, registry, metrics))];
+        succession::arrange(&all, &[]);
+        membership::follow(&all)?;
+        let [backends] = all;
         Ok(backends)
     }
 
-    fn new(config: &Config, kept: &Arc<AllKept>, drained: &Arc<Drained>, metrics: &Metrics) -> Self {
+    fn new(
+        Planned { config, predecessor }: Planned<'_>,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Self {
-            membership: Membership::new(config, Arc::clone(kept), Arc::clone(drained), metrics.workers),
+            membership: Membership::new(config, Arc::clone(registry), metrics.workers),
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -204,14 +180,32 @@ impl Backends {
                 fall: config.health_fall,
             },
             check: Check::configured(config),
-            retry_budget: RetryBudget::new(RETRIES),
-            drained: Arc::clone(drained),
-            answers: Answers::default(),
-            said_all_out: AtomicBool::new(false),
-            never_up: Mutex::default(),
+            history: predecessor.as_ref().map_or_else(Arc::default, |before| Arc::clone(&before.history)),
+            predecessor: predecessor.as_ref().map_or_else(Weak::new, Arc::downgrade),
             limits: if has_limits { Limits::Some } else { Limits::None },
             balance: config.balance,
         }
+    }
+
+    /// Whether they follow these, after a reload.
+    pub fn follows(&self, before: &Arc<Self>) -> bool {
+        std::ptr::eq(self.predecessor.as_ptr(), Arc::as_ptr(before))
+    }
+
+    /// They are about to be in force, and go on where those that they follow stand.
+    pub fn take_over(&self) {
+        let before = self.predecessor.upgrade();
+        self.membership.take_over(before.as_ref().map(|before| &before.membership));
+    }
+
+    /// They are in force no more. Those at the addresses that `stay` keep their connections.
+    pub fn retire(&self, stay: &HashSet<Address>) {
+        self.membership.retire(stay);
+    }
+
+    /// Where they are.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.all().into_iter().map(|backend| backend.address.clone())
     }
 
     /// How many addresses there are.
@@ -228,8 +222,8 @@ impl Backends {
     pub fn room(&self) -> usize {
         let (now, round) = (Instant::now(), self.membership.round());
         // As in `next`: those that are out are asked where there are no others.
-        let is_any_well = round.iter().any(|backend| backend.takes_turns(now));
-        let asked = round.iter().filter(|backend| !is_any_well || backend.takes_turns(now));
+        let is_any_well = round.iter().any(|backend| backend.standing.takes_turns(now));
+        let asked = round.iter().filter(|backend| !is_any_well || backend.standing.takes_turns(now));
         asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
     }
 
@@ -238,14 +232,14 @@ impl Backends {
         let round = self.membership.round();
         match round.count() {
             0 => Failure::NoBackend,
-            _ if round.iter().all(|backend| backend.is_drained()) => Failure::BackendsDrained,
+            _ if round.iter().all(|backend| backend.standing.is_drained()) => Failure::BackendsDrained,
             _ => Failure::BackendsBusy,
         }
     }
 
     /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
     pub fn may_send_again(&self) -> bool {
-        self.retry_budget.spend()
+        self.history.retry_budget.spend()
     }
 
     /// Closes the kept connections to all of them, as descriptors have run out. Returns whether there were any.
@@ -265,7 +259,7 @@ impl Backends {
         let now = Instant::now();
         let mut round = self.membership.round();
         round.skip_missed();
-        let is_well = |backend: &Backend| backend.takes_turns(now);
+        let is_well = |backend: &Backend| backend.standing.takes_turns(now);
         let is_free = |backend: &Backend| tried.is_free(backend) && backend.room() > 0;
         let is_candidate = |backend: &Backend| is_free(backend) && is_well(backend);
         let mut chosen = self
@@ -274,7 +268,10 @@ impl Backends {
         // No backend that is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| tried.is_free(backend) && is_well(backend)) {
             chosen = round.first(|backend| is_free(backend));
-            if chosen.is_some() && tried.is_first() && !self.said_all_out.swap(true, Ordering::Relaxed) {
+            if chosen.is_some()
+                && tried.is_first()
+                && !self.history.said_all_out.swap(true, Ordering::Relaxed)
+            {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
         }
@@ -289,22 +286,29 @@ impl Backends {
         now: Instant,
         may_take: impl Fn(&Backend) -> bool,
     ) -> Option<Place> {
-        let waiting = || round.iter().map(|backend| backend.waiting()).sum();
-        let is_stuck =
-            |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
+        let waiting = || round.iter().map(|backend| backend.standing.waiting()).sum();
+        let is_stuck = |backend: &Backend| {
+            backend.standing.progress.is_stuck(
+                &self.history.answers,
+                backend.standing.waiting(),
+                waiting,
+                now,
+            )
+        };
         choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
     }
 
     fn note_success(&self, backend: &Backend, now: Instant) {
-        self.retry_budget.earn();
-        let is_news = !backend.is_sound.load(Ordering::Acquire);
-        if is_news && backend.change(|health| health.answered(&self.rules, now)) == Some(Change::In) {
+        self.history.retry_budget.earn();
+        let is_news = !backend.standing.is_sound();
+        if is_news && backend.standing.change(|health| health.answered(&self.rules, now)) == Some(Change::In)
+        {
             self.say_in(backend, "it answers again");
         }
     }
 
     fn note_connected(&self, backend: &Backend) {
-        if backend.change(Health::connected) == Some(Change::In) {
+        if backend.standing.change(Health::connected) == Some(Change::In) {
             self.say_in(backend, "it accepts connections again");
         }
     }
@@ -313,20 +317,20 @@ impl Backends {
         if failure.blame() != Blame::Backend {
             return;
         }
-        backend.counts.failed();
+        backend.standing.counts.failed();
         let trouble = Trouble::of(failure);
         if trouble == Trouble::Connect {
             // It may have moved.
             self.membership.look_up_again(backend);
             backend.kept.clear();
         }
-        let changed = backend.change(|health| {
+        let changed = backend.standing.change(|health| {
             // What was on its way before the trial does not speak for it.
             let is_late = health.is_tried() && !is_trial && trouble == Trouble::Answer;
             if is_late { None } else { health.failed(trouble, &self.rules, Instant::now()) }
         });
         if changed == Some(Change::Out) {
-            let how_back = match backend.waits_for_connect() {
+            let how_back = match backend.standing.waits_for_connect() {
                 true => "ronde tries to connect every second",
                 false => "a single request will try it",
             };
@@ -339,7 +343,7 @@ impl Backends {
     }
 
     fn note_vanished(backend: &Backend) {
-        backend.change(|health| {
+        backend.standing.change(|health| {
             health.vanished();
             None
         });
@@ -351,7 +355,7 @@ impl Backends {
             Some(Check { path: Some(_), .. }) => Trouble::Answer,
             _ => Trouble::Connect,
         };
-        match backend.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
+        match backend.standing.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
             Some(Change::In) => self.say_in(backend, "it passes its health check again"),
             Some(Change::Out) => self.say_out(backend, &outcome.err().unwrap_or_default()),
             None => {}
@@ -359,26 +363,26 @@ impl Backends {
     }
 
     fn note_first_check(&self, backend: &Backend, outcome: Result<(), String>) {
-        backend.change(|health| {
+        backend.standing.change(|health| {
             health.first_checked(outcome.is_ok());
             None
         });
         if let Err(cause) = outcome {
-            *lock(&backend.why_out) = Some(cause.clone());
+            backend.standing.set_why_out(Some(&cause));
             log::warn!("{backend} does not pass its first health check: {cause}");
         }
     }
 
     fn say_in(&self, backend: &Backend, why: &str) {
-        *lock(&backend.why_out) = None;
-        self.said_all_out.store(false, Ordering::Relaxed);
+        backend.standing.set_why_out(None);
+        self.history.said_all_out.store(false, Ordering::Relaxed);
         log::info!("{backend} is in the round: {why}");
     }
 
     /// An address that never worked is no news: `localhost` may be `::1` too, where nothing listens.
     fn say_out(&self, backend: &Backend, why: &str) {
-        *lock(&backend.why_out) = Some(why.to_owned());
-        let level = if lock(&backend.health).has_worked { log::Level::Warn } else { log::Level::Info };
+        backend.standing.set_why_out(Some(why));
+        let level = if backend.standing.has_worked() { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{backend} is out of the round: {why}");
     }
 }
@@ -394,8 +398,9 @@ fn choose(
         let takes = |backend: &Arc<Backend>| backend.rank == rank && may_take(backend);
         match balance {
             Balance::RoundRobin => round.first(takes),
-            Balance::LeastConnections => round
-                .cheapest(|backend| takes(backend).then(|| affinity::load(backend.active(), backend.weight))),
+            Balance::LeastConnections => round.cheapest(|backend| {
+                takes(backend).then(|| affinity::load(backend.standing.active(), backend.weight))
+            }),
             Balance::ClientAddress => round.cheapest(|backend| {
                 takes(backend).then(|| affinity::distance(client, &backend.address, backend.weight))
             }),
@@ -408,12 +413,9 @@ fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> 
     let backend = Arc::clone(round.take(chosen)?);
     tried.note(&backend);
     // Still under the lock of the round: of two requests at once only one may be the trial.
-    let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
+    let is_trial = backend.standing.was_chosen();
     Some(Turn::new(backend, is_trial, round.turns(), now))
 }
-
-/// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
-const RETRIES: usize = 100;
 
 /// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
 /// backend: no descriptor, no memory, no port of ours is left.

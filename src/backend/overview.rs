@@ -2,9 +2,9 @@
 //!
 //! Not here: how it is shown (`observe::metrics`).
 
-use super::{Backend, Backends, Rank, choose, lock};
+use super::{Backend, Backends, Rank, choose};
 use crate::config::{Balance, Peer};
-use crate::observe::metrics::snapshot::{BackendState, Standing};
+use crate::observe::metrics::snapshot::BackendState;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ impl Backends {
         }
         let mut round = self.membership.round();
         round.skip_missed();
-        let may_take = |backend: &Backend| backend.takes_turns(now) && backend.room() > 0;
+        let may_take = |backend: &Backend| backend.standing.takes_turns(now) && backend.room() > 0;
         let place = choose(&round, self.balance, Peer::Unknown, may_take)?;
         round.get(place).cloned()
     }
@@ -33,21 +33,20 @@ impl Backends {
 
 impl Backend {
     fn state(&self, route: &Arc<str>) -> BackendState {
-        let standing = lock(&self.health).standing();
-        let why_out = lock(&self.why_out).clone().filter(|_| standing != Standing::In);
+        let (standing, why_out) = self.standing.shown();
         BackendState {
             route: Arc::clone(route),
             name: self.name.clone(),
             address: self.address.clone(),
             weight: self.weight,
             is_backup: self.rank == Rank::Backup,
-            standing: if self.is_drained() { Standing::Drained } else { standing },
+            standing,
             why_out,
             is_next: false,
-            active: self.active(),
+            active: self.standing.active(),
             most: self.most,
             kept: self.kept.count(),
-            totals: self.counts.totals(),
+            totals: self.standing.counts.totals(),
         }
     }
 }

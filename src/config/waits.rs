@@ -109,6 +109,12 @@ pub const ADMIN_WRITE: Duration = seconds(5);
 /// Between two events. A person sees no more, and each costs a look at every backend.
 pub const ADMIN_EVENT: Duration = seconds(1);
 
+/// For the outcome of a reload, which reads files and looks up names; after that its outcome is in the log alone.
+pub const ADMIN_RELOAD: Duration = seconds(60);
+
+/// Between two looks whether it is there.
+pub const ADMIN_OUTCOME_LOOK: Duration = milliseconds(50);
+
 // The commands.
 
 /// For the answer of the admin listener to a command.

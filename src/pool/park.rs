@@ -29,6 +29,11 @@ pub trait Park {
     fn queue(&self) -> usize {
         0
     }
+
+    /// How many of that queue may go on.
+    fn room(&self) -> usize {
+        0
+    }
 }
 
 /// What is wanted of a socket. Whatever is wanted, an error or a hang-up of both directions is reported.

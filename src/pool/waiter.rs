@@ -248,6 +248,15 @@ impl<T: Park> Waiter<T> {
         }
     }
 
+    /// Changes how many bytes of memory all that is parked may keep.
+    pub fn set_budget(&self, budget: usize) {
+        let mut state = self.state();
+        state.budget = budget;
+        if state.weight > budget {
+            self.set_timer(&mut state, Instant::now());
+        }
+    }
+
     /// Takes a connection with which nothing is lost, if there is one.
     pub fn evict(&self) -> Option<T> {
         let mut state = self.state();
@@ -281,13 +290,15 @@ impl<T: Park> Waiter<T> {
         self.state().queues.get(&queue).map_or(0, BTreeSet::len)
     }
 
-    /// Brings the first of each queue out at once, as many of them as it has room for.
-    pub fn let_on(&self, room: impl Fn(usize) -> usize) {
+    /// Brings the first of each queue out at once, as many of them as there is room for.
+    pub fn let_on(&self) {
         let (mut state, now) = (self.state(), Instant::now());
-        let firsts = |(queue, keys): (&usize, &BTreeSet<(Instant, Key)>)| {
-            keys.iter().take(room(*queue)).map(|(_, key)| *key).collect::<Vec<_>>()
+        let firsts = |keys: &BTreeSet<(Instant, Key)>| {
+            let first = keys.first().and_then(|(_, key)| state.parked.get(*key));
+            let room = first.map_or(0, |first| first.value.room());
+            keys.iter().take(room).map(|(_, key)| *key).collect::<Vec<_>>()
         };
-        let due: Vec<_> = state.queues.iter().flat_map(firsts).collect();
+        let due: Vec<_> = state.queues.values().flat_map(firsts).collect();
         for key in &due {
             state.make_due(*key, now);
         }

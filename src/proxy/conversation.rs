@@ -189,4 +189,19 @@ impl Park for Task {
             Self::Probe(_) => 0,
         }
     }
+
+    /// That of the backends which it waits for; after a reload these may not be in force.
+    fn room(&self) -> usize {
+        match self {
+            Self::Client(conversation) => match &conversation.stage {
+                Stage::Exchanging(exchange) => exchange.request.route.backends.room(),
+                Stage::Introducing(_)
+                | Stage::Securing(_)
+                | Stage::Reading(_)
+                | Stage::Lingering(_)
+                | Stage::Resetting(_) => 0,
+            },
+            Self::Probe(_) => 0,
+        }
+    }
 }

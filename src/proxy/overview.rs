@@ -24,7 +24,7 @@ impl Shared {
             workers: metrics.workers(),
             connections: Connections {
                 open: self.connections.count(),
-                most: self.connections.most(),
+                most: site.config.max_connections,
                 queued: self.waiter.newcomers(),
                 parked,
                 parked_bytes,

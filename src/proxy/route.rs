@@ -6,7 +6,7 @@
 //!
 //! Not here: how the route is found (`http1::routing`), and what a user writes (`config::route`).
 
-use crate::backend::Backends;
+use crate::backend::{Backends, Planned, Registry};
 use crate::config::{self, Action, Config};
 use crate::http1::forward::{Edits, Scheme};
 use crate::http1::head::Request;
@@ -14,6 +14,7 @@ use crate::http1::https::{self, Detour, Detours};
 use crate::http1::routing::{self, Table};
 use crate::observe::failure::Failure;
 use crate::observe::metrics::{Metrics, RouteCounts};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -21,8 +22,10 @@ use std::sync::Arc;
 /// their own, the reads need not wait for the count.
 #[repr(align(64))]
 pub struct Route {
-    /// Its place among all routes; it names the queue of the requests that wait for its backends.
+    /// Its number among all routes that there ever were; it names the queue of the requests that wait for its backends.
     pub number: usize,
+    /// As a user writes it; empty for one that no user wrote.
+    label: String,
     /// What is taken off the path on the way to a backend; empty: nothing.
     pub strip: String,
     /// What becomes of the request; `None`: there is no place for it.
@@ -51,8 +54,11 @@ pub struct Routes {
     /// For plain requests, whatever the table says: a detour each.
     challenge: Option<Arc<Route>>,
     to_https: Option<Arc<Route>>,
-    /// How many of them have backends with limits.
+    /// How many of them have backends with limits, or had before a reload: their requests may still be waiting.
     limited: usize,
+    /// What their backends share with those before and after a reload.
+    registry: Arc<Registry>,
+    next_number: usize,
 }
 
 /// Which paths a request may ask for.
@@ -65,24 +71,30 @@ enum Paths {
 }
 
 impl Routes {
-    /// Starts the backends of all routes; see [`Backends::start`].
+    /// Starts the backends of all routes; see [`Backends::start`]. After a reload they follow those of the routes `before`.
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start(config: &Config, metrics: &Metrics) -> io::Result<Self> {
+    pub fn start(config: &Config, before: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
+        let registry = before.map_or_else(Arc::default, |before| Arc::clone(&before.registry));
+        let first_number = before.map_or(0, |before| before.next_number);
         let configs = config.route.iter().map(|route| &route.config).chain([config]);
-        let mut all_backends = Backends::start(configs, metrics)?.into_iter();
+        let planned = configs.zip(predecessors(config, before));
+        let planned = planned.map(|(config, predecessor)| Planned { config, predecessor });
+        let old: Vec<_> = before.into_iter().flat_map(Self::configured).cloned().collect();
+        let mut all_backends = Backends::start(planned, &old, &registry, metrics)?.into_iter();
         let mut table = Table::default();
         let mut all = Vec::new();
         for (route, backends) in config.route.iter().zip(&mut all_backends) {
-            let own = Arc::new(Route::of(route, all.len(), backends, metrics));
+            let own = Arc::new(Route::of(route, first_number + all.len(), backends, metrics));
             table.insert(&route.hosts, &route.path, Arc::clone(&own));
             all.push(own);
         }
         let backends = all_backends.next().ok_or(io::ErrorKind::Other)?;
         let has_place = all.is_empty() || !config.backend.is_empty();
         let rest = Arc::new(Route {
-            number: all.len(),
+            number: first_number + all.len(),
+            label: String::new(),
             strip: String::new(),
             action: has_place.then_some(Action::Proxy(config::Prefix::Kept)),
             config: Config { route: Vec::new(), ..config.clone() },
@@ -92,13 +104,19 @@ impl Routes {
             counts: metrics.route(REST),
         });
         all.push(Arc::clone(&rest));
-        let challenge =
-            config.challenges().map(|config| Route::to_challenges(config, all.len(), metrics)).transpose()?;
+        let challenge = config.challenges().map(|config| {
+            let predecessor = before.and_then(|before| before.challenge.as_ref());
+            let predecessor = predecessor.map(|route| Arc::clone(&route.backends));
+            Route::to_challenges(config, first_number + all.len(), predecessor, &registry, metrics)
+        });
+        let challenge = challenge.transpose()?;
         all.extend(challenge.clone());
         let to_https = config.redirect_to_https.then(|| Arc::new(rest.to_https(metrics)));
         let limited = all.iter().filter(|route| route.backends.has_limits()).count();
+        let limited = limited + before.map_or(0, |before| before.limited.min(1));
+        let next_number = first_number + all.len();
         let paths = if config.has_any_access_list() { Paths::Plain } else { Paths::Any };
-        Ok(Self { table, all, rest, paths, challenge, to_https, limited })
+        Ok(Self { table, all, rest, paths, challenge, to_https, limited, registry, next_number })
     }
 
     /// The route of a request that was asked for by this scheme.
@@ -137,14 +155,16 @@ impl Routes {
         self.all.iter().map(|route| &route.backends)
     }
 
+    /// Those of them that the settings name as backends, and not as the server of `--acme-challenge`.
+    fn configured(&self) -> impl Iterator<Item = &Arc<Backends>> {
+        let challenge = self.challenge.as_ref().map(|route| route.number);
+        let routes = self.all.iter().filter(move |route| Some(route.number) != challenge);
+        routes.map(|route| &route.backends)
+    }
+
     /// Whether requests may have to wait for room at a backend.
     pub fn has_limits(&self) -> bool {
         self.limited > 0
-    }
-
-    /// How many requests of this queue there is room for.
-    pub fn room(&self, queue: usize) -> usize {
-        self.all.get(queue).map_or(0, |route| route.backends.room())
     }
 
     /// Whether no backend is known, though one is needed.
@@ -157,10 +177,38 @@ impl Routes {
         proxied.peek().is_some() && proxied.all(|route| route.backends.count() == 0)
     }
 
+    /// They are about to be in force, and go on where those before stand.
+    pub fn take_over(&self) {
+        self.backends().for_each(|backends| backends.take_over());
+    }
+
+    /// They are in force no more; these are.
+    pub fn retire(&self, after: &Self) {
+        let stay = after.backends().flat_map(|backends| backends.addresses()).collect();
+        self.backends().for_each(|backends| backends.retire(&stay));
+    }
+
     /// Closes the kept connections to all backends, as descriptors have run out. Returns whether there were any.
     pub fn let_go(&self) -> bool {
         self.backends().filter(|backends| backends.let_go()).count() > 0
     }
+}
+
+/// Those that the backends of each route follow, and last those of everything else: the backends of the route with the same
+/// label, or else of one that is gone and had the same backends.
+fn predecessors(config: &Config, before: Option<&Routes>) -> Vec<Option<Arc<Backends>>> {
+    let labelled = before.iter().flat_map(|before| &before.all).filter(|route| !route.label.is_empty());
+    let mut old: BTreeMap<_, _> = labelled.map(|route| (&*route.label, route)).collect();
+    let same: Vec<_> = config.route.iter().map(|route| old.remove(&*route.to_string())).collect();
+    let found = config.route.iter().zip(same).map(|(route, same)| {
+        let same = same.or_else(|| {
+            let is_renamed = |before: &Route| before.config.backend == route.config.backend;
+            let label = *old.iter().find(|(_, before)| is_renamed(before))?.0;
+            old.remove(label)
+        });
+        same.map(|route| Arc::clone(&route.backends))
+    });
+    found.chain([before.map(|before| Arc::clone(&before.rest.backends))]).collect()
 }
 
 impl Route {
@@ -168,6 +216,7 @@ impl Route {
         let strips = route.action == Action::Proxy(config::Prefix::Stripped);
         Self {
             number,
+            label: route.to_string(),
             strip: if strips { route.path.clone() } else { String::new() },
             action: Some(route.action.clone()),
             config: route.config.clone(),
@@ -179,12 +228,20 @@ impl Route {
     }
 
     /// Of what an issuer of certificates asks for.
-    fn to_challenges(config: Config, number: usize, metrics: &Metrics) -> io::Result<Arc<Self>> {
-        let backends = Backends::start_occasional(&config, metrics)?;
+    fn to_challenges(
+        config: Config,
+        number: usize,
+        predecessor: Option<Arc<Backends>>,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> io::Result<Arc<Self>> {
+        let planned = Planned { config: &config, predecessor };
+        let backends = Backends::start_occasional(planned, registry, metrics)?;
         let action = Some(Action::Proxy(config::Prefix::Kept));
         let (request_edits, response_edits) = (None, None);
         Ok(Arc::new(Self {
             number,
+            label: String::new(),
             strip: String::new(),
             action,
             config,
@@ -200,6 +257,7 @@ impl Route {
         let (config, backends) = (self.config.clone(), Arc::clone(&self.backends));
         Self {
             number: self.number,
+            label: String::new(),
             strip: String::new(),
             action: Some(Action::ToHttps),
             config,

@@ -16,6 +16,7 @@ use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use crate::proxy::per_client::PerClient;
 use crate::proxy::site::InForce;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
@@ -26,7 +27,8 @@ pub struct Shared {
     pub connections: ConnectionLimit,
     pub per_client: PerClient,
     pub logger: Logger,
-    pub metrics: Metrics,
+    /// Shared with the thread that prepares a reload, which nothing joins.
+    pub metrics: Arc<Metrics>,
     /// Requests that were explained, or would be if there were no bound.
     pub explained: AtomicU64,
     /// ronde's name in the requests that it forwards, unlike that of any other ronde: a chain of two is no loop.

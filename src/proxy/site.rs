@@ -79,7 +79,7 @@ mod tests {
 
     fn site(max_head: usize) -> Site {
         let config = Config { max_head, ..Config::default() };
-        let routes = Routes::start(&config, &Metrics::new(1)).unwrap();
+        let routes = Routes::start(&config, None, &Metrics::new(1)).unwrap();
         Site::new(config, routes, None)
     }
 

@@ -22,24 +22,51 @@ use crate::proxy::session;
 use crate::proxy::shared::Shared;
 use crate::proxy::site::Site;
 use crate::server::listeners::Entrance;
+use crossbeam_channel::Receiver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Connections accepted from one listener before the others, and the stop, are looked at.
 const BATCH: usize = 64;
 
+/// The listeners that are accepted from, and others in their place after a reload.
+pub struct Doors {
+    pub entrances: Vec<Entrance>,
+    pub changes: Receiver<Vec<Entrance>>,
+}
+
+impl Doors {
+    /// Takes what a reload has changed. Returns the listeners that are gone.
+    fn change(&mut self) -> Vec<Entrance> {
+        let Ok(entrances) = self.changes.try_recv() else { return Vec::new() };
+        let before = std::mem::replace(&mut self.entrances, entrances);
+        before.into_iter().filter(|entrance| !entrance.is_among(&self.entrances)).collect()
+    }
+}
+
 /// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that no established connection
 /// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
 /// keep it from ending: a queue holds one backlog, and no more is taken from it. A Unix socket has no more clients once its
 /// file is gone.
-pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared, recorder: &Recorder<'_>) {
+pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorder<'_>) {
     let mut shortage = Shortage::default();
     let mut site = shared.site.get();
-    while shared.is_running() {
+    loop {
+        // First of all: what is told after this look wakes the acceptor again.
+        waker.clear();
+        if !shared.is_running() {
+            break;
+        }
+        for gone in doors.change() {
+            let site = shared.site.renew(&mut site);
+            empty(&gone, waker, Context { shared, site, recorder }, &mut shortage);
+        }
+        let entrances = &doors.entrances;
         let mut fds: Vec<_> =
-            entrances.iter().map(|entrance| PollFd::new(&entrance.listener, PollFlags::IN)).collect();
+            entrances.iter().map(|entrance| PollFd::new(&*entrance.listener, PollFlags::IN)).collect();
         fds.push(PollFd::new(waker, PollFlags::IN));
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -51,13 +78,18 @@ pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared, recorder: &Re
             accept_some(entrance, waker, Context { shared, site, recorder }, &mut shortage);
         }
     }
-    for entrance in entrances {
-        entrance.listener.withdraw();
-        for _ in 0..=usize::from(BACKLOG) / BATCH {
-            let context = Context { shared, site: &site, recorder };
-            if accept_some(entrance, waker, context, &mut shortage) < BATCH {
-                break;
-            }
+    let gone = doors.change();
+    for entrance in gone.iter().chain(&doors.entrances) {
+        empty(entrance, waker, Context { shared, site: &site, recorder }, &mut shortage);
+    }
+}
+
+/// Accepts what is in the kernel's queue of a listener that is to be closed.
+fn empty(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) {
+    entrance.listener.withdraw();
+    for _ in 0..=usize::from(BACKLOG) / BATCH {
+        if accept_some(entrance, waker, context, shortage) < BATCH {
+            break;
         }
     }
 }
@@ -101,8 +133,9 @@ fn make_room(Context { shared, site, .. }: Context<'_>) -> bool {
     site.routes.let_go() || shared.waiter.evict().is_some()
 }
 
-fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, context: Context<'_>) {
+fn admit(conn: Conn, peer: Peer, entrance: &Entrance, context: Context<'_>) {
     let Context { shared, site, .. } = context;
+    let &Entrance { opening, scheme, .. } = entrance;
     if opening == Opening::ProxyHeader && !site.config.trusts(peer) {
         return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), context);
     }
@@ -117,13 +150,15 @@ fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, c
     if shared.waiter.is_full() {
         return refuse(&conn, peer, scheme, Failure::OverBudget, context);
     }
-    let permit = match shared.connections.enter() {
+    let most = site.config.max_connections;
+    let permit = match shared.connections.enter(most) {
         // A lingering connection gives way first, then the client that has been idle for the longest.
-        None if shared.waiter.evict().is_some() => shared.connections.enter(),
+        None if shared.waiter.evict().is_some() => shared.connections.enter(most),
         permit => permit,
     };
     let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, context) };
-    let conversation = Conversation::new(Client::new(conn, peer, scheme, counted, permit), opening, site);
+    let client = Client::new(conn, peer, scheme, counted, permit, Arc::clone(&entrance.closing));
+    let conversation = Conversation::new(client, opening, site);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
         send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, context);
         note_bytes(&conversation.client.conn, context);

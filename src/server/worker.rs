@@ -41,6 +41,7 @@ fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
         let taken = Instant::now();
         recorder.begin(Doing::Reading, taken);
         let site = shared.site.renew(&mut site);
+        scratch.fit(&site.config);
         let (scratch, allowance) = (&mut scratch, &mut Allowance::of_batch(batch.len()));
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
         let mut context = Context { worker, taken, shared, site, recorder, scratch, allowance, pass };
@@ -53,7 +54,7 @@ fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
         }
         // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
         if site.routes.has_limits() {
-            shared.waiter.let_on(|queue| site.routes.room(queue));
+            shared.waiter.let_on();
         }
         recorder.go_on(Doing::Resting);
     }

@@ -50,4 +50,8 @@ mod u_acme;
 mod u_certificates;
 mod u_docs;
 mod u_tls;
+mod w_reload;
+mod x_admin;
+mod x_commands;
+mod x_drain;
 mod y_metrics;

@@ -13,13 +13,13 @@ mod talk;
 
 use crate::config::value::time_text;
 use crate::config::{Address, Config, Instruction, Wait};
-use crate::server::admin::status::{Changed, Status};
+use crate::server::admin::status::Changed;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
-use talk::{Follow, get, post};
+use talk::{Follow, get, post, post_patiently};
 
 /// The admin listener of the demo, and the one that is tried where none is configured.
 pub const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
@@ -94,25 +94,26 @@ pub fn is_bare(arguments: &[OsString]) -> bool {
 /// See [`Failed`].
 pub fn run(config: &Config, instruction: &Instruction, out: &mut impl Write) -> Result<(), Failed> {
     let at = address(config)?;
-    let outcome = match instruction {
-        Instruction::Status { watch: false } => show(&get(&at, "/status")?, out),
-        Instruction::Status { watch: true } => watch(&at, out),
-        Instruction::Drain { backend, wait } => {
-            change(&at, backend, "drain", out).and_then(|changed| match wait {
-                Wait::No => Ok(()),
-                Wait::Forever => wait_for_the_last(&at, &changed, None, out),
-                Wait::For(most) => wait_for_the_last(&at, &changed, Some(*most), out),
-            })
-        }
-        Instruction::Undrain { backend } => change(&at, backend, "undrain", out).map(drop),
-        Instruction::Reload => {
-            let answer = post(&at, "/reload")?;
-            say(out, String::from_utf8_lossy(&answer).trim())
-        }
-    };
-    match outcome {
+    match carry_out(&at, instruction, out) {
         Err(Failed::Unreachable(..)) if config.admin.is_none() => Err(Failed::NotConfigured),
         outcome => outcome,
+    }
+}
+
+fn carry_out(at: &Address, instruction: &Instruction, out: &mut impl Write) -> Result<(), Failed> {
+    match instruction {
+        Instruction::Status { watch: false } => say(out, table::text(&get(at, "/status")?).trim_end()),
+        Instruction::Status { watch: true } => watch(at, out),
+        Instruction::Drain { backend, wait } => {
+            let changed = change(at, backend, "drain", out)?;
+            match wait {
+                Wait::No => Ok(()),
+                Wait::Forever => wait_for_the_last(at, &changed, None, out),
+                Wait::For(most) => wait_for_the_last(at, &changed, Some(*most), out),
+            }
+        }
+        Instruction::Undrain { backend } => change(at, backend, "undrain", out).map(drop),
+        Instruction::Reload => say(out, String::from_utf8_lossy(&post_patiently(at, "/reload")?).trim()),
     }
 }
 
@@ -123,10 +124,6 @@ fn address(config: &Config) -> Result<Address, Failed> {
         Some(address) => Ok(address),
         None => Ok(DEFAULT.into()),
     }
-}
-
-fn show(status: &Status, out: &mut impl Write) -> Result<(), Failed> {
-    say(out, table::text(status).trim_end())
 }
 
 /// A table every second, each over the one before, until Ctrl-C or until ronde ends.

@@ -12,7 +12,7 @@ use crate::http1::head::{self, Lines, Method, Scan};
 use crate::net::conn::{Block, Conn, Received, Sent};
 use crate::server::admin::status::Status;
 use std::io::{self, ErrorKind, IoSlice};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The longest head of an answer, and the longest event: a thousand routes have a few hundred kilobytes.
 const MOST: usize = 64 * 1024 * 1024;
@@ -32,6 +32,14 @@ pub fn get(at: &Address, path: &str) -> Result<Status, Failed> {
 /// See [`Failed`].
 pub fn post(at: &Address, path: &str) -> Result<Vec<u8>, Failed> {
     Talk::begin(at, "POST", path)?.whole_body()
+}
+
+/// The same for what takes as long as [`waits::ADMIN_RELOAD`].
+///
+/// # Errors
+/// See [`Failed`].
+pub fn post_patiently(at: &Address, path: &str) -> Result<Vec<u8>, Failed> {
+    Talk::begin_within(waits::ADMIN_RELOAD + waits::ADMIN_ANSWER, at, "POST", path)?.whole_body()
 }
 
 /// The state, every second.
@@ -74,9 +82,13 @@ struct Talk {
 }
 
 impl Talk {
-    /// Sends a request, and waits for the head of the answer.
     fn begin(at: &Address, method: &str, path: &str) -> Result<Self, Failed> {
-        let deadline = Instant::now() + waits::ADMIN_ANSWER;
+        Self::begin_within(waits::ADMIN_ANSWER, at, method, path)
+    }
+
+    /// Sends a request, and waits for the head of the answer for so long.
+    fn begin_within(most: Duration, at: &Address, method: &str, path: &str) -> Result<Self, Failed> {
+        let deadline = Instant::now() + most;
         let host = match at {
             Address::Tcp(address) => address.to_string(),
             Address::Unix(_) => "localhost".to_owned(),

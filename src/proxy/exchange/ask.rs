@@ -189,7 +189,7 @@ impl Exchange {
             if !asking.interims.deliver(client)? {
                 return Err(self.await_client(client, context));
             }
-            match self.take_head(asking.outgoing, context)? {
+            match self.take_head(asking.outgoing, client, context)? {
                 Some(Head::Final(last)) => return Ok(last),
                 Some(Head::Interim) => {
                     // An HTTP/1.0 client knows none.

@@ -87,6 +87,7 @@ impl Session<'_, '_> {
         let persists = meta.body != Body::Streams
             && meta.persistence == Persistence::Persist
             && meta.version == Version::Http11
+            && self.client.may_stay()
             && self.context.shared.is_running();
         if persists { Persistence::Persist } else { Persistence::Close }
     }
@@ -122,6 +123,7 @@ impl Session<'_, '_> {
         let persistence = match request.meta.version {
             // It would have to be told that it persists.
             Version::Http10 => Persistence::Close,
+            Version::Http11 if !self.client.may_stay() => Persistence::Close,
             Version::Http11 => request.meta.persistence,
         };
         let is_own_probe = question == Question::Health && self.client.is_from_this_host();

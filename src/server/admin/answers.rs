@@ -7,6 +7,7 @@
 //! | `GET /events` | the same, an event a second |
 //! | `GET /metrics` | the counters, for Prometheus |
 //! | `POST /backends/ADDRESS/drain`, `/undrain` | takes the backends of that address or name out, or back in |
+//! | `POST /reload` | has the configuration read again, and says what came of it |
 //!
 //! Not here: who may ask (`guard`), and bytes on the wire (`response`, `connection`).
 
@@ -16,31 +17,29 @@ use super::snapshot;
 use super::status::Changed;
 use crate::backend::Backends;
 use crate::config::{Address, Peer};
-use crate::http1::forward::Scheme;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Lines, Method, Request};
 use crate::http1::routing;
 use crate::observe::failure::Failure;
 use crate::observe::metrics::{RouteTotals, text};
 use crate::proxy::shared::Shared;
+use crate::server::Outcome;
+use crate::server::listeners::Reached;
+use crate::server::orders::Reloader;
+use crossbeam_channel::Receiver;
 use serde::Serialize;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Instant;
 
-const PAGE: &str = include_str!("page.html");
-
-/// What stands in the page for a nonce of each response.
-const NONCE: &str = "{nonce}";
-
 /// What there is, for a client that asks for something else.
-const THERE_IS: &str =
-    "there is GET /, /status, /events and /metrics, and POST /backends/ADDRESS/drain and /undrain";
+const THERE_IS: &str = "there is GET /, /status, /events and /metrics, and POST /backends/ADDRESS/drain and /undrain, and /reload";
 
-/// What is sent for a request, and what comes then.
-pub struct Answer {
-    pub bytes: Rc<[u8]>,
-    pub then: Then,
+/// What becomes of a request.
+pub enum Answer {
+    /// This is sent, and then comes that.
+    Now { bytes: Rc<[u8]>, then: Then },
+    /// What this brings is the answer.
+    Later(Receiver<Outcome>),
 }
 
 /// What follows an answer.
@@ -53,14 +52,19 @@ pub enum Then {
 impl Answer {
     /// To what is no request.
     pub fn failed(failure: Failure) -> Self {
-        Self { bytes: Response::text(failure.status(), failure.text()).bytes().into(), then: Then::Close }
+        Self::of(Response::text(failure.status(), failure.text()).bytes())
+    }
+
+    fn of(bytes: Vec<u8>) -> Self {
+        Self::Now { bytes: bytes.into(), then: Then::Close }
     }
 }
 
 /// Answers requests.
 pub struct Answers<'s> {
     shared: &'s Shared,
-    listening: Vec<(Address, Scheme)>,
+    reached: Reached,
+    reloader: Reloader,
     rate: Rate,
 }
 
@@ -72,8 +76,9 @@ struct Rate {
 }
 
 impl<'s> Answers<'s> {
-    pub fn new(listening: Vec<(Address, Scheme)>, shared: &'s Shared) -> Self {
-        Self { shared, listening, rate: Rate { looked: Instant::now(), total: 0, per_second: 0.0 } }
+    pub fn new(reached: Reached, shared: &'s Shared, reloader: Reloader) -> Self {
+        let rate = Rate { looked: Instant::now(), total: 0, per_second: 0.0 };
+        Self { shared, reached, reloader, rate }
     }
 
     /// What a client at this address may do; `None`: nothing.
@@ -106,14 +111,14 @@ impl<'s> Answers<'s> {
         let response = match self.respond(&request, may) {
             Ok(Found::Events) if request.method == Method::Get => {
                 let bytes = [&Response::events().head(), &*self.event()].concat();
-                return Answer { bytes: bytes.into(), then: Then::Events };
+                return Answer::Now { bytes: bytes.into(), then: Then::Events };
             }
+            Ok(Found::Outcome(outcome)) => return Answer::Later(outcome),
             Ok(Found::Events) => Response::events(),
             Ok(Found::Response(response)) => response,
             Err(refusal) => Response::text(refusal.status(), refusal.text()),
         };
-        let bytes = if request.method == Method::Head { response.head() } else { response.bytes() };
-        Answer { bytes: bytes.into(), then: Then::Close }
+        Answer::of(if request.method == Method::Head { response.head() } else { response.bytes() })
     }
 
     fn respond(&mut self, request: &Request<'_>, may: May) -> Result<Found, Refusal> {
@@ -130,11 +135,11 @@ impl<'s> Answers<'s> {
         Ok(match (path, change) {
             (_, Some(change)) if request.token == "POST" => {
                 may.change(request)?;
-                self.carry_out(change).into()
+                self.carry_out(change)
             }
             (_, Some(_)) => Response::only("POST").into(),
             ("/" | "/status" | "/events" | "/metrics", None) if !is_read => Response::only("GET").into(),
-            ("/", None) => page().into(),
+            ("/", None) => Response::page().into(),
             ("/status", None) => Response::json(200, self.status()).into(),
             ("/events", None) => Found::Events,
             ("/metrics", None) => Response::metrics(text::write(&self.shared.snapshot())).into(),
@@ -142,20 +147,24 @@ impl<'s> Answers<'s> {
         })
     }
 
-    fn carry_out(&self, change: Change) -> Response {
+    fn carry_out(&self, change: Change) -> Found {
         let site = self.shared.site.get();
         let (name, carry_out): (_, fn(&Backends, &str) -> Vec<Address>) = match &change {
             Change::Drain(name) => (name, Backends::drain),
             Change::Undrain(name) => (name, Backends::undrain),
+            // Nothing carries it out any more.
+            Change::Reload if !self.shared.is_running() => return Response::text(503, "ronde stops").into(),
+            Change::Reload => return Found::Outcome(self.reloader.reload()),
         };
         let changed = site.routes.backends().flat_map(|backends| carry_out(backends, name));
         let mut changed: Vec<_> = changed.map(|address| address.to_string()).collect();
         changed.sort_unstable();
         changed.dedup();
         if changed.is_empty() {
-            return Response::text(404, &format!("no backend is called {name}; there is {}", self.known()));
+            let text = format!("no backend is called {name}; there is {}", self.known());
+            return Response::text(404, &text).into();
         }
-        Response::json(200, written(&Changed { backends: changed }))
+        Response::json(200, written(&Changed { backends: changed })).into()
     }
 
     /// What backends are called, for a request that names another.
@@ -172,7 +181,7 @@ impl<'s> Answers<'s> {
     }
 
     fn status(&self) -> Vec<u8> {
-        let status = snapshot::status(self.shared, &self.listening, self.rate.per_second);
+        let status = snapshot::status(self.shared, &self.reached.all(), self.rate.per_second);
         written(&status)
     }
 }
@@ -185,6 +194,8 @@ fn written(value: &impl Serialize) -> Vec<u8> {
 /// What was found for a request.
 enum Found {
     Events,
+    /// Of a reload.
+    Outcome(Receiver<Outcome>),
     Response(Response),
 }
 
@@ -199,10 +210,14 @@ impl From<Response> for Found {
 enum Change {
     Drain(String),
     Undrain(String),
+    Reload,
 }
 
 /// The change that a path names.
 fn change(path: &str) -> Option<Change> {
+    if path == "/reload" {
+        return Some(Change::Reload);
+    }
     let (name, verb) = path.strip_prefix("/backends/")?.rsplit_once('/')?;
     match verb {
         "drain" => Some(Change::Drain(decoded(name)?)),
@@ -221,13 +236,6 @@ fn decoded(text: &str) -> Option<String> {
         bytes.extend_from_slice(&part.as_bytes()[2..]);
     }
     String::from_utf8(bytes).ok()
-}
-
-fn page() -> Response {
-    // Two times 64 bits that nobody can foresee: std's hash maps are seeded by the system.
-    let half = || RandomState::new().build_hasher().finish();
-    let nonce = format!("{:016x}{:016x}", half(), half());
-    Response::page(PAGE.replace(NONCE, &nonce), &nonce)
 }
 
 #[cfg(test)]
@@ -253,16 +261,10 @@ mod tests {
             ("/backends/%+1/drain", None),
             ("/backends/%ff/drain", None),
             ("/backends/%\u{e4}x/drain", None),
+            ("/reload", Some(Change::Reload)),
             ("/", None),
         ] {
             assert_eq!(change(path), expected, "{path}");
         }
-    }
-
-    #[test]
-    fn a_page_has_a_nonce_of_its_own() {
-        let pages: Vec<_> = (0..2).map(|_| String::from_utf8(page().bytes()).unwrap()).collect();
-        assert!(pages.iter().all(|page| !page.contains(NONCE)));
-        assert_ne!(pages[0], pages[1]);
     }
 }

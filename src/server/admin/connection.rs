@@ -4,20 +4,23 @@
 //! which says what it waits for and until when, and every step takes what is there and returns.
 //!
 //! ```text
-//! Reading ──▶ Writing ──▶ Ending ──▶ closed
-//!                │ ▲
-//!                ▼ │ an event, once a second
-//!             Listening
+//! Reading ─────────────▶ Writing ──▶ Ending ──▶ closed
+//!    │                      ▲  │ ▲
+//!    └──▶ AwaitsOutcome ────┘  ▼ │ an event, once a second
+//!         of a reload       Listening
 //! ```
 //!
 //! Not here: what is answered (`answers`).
 
 use super::answers::{Answer, Answers, Then};
 use super::guard::May;
+use super::response::Response;
 use crate::config::waits;
 use crate::http1::head::{self, Scan};
 use crate::net::conn::{Block, Conn, Received, Sent};
 use crate::observe::failure::Failure;
+use crate::server::Outcome;
+use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::PollFlags;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -25,6 +28,8 @@ use std::time::Instant;
 
 /// The longest head of a request. A browser on `localhost` sends the cookies of everything else that runs there.
 const MOST_HEAD: usize = 16 * 1024;
+
+const STILL_RELOADING: &str = "the reload takes long, and goes on; the log says what comes of it";
 
 /// See the module.
 pub struct Connection {
@@ -38,6 +43,8 @@ pub struct Connection {
 enum State {
     /// What has come of the request's head.
     Reading(Vec<u8>),
+    /// A reload is under way.
+    AwaitsOutcome(Receiver<Outcome>),
     /// All streams send the same event, so its bytes are shared.
     Writing { bytes: Rc<[u8]>, sent: usize, then: Then },
     /// A stream between two events.
@@ -71,7 +78,7 @@ impl Connection {
 
     pub fn wants(&self) -> PollFlags {
         match self.state {
-            State::Reading(_) | State::Listening | State::Ending => PollFlags::IN,
+            State::Reading(_) | State::AwaitsOutcome(_) | State::Listening | State::Ending => PollFlags::IN,
             State::Writing { .. } => PollFlags::OUT,
         }
     }
@@ -87,6 +94,11 @@ impl Connection {
     /// Whether it is an event stream.
     pub fn is_stream(&self) -> bool {
         matches!(self.state, State::Listening | State::Writing { then: Then::Events, .. })
+    }
+
+    /// Whether it waits for what comes by no socket.
+    pub fn awaits_outcome(&self) -> bool {
+        matches!(self.state, State::AwaitsOutcome(_))
     }
 
     /// Goes as far as it can without waiting.
@@ -116,6 +128,19 @@ impl Connection {
     fn step(&mut self, now: Instant, answers: &mut Answers<'_>) -> io::Result<Step> {
         match &mut self.state {
             State::Writing { .. } => self.write(now),
+            State::AwaitsOutcome(outcome) => {
+                let response = match outcome.try_recv() {
+                    Ok(outcome) => Response::outcome(outcome),
+                    Err(TryRecvError::Disconnected) => {
+                        Response::text(503, "ronde stops, or has too many such orders")
+                    }
+                    Err(TryRecvError::Empty) if self.is_due(now) => Response::text(504, STILL_RELOADING),
+                    // A client that is gone needs no answer; one that has closed its half does.
+                    Err(TryRecvError::Empty) => return Ok(Step::Waits),
+                };
+                self.begin(response.bytes().into(), Then::Close, now);
+                Ok(Step::Again)
+            }
             State::Listening | State::Ending => {
                 Ok(match self.conn.receive(&mut [0; 1024], Block::Never)? {
                     Received::Bytes(_) => Step::Again,
@@ -131,12 +156,21 @@ impl Connection {
                     Received::End => return Ok(Step::Over),
                 }
                 let answer = match head::scan(head) {
-                    Scan::Complete { start, end } => answers.answer(&head[start..end], self.may),
+                    Scan::Complete { start, end } if end <= MOST_HEAD => {
+                        answers.answer(&head[start..end], self.may)
+                    }
                     Scan::Hopeless(failure) => Answer::failed(failure),
-                    Scan::Partial if head.len() > MOST_HEAD => Answer::failed(Failure::HeadTooLarge),
+                    _ if head.len() > MOST_HEAD => Answer::failed(Failure::HeadTooLarge),
+                    Scan::Complete { .. } => return Ok(Step::Over),
                     Scan::Partial => return Ok(Step::Again),
                 };
-                self.begin(answer.bytes, answer.then, now);
+                match answer {
+                    Answer::Now { bytes, then } => self.begin(bytes, then, now),
+                    Answer::Later(outcome) => {
+                        self.state = State::AwaitsOutcome(outcome);
+                        self.deadline = Some(now + waits::ADMIN_RELOAD);
+                    }
+                }
                 Ok(Step::Again)
             }
         }

@@ -9,24 +9,23 @@
 //! no stream, the newcomer is told 503: the others end within seconds.
 //!
 //! Reading order: `connection` (its states), `guard` (who may ask for what), `answers` (what is asked for), `response` (how it
-//! is written), `status` (what it says), `snapshot` (where that comes from). `page.html` draws it.
+//! is written), `status` (what it says), `snapshot` (where that comes from), `page` (what draws it).
 //!
 //! Not here: TLS, and requests for anybody but admins.
 
 mod answers;
 mod connection;
 mod guard;
+mod page;
 mod response;
 mod snapshot;
 pub mod status;
 
-use crate::config::{Address, waits};
-use crate::http1::forward::Scheme;
+use crate::config::waits;
 use crate::net::conn::{Block, Conn};
 use crate::net::listener::Listener;
 use crate::net::waker::Waker;
-use crate::proxy::shared::Shared;
-use answers::Answers;
+pub(super) use answers::Answers;
 use connection::{Connection, Stay};
 use response::Response;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,9 +37,8 @@ use std::time::{Duration, Instant};
 /// Connections at once.
 pub const MOST: usize = 32;
 
-/// The thread: until `end` is woken, which is after the last worker has nothing left. `listening` is what clients reach.
-pub fn run(listeners: &[Listener], listening: Vec<(Address, Scheme)>, end: &Waker, shared: &Shared) {
-    let mut answers = Answers::new(listening, shared);
+/// The thread: until `end` is woken, which is after the last worker has nothing left.
+pub(super) fn run(listeners: &[Listener], mut answers: Answers<'_>, end: &Waker) {
     // A panic is a bug, and costs the connections of the moment; it must not cost the view on a proxy that goes on.
     while catch_unwind(AssertUnwindSafe(|| Admin::new(listeners, end, &mut answers).serve())).is_err() {
         log::error!("the admin listener panicked, and goes on: please report this");
@@ -83,7 +81,8 @@ impl<'a, 's> Admin<'a, 's> {
             let mut ready = found.ready.into_iter();
             self.connections.retain_mut(|connection| {
                 let is_ready = ready.next().unwrap_or_default();
-                !is_ready && !connection.is_due(now) || connection.go_on(now, self.answers) == Stay::Open
+                let goes_on = is_ready || connection.is_due(now) || connection.awaits_outcome();
+                !goes_on || connection.go_on(now, self.answers) == Stay::Open
             });
             if found.is_offered {
                 self.accept(now);
@@ -98,7 +97,11 @@ impl<'a, 's> Admin<'a, 's> {
     fn wait(&self) -> Found {
         let due = self.connections.iter().filter_map(Connection::deadline);
         let next = due.chain([self.next_event]).chain(self.accepts_from).min().unwrap_or(self.next_event);
-        let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let mut left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        // Nothing that poll(2) sees tells of it.
+        if self.connections.iter().any(Connection::awaits_outcome) {
+            left = left.min(waits::ADMIN_OUTCOME_LOOK);
+        }
         let connections = self.connections.iter();
         let mut fds: Vec<_> =
             connections.map(|connection| PollFd::new(connection.conn(), connection.wants())).collect();

@@ -6,9 +6,11 @@
 //!
 //! Not here: what it says (`answers`).
 
+use super::page;
 use crate::http1::reply::reason;
 use crate::observe::date::Date;
 use crate::observe::metrics::text;
+use crate::server::Outcome;
 use std::io::Write;
 
 /// What a response without a page needs of a browser: nothing.
@@ -19,7 +21,7 @@ const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 pub struct Response {
     status: u16,
     kind: &'static str,
-    policy: String,
+    policy: &'static str,
     /// Of a 405.
     allowed: Option<&'static str>,
     /// `None`: it goes on for as long as the connection does.
@@ -28,7 +30,7 @@ pub struct Response {
 
 impl Response {
     fn new(status: u16, kind: &'static str, body: Option<Vec<u8>>) -> Self {
-        Self { status, kind, policy: NOTHING.to_owned(), allowed: None, body }
+        Self { status, kind, policy: NOTHING, allowed: None, body }
     }
 
     /// A sentence, for a person.
@@ -45,13 +47,19 @@ impl Response {
         Self::new(200, text::CONTENT_TYPE, Some(text.into_bytes()))
     }
 
-    /// A page whose only script and style have this nonce.
-    pub fn page(html: String, nonce: &str) -> Self {
-        let policy = format!(
-            "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; \
-             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        );
-        Self { policy, ..Self::new(200, "text/html; charset=utf-8", Some(html.into_bytes())) }
+    /// What came of a reload. A configuration that is wrong is no fault of the request (RFC 9110 §15.5.21), and no error of
+    /// the server.
+    pub fn outcome(outcome: Outcome) -> Self {
+        match outcome {
+            Ok(said) => Self::text(200, &said),
+            Err(why) => Self::text(422, &format!("not reloaded, and nothing has changed: {why}")),
+        }
+    }
+
+    /// The live page.
+    pub fn page() -> Self {
+        let html = Self::new(200, "text/html; charset=utf-8", Some(page::HTML.into()));
+        Self { policy: page::POLICY, ..html }
     }
 
     /// The head of an event stream.

@@ -3,8 +3,8 @@
 //! The problem: a certificate lives for weeks and a server for years. What a connection begins with must be the newest
 //! one, without a restart, and without that clients who come back lose their sessions.
 //!
-//! The idea: one [`ServerConfig`] for ever, with one pair of ticket keys. What changes is what it asks for a
-//! certificate: each handshake looks up the names of now (`choice`).
+//! The idea: one [`ServerConfig`] until the next reload, and one pair of ticket keys for ever. What changes is what it asks
+//! for a certificate: each handshake looks up the names of now (`choice`).
 //!
 //! Versions and ciphers are those that rustls has by default, TLS 1.2 and 1.3: a list of ronde's own would be out of
 //! date in a year.
@@ -37,14 +37,14 @@ use remark::Remark;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 /// All of them, ready to serve.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Certificates {
     server: Arc<ServerConfig>,
     shown: Arc<Shown>,
@@ -68,10 +68,25 @@ impl Certificates {
     /// # Errors
     /// The first fault of them.
     pub fn load(files: &[CertificateFiles]) -> Result<Self, LoadError> {
-        let provider = Arc::new(default_provider());
+        Self::read(files, Arc::new(default_provider()), Ticketer::new()?)
+    }
+
+    /// Reads other files, or the same again. Clients who come back keep their sessions.
+    ///
+    /// # Errors
+    /// As [`Certificates::load`].
+    pub fn reload(&self, files: &[CertificateFiles]) -> Result<Self, LoadError> {
+        Self::read(files, Arc::clone(self.server.crypto_provider()), Arc::clone(&self.server.ticketer))
+    }
+
+    fn read(
+        files: &[CertificateFiles],
+        provider: Arc<CryptoProvider>,
+        ticketer: Arc<dyn ProducesTickets>,
+    ) -> Result<Self, LoadError> {
         let pairs = files.iter().map(|files| Pair::read(files, &provider)).collect::<Result<Vec<_>, _>>()?;
         let shown = Arc::new(Shown::new(&pairs).ok_or(LoadError::None)?);
-        let server = Arc::new(server(provider, Arc::clone(&shown))?);
+        let server = Arc::new(server(provider, Arc::clone(&shown), ticketer)?);
         Ok(Self { server, shown, pairs })
     }
 
@@ -111,13 +126,17 @@ impl Certificates {
     }
 }
 
-fn server(provider: Arc<CryptoProvider>, shown: Arc<Shown>) -> Result<ServerConfig, rustls::Error> {
+fn server(
+    provider: Arc<CryptoProvider>,
+    shown: Arc<Shown>,
+    ticketer: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut server = builder.with_no_client_auth().with_cert_resolver(shown);
     // A client that speaks HTTP/2 alone is told so in the handshake (RFC 7301 §3.2).
     server.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Sessions are kept by the clients, and not here. Without early data (rustls' default), which anybody could replay.
-    server.ticketer = Ticketer::new()?;
+    server.ticketer = ticketer;
     Ok(server)
 }
 
