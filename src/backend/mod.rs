@@ -28,6 +28,7 @@ mod standing;
 mod succession;
 mod tried;
 mod turn;
+mod unreachable;
 
 use crate::config::{Address, Balance, Config, Peer};
 use crate::observe::failure::{Blame, Failure};
@@ -48,6 +49,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 pub use tried::Tried;
 pub use turn::Turn;
+pub use unreachable::connect_failure;
 
 /// One address that takes turns.
 #[derive(Debug)]
@@ -414,23 +416,6 @@ fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> 
     // Still under the lock of the round: of two requests at once only one may be the trial.
     let is_trial = backend.standing.was_chosen();
     Some(Turn::new(backend, is_trial, round.turns(), now))
-}
-
-/// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
-/// backend: no descriptor, no memory, no port of ours is left.
-pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
-    use rustix::io::Errno;
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
-            Failure::Descriptors
-        }
-        Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
-        Some(Errno::NOENT) => Failure::SocketMissing,
-        // To a TCP connect a packet filter says it.
-        Some(Errno::ACCESS) if matches!(to, Address::Unix(_)) => Failure::SocketForbidden,
-        _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
-        _ => Failure::Unreachable,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
