@@ -130,7 +130,8 @@ impl Conn {
 
     fn over(socket: OwnedFd, kind: Kind, descriptor: Descriptor) -> Self {
         let registration = Cell::new(Registration::Unknown);
-        let (left, moved) = (Cell::new(Left::Unknown), Cell::default());
+        let left = Cell::new(Left::Unknown);
+        let moved = Cell::default();
         Self { socket, kind, registration, left, session: None, moved, _descriptor: descriptor }
     }
 
@@ -243,9 +244,9 @@ impl Conn {
     /// The connection is gone. [`ErrorKind::UnexpectedEof`] says that TLS has an end, and the peer has not sent it: a part
     /// of what it said may be missing (RFC 8446 §6.1).
     pub fn receive(&self, room: &mut [u8], block: Block) -> io::Result<Received> {
-        let size = room.len();
         let received = match &self.session {
             None => {
+                let size = room.len();
                 let received = socket::receive(&self.socket, room, block);
                 self.left.set(match received {
                     Ok(Received::Nothing) => Left::Nothing,

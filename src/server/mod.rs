@@ -111,6 +111,11 @@ impl Server {
         self.entrances.iter().filter_map(|entrance| entrance.listener.address()).collect()
     }
 
+    /// Serves the admin by this listener as well, which was opened elsewhere.
+    pub fn open_admin_to(&mut self, listener: Option<Listener>) {
+        self.admin.extend(listener);
+    }
+
     /// Of the admin listener; none if it is off.
     pub fn admin_addresses(&self) -> Vec<Address> {
         self.admin.iter().filter_map(Listener::address).collect()

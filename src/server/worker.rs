@@ -37,10 +37,10 @@ fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
     let mut scratch = Scratch::new(&site.config);
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
-        let (scratch, allowance) = (&mut scratch, &mut Allowance::of_batch(batch.len()));
-        recorder.begin(Doing::Reading, allowance.now());
         let site = shared.site.renew(&mut site);
         scratch.fit(&site.config);
+        let (scratch, allowance) = (&mut scratch, &mut Allowance::of_batch(batch.len()));
+        recorder.begin(Doing::Reading, allowance.now());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
         let mut context = Context { worker, shared, site, recorder, scratch, allowance, pass };
         for (task, woken) in batch.drain(..) {

@@ -13,7 +13,7 @@ pub const HTML: &str = include_str!("page.html");
 /// Its Content-Security-Policy: its own script and style, its icon, and the event stream. When the page has changed, the
 /// test below says the new one.
 pub const POLICY: &str = "default-src 'none'; \
-     script-src 'sha256-4DbK6QPBULqBqjLKcIH+sU7RmdsHQtASEwC+2zHK4lE='; \
+     script-src 'sha256-hkjd6XeWVTj7VfnmTIKnYLwyVSdaMWpLSVYpFPqQ1Wk='; \
      style-src 'sha256-C3yTRhGkh4vj26psByix8E6Nj7xfr0UDthFAJgtns6A='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
