@@ -7,7 +7,8 @@
 
 use ronde::cli::{admin, check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Listen, Loaded};
+use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::net::listener::Listener;
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Reader, Reread, Server, StartError, signals};
 use std::ffi::OsString;
@@ -37,11 +38,12 @@ fn main() -> ExitCode {
     match command {
         Command::Help(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
-        Command::Serve(config) => serve(config, &notes, reader(arguments, None), |_| {}),
+        Command::Serve(config) => serve(config, &notes, reader(arguments, None), None, |_| {}),
         Command::Demo(config) => match Demo::start() {
-            Ok(demo) => {
+            Ok((demo, admin)) => {
                 let config = demo.complete(config);
-                serve(config, &notes, reader(arguments, Some(demo)), welcome)
+                let admin = admin.filter(|_| config.admin.is_none());
+                serve(config, &notes, reader(arguments, Some(demo)), admin, welcome)
             }
             Err(error) => fail(&error, 1),
         },
@@ -83,13 +85,19 @@ fn reader(arguments: Vec<OsString>, demo: Option<Demo>) -> Reader {
     })
 }
 
-fn serve(config: Config, notes: &[String], read: Reader, announce: fn(&Server)) -> ExitCode {
+fn serve(
+    config: Config,
+    notes: &[String],
+    read: Reader,
+    admin: Option<Listener>,
+    announce: fn(&Server),
+) -> ExitCode {
     let logger = match start_logger(config.access_log, config.log_level) {
         Ok(logger) => logger,
         Err(error) => return fail(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
-    let served = run_server(config, logger.clone(), read, announce);
+    let served = run_server(config, logger.clone(), read, admin, announce);
     logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,7 +105,13 @@ fn serve(config: Config, notes: &[String], read: Reader, announce: fn(&Server)) 
     }
 }
 
-fn run_server(config: Config, logger: Logger, read: Reader, announce: fn(&Server)) -> Result<(), StartError> {
+fn run_server(
+    config: Config,
+    logger: Logger,
+    read: Reader,
+    admin: Option<Listener>,
+    announce: fn(&Server),
+) -> Result<(), StartError> {
     let (commander, orders) = server::orders();
     let last_lines = logger.clone();
     signals::handle(commander, move || {
@@ -105,7 +119,8 @@ fn run_server(config: Config, logger: Logger, read: Reader, announce: fn(&Server
         last_lines.finish(waits::LAST_LINES);
         std::process::exit(INTERRUPTED);
     })?;
-    let server = Server::bind(config, logger, orders)?;
+    let mut server = Server::bind(config, logger, orders)?;
+    server.open_admin_to(admin);
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run(read)?)
@@ -135,18 +150,17 @@ const FIRST_EXPLAINED: u64 = 4;
 /// What the demo has and no user has configured.
 struct Demo {
     backends: Vec<Backend>,
-    admin: Listen,
 }
 
 impl Demo {
-    fn start() -> io::Result<Self> {
+    /// With its admin listener, which it can do without.
+    fn start() -> io::Result<(Self, Option<Listener>)> {
         let backends = (1..=2).map(|number| demo::start_backend(number).map(Backend::at));
-        Ok(Self { backends: backends.collect::<io::Result<_>>()?, admin: demo::admin_address() })
+        Ok((Self { backends: backends.collect::<io::Result<_>>()? }, demo::admin_listener().ok()))
     }
 
     fn complete(&self, mut config: Config) -> Config {
         config.backend.extend_from_slice(&self.backends);
-        config.admin.get_or_insert_with(|| self.admin.clone());
         if config.explain == Explain::Nothing {
             config.explain = Explain::First(FIRST_EXPLAINED);
         }

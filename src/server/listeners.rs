@@ -171,7 +171,7 @@ pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Ent
             let wanted = listen.clone();
             Entrance { listener, wanted, opening, scheme, closing }
         };
-        let known: Vec<_> = before.iter().filter(|entrance| entrance.wanted == *listen).collect();
+        let known = known(listen, scheme, config, before);
         if !known.is_empty() {
             let known = known.into_iter().map(|it| (Arc::clone(&it.listener), Arc::clone(&it.closing)));
             entrances.extend(known.map(|(listener, closing)| entrance(listener, closing)));
@@ -202,6 +202,19 @@ pub(super) fn listen_for_admin(config: &Config) -> Result<Vec<Listener>, StartEr
     let opened = config.admin.iter().map(|admin| open(admin, &[admin], MODE, config));
     let opened: Result<Vec<_>, _> = opened.collect();
     opened.map(|all| all.into_iter().flatten().collect()).map_err(|error| StartError::Admin(Box::new(error)))
+}
+
+/// The sockets of this `--listen` that were there before. One that was there for the other scheme alone changes it.
+fn known<'a>(listen: &Listen, scheme: Scheme, config: &Config, before: &'a [Entrance]) -> Vec<&'a Entrance> {
+    let of = |of: Scheme| {
+        before.iter().filter(move |entrance| entrance.wanted == *listen && entrance.scheme == of)
+    };
+    let same: Vec<_> = of(scheme).collect();
+    let (other, others) = match scheme {
+        Scheme::Http => (Scheme::Https, &config.tls_listen),
+        Scheme::Https => (Scheme::Http, &config.listen),
+    };
+    if same.is_empty() && !others.contains(listen) { of(other).collect() } else { same }
 }
 
 /// An address that is in use may be so by a listener that is there until the reload.

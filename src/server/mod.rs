@@ -111,6 +111,11 @@ impl Server {
         self.entrances.iter().filter_map(|entrance| entrance.listener.address()).collect()
     }
 
+    /// Serves the admin by this listener as well, which was opened elsewhere.
+    pub fn open_admin_to(&mut self, listener: Option<Listener>) {
+        self.admin.extend(listener);
+    }
+
     /// Of the admin listener; none if it is off.
     pub fn admin_addresses(&self) -> Vec<Address> {
         self.admin.iter().filter_map(Listener::address).collect()
@@ -161,7 +166,7 @@ impl Server {
         let (shared, waker, admin_end) = (&shared, &Waker::new()?, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
         let (acceptor, changes) = bounded(1);
-        let mut reloads = Reloads::new(shared, read, entrances.clone(), acceptor, waker);
+        let reloads = Reloads::new(shared, read, entrances.clone(), acceptor, waker);
         let doors = Doors { entrances, changes };
         let answers = Answers::new(reloads.reached.clone(), shared, orders.reloader());
         thread::scope(|scope| {
@@ -176,7 +181,7 @@ impl Server {
                 start(scope, "acceptor", move || accept(doors, waker, shared))
             })();
             let served = started.map(|acceptor| {
-                await_stop(&orders, &mut reloads);
+                await_stop(&orders, reloads);
                 drain(shared, waker, acceptor);
             });
             // Also when a thread could not be started: those that were end, and the scope joins them.
@@ -190,8 +195,8 @@ impl Server {
     }
 }
 
-/// Carries out all other orders until that to stop.
-fn await_stop(orders: &Orders, reloads: &mut Reloads<'_>) {
+/// Carries out all other orders until that to stop. Then the acceptor alone has the listeners: they are closed when it ends.
+fn await_stop(orders: &Orders, mut reloads: Reloads<'_>) {
     loop {
         match orders.next(reloads.under_way()) {
             Next::Stop => return,

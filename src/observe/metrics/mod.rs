@@ -1,7 +1,7 @@
 //! What ronde counts, for `GET /metrics`, for the live page, and for the summary at the stop.
 //!
 //! The problem: everything is to be known, at any time, and a request takes 20 microseconds, of which counting may cost a
-//! hundredth. So whoever counts waits for nobody, allocates nothing and shares no cache line: each thread has a
+//! hundredth. So counting waits for nobody, allocates nothing and shares no cache line: each thread has a
 //! [`Recorder`], which writes to blocks of its own (`shard`). A reader adds them up; what it sees may be a few requests
 //! old, and never falls.
 //!

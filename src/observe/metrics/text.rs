@@ -11,6 +11,7 @@
 use super::Snapshot;
 use super::families::TABLE;
 use super::histogram::{BOUNDS, Distribution};
+use crate::observe::failure::Failure;
 use std::fmt::{Display, Write};
 use std::time::{Duration, SystemTime};
 
@@ -35,6 +36,15 @@ pub fn markdown() -> String {
     for Family { name, kind, labels, help, .. } in TABLE {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(table, "| `{name}` | {} | {} | {help} |", kind.word(), labels.join(", "));
+    }
+    table
+}
+
+/// The values of the label `cause`, for the manual.
+pub fn markdown_of_causes() -> String {
+    let mut table = "| cause | status | what happened |\n|---|---|---|\n".to_owned();
+    for failure in Failure::ALL {
+        let _ = writeln!(table, "| `{}` | {} | {failure} |", failure.label(), failure.status());
     }
     table
 }
@@ -132,7 +142,6 @@ mod tests {
     use crate::config::Address;
     use crate::observe::access::{Record, Timings};
     use crate::observe::activity::Doing;
-    use crate::observe::failure::Failure;
     use crate::observe::metrics::snapshot::{
         BackendState, CertificateEnd, Connections, LinesLost, Standing, Traffic, WorkerState,
     };
@@ -146,10 +155,10 @@ mod tests {
         let worker = metrics.of_worker(1);
         let route = metrics.route("a.example/api");
         let timings = Timings {
+            queued: Duration::from_micros(20),
             connect: Duration::from_micros(700),
             first_byte: Duration::from_millis(30),
             total: Duration::from_millis(40),
-            ..Timings::default()
         };
         let failed =
             Record { status: Some(504), failure: Some(Failure::ResponseTimeout), ..Record::default() };
@@ -217,7 +226,7 @@ mod tests {
             r#"ronde_request_duration_seconds_bucket{route="a.example/api",le="+Inf"} 2"#.to_owned(),
             r#"ronde_request_duration_seconds_sum{route="a.example/api"} 0.04"#.to_owned(),
             r#"ronde_request_duration_seconds_count{route="a.example/api"} 2"#.to_owned(),
-            r#"ronde_request_queue_seconds_count{route="a.example/api"} 0"#.to_owned(),
+            r#"ronde_request_queue_seconds_count{route="a.example/api"} 1"#.to_owned(),
             r#"ronde_request_connect_seconds_sum{route="a.example/api"} 0.0007"#.to_owned(),
             r#"ronde_request_first_byte_seconds_count{route="a.example/api"} 1"#.to_owned(),
             r#"ronde_connections{place="worker"} 2"#.to_owned(),
@@ -244,6 +253,7 @@ mod tests {
             assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
         }
         assert!(!text.contains("probe"), "a look at a backend is no connection of a client");
+        assert!(!text.contains(r#"seconds_count{route="none"}"#), "what never was has no histogram");
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Exchange {
     fn was_answered(&mut self, asking: &Asking, recorder: &Recorder<'_>) -> Duration {
         let now = Instant::now();
         let took = now.saturating_duration_since(asking.sent);
-        recorder.begin(Doing::Relaying, now);
+        recorder.go_on(Doing::Relaying);
         let (backends, failure) = (&self.request.route.backends, self.status_failure());
         asking.turn.answered(backends, now, took, failure, &recorder.shard);
         let status = self.record.status.unwrap_or_default();

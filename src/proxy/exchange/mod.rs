@@ -297,7 +297,6 @@ impl Exchange {
         {
             return self.fail(failure);
         }
-        context.recorder.begin(Doing::Waiting, turn.since);
         self.begin(turn, lap)
     }
 

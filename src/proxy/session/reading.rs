@@ -83,7 +83,7 @@ impl Session<'_, '_> {
         loop {
             if !self.context.scratch.from_client.is_empty() {
                 let begun = *reading.begun.get_or_insert_with(Instant::now);
-                self.context.recorder.begin(Doing::Reading, begun);
+                self.context.recorder.go_on(Doing::Reading);
                 match self.parse() {
                     Ok(Parsed::Request(request, end)) => {
                         self.context.scratch.from_client.consume(end);
