@@ -349,3 +349,37 @@ fn a_tunnel_that_is_not_read_on_one_side_carries_the_other_direction() {
         });
     });
 }
+
+#[test]
+fn a_request_that_comes_while_another_is_served_is_not_forgotten() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let proxy = Proxy::with("--workers 4", &[backend.address]);
+    let clients: Vec<_> = (0..64).map(|_| proxy.connect()).collect();
+    thread::scope(|scope| {
+        for (number, mut client) in clients.into_iter().enumerate() {
+            scope.spawn(move || {
+                for round in 0..100 {
+                    let (first, rest) = NEXT.split_at((number + round) % NEXT.len());
+                    match (number + round) % 4 {
+                        0 => client.send(NEXT),
+                        1 => client.send(NEXT.repeat(2)),
+                        2 => client.send_apart(&[NEXT.as_bytes(), NEXT.as_bytes()]),
+                        _ => client.send_apart(&[NEXT.as_bytes(), first.as_bytes()]),
+                    }
+                    assert_eq!(client.response().status(), 200);
+                    match (number + round) % 4 {
+                        0 => continue,
+                        3 => client.send(rest),
+                        _ => {}
+                    }
+                    assert_eq!(client.response().status(), 200);
+                }
+                client.send(NEXT);
+                client.finish();
+                assert_eq!(client.response().status(), 200);
+                client.expect_end();
+            });
+        }
+    });
+}
