@@ -5,9 +5,10 @@
 
 #![forbid(unsafe_code)]
 
-use ronde::cli::{check, demo, health};
+use ronde::cli::{admin, check, demo, health};
 use ronde::config::waits;
 use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::net::listener::Listener;
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Reader, Reread, Server, StartError, signals};
 use std::ffi::OsString;
@@ -22,7 +23,7 @@ const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if arguments == ["health"] {
+    if arguments == ["health"] || admin::is_bare(&arguments) {
         arguments.extend(health::arguments_of_the_container());
     }
     let Loaded { command, notes } = config::load(arguments.clone(), std::env::vars_os());
@@ -37,17 +38,25 @@ fn main() -> ExitCode {
     match command {
         Command::Help(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
-        Command::Serve(config) => serve(config, &notes, reader(arguments, Vec::new()), |_| {}),
-        Command::Demo(config) => match start_demo_backends() {
-            Ok(backends) => {
-                let config = for_the_demo(config, &backends);
-                serve(config, &notes, reader(arguments, backends), welcome)
+        Command::Serve(config) => serve(config, &notes, reader(arguments, None), None, |_| {}),
+        Command::Demo(config) => match Demo::start() {
+            Ok((demo, admin)) => {
+                let config = demo.complete(config);
+                let admin = admin.filter(|_| config.admin.is_none());
+                serve(config, &notes, reader(arguments, Some(demo)), admin, welcome)
             }
             Err(error) => fail(&error, 1),
         },
         Command::Check(config, url) => match check::run(&config, url.as_ref(), &mut io::stdout()) {
             Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
             Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
+        },
+        Command::Admin(config, instruction) => match admin::run(&config, &instruction, &mut io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failed) => {
+                notes.iter().for_each(print_note);
+                fail(&failed, 1)
+            }
         },
         Command::Health(config) => match health::ask(&config) {
             Ok(address) => print(&format!("ronde at {address} is well\n")),
@@ -60,12 +69,15 @@ fn main() -> ExitCode {
 }
 
 /// Reads the configuration again, from the same command line, environment and file.
-fn reader(arguments: Vec<OsString>, demo_backends: Vec<Backend>) -> Reader {
+fn reader(arguments: Vec<OsString>, demo: Option<Demo>) -> Reader {
     Arc::new(move || {
         let Loaded { command, notes } = config::load(arguments.clone(), std::env::vars_os());
         let config = match command {
             Ok(Command::Serve(config)) => Ok(config),
-            Ok(Command::Demo(config)) => Ok(for_the_demo(config, &demo_backends)),
+            Ok(Command::Demo(config)) => match &demo {
+                Some(demo) => Ok(demo.complete(config)),
+                None => Ok(config),
+            },
             Ok(_) => Err("the command line asks for no server".to_owned()),
             Err(error) => Err(error.to_string()),
         };
@@ -73,13 +85,19 @@ fn reader(arguments: Vec<OsString>, demo_backends: Vec<Backend>) -> Reader {
     })
 }
 
-fn serve(config: Config, notes: &[String], read: Reader, announce: fn(&Server)) -> ExitCode {
+fn serve(
+    config: Config,
+    notes: &[String],
+    read: Reader,
+    admin: Option<Listener>,
+    announce: fn(&Server),
+) -> ExitCode {
     let logger = match start_logger(config.access_log, config.log_level) {
         Ok(logger) => logger,
         Err(error) => return fail(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
-    let served = run_server(config, logger.clone(), read, announce);
+    let served = run_server(config, logger.clone(), read, admin, announce);
     logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -87,7 +105,13 @@ fn serve(config: Config, notes: &[String], read: Reader, announce: fn(&Server)) 
     }
 }
 
-fn run_server(config: Config, logger: Logger, read: Reader, announce: fn(&Server)) -> Result<(), StartError> {
+fn run_server(
+    config: Config,
+    logger: Logger,
+    read: Reader,
+    admin: Option<Listener>,
+    announce: fn(&Server),
+) -> Result<(), StartError> {
     let (commander, orders) = server::orders();
     let last_lines = logger.clone();
     signals::handle(commander, move || {
@@ -95,7 +119,8 @@ fn run_server(config: Config, logger: Logger, read: Reader, announce: fn(&Server
         last_lines.finish(waits::LAST_LINES);
         std::process::exit(INTERRUPTED);
     })?;
-    let server = Server::bind(config, logger, orders)?;
+    let mut server = Server::bind(config, logger, orders)?;
+    server.open_admin_to(admin);
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run(read)?)
@@ -122,16 +147,25 @@ fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> 
 /// Enough to see a new connection, a kept one, and the round come back to the first backend.
 const FIRST_EXPLAINED: u64 = 4;
 
-fn start_demo_backends() -> io::Result<Vec<Backend>> {
-    (1..=2).map(|number| demo::start_backend(number).map(Backend::at)).collect()
+/// What the demo has and no user has configured.
+struct Demo {
+    backends: Vec<Backend>,
 }
 
-fn for_the_demo(mut config: Config, backends: &[Backend]) -> Config {
-    config.backend.extend_from_slice(backends);
-    if config.explain == Explain::Nothing {
-        config.explain = Explain::First(FIRST_EXPLAINED);
+impl Demo {
+    /// With its admin listener, which it can do without.
+    fn start() -> io::Result<(Self, Option<Listener>)> {
+        let backends = (1..=2).map(|number| demo::start_backend(number).map(Backend::at));
+        Ok((Self { backends: backends.collect::<io::Result<_>>()? }, demo::admin_listener().ok()))
     }
-    config
+
+    fn complete(&self, mut config: Config) -> Config {
+        config.backend.extend_from_slice(&self.backends);
+        if config.explain == Explain::Nothing {
+            config.explain = Explain::First(FIRST_EXPLAINED);
+        }
+        config
+    }
 }
 
 /// Prints the commands to try, with the address that ronde listens on.
@@ -146,9 +180,13 @@ fn welcome(server: &Server) {
         }
         Some(Address::Unix(path)) => format!("--unix-socket {} http://localhost", path.display()),
     };
+    let page = match server.admin_addresses().first() {
+        Some(Address::Tcp(admin)) => format!("Watch it live: http://{admin}\n\n"),
+        Some(Address::Unix(_)) | None => String::new(),
+    };
     let _ = writeln!(
         io::stdout(),
-        "Two small backends are running. Try, in another terminal,\n\n    curl {url}\n    curl {url}\n\n\
+        "{page}Two small backends are running. Try, in another terminal,\n\n    curl {url}\n    curl {url}\n\n\
          or open it in a browser and reload. Every request gets a line here, and of the first {FIRST_EXPLAINED} you read what becomes of them; Ctrl-C ends the demo.\n"
     );
 }

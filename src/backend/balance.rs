@@ -108,6 +108,11 @@ impl<T> Round<T> {
         costs.reduce(|least, other| if other.0 < least.0 { other } else { least }).map(|(_, place)| place)
     }
 
+    /// The member at this place, which keeps its turn.
+    pub fn get(&self, Place(place): Place) -> Option<&T> {
+        self.order.get(place).map(|index| &self.members[*index].value)
+    }
+
     /// Gives a turn to a member that was found.
     pub fn take(&mut self, Place(place): Place) -> Option<&T> {
         let index = *self.order.get(place)?;

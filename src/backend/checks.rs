@@ -12,12 +12,13 @@ use super::{Backend, Backends};
 use crate::config::{Address, Config, Statuses, waits};
 use crate::net::conn::{Block, Conn};
 use crate::observe::failure::Failure;
+use crate::observe::parked::Kind;
 use crate::pool::park::{Class, Park, Wait, Want};
 use crate::pool::waiter::Waiter;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What an active check is.
 #[derive(Clone, Debug)]
@@ -113,6 +114,10 @@ impl Park for Box<Probe> {
     fn weight(&self) -> usize {
         size_of::<Probe>() + self.inquiry.weight()
     }
+
+    fn kind(&self, _: Class) -> Kind {
+        Kind::Probe
+    }
 }
 
 /// Checks every backend that has an active check once, side by side, and returns when the last of these checks has ended:
@@ -179,6 +184,13 @@ impl Backends {
     }
 
     fn conclude(&self, probe: &Probe, outcome: Result<(), String>) {
+        if matches!(probe.purpose, Purpose::FirstCheck | Purpose::Check) {
+            probe
+                .backend
+                .standing
+                .counts
+                .checked(SystemTime::now(), outcome.as_ref().err().map(String::as_str));
+        }
         match (probe.purpose, outcome) {
             (Purpose::FirstCheck, outcome) => self.note_first_check(&probe.backend, outcome),
             (Purpose::Check, outcome) => self.note_check(&probe.backend, outcome),

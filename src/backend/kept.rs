@@ -114,6 +114,10 @@ impl KeptConnections {
         closed.len()
     }
 
+    pub fn count(&self) -> usize {
+        self.stack().idle.len()
+    }
+
     fn stack(&self) -> MutexGuard<'_, Stack> {
         self.stack.lock().unwrap_or_else(PoisonError::into_inner)
     }

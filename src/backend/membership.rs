@@ -6,6 +6,7 @@
 //!
 //! Not here: name look-ups (`names`), whose turn it is (`balance`).
 
+use super::drained::Drained;
 use super::health::Health;
 use super::names::Following;
 use super::resolve::Timing;
@@ -33,6 +34,8 @@ pub(super) struct Membership {
     followed: Mutex<Vec<(String, Arc<Following>)>>,
     /// Backends of the configuration before, whose standing those of this one take over if they are the same.
     heritage: Mutex<Vec<Arc<Backend>>>,
+    /// That count what the backends do.
+    workers: usize,
 }
 
 /// A configured name and the addresses it resolves to at present.
@@ -61,7 +64,7 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 }
 
 impl Membership {
-    pub fn new(config: &Config, registry: Arc<Registry>) -> Self {
+    pub fn new(config: &Config, registry: Arc<Registry>, workers: usize) -> Self {
         let named =
             |spec: &config::Backend| Arc::new(Named { spec: spec.clone(), addresses: Mutex::default() });
         Self {
@@ -73,6 +76,7 @@ impl Membership {
             has_checks: config.check_interval().is_some(),
             followed: Mutex::default(),
             heritage: Mutex::default(),
+            workers,
         }
     }
 
@@ -136,6 +140,11 @@ impl Membership {
         }
     }
 
+    /// What is drained, in all routes.
+    pub fn drained(&self) -> &Drained {
+        &self.registry.drained
+    }
+
     /// Locks the round, to take a turn.
     pub fn round(&self) -> MutexGuard<'_, Members> {
         lock(&self.round)
@@ -174,6 +183,7 @@ impl Membership {
         drop(current);
         let mut round = lock(&self.round);
         let all = self.names.iter().flat_map(|named| lock(&named.addresses).clone());
+        let all = all.inspect(|backend| self.registry.drained.remind(backend));
         let all: Vec<_> = all.map(|backend| (Arc::clone(&backend), backend.weight)).collect();
         round.replace(all);
     }
@@ -182,7 +192,7 @@ impl Membership {
         let name = named.spec.to_string();
         let new = || {
             let health = if self.has_checks { Health::unchecked() } else { Health::new() };
-            Arc::new(Standing::new(&address, health))
+            Arc::new(Standing::new(&address, health, self.workers))
         };
         Backend {
             standing: self.inherited(&name, &address).unwrap_or_else(new),

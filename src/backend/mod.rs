@@ -12,6 +12,7 @@
 mod affinity;
 pub mod balance;
 pub mod checks;
+mod drained;
 pub mod health;
 mod inquiry;
 mod instead;
@@ -19,6 +20,7 @@ pub mod kept;
 mod membership;
 mod names;
 mod never_up;
+mod overview;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
@@ -26,11 +28,14 @@ mod standing;
 mod succession;
 mod tried;
 mod turn;
+mod unreachable;
 
 use crate::config::{Address, Balance, Config, Peer};
 use crate::observe::failure::{Blame, Failure};
+use crate::observe::metrics::Metrics;
 use balance::Place;
 use checks::Check;
+use drained::Drained;
 use health::{Change, Health, Rules, Trouble};
 use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
@@ -44,6 +49,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 pub use tried::Tried;
 pub use turn::Turn;
+pub use unreachable::connect_failure;
 
 /// One address that takes turns.
 #[derive(Debug)]
@@ -82,6 +88,9 @@ impl fmt::Display for Backend {
 impl Backend {
     /// How many more requests it may have in flight.
     fn room(&self) -> usize {
+        if self.standing.is_drained() {
+            return 0;
+        }
         self.most.map_or(usize::MAX, |most| most.saturating_sub(self.standing.active()))
     }
 }
@@ -109,6 +118,7 @@ pub struct Planned<'a> {
 pub struct Registry {
     names: Names,
     kept: AllKept,
+    drained: Drained,
 }
 
 /// Whether any backend may have only so many requests in flight.
@@ -131,8 +141,9 @@ impl Backends {
         planned: impl Iterator<Item = Planned<'a>>,
         before: &[Arc<Self>],
         registry: &Arc<Registry>,
+        metrics: &Metrics,
     ) -> io::Result<Vec<Arc<Self>>> {
-        let all: Vec<_> = planned.map(|planned| Arc::new(Self::new(planned, registry))).collect();
+        let all: Vec<_> = planned.map(|planned| Arc::new(Self::new(planned, registry, metrics))).collect();
         succession::arrange(&all, before);
         membership::follow(&all)?;
         checks::check_first(&all)?;
@@ -144,18 +155,26 @@ impl Backends {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start_occasional(planned: Planned<'_>, registry: &Arc<Registry>) -> io::Result<Arc<Self>> {
-        let all = [Arc::new(Self::new(planned, registry))];
+    pub fn start_occasional(
+        planned: Planned<'_>,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> io::Result<Arc<Self>> {
+        let all = [Arc::new(Self::new(planned, registry, metrics))];
         succession::arrange(&all, &[]);
         membership::follow(&all)?;
         let [backends] = all;
         Ok(backends)
     }
 
-    fn new(Planned { config, predecessor }: Planned<'_>, registry: &Arc<Registry>) -> Self {
+    fn new(
+        Planned { config, predecessor }: Planned<'_>,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> Self {
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Self {
-            membership: Membership::new(config, Arc::clone(registry)),
+            membership: Membership::new(config, Arc::clone(registry), metrics.workers),
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -210,9 +229,14 @@ impl Backends {
         asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
     }
 
-    /// Why there was no turn: no backend is known, or all are at their limit.
+    /// Why there was no turn: no backend is known, or all are drained, or those that are not are at their limit.
     pub fn absence(&self) -> Failure {
-        if self.count() == 0 { Failure::NoBackend } else { Failure::BackendsBusy }
+        let round = self.membership.round();
+        match round.count() {
+            0 => Failure::NoBackend,
+            _ if round.iter().all(|backend| backend.standing.is_drained()) => Failure::BackendsDrained,
+            _ => Failure::BackendsBusy,
+        }
     }
 
     /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
@@ -294,6 +318,7 @@ impl Backends {
         if failure.blame() != Blame::Backend {
             return;
         }
+        backend.standing.counts.failed();
         let trouble = Trouble::of(failure);
         if trouble == Trouble::Connect {
             // It may have moved.
@@ -344,17 +369,20 @@ impl Backends {
             None
         });
         if let Err(cause) = outcome {
+            backend.standing.set_why_out(Some(&cause));
             log::warn!("{backend} does not pass its first health check: {cause}");
         }
     }
 
     fn say_in(&self, backend: &Backend, why: &str) {
+        backend.standing.set_why_out(None);
         self.history.said_all_out.store(false, Ordering::Relaxed);
         log::info!("{backend} is in the round: {why}");
     }
 
     /// An address that never worked is no news: `localhost` may be `::1` too, where nothing listens.
     fn say_out(&self, backend: &Backend, why: &str) {
+        backend.standing.set_why_out(Some(why));
         let level = if backend.standing.has_worked() { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{backend} is out of the round: {why}");
     }
@@ -388,23 +416,6 @@ fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> 
     // Still under the lock of the round: of two requests at once only one may be the trial.
     let is_trial = backend.standing.was_chosen();
     Some(Turn::new(backend, is_trial, round.turns(), now))
-}
-
-/// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
-/// backend: no descriptor, no memory, no port of ours is left.
-pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
-    use rustix::io::Errno;
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
-            Failure::Descriptors
-        }
-        Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
-        Some(Errno::NOENT) => Failure::SocketMissing,
-        // To a TCP connect a packet filter says it.
-        Some(Errno::ACCESS) if matches!(to, Address::Unix(_)) => Failure::SocketForbidden,
-        _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
-        _ => Failure::Unreachable,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -11,6 +11,8 @@ use super::lock;
 use super::progress::{Answers, Progress};
 use super::retry_budget::RetryBudget;
 use crate::config::Address;
+use crate::observe::metrics::BackendCounts;
+use crate::observe::metrics::snapshot::Standing as Shown;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -36,11 +38,16 @@ pub(super) struct Standing {
     is_sound: AtomicBool,
     /// Connects that looked for its return and failed; see `never_up`.
     pub failed_returns: AtomicUsize,
+    /// Whether an admin has taken it out.
+    pub is_drained: AtomicBool,
+    /// Why it went out of the round the last time: for an admin alone.
+    why_out: Mutex<Option<String>>,
+    pub counts: BackendCounts,
 }
 
 impl Standing {
-    /// Of a backend at this address of which nothing else is known.
-    pub fn new(address: &Address, health: Health) -> Self {
+    /// Of a backend at this address of which nothing else is known. So many workers count what it does.
+    pub fn new(address: &Address, health: Health, workers: usize) -> Self {
         Self {
             waiting: AtomicUsize::new(0),
             is_slow: AtomicBool::new(false),
@@ -51,11 +58,29 @@ impl Standing {
             in_first_check: AtomicBool::new(false),
             is_sound: AtomicBool::new(false),
             failed_returns: AtomicUsize::new(0),
+            is_drained: AtomicBool::new(false),
+            why_out: Mutex::default(),
+            counts: BackendCounts::new(workers),
         }
     }
 
     pub fn takes_turns(&self, now: Instant) -> bool {
-        self.is_sound() || lock(&self.health).takes_turns(now)
+        !self.is_drained() && (self.is_sound() || lock(&self.health).takes_turns(now))
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Ordering::Relaxed)
+    }
+
+    /// As an admin sees it: whether it takes turns, and why it went out if it is.
+    pub fn shown(&self) -> (Shown, Option<String>) {
+        let health = lock(&self.health).standing();
+        let why_out = lock(&self.why_out).clone().filter(|_| health != Shown::In);
+        (if self.is_drained() { Shown::Drained } else { health }, why_out)
+    }
+
+    pub fn set_why_out(&self, why: Option<&str>) {
+        *lock(&self.why_out) = why.map(str::to_owned);
     }
 
     /// Whether a success would change nothing.

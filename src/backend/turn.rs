@@ -9,6 +9,7 @@ use super::{Backend, Backends};
 use crate::config::{Address, waits};
 use crate::net::conn::{Block, Conn, Connected, Window};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Shard;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ impl Turn {
         backend.standing.active.fetch_add(1, Ordering::Relaxed);
         backend.standing.waiting.fetch_add(1, Ordering::Relaxed);
         backend.standing.progress.asked();
+        backend.standing.counts.asked();
         let trial = Cell::new(if is_trial { Trial::Undecided } else { Trial::No });
         let (awaited, verdict) = (Cell::new(Side::Backend), Cell::new(Verdict::Open));
         Self { backend, number, since, awaited, trial, verdict }
@@ -117,8 +119,16 @@ impl Turn {
     }
 
     /// The response head is there, since `now`, and it `took` so long. Its status may be a `failure`.
-    pub fn answered(&self, backends: &Backends, now: Instant, took: Duration, failure: Option<Failure>) {
+    pub fn answered(
+        &self,
+        backends: &Backends,
+        now: Instant,
+        took: Duration,
+        failure: Option<Failure>,
+        shard: &Shard,
+    ) {
         self.await_client();
+        self.backend.standing.counts.answered(shard, took);
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
         let is_slow = took > waits::PROMPT_RESPONSE;
         // Nearly always it is as it was, and reading it is cheaper than taking the cache line from another core.
@@ -156,7 +166,9 @@ impl Turn {
     /// The response is complete: ends the turn, and keeps the connection, which is idle since then, for the next.
     pub fn keep(self, conn: Conn, since: Instant) {
         self.completed();
-        self.backend.kept.put(conn, since);
+        if !self.backend.standing.is_drained() {
+            self.backend.kept.put(conn, since);
+        }
     }
 }
 

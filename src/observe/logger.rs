@@ -7,10 +7,11 @@
 //! were when that is over. Never `println!`, which panics when standard output is closed.
 //!
 //! Not here: levels and filters of diagnostics. `log` and simplelog apply them, and write to [`Diagnostics`]. Counts of
-//! requests are in `counters`, partial writes in `output`.
+//! requests are in `metrics`, partial writes in `output`.
 
 use crate::config::AccessLog;
 use crate::observe::access::{self, Access, write_access};
+use crate::observe::metrics::snapshot::LinesLost;
 use crate::observe::output::{Output, identity};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, Write};
@@ -117,6 +118,15 @@ impl Logger {
         }
     }
 
+    /// How many lines each output has not taken, since the start.
+    pub fn lost(&self) -> Vec<LinesLost> {
+        let of =
+            |queue: &Queue| LinesLost { output: queue.name, lines: queue.lost.total.load(Ordering::Relaxed) };
+        let is_another = |access: &&Queue| !Arc::ptr_eq(&access.lost, &self.diagnostics.lost);
+        let access = self.access.get().filter(is_another);
+        std::iter::once(&self.diagnostics).chain(access).map(of).collect()
+    }
+
     /// Waits until the queued lines are written: for each output at most half of `timeout`.
     pub fn finish(&self, timeout: Duration) {
         // Access lines first: their writer may have to say how many were lost.
@@ -181,8 +191,25 @@ enum Message {
 #[derive(Clone)]
 struct Queue {
     sender: Sender<Message>,
-    /// Lines lost and not yet reported.
-    lost: Arc<AtomicU64>,
+    name: &'static str,
+    lost: Arc<Lost>,
+}
+
+/// Lines that were not written.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Not reported yet.
+    unreported: AtomicU64,
+    /// Since the start.
+    total: AtomicU64,
+}
+
+impl Lost {
+    /// Counts so many. Returns whether a loss begins with them.
+    fn add(&self, lines: u64) -> bool {
+        self.total.fetch_add(lines, Ordering::Relaxed);
+        self.unreported.fetch_add(lines, Ordering::Relaxed) == 0
+    }
 }
 
 /// What became of a line.
@@ -203,16 +230,16 @@ impl Queue {
         form: Form,
     ) -> io::Result<Self> {
         let (sender, receiver) = bounded(backlog);
-        let lost = Arc::new(AtomicU64::new(0));
+        let lost = Arc::<Lost>::default();
         let writer = Writer { name, output: Output::new(fd), receiver, lost: Arc::clone(&lost), form };
         thread::Builder::new().name("logger".into()).spawn(move || writer.run())?;
-        Ok(Self { sender, lost })
+        Ok(Self { sender, name, lost })
     }
 
     fn send(&self, message: Message) -> Sent {
         match self.sender.try_send(message) {
             Ok(()) => Sent::Queued,
-            Err(_) if self.lost.fetch_add(1, Ordering::Relaxed) == 0 => Sent::FirstLost,
+            Err(_) if self.lost.add(1) => Sent::FirstLost,
             Err(_) => Sent::Lost,
         }
     }
@@ -231,7 +258,7 @@ struct Writer<F> {
     name: &'static str,
     output: Output<F>,
     receiver: Receiver<Message>,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Lost>,
     form: Form,
 }
 
@@ -274,7 +301,7 @@ impl<F: AsFd> Writer<F> {
             Ok(()) if self.receiver.is_empty() => self.report_lost(),
             Ok(()) => {}
             Err(lost) => {
-                if lost.lines > 0 && self.lost.fetch_add(lost.lines, Ordering::Relaxed) == 0 {
+                if lost.lines > 0 && self.lost.add(lost.lines) {
                     log::warn!(
                         "cannot write to {}: {}; lines are lost until that is possible",
                         self.name,
@@ -287,7 +314,7 @@ impl<F: AsFd> Writer<F> {
     }
 
     fn report_lost(&self) {
-        let count = self.lost.swap(0, Ordering::Relaxed);
+        let count = self.lost.unreported.swap(0, Ordering::Relaxed);
         if count > 0 {
             log::warn!("{count} lines were lost: {} did not take them", self.name);
         }

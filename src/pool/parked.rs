@@ -7,6 +7,7 @@
 //! Not here: the sockets and the timer (`waiter`).
 
 use crate::net::conn::Conn;
+use crate::observe::parked::{Census, Kind};
 use crate::pool::deadlines::{Class, Deadlines};
 use crate::pool::edges::Edges;
 use crate::pool::park::Park;
@@ -26,6 +27,7 @@ pub(super) struct State<T> {
     pub timer_due: Option<Instant>,
     pub weight: usize,
     pub budget: usize,
+    pub census: Census,
 }
 
 /// A value that waits.
@@ -35,6 +37,7 @@ pub(super) struct Parked<T> {
     pub class: Class,
     pub queue: usize,
     pub weight: usize,
+    pub kind: Kind,
 }
 
 impl<T: Park> State<T> {
@@ -48,22 +51,24 @@ impl<T: Park> State<T> {
             timer_due: None,
             weight: 0,
             budget,
+            census: Census::default(),
         }
     }
 
     pub fn insert(&mut self, parked: Parked<T>) -> Key {
-        let Parked { deadline, class, queue, weight, .. } = parked;
+        let Parked { deadline, class, queue, weight, kind, .. } = parked;
         let key = self.parked.insert(parked);
         self.deadlines.insert(class, deadline, key);
         if class == Class::Queued {
             self.queues.entry(queue).or_default().insert((deadline, key));
         }
         self.weight += weight;
+        self.census.enter(kind);
         key
     }
 
     pub fn take(&mut self, key: Key) -> Option<T> {
-        let Parked { value, deadline, class, queue, weight } = self.parked.remove(key)?;
+        let Parked { value, deadline, class, queue, weight, kind } = self.parked.remove(key)?;
         self.deadlines.remove(class, deadline, key);
         if class == Class::Queued {
             leave(&mut self.queues, queue, deadline, key);
@@ -74,6 +79,7 @@ impl<T: Park> State<T> {
             self.edges.leave(descriptor(client));
         }
         self.weight -= weight;
+        self.census.leave(kind);
         Some(value)
     }
 

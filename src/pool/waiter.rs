@@ -17,6 +17,7 @@
 
 use crate::net::conn::{Conn, Registration};
 use crate::net::waker::Waker;
+use crate::observe::parked::Census;
 use crate::pool::deadlines::Class;
 use crate::pool::edges::{Arming, Edges};
 use crate::pool::park::{Park, Wait, Woken};
@@ -107,7 +108,7 @@ impl<T: Park> Waiter<T> {
     /// # Errors
     /// The value, if it is not waited for: the shutdown does not wait for its class, or the system refuses.
     pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
-        let (weight, queue) = (value.weight(), value.queue());
+        let (weight, queue, kind) = (value.weight(), value.queue(), value.kind(wait.class));
         let mut state = self.state();
         let is_welcome = match (self.stop.phase(), wait.class) {
             (Phase::Running, _) => true,
@@ -122,7 +123,7 @@ impl<T: Park> Waiter<T> {
         let is_ready = wait.client.reads() && value.client().is_some_and(Conn::has_unread)
             || wait.backend.reads() && value.backend().is_some_and(Conn::has_unread);
         let deadline = if is_ready { Instant::now() } else { wait.deadline };
-        let key = state.insert(Parked { value, deadline, class, queue, weight });
+        let key = state.insert(Parked { value, deadline, class, queue, weight, kind });
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
         if let Err(error) = self.arm(&mut state, key, wait) {
@@ -250,6 +251,17 @@ impl<T: Park> Waiter<T> {
     /// How many there are of a class.
     pub fn count(&self, class: Class) -> usize {
         self.state().deadlines.count(class)
+    }
+
+    /// How many there are of each kind, and how many bytes of memory they keep.
+    pub fn census(&self) -> (Census, usize) {
+        let state = self.state();
+        (state.census, state.weight)
+    }
+
+    /// How many new connections wait for a worker.
+    pub fn newcomers(&self) -> usize {
+        self.offered.len()
     }
 
     /// How many stand in a queue.

@@ -10,8 +10,10 @@
 use crate::backend::checks::Probe;
 use crate::http1::forward::Scheme;
 use crate::net::conn::Conn;
+use crate::observe::metrics::Recorder;
+use crate::observe::parked::Kind;
 use crate::pool::allowance::Allowance;
-use crate::pool::park::{Park, Wait};
+use crate::pool::park::{Class, Park, Wait};
 use crate::proxy::client::Client;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
@@ -74,6 +76,7 @@ pub struct Context<'a> {
     pub shared: &'a Shared,
     /// What is in force for this batch.
     pub site: &'a Site,
+    pub recorder: &'a Recorder<'a>,
     pub scratch: &'a mut Scratch,
     pub allowance: &'a mut Allowance,
     pub pass: Pass,
@@ -154,6 +157,19 @@ impl Park for Task {
                 size_of::<Conversation>() + conn.weight() + carried.capacity() + exchange
             }
             Self::Probe(probe) => probe.weight(),
+        }
+    }
+
+    fn kind(&self, class: Class) -> Kind {
+        match self {
+            Self::Client(conversation) => match &conversation.stage {
+                Stage::Introducing(_) | Stage::Securing(_) => Kind::Handshake,
+                Stage::Reading(reading) if reading.has_begun() => Kind::Request,
+                Stage::Reading(_) => Kind::Idle,
+                Stage::Exchanging(exchange) => exchange.kind(class),
+                Stage::Lingering(_) | Stage::Resetting(_) => Kind::Closing,
+            },
+            Self::Probe(probe) => probe.kind(class),
         }
     }
 

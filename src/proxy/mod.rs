@@ -12,6 +12,7 @@
 pub mod client;
 pub mod conversation;
 pub mod exchange;
+mod overview;
 pub mod per_client;
 mod relay;
 mod request;

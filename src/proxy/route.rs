@@ -13,6 +13,7 @@ use crate::http1::head::Request;
 use crate::http1::https::{self, Detour, Detours};
 use crate::http1::routing::{self, Table};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::{Metrics, RouteCounts};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -35,7 +36,14 @@ pub struct Route {
     pub request_edits: Option<Arc<Edits>>,
     pub response_edits: Option<Arc<Edits>>,
     pub backends: Arc<Backends>,
+    /// What is counted of its requests, under its label.
+    pub counts: Arc<RouteCounts>,
 }
+
+/// The labels of routes that no user has written: for everything else, for `--acme-challenge`, for `--redirect-to-https`.
+const REST: &str = "default";
+const CHALLENGES: &str = "acme-challenge";
+const TO_HTTPS: &str = "redirect-to-https";
 
 /// All routes. There is always one for everything else, which is the last.
 pub struct Routes {
@@ -67,18 +75,18 @@ impl Routes {
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start(config: &Config, before: Option<&Self>) -> io::Result<Self> {
+    pub fn start(config: &Config, before: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
         let registry = before.map_or_else(Arc::default, |before| Arc::clone(&before.registry));
         let first_number = before.map_or(0, |before| before.next_number);
         let configs = config.route.iter().map(|route| &route.config).chain([config]);
         let planned = configs.zip(predecessors(config, before));
         let planned = planned.map(|(config, predecessor)| Planned { config, predecessor });
         let old: Vec<_> = before.into_iter().flat_map(Self::configured).cloned().collect();
-        let mut all_backends = Backends::start(planned, &old, &registry)?.into_iter();
+        let mut all_backends = Backends::start(planned, &old, &registry, metrics)?.into_iter();
         let mut table = Table::default();
         let mut all = Vec::new();
         for (route, backends) in config.route.iter().zip(&mut all_backends) {
-            let own = Arc::new(Route::of(route, first_number + all.len(), backends));
+            let own = Arc::new(Route::of(route, first_number + all.len(), backends, metrics));
             table.insert(&route.hosts, &route.path, Arc::clone(&own));
             all.push(own);
         }
@@ -93,16 +101,17 @@ impl Routes {
             request_edits: Edits::of_requests(config),
             response_edits: Edits::of_responses(config),
             backends,
+            counts: metrics.route(REST),
         });
         all.push(Arc::clone(&rest));
         let challenge = config.challenges().map(|config| {
             let predecessor = before.and_then(|before| before.challenge.as_ref());
             let predecessor = predecessor.map(|route| Arc::clone(&route.backends));
-            Route::to_challenges(config, first_number + all.len(), predecessor, &registry)
+            Route::to_challenges(config, first_number + all.len(), predecessor, &registry, metrics)
         });
         let challenge = challenge.transpose()?;
         all.extend(challenge.clone());
-        let to_https = config.redirect_to_https.then(|| Arc::new(rest.with_action(Action::ToHttps)));
+        let to_https = config.redirect_to_https.then(|| Arc::new(rest.to_https(metrics)));
         let limited = all.iter().filter(|route| route.backends.has_limits()).count();
         let limited = limited + before.map_or(0, |before| before.limited.min(1));
         let next_number = first_number + all.len();
@@ -134,6 +143,11 @@ impl Routes {
             Paths::Plain => self.table.find_plain(authority, path)?,
         };
         Ok(found.unwrap_or(&self.rest))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Arc<Route>] {
+        &self.all
     }
 
     /// The backends of all routes.
@@ -198,7 +212,7 @@ fn predecessors(config: &Config, before: Option<&Routes>) -> Vec<Option<Arc<Back
 }
 
 impl Route {
-    fn of(route: &config::Route, number: usize, backends: Arc<Backends>) -> Self {
+    fn of(route: &config::Route, number: usize, backends: Arc<Backends>, metrics: &Metrics) -> Self {
         let strips = route.action == Action::Proxy(config::Prefix::Stripped);
         Self {
             number,
@@ -209,6 +223,7 @@ impl Route {
             request_edits: Edits::of_requests(&route.config),
             response_edits: Edits::of_responses(&route.config),
             backends,
+            counts: metrics.route(&route.to_string()),
         }
     }
 
@@ -218,8 +233,10 @@ impl Route {
         number: usize,
         predecessor: Option<Arc<Backends>>,
         registry: &Arc<Registry>,
+        metrics: &Metrics,
     ) -> io::Result<Arc<Self>> {
-        let backends = Backends::start_occasional(Planned { config: &config, predecessor }, registry)?;
+        let planned = Planned { config: &config, predecessor };
+        let backends = Backends::start_occasional(planned, registry, metrics)?;
         let action = Some(Action::Proxy(config::Prefix::Kept));
         let (request_edits, response_edits) = (None, None);
         Ok(Arc::new(Self {
@@ -231,21 +248,23 @@ impl Route {
             request_edits,
             response_edits,
             backends,
+            counts: metrics.route(CHALLENGES),
         }))
     }
 
-    /// The same with another end, which needs no backend.
-    fn with_action(&self, action: Action) -> Self {
+    /// Of what has to come again by https, which needs no backend.
+    fn to_https(&self, metrics: &Metrics) -> Self {
         let (config, backends) = (self.config.clone(), Arc::clone(&self.backends));
         Self {
             number: self.number,
             label: String::new(),
             strip: String::new(),
-            action: Some(action),
+            action: Some(Action::ToHttps),
             config,
             request_edits: None,
             response_edits: self.response_edits.clone(),
             backends,
+            counts: metrics.route(TO_HTTPS),
         }
     }
 }

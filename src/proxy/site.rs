@@ -75,10 +75,11 @@ impl InForce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::metrics::Metrics;
 
     fn site(max_head: usize) -> Site {
         let config = Config { max_head, ..Config::default() };
-        let routes = Routes::start(&config, None).unwrap();
+        let routes = Routes::start(&config, None, &Metrics::new(1)).unwrap();
         Site::new(config, routes, None)
     }
 

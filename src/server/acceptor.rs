@@ -9,12 +9,13 @@
 use crate::config::{Peer, waits};
 use crate::http1::forward::{Persistence, Scheme};
 use crate::http1::reply::{self, Asked};
-use crate::net::conn::{Block, Conn, Sent};
+use crate::net::conn::{Block, Conn, Moved, Sent};
 use crate::net::descriptors;
 use crate::net::listener::BACKLOG;
 use crate::net::waker::Waker;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Recorder;
 use crate::proxy::client::Client;
 use crate::proxy::conversation::{Conversation, Opening, Task};
 use crate::proxy::session;
@@ -50,7 +51,7 @@ impl Doors {
 /// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
 /// keep it from ending: a queue holds one backlog, and no more is taken from it. A Unix socket has no more clients once its
 /// file is gone.
-pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared) {
+pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorder<'_>) {
     let mut shortage = Shortage::default();
     let mut site = shared.site.get();
     loop {
@@ -60,7 +61,8 @@ pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared) {
             break;
         }
         for gone in doors.change() {
-            empty(&gone, waker, shared, shared.site.renew(&mut site), &mut shortage);
+            let site = shared.site.renew(&mut site);
+            empty(&gone, waker, Context { shared, site, recorder }, &mut shortage);
         }
         let entrances = &doors.entrances;
         let mut fds: Vec<_> =
@@ -73,38 +75,40 @@ pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared) {
         let site = shared.site.renew(&mut site);
         let ready = entrances.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
         for (entrance, _) in ready {
-            accept_some(entrance, waker, shared, site, &mut shortage);
+            accept_some(entrance, waker, Context { shared, site, recorder }, &mut shortage);
         }
     }
     let gone = doors.change();
     for entrance in gone.iter().chain(&doors.entrances) {
-        empty(entrance, waker, shared, &site, &mut shortage);
+        empty(entrance, waker, Context { shared, site: &site, recorder }, &mut shortage);
     }
 }
 
 /// Accepts what is in the kernel's queue of a listener that is to be closed.
-fn empty(entrance: &Entrance, waker: &Waker, shared: &Shared, site: &Site, shortage: &mut Shortage) {
+fn empty(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) {
     entrance.listener.withdraw();
     for _ in 0..=usize::from(BACKLOG) / BATCH {
-        if accept_some(entrance, waker, shared, site, shortage) < BATCH {
+        if accept_some(entrance, waker, context, shortage) < BATCH {
             break;
         }
     }
 }
 
+/// What it accepts with.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    shared: &'a Shared,
+    site: &'a Site,
+    recorder: &'a Recorder<'a>,
+}
+
 /// Accepts what is there, within bounds. Returns how many connections that were.
-fn accept_some(
-    entrance: &Entrance,
-    waker: &Waker,
-    shared: &Shared,
-    site: &Site,
-    shortage: &mut Shortage,
-) -> usize {
+fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) -> usize {
     for count in 0..BATCH {
         match entrance.listener.accept() {
             Ok((conn, peer)) => {
                 shortage.end();
-                admit(conn, peer, entrance, shared, site);
+                admit(conn, peer, entrance, context);
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::AGAIN) => return count,
@@ -112,7 +116,7 @@ fn accept_some(
                 Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
                 _ => {
                     shortage.begin(&error);
-                    if !make_room(shared, site) {
+                    if !make_room(context) {
                         wait_for(waker, waits::ACCEPT_RETRY);
                     }
                     return count;
@@ -125,25 +129,26 @@ fn accept_some(
 
 /// Closes what can best be done without. A kept connection to a backend costs the next request a connect, an idle client's
 /// costs the client one.
-fn make_room(shared: &Shared, site: &Site) -> bool {
+fn make_room(Context { shared, site, .. }: Context<'_>) -> bool {
     site.routes.let_go() || shared.waiter.evict().is_some()
 }
 
-fn admit(conn: Conn, peer: Peer, entrance: &Entrance, shared: &Shared, site: &Site) {
+fn admit(conn: Conn, peer: Peer, entrance: &Entrance, context: Context<'_>) {
+    let Context { shared, site, .. } = context;
     let &Entrance { opening, scheme, .. } = entrance;
     if opening == Opening::ProxyHeader && !site.config.trusts(peer) {
-        return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), shared);
+        return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), context);
     }
     // Before room is made: what others have must not give way to one client's many.
     let counted = match shared.per_client.enter(peer, &site.config) {
         Ok(counted) => counted,
-        Err(failure) => return refuse(&conn, peer, scheme, failure, shared),
+        Err(failure) => return refuse(&conn, peer, scheme, failure, context),
     };
-    if !descriptors::has_room_for_one_more() && !make_room(shared, site) {
-        return refuse(&conn, peer, scheme, Failure::Descriptors, shared);
+    if !descriptors::has_room_for_one_more() && !make_room(context) {
+        return refuse(&conn, peer, scheme, Failure::Descriptors, context);
     }
     if shared.waiter.is_full() {
-        return refuse(&conn, peer, scheme, Failure::OverBudget, shared);
+        return refuse(&conn, peer, scheme, Failure::OverBudget, context);
     }
     let most = site.config.max_connections;
     let permit = match shared.connections.enter(most) {
@@ -151,25 +156,27 @@ fn admit(conn: Conn, peer: Peer, entrance: &Entrance, shared: &Shared, site: &Si
         None if shared.waiter.evict().is_some() => shared.connections.enter(most),
         permit => permit,
     };
-    let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, shared) };
+    let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, context) };
     let client = Client::new(conn, peer, scheme, counted, permit, Arc::clone(&entrance.closing));
     let conversation = Conversation::new(client, opening, site);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
-        send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, shared);
+        send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, context);
+        note_bytes(&conversation.client.conn, context);
         session::linger(conversation, shared);
     }
 }
 
 /// Says no to a connection that has no place in which to linger. What it sent so far is read, or closing would take the
 /// answer back.
-fn refuse(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, shared: &Shared) {
-    send_refusal(conn, client, scheme, failure, shared);
+fn refuse(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, context: Context<'_>) {
+    send_refusal(conn, client, scheme, failure, context);
     let _ = conn.receive(&mut [0; 4096], Block::Never);
+    note_bytes(conn, context);
 }
 
 /// Answers without waiting for anything; what the client asks is not even read. The answer is small: it fits. Over TLS nothing
 /// can be said before the handshake, which is more work than the refused request.
-fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, shared: &Shared) {
+fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, context: Context<'_>) {
     let begun = Instant::now();
     let mut words = Vec::new();
     let sent = reply::failed(&mut words, failure, Asked::default(), Persistence::Close, None);
@@ -179,11 +186,17 @@ fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, sha
     };
     let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
     let timings = Timings { total: begun.elapsed(), ..Timings::default() };
-    note(client, failure, Record { status, bytes, timings, ..Record::default() }, shared);
+    note(client, failure, Record { status, bytes, timings, ..Record::default() }, context);
 }
 
-fn note(client: Peer, failure: Failure, record: Record, shared: &Shared) {
-    shared.note(client, Some(failure), || (Line::default(), Record { failure: Some(failure), ..record }));
+fn note(client: Peer, failure: Failure, record: Record, context: Context<'_>) {
+    let record = Record { failure: Some(failure), ..record };
+    context.shared.note(context.recorder, client, None, record, Line::default);
+}
+
+fn note_bytes(conn: &Conn, context: Context<'_>) {
+    let Moved { received, sent } = conn.take_moved();
+    context.recorder.note_bytes(received, sent);
 }
 
 /// A lack of descriptors is said once when it begins and once when it ends.

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The default of net.ipv4.ip_unprivileged_port_start.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
@@ -40,10 +40,31 @@ impl Entrance {
     }
 }
 
+/// Where clients reach ronde, and by which scheme: for an admin. A reload changes it.
+#[derive(Clone, Debug, Default)]
+pub struct Reached(Arc<Mutex<Vec<(Address, Scheme)>>>);
+
+impl Reached {
+    pub fn set(&self, entrances: &[Entrance]) {
+        let shown = |entrance: &Entrance| Some((entrance.listener.address()?, entrance.scheme));
+        *self.lock() = entrances.iter().filter_map(shown).collect();
+    }
+
+    pub fn all(&self) -> Vec<(Address, Scheme)> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Address, Scheme)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Why a server could not start.
 #[derive(Debug)]
 pub enum StartError {
     Bind(Address, io::Error),
+    /// The address of the admin listener cannot be had.
+    Admin(Box<StartError>),
     /// After a reload: an address that is in use by a listener that is not to be there any more.
     BehindAnother(Address, Address),
     /// Why there are no certificates to show.
@@ -78,6 +99,13 @@ impl fmt::Display for StartError {
                      choose another port with --listen"
                 ),
                 _ => write!(f, "cannot listen on {address}: {error}; choose another address with --listen"),
+            },
+            // Without the advice of the case above, which is about another flag.
+            Self::Admin(error) => match &**error {
+                Self::Bind(address, error) => {
+                    write!(f, "cannot listen on {address}: {error}; choose another address with --admin")
+                }
+                error => write!(f, "the admin listener: {error}"),
             },
             Self::BehindAnother(address, own) => write!(
                 f,
@@ -149,7 +177,8 @@ pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Ent
             entrances.extend(known.map(|(listener, closing)| entrance(listener, closing)));
             continue;
         }
-        match open(listen, config) {
+        let wanted: Vec<_> = config.listen.iter().chain(&config.tls_listen).collect();
+        match open(listen, &wanted, config.listen_mode, config) {
             Ok(listeners) => {
                 let new = |listener| entrance(Arc::new(listener), Arc::default());
                 entrances.extend(listeners.into_iter().map(new));
@@ -161,6 +190,18 @@ pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Ent
         }
     }
     Ok(entrances)
+}
+
+/// The sockets of `--admin`; none if it is off. A Unix socket is its owner's alone.
+///
+/// # Errors
+/// [`StartError::Admin`].
+pub(super) fn listen_for_admin(config: &Config) -> Result<Vec<Listener>, StartError> {
+    /// Whoever may connect to it may drain every backend.
+    const MODE: u32 = 0o600;
+    let opened = config.admin.iter().map(|admin| open(admin, &[admin], MODE, config));
+    let opened: Result<Vec<_>, _> = opened.collect();
+    opened.map(|all| all.into_iter().flatten().collect()).map_err(|error| StartError::Admin(Box::new(error)))
 }
 
 /// The sockets of this `--listen` that were there before. One that was there for the other scheme alone changes it.
@@ -203,9 +244,13 @@ pub(super) fn withdraw_new(entrances: &[Entrance], before: &[Entrance]) {
     new.for_each(|entrance| entrance.listener.withdraw());
 }
 
-/// The sockets of one `--listen`.
-fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
-    let wanted: Vec<_> = config.listen.iter().chain(&config.tls_listen).collect();
+/// The sockets of one address among those that are `wanted`; the mode is that of a Unix socket.
+fn open(
+    listen: &Listen,
+    wanted: &[&Listen],
+    mode: u32,
+    config: &Config,
+) -> Result<Vec<Listener>, StartError> {
     let claim = if config.freebind { Claim::Early } else { Claim::Existing };
     let listen_at = |address: SocketAddr, family| {
         let listener = listener::listen(address, family, claim);
@@ -213,10 +258,10 @@ fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
     };
     match listen {
         Listen::Unix(path) => {
-            let listener = listener::listen_locally(path, config.listen_mode);
+            let listener = listener::listen_locally(path, mode);
             Ok(vec![listener.map_err(|error| StartError::Bind(Address::Unix(path.clone()), error))?])
         }
-        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, &wanted))?]),
+        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, wanted))?]),
         Listen::Every(port) => {
             // One dual-stack socket where there is IPv6.
             let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);

@@ -14,6 +14,7 @@
 //! Not here: exit codes (`main`).
 
 mod acceptor;
+pub mod admin;
 mod listeners;
 mod orders;
 mod reload;
@@ -30,10 +31,11 @@ use crate::config::value::time_text;
 use crate::config::{self, Address, Config, waits};
 use crate::http1::forward::Scheme;
 use crate::net::descriptors;
+use crate::net::listener::Listener;
 use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
-use crate::observe::counters::Counters;
 use crate::observe::logger::{self, Logger};
+use crate::observe::metrics::Metrics;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
@@ -43,8 +45,9 @@ use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
 use crate::proxy::site::{InForce, Site};
 use acceptor::Doors;
+use admin::Answers;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use listeners::{Entrance, listen_all, refuse_all_myself, withdraw_new};
+use listeners::{Entrance, listen_all, listen_for_admin, refuse_all_myself, withdraw_new};
 use orders::Next;
 use reload::Reloads;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -62,6 +65,7 @@ const STACK: usize = 128 * 1024;
 pub struct Server {
     shared: Shared,
     entrances: Vec<Entrance>,
+    admin: Vec<Listener>,
     orders: Orders,
 }
 
@@ -75,10 +79,12 @@ impl Server {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
         let entrances = listen_all(&config, &[])?;
+        let admin = listen_for_admin(&config).inspect_err(|_| withdraw_new(&entrances, &[]))?;
         match Self::share(config, logger, &entrances) {
-            Ok(shared) => Ok(Self { shared, entrances, orders }),
+            Ok(shared) => Ok(Self { shared, entrances, admin, orders }),
             Err(error) => {
                 withdraw_new(&entrances, &[]);
+                admin.iter().for_each(Listener::withdraw);
                 Err(error)
             }
         }
@@ -87,13 +93,14 @@ impl Server {
     fn share(mut config: Config, logger: Logger, entrances: &[Entrance]) -> Result<Shared, StartError> {
         refuse_all_myself(&config, entrances)?;
         bound_by_descriptors(&mut config, None);
-        let (certificates, routes) = (certificates(&config, None)?, Routes::start(&config, None)?);
+        let metrics = Arc::new(Metrics::new(config.worker_count()));
+        let (certificates, routes) = (certificates(&config, None)?, Routes::start(&config, None, &metrics)?);
         Ok(Shared {
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             per_client: PerClient::default(),
             connections: ConnectionLimit::default(),
             logger,
-            counters: Counters::new(),
+            metrics,
             explained: AtomicU64::new(0),
             pseudonym: pseudonym(),
             site: InForce::new(Site::new(config, routes, certificates)),
@@ -102,6 +109,16 @@ impl Server {
 
     pub fn addresses(&self) -> Vec<Address> {
         self.entrances.iter().filter_map(|entrance| entrance.listener.address()).collect()
+    }
+
+    /// Serves the admin by this listener as well, which was opened elsewhere.
+    pub fn open_admin_to(&mut self, listener: Option<Listener>) {
+        self.admin.extend(listener);
+    }
+
+    /// Of the admin listener; none if it is off.
+    pub fn admin_addresses(&self) -> Vec<Address> {
+        self.admin.iter().filter_map(Listener::address).collect()
     }
 
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
@@ -115,6 +132,9 @@ impl Server {
         let mut listening = addresses(Scheme::Http);
         if !config.tls_listen.is_empty() {
             listening += &format!("; with TLS on {}", addresses(Scheme::Https));
+        }
+        if let Some(admin) = self.admin_addresses().first() {
+            listening += &format!("; admin on {admin}");
         }
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         let mut served = Vec::new();
@@ -141,17 +161,21 @@ impl Server {
     /// # Errors
     /// The system refused a thread, and which.
     pub fn run(self, read: Reader) -> io::Result<()> {
-        let Self { shared, entrances, orders } = self;
+        let Self { shared, entrances, admin, orders } = self;
         let workers = shared.site.get().config.worker_count();
-        let (shared, waker) = (&shared, &Waker::new()?);
+        let (shared, waker, admin_end) = (&shared, &Waker::new()?, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
         let (acceptor, changes) = bounded(1);
         let reloads = Reloads::new(shared, read, entrances.clone(), acceptor, waker);
         let doors = Doors { entrances, changes };
+        let answers = Answers::new(reloads.reached.clone(), shared, orders.reloader());
         thread::scope(|scope| {
             let started = (|| {
                 for number in 1..=workers {
                     start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
+                }
+                if !admin.is_empty() {
+                    start(scope, "admin", move || admin::run(&admin, answers, admin_end))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
                 start(scope, "acceptor", move || accept(doors, waker, shared))
@@ -162,10 +186,11 @@ impl Server {
             });
             // Also when a thread could not be started: those that were end, and the scope joins them.
             shared.waiter.release_workers();
+            admin_end.wake();
             drop(watching);
             served
         })?;
-        log::info!("stopped: {}", shared.counters.summary());
+        log::info!("stopped: {}", shared.metrics.summary());
         Ok(())
     }
 }
@@ -213,7 +238,8 @@ fn start<'scope, 'env>(
 
 /// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
 fn accept(mut doors: Doors, waker: &Waker, shared: &Shared) {
-    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&mut doors, waker, shared))).is_err() {
+    let recorder = shared.metrics.of_acceptor();
+    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&mut doors, waker, shared, &recorder))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
 }

@@ -16,14 +16,19 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 #[derive(Clone, Debug)]
 pub struct Commander {
     stop: Sender<()>,
-    reload: Sender<Asker>,
+    reloader: Reloader,
 }
+
+/// Gives the order to reload alone: for the server's own threads, whose end must not be waited for by the server.
+#[derive(Clone, Debug)]
+pub struct Reloader(Sender<Asker>);
 
 /// Where a server hears of them. The end of every [`Commander`] is an order to stop, too.
 #[derive(Debug)]
 pub struct Orders {
     stop: Receiver<()>,
     reload: Receiver<Asker>,
+    reloader: Reloader,
 }
 
 /// What came of an order to reload: what is in force now, or why nothing has changed; one line for an admin.
@@ -49,7 +54,8 @@ pub(super) enum Next<T> {
 /// What a server is ordered by. Made before the server, because a start may take seconds and must not be deaf.
 pub fn orders() -> (Commander, Orders) {
     let ((stop, to_stop), (reload, to_reload)) = (bounded(1), bounded(MOST_ASKERS));
-    (Commander { stop, reload }, Orders { stop: to_stop, reload: to_reload })
+    let (reloader, own) = (Reloader(reload.clone()), Reloader(reload));
+    (Commander { stop, reloader }, Orders { stop: to_stop, reload: to_reload, reloader: own })
 }
 
 impl Commander {
@@ -58,16 +64,28 @@ impl Commander {
         let _ = self.stop.try_send(());
     }
 
+    /// See [`Reloader::reload`].
+    pub fn reload(&self) -> Receiver<Outcome> {
+        self.reloader.reload()
+    }
+}
+
+impl Reloader {
     /// Has the whole configuration read again. The outcome comes out of the channel; the channel ends without one when the
     /// server stops before, or when [`MOST_ASKERS`] (64) wait for one already.
     pub fn reload(&self) -> Receiver<Outcome> {
         let (asker, outcome) = bounded(1);
-        let _ = self.reload.try_send(asker);
+        let _ = self.0.try_send(asker);
         outcome
     }
 }
 
 impl Orders {
+    /// Gives orders to reload that come out here.
+    pub(super) fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
     /// Waits for what is to be done next. While something is under way, nothing else is begun.
     pub(super) fn next<T>(&self, under_way: Option<&Receiver<T>>) -> Next<T> {
         let (no_order, nothing) = (never(), never());

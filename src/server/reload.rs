@@ -15,12 +15,13 @@
 //! Not here: what a worker holds (`proxy::site`), which backend is which (`backend::succession`), and closing listeners
 //! (`acceptor`).
 
-use super::listeners::{Entrance, StartError, listen_all, refuse_all_myself, withdraw_new};
+use super::listeners::{Entrance, Reached, StartError, listen_all, refuse_all_myself, withdraw_new};
 use super::orders::{Asker, Outcome};
 use super::{begin_renewal, bound_by_descriptors, certificates};
 use crate::config::{Config, Listen, row};
 use crate::net::tls::{News, Renewal};
 use crate::net::waker::Waker;
+use crate::observe::metrics::Metrics;
 use crate::proxy::route::Routes;
 use crate::proxy::shared::Shared;
 use crate::proxy::site::Site;
@@ -47,6 +48,7 @@ pub(super) struct Reloads<'a> {
     pub read: Reader,
     pub renewal: Option<Renewal>,
     pub entrances: Vec<Entrance>,
+    pub reached: Reached,
     pub acceptor: Sender<Vec<Entrance>>,
     pub waker: &'a Waker,
     under_way: Option<UnderWay>,
@@ -76,7 +78,9 @@ impl<'a> Reloads<'a> {
         waker: &'a Waker,
     ) -> Self {
         let renewal = begin_renewal(&shared.site.get());
-        Self { shared, read, renewal, entrances, acceptor, waker, under_way: None }
+        let reached = Reached::default();
+        reached.set(&entrances);
+        Self { shared, read, renewal, entrances, reached, acceptor, waker, under_way: None }
     }
 
     /// Where the new site comes from, while it is being built.
@@ -88,8 +92,9 @@ impl<'a> Reloads<'a> {
     pub fn begin(&mut self, askers: Vec<Asker>) {
         let (done, built) = bounded(1);
         let (before, read) = (self.shared.site.get(), Arc::clone(&self.read));
+        let metrics = Arc::clone(&self.shared.metrics);
         let build = move || {
-            let _ = done.send(build(&before, &read));
+            let _ = done.send(build(&before, &read, &metrics));
         };
         match thread::Builder::new().name("reload".into()).spawn(build) {
             Ok(_) => self.under_way = Some(UnderWay { built, askers }),
@@ -136,6 +141,7 @@ impl<'a> Reloads<'a> {
         let gone = self.entrances.iter().filter(|entrance| !entrance.is_among(&entrances));
         gone.for_each(|entrance| entrance.closing.set());
         self.entrances.clone_from(&entrances);
+        self.reached.set(&entrances);
         // It is there until the stop.
         let _ = self.acceptor.send(entrances);
         self.waker.wake();
@@ -149,7 +155,7 @@ impl<'a> Reloads<'a> {
 }
 
 /// Makes a site of the configuration as it is now. Nothing of the site before is changed.
-fn build(before: &Site, read: &Reader) -> Built {
+fn build(before: &Site, read: &Reader, metrics: &Metrics) -> Built {
     let Reread { config, notes } = read();
     notes.iter().for_each(|note| log::warn!("{note}"));
     let mut config = config?;
@@ -157,7 +163,7 @@ fn build(before: &Site, read: &Reader) -> Built {
     bound_by_descriptors(&mut config, Some(&before.config));
     let certificates =
         certificates(&config, before.certificates.as_ref()).map_err(|error| error.to_string())?;
-    let routes = Routes::start(&config, Some(&before.routes))
+    let routes = Routes::start(&config, Some(&before.routes), metrics)
         .map_err(|error| format!("the system refuses what the backends need: {error}"))?;
     Ok(New { site: Site::new(config, routes, certificates), remarks })
 }
@@ -177,6 +183,10 @@ fn keep_what_stays(config: &mut Config, before: &Config) -> Vec<String> {
     if config.queue != before.queue {
         remark(&row::queue);
     }
+    if config.admin != before.admin {
+        remark(&row::admin);
+    }
+    config.admin.clone_from(&before.admin);
     (config.workers, config.scheduling, config.queue) = (before.workers, before.scheduling, before.queue);
     remarks
 }

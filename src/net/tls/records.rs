@@ -10,9 +10,9 @@ use super::handshake::HandshakeError;
 use super::queue::Queue;
 use crate::net::socket::{self, Block, Received, Sent};
 use rustix::buffer::spare_capacity;
-use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{HandshakeKind, ServerConfig};
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::take;
 use std::os::fd::OwnedFd;
@@ -76,6 +76,11 @@ impl Records {
             source: Source::Open,
             sink: Sink::Open,
         })
+    }
+
+    /// Whether the handshake took up a session of an earlier connection.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.machine.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     pub(super) fn is_handshaking(&self) -> bool {

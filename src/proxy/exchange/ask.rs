@@ -18,6 +18,7 @@ use crate::backend::Turn;
 use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
+use crate::observe::activity::Doing;
 use crate::observe::explain;
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
@@ -89,7 +90,7 @@ impl Exchange {
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
-                let took = self.was_answered(&asking, context.allowance.now());
+                let took = self.was_answered(&asking, context);
                 match self.instead() {
                     Some(turn) => self.ask_instead(asking, &last, turn, context.scratch),
                     None => self.begin_response(asking, last, took, context),
@@ -110,10 +111,13 @@ impl Exchange {
         }
     }
 
-    /// A final response has begun `now`; returns how long it took.
-    fn was_answered(&mut self, asking: &Asking, now: Instant) -> Duration {
+    /// A final response has begun; returns how long it took.
+    fn was_answered(&mut self, asking: &Asking, context: &Context<'_>) -> Duration {
+        let (now, recorder) = (context.allowance.now(), context.recorder);
         let took = now.saturating_duration_since(asking.sent);
-        asking.turn.answered(&self.request.route.backends, now, took, self.status_failure());
+        recorder.go_on(Doing::Relaying);
+        let (backends, failure) = (&self.request.route.backends, self.status_failure());
+        asking.turn.answered(backends, now, took, failure, &recorder.shard);
         let status = self.record.status.unwrap_or_default();
         self.request.explain(|| explain::Step::Answered { status, took });
         self.timer.restart();

@@ -37,10 +37,12 @@ use crate::http1::chunked::{Decoder, Malformed};
 use crate::http1::reframer::Reframer;
 use crate::net::conn::Conn;
 use crate::observe::access::Record;
+use crate::observe::activity::Doing;
 use crate::observe::explain::{self, Awaits};
 use crate::observe::failure::Failure;
+use crate::observe::parked::Kind;
 use crate::pool::min_rate::MinRate;
-use crate::pool::park::Want;
+use crate::pool::park::{Class, Want};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::relay::{Broken, Direction};
@@ -104,6 +106,13 @@ enum Stage {
 }
 
 impl Stage {
+    fn doing(&self) -> Doing {
+        match self {
+            Self::Choosing | Self::Connecting(_) | Self::Asking(_) => Doing::Waiting,
+            Self::Relaying(_) => Doing::Relaying,
+        }
+    }
+
     fn awaits(&self) -> Awaits {
         match self {
             Self::Choosing => Awaits::Room,
@@ -168,6 +177,7 @@ impl Exchange {
     /// What it waits for.
     pub fn run(&mut self, client: &mut Client, context: &mut Context<'_>) -> Result<Fate, Halt> {
         let mut stage = std::mem::take(&mut self.stage);
+        context.recorder.go_on(stage.doing());
         loop {
             let step = match stage {
                 Stage::Choosing => self.choose(client, context),
@@ -232,6 +242,19 @@ impl Exchange {
         };
         let upload = self.upload.as_ref().map_or(0, |_| size_of::<Direction>());
         size_of::<Self>() + self.request.weight() + upload + stage
+    }
+
+    /// As what it is counted while it is parked.
+    pub fn kind(&self, class: Class) -> Kind {
+        match (&self.stage, class) {
+            (Stage::Choosing, _) => Kind::Room,
+            (Stage::Connecting(_), _) => Kind::Connect,
+            (Stage::Asking(asking), Class::Slow) if asking.is_sending() => Kind::Upload,
+            (Stage::Relaying(relaying), _) if relaying.is_tunnel() => Kind::Tunnel,
+            (Stage::Asking(_) | Stage::Relaying(_), Class::Slow) => Kind::SlowClient,
+            (Stage::Asking(_), _) => Kind::Response,
+            (Stage::Relaying(_), _) => Kind::Body,
+        }
     }
 
     /// Chooses the next backend to ask.

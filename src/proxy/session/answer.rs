@@ -103,12 +103,11 @@ impl Session<'_, '_> {
         let said = self.send_reply(&self.context.site.config);
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
         let Context { shared, site, scratch, .. } = &*self.context;
-        self.note(Some(failure), || {
-            let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
-            let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
+        let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
+        let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
+        self.note(None, record, || {
             let received = scratch.from_client.filled();
-            let line = request::line_of_refused(received, self.client.source(), &site.config, &shared.logger);
-            (line, record)
+            request::line_of_refused(received, self.client.source(), &site.config, &shared.logger)
         });
         if said { End::Linger } else { End::Close }
     }
@@ -147,9 +146,8 @@ impl Session<'_, '_> {
         let (status, bytes) = if said { (Some(answer), sent) } else { (None, 0) };
         if !(is_own_probe && status == Some(200)) {
             let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
-            self.note(failure, || {
-                (request.line, Record { status, bytes, failure, timings, ..Record::default() })
-            });
+            let record = Record { status, bytes, failure, timings, ..Record::default() };
+            self.note(Some(&request.route.counts), record, || request.line);
         }
         match persistence {
             Persistence::Persist if said => self.persist(Instant::now()),

@@ -96,10 +96,10 @@ impl Session<'_, '_> {
 
     /// Closes a connection that has no client yet, with its cause in the log.
     pub(super) fn close_unanswered(&mut self, failure: Failure, since: Instant, queued: Duration) -> End {
-        self.context.shared.note(self.client.peer, Some(failure), || {
-            let timings = Timings { queued, total: since.elapsed(), ..Timings::default() };
-            (Line::default(), Record { timings, failure: Some(failure), ..Record::default() })
-        });
+        let timings = Timings { queued, total: since.elapsed(), ..Timings::default() };
+        let record = Record { timings, failure: Some(failure), ..Record::default() };
+        let Context { shared, recorder, .. } = &*self.context;
+        shared.note(recorder, self.client.peer, None, record, Line::default);
         End::Close
     }
 }

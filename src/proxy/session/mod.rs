@@ -18,9 +18,12 @@ pub use reading::Reading;
 pub use resetting::{Resetting, reset};
 pub use securing::Securing;
 
+use crate::net::conn::Moved;
 use crate::observe::access::{Line, Record, Timings};
+use crate::observe::activity::Doing;
 use crate::observe::explain::{Ending, Step};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::RouteCounts;
 use crate::pool::park::{Class, Wait, Want, Woken};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
@@ -114,6 +117,8 @@ impl Stage {
 impl Conversation {
     /// Carries out what serving came to.
     fn end(mut self: Box<Self>, end: End, context: &mut Context<'_>) -> Outcome {
+        let Moved { received, sent } = self.client.conn.take_moved();
+        context.recorder.note_bytes(received, sent);
         match end {
             End::Halt(halt) => {
                 self.client.carried.extend_from_slice(context.scratch.from_client.filled());
@@ -165,14 +170,14 @@ impl Session<'_, '_> {
         match (&mut *stage, woken) {
             (Stage::Introducing(introduction), Woken::New(since)) => {
                 self.load();
-                introduction.queued = since.elapsed();
+                introduction.queued = self.context.allowance.now().saturating_duration_since(since);
                 if introduction.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, introduction.queued);
                 }
             }
             (Stage::Securing(securing), Woken::New(since)) => {
                 self.load();
-                securing.queued = since.elapsed();
+                securing.queued = self.context.allowance.now().saturating_duration_since(since);
                 if securing.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, securing.queued);
                 }
@@ -186,7 +191,7 @@ impl Session<'_, '_> {
             (Stage::Introducing(_) | Stage::Securing(_), _) => self.load(),
             (Stage::Reading(reading), Woken::New(since)) => {
                 self.load();
-                reading.queued = since.elapsed();
+                reading.queued = self.context.allowance.now().saturating_duration_since(since);
                 if reading.queued > self.context.site.config.queue_timeout {
                     return self.refuse(Failure::Overloaded, since, reading.queued);
                 }
@@ -253,6 +258,7 @@ impl Session<'_, '_> {
                 Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
                     Ok(fate) => {
                         let now = self.context.allowance.now();
+                        self.context.recorder.begin(Doing::Reading, now);
                         let settled = self.settle(exchange, fate, now);
                         *stage = Stage::Reading(Reading::next(self.context.site.config.min_rate, now));
                         settled
@@ -288,7 +294,7 @@ impl Session<'_, '_> {
             log::info!("{explanation}");
         }
         record.timings.total = now.saturating_duration_since(request.begun);
-        self.note(record.failure, || (take(&mut request.line), take(record)));
+        self.note(Some(&request.route.counts), take(record), || take(&mut request.line));
         self.context.scratch.spare(take(&mut request.head));
         match fate {
             Fate::Persist => self.persist(now),
@@ -302,11 +308,11 @@ impl Session<'_, '_> {
     }
 
     /// Counts what became of a request, and has its line written, with the client that a proxy has named.
-    fn note(&self, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
-        self.context.shared.note(self.client.peer, failure, || {
-            let (mut line, record) = told();
-            line.client = line.client.or(self.client.named);
-            (line, record)
+    fn note(&self, route: Option<&RouteCounts>, record: Record, line: impl FnOnce() -> Line) {
+        let Context { shared, recorder, .. } = &*self.context;
+        shared.note(recorder, self.client.peer, route, record, || {
+            let line = line();
+            Line { client: line.client.or(self.client.named), ..line }
         });
     }
 

@@ -8,6 +8,7 @@
 use super::{End, Session};
 use crate::http1::head;
 use crate::net::conn::{Block, Received};
+use crate::observe::activity::Doing;
 use crate::observe::explain::{self, Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
@@ -43,7 +44,7 @@ impl Reading {
     }
 
     /// Whether the client has sent a part of a request.
-    pub(super) fn has_begun(&self) -> bool {
+    pub fn has_begun(&self) -> bool {
         self.missing != Missing::Everything
     }
 }
@@ -82,6 +83,7 @@ impl Session<'_, '_> {
         loop {
             if !self.context.scratch.from_client.is_empty() {
                 let begun = *reading.begun.get_or_insert(self.context.allowance.now());
+                self.context.recorder.go_on(Doing::Reading);
                 match self.parse(begun) {
                     Ok(Parsed::Request(mut request, end)) => {
                         self.context.scratch.from_client.consume(end);

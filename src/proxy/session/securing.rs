@@ -14,6 +14,7 @@ use super::{End, Session};
 use crate::net::conn::Received;
 use crate::net::tls::{Handshake, HandshakeError};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Secured;
 use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::conversation::{Context, Halt};
 use std::fmt;
@@ -45,7 +46,11 @@ impl Session<'_, '_> {
         }
         let (conn, waiter) = (&self.client.conn, &self.context.shared.waiter);
         match self.context.allowance.spend(waiter, |block| conn.shake_hands(block)).0 {
-            Ok(Handshake::Done) => Ok(()),
+            Ok(Handshake::Done) => {
+                let secured = if conn.is_resumed() { Secured::Again } else { Secured::Afresh };
+                self.context.recorder.note_secured(secured);
+                Ok(())
+            }
             Ok(Handshake::Waits) => Err(self.await_handshake(securing)),
             Err(error) => Err(self.fail_handshake(Failure::TlsHandshake, &error)),
         }
@@ -98,7 +103,7 @@ impl Session<'_, '_> {
 
     /// Closes a connection on which nothing can be said.
     pub(super) fn fail_handshake(&mut self, failure: Failure, cause: &dyn fmt::Display) -> End {
-        self.context.shared.counters.count(Some(failure));
+        self.context.recorder.note_unsecured(failure);
         log::debug!("{}: {failure}: {cause}", self.client.source());
         End::Close
     }

@@ -29,6 +29,7 @@ pub use renewal::{News, Renewal};
 
 use crate::config::{CertificateFiles, Config};
 use crate::observe::date::Date;
+use crate::observe::metrics::snapshot::CertificateEnd;
 use choice::Choice;
 use fault::Fault;
 use pair::Pair;
@@ -39,7 +40,7 @@ use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 /// All of them, ready to serve.
@@ -107,6 +108,11 @@ impl Certificates {
         self.pairs.iter().map(line).collect()
     }
 
+    /// Until when those that are shown now are valid.
+    pub fn ends(&self) -> Vec<CertificateEnd> {
+        self.shown.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What an admin should hear of them, and of how they fit the routes.
     pub fn remarks(&self, config: &Config, now: SystemTime) -> Vec<String> {
         let names: Vec<_> = self.pairs.iter().flat_map(|pair| pair.leaf.names.clone()).collect();
@@ -160,19 +166,32 @@ impl std::error::Error for LoadError {}
 
 /// What handshakes ask for a certificate.
 #[derive(Debug)]
-struct Shown(RwLock<Choice<Arc<CertifiedKey>>>);
+struct Shown {
+    choice: RwLock<Choice<Arc<CertifiedKey>>>,
+    ends: Mutex<Vec<CertificateEnd>>,
+}
 
 impl Shown {
     fn new(pairs: &[Pair]) -> Option<Self> {
-        choice(pairs).map(RwLock::new).map(Self)
+        Some(Self { choice: RwLock::new(choice(pairs)?), ends: Mutex::new(ends(pairs)) })
     }
 
     /// From now on, handshakes get these.
-    pub fn replace<'a>(&self, pairs: impl IntoIterator<Item = &'a Pair>) {
-        if let Some(choice) = choice(pairs) {
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = choice;
+    pub fn replace<'a>(&self, pairs: impl IntoIterator<Item = &'a Pair> + Clone) {
+        if let Some(choice) = choice(pairs.clone()) {
+            *self.choice.write().unwrap_or_else(PoisonError::into_inner) = choice;
+            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends(pairs);
         }
     }
+}
+
+fn ends<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Vec<CertificateEnd> {
+    let end = |pair: &Pair| CertificateEnd {
+        file: pair.files.certificate.clone(),
+        names: pair.leaf.names.clone(),
+        until: pair.leaf.until,
+    };
+    pairs.into_iter().map(end).collect()
 }
 
 fn choice<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Option<Choice<Arc<CertifiedKey>>> {
@@ -181,7 +200,7 @@ fn choice<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Option<Choice<Arc<Ce
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let choice = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let choice = self.choice.read().unwrap_or_else(PoisonError::into_inner);
         Some(Arc::clone(choice.of(hello.server_name())))
     }
 }
