@@ -74,6 +74,7 @@ pub struct Conn {
     socket: OwnedFd,
     kind: Kind,
     pub registration: Cell<Registration>,
+    left: Cell<Left>,
     session: Option<Box<Session>>,
     moved: Cell<Moved>,
     _descriptor: Descriptor,
@@ -93,12 +94,23 @@ enum Kind {
     Unix,
 }
 
-/// Whether an epoll knows the socket. It keeps it until the socket is closed, so that waiting again is one call (MOD) and
+/// How an epoll knows the socket. It keeps it until the socket is closed, so that waiting again is one call (MOD) and
 /// not two (ADD and DEL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registration {
     Unknown,
-    Known,
+    /// For one event; then it is to be armed again.
+    OneShot,
+    /// For all events, each once.
+    Edge,
+}
+
+/// What the last receive left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing: what comes later is a new event.
+    Nothing,
+    Unknown,
 }
 
 impl Conn {
@@ -118,7 +130,9 @@ impl Conn {
 
     fn over(socket: OwnedFd, kind: Kind, descriptor: Descriptor) -> Self {
         let registration = Cell::new(Registration::Unknown);
-        Self { socket, kind, registration, session: None, moved: Cell::default(), _descriptor: descriptor }
+        let left = Cell::new(Left::Unknown);
+        let moved = Cell::default();
+        Self { socket, kind, registration, left, session: None, moved, _descriptor: descriptor }
     }
 
     /// Begins to connect.
@@ -231,13 +245,28 @@ impl Conn {
     /// of what it said may be missing (RFC 8446 §6.1).
     pub fn receive(&self, room: &mut [u8], block: Block) -> io::Result<Received> {
         let received = match &self.session {
-            None => socket::receive(&self.socket, room, block),
+            None => {
+                let size = room.len();
+                let received = socket::receive(&self.socket, room, block);
+                self.left.set(match received {
+                    Ok(Received::Nothing) => Left::Nothing,
+                    Ok(Received::Bytes(count)) if count < size => Left::Nothing,
+                    _ => Left::Unknown,
+                });
+                received
+            }
             Some(session) => session.receive(&self.socket, room, block),
         };
         if let Ok(Received::Bytes(count)) = received {
             self.note_received(count);
         }
         received
+    }
+
+    /// Whether all that came has been received: what comes later is an event of its own (epoll(7): a read that returns less
+    /// than was asked for has drained the socket). Of TLS that is not known.
+    pub fn is_drained(&self) -> bool {
+        self.left.get() == Left::Nothing
     }
 
     /// Looks at what is there without taking it and without waiting.

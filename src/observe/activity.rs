@@ -5,8 +5,8 @@
 //! request; it must cost next to nothing.
 //!
 //! One atomic word a worker holds both halves, so that a reader never sees the time of one activity beside the name of
-//! another. Only the worker writes it, with a plain store. It reads the clock for it once a batch; the other time is the end
-//! of each request, which it takes for the access line anyway. In between, what it does goes on from the last of these: the
+//! another. Only the worker writes it, with a plain store. It reads no clock for it: the times are the
+//! beginning of its batch and the end of each request, which it knows anyway. In between, what it does goes on from the last of these: the
 //! times of what may last are right to the few milliseconds that a worker may wait in one call (`pool::allowance`).
 //!
 //! Not here: who shows it.

@@ -73,8 +73,6 @@ pub enum Halt {
 pub struct Context<'a> {
     /// The worker's number.
     pub worker: usize,
-    /// When it took the batch.
-    pub taken: Instant,
     pub shared: &'a Shared,
     /// What is in force for this batch.
     pub site: &'a Site,

@@ -17,7 +17,6 @@ use crate::proxy::scratch::Scratch;
 use crate::proxy::session::{self, Outcome};
 use crate::proxy::shared::Shared;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 /// The life of a worker's thread; its `number` is that in the thread's name.
 pub fn run(shared: &Shared, number: usize) {
@@ -38,13 +37,12 @@ fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
     let mut scratch = Scratch::new(&site.config);
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
-        let taken = Instant::now();
-        recorder.begin(Doing::Reading, taken);
         let site = shared.site.renew(&mut site);
         scratch.fit(&site.config);
         let (scratch, allowance) = (&mut scratch, &mut Allowance::of_batch(batch.len()));
+        recorder.begin(Doing::Reading, allowance.now());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
-        let mut context = Context { worker, taken, shared, site, recorder, scratch, allowance, pass };
+        let mut context = Context { worker, shared, site, recorder, scratch, allowance, pass };
         for (task, woken) in batch.drain(..) {
             ahead.extend(survive(|| go_on(task, woken, &mut context)).flatten());
         }

@@ -116,12 +116,14 @@ impl RouteCounts {
             Some(failure) => *self.failures().entry((failure, class)).or_default() += 1,
         }
         let Timings { queued, connect, first_byte, total } = record.timings;
-        for (histogram, duration) in
-            [(&block.queued, queued), (&block.connect, connect), (&block.first_byte, first_byte)]
-        {
+        for (histogram, duration) in [(&block.queued, queued), (&block.connect, connect)] {
             if duration != Duration::ZERO {
                 histogram.record(duration);
             }
+        }
+        // An answer that was there already took no time.
+        if record.backend.is_some() {
+            block.first_byte.record(first_byte);
         }
         block.total.record(total);
     }
@@ -173,6 +175,7 @@ impl RouteTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     fn record(status: Option<u16>, failure: Option<Failure>, timings: Timings) -> Record {
         Record { status, failure, timings, ..Record::default() }
@@ -216,12 +219,16 @@ mod tests {
         let (took, first_byte) = (Duration::from_millis(3), Duration::from_millis(2));
         let kept = Timings { first_byte, total: took, ..Timings::default() };
         let new = Timings { queued: took, connect: took, ..kept };
-        for timings in [kept, new, kept] {
-            route.note(&shard, &record(Some(200), None, timings));
+        let backend = Some(SocketAddr::from(([127, 0, 0, 1], 8001)).into());
+        let answered = |timings| Record { backend: backend.clone(), ..record(Some(200), None, timings) };
+        let at_once = Timings { first_byte: Duration::ZERO, ..kept };
+        for timings in [kept, new, at_once] {
+            route.note(&shard, &answered(timings));
         }
+        route.note(&shard, &record(Some(404), None, Timings { total: Duration::ZERO, ..Timings::default() }));
         let Durations { queued, connect, first_byte, total } = route.totals().durations;
         let counts = [queued, connect, first_byte, total].map(|distribution| distribution.count());
-        assert_eq!(counts, [1, 1, 3, 3]);
+        assert_eq!(counts, [1, 1, 3, 4]);
         assert_eq!(total.sum, 3 * took);
     }
 

@@ -162,7 +162,8 @@ mod tests {
         };
         let failed =
             Record { status: Some(504), failure: Some(Failure::ResponseTimeout), ..Record::default() };
-        worker.note(Some(&route), &Record { status: Some(204), timings, ..Record::default() });
+        let backend = Some(Address::Unix(Path::new("/run/a.sock").into()));
+        worker.note(Some(&route), &Record { status: Some(204), backend, timings, ..Record::default() });
         worker.note(Some(&route), &failed);
         worker.note_secured(Secured::Again);
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_millis(seconds);

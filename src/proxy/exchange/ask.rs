@@ -21,7 +21,6 @@ use crate::net::conn::{Block, Conn, Received};
 use crate::observe::activity::Doing;
 use crate::observe::explain;
 use crate::observe::failure::Failure;
-use crate::observe::metrics::Recorder;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
@@ -91,7 +90,7 @@ impl Exchange {
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
-                let took = self.was_answered(&asking, context.recorder);
+                let took = self.was_answered(&asking, context);
                 match self.instead() {
                     Some(turn) => self.ask_instead(asking, &last, turn, context.scratch),
                     None => self.begin_response(asking, last, took, context),
@@ -113,8 +112,8 @@ impl Exchange {
     }
 
     /// A final response has begun; returns how long it took.
-    fn was_answered(&mut self, asking: &Asking, recorder: &Recorder<'_>) -> Duration {
-        let now = Instant::now();
+    fn was_answered(&mut self, asking: &Asking, context: &Context<'_>) -> Duration {
+        let (now, recorder) = (context.allowance.now(), context.recorder);
         let took = now.saturating_duration_since(asking.sent);
         recorder.go_on(Doing::Relaying);
         let (backends, failure) = (&self.request.route.backends, self.status_failure());

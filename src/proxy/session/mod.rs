@@ -170,14 +170,14 @@ impl Session<'_, '_> {
         match (&mut *stage, woken) {
             (Stage::Introducing(introduction), Woken::New(since)) => {
                 self.load();
-                introduction.queued = self.context.taken.saturating_duration_since(since);
+                introduction.queued = self.context.allowance.now().saturating_duration_since(since);
                 if introduction.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, introduction.queued);
                 }
             }
             (Stage::Securing(securing), Woken::New(since)) => {
                 self.load();
-                securing.queued = self.context.taken.saturating_duration_since(since);
+                securing.queued = self.context.allowance.now().saturating_duration_since(since);
                 if securing.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, securing.queued);
                 }
@@ -191,7 +191,7 @@ impl Session<'_, '_> {
             (Stage::Introducing(_) | Stage::Securing(_), _) => self.load(),
             (Stage::Reading(reading), Woken::New(since)) => {
                 self.load();
-                reading.queued = self.context.taken.saturating_duration_since(since);
+                reading.queued = self.context.allowance.now().saturating_duration_since(since);
                 if reading.queued > self.context.site.config.queue_timeout {
                     return self.refuse(Failure::Overloaded, since, reading.queued);
                 }
@@ -257,7 +257,7 @@ impl Session<'_, '_> {
                 },
                 Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
                     Ok(fate) => {
-                        let now = Instant::now();
+                        let now = self.context.allowance.now();
                         self.context.recorder.begin(Doing::Reading, now);
                         let settled = self.settle(exchange, fate, now);
                         *stage = Stage::Reading(Reading::next(self.context.site.config.min_rate, now));
