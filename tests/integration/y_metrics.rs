@@ -271,7 +271,7 @@ fn backends_have_their_counts_and_their_state() {
         format!(r#"{{route="default",backend="{address}",address="{address}""#)
     };
     let (first, second) = (labels(&one), labels(&two));
-    (0..6).for_each(|_| assert_eq!(exchange(proxy.plain, &get("/", "a")) > 0, true));
+    (0..6).for_each(|_| assert!(exchange(proxy.plain, &get("/", "a")) > 0));
     let scrape = Scrape::of(admin);
     for labels in [&first, &second] {
         assert_eq!(scrape.get(&format!("ronde_backend_requests_total{labels}}}")), 3.0);
