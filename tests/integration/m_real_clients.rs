@@ -495,6 +495,16 @@ mod chromium {
 
     #[test]
     #[ignore = "needs Chromium: tests/chromium.sh"]
+    fn a_page_over_tls_can_open_a_websocket_and_an_event_source() {
+        needs!(Chromium, Python, Openssl);
+        let (_server, address) = python_server("tests/integration/clients/browser_backend.py", &[]);
+        let proxy = Proxy::with_tls("--workers 4", &[address]);
+        let page = chromium(&format!("https://localhost:{}/", proxy.with_tls[0].port())).success();
+        assert!(page.contains(">socket said hello<") && page.contains(">events said 1 2 3<"), "{page}");
+    }
+
+    #[test]
+    #[ignore = "needs Chromium: tests/chromium.sh"]
     fn one_browser_meets_two_hosts_behind_one_port() {
         needs!(Chromium);
         let site = Backend::start(|wire, request| {

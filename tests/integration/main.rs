@@ -49,6 +49,7 @@ mod t_unix;
 mod u_acme;
 mod u_certificates;
 mod u_docs;
+mod u_openssl;
 mod u_tls;
 mod w_reload;
 mod x_admin;

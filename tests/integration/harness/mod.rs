@@ -34,7 +34,7 @@ pub use origin::{Origin, Port};
 pub use peers::free_address;
 pub use process::{Lines, Process};
 pub use programs::{
-    Program, certbot, chromium, curl, curl_reading, open_many_files, pebble, python, python_module,
+    Program, certbot, chromium, curl, curl_reading, open_many_files, openssl, pebble, python, python_module,
     python_server, wrk,
 };
 pub use proxy::{Proxy, Ronde};
