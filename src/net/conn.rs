@@ -19,6 +19,7 @@
 
 use crate::config::{Address, waits};
 use crate::net::descriptors::Descriptor;
+use crate::net::moved::Moved;
 use crate::net::socket;
 pub use crate::net::socket::{Block, Received, Sent};
 use crate::net::tls::{Certificates, Handshake, HandshakeError, Session};
@@ -76,15 +77,8 @@ pub struct Conn {
     pub registration: Cell<Registration>,
     left: Cell<Left>,
     session: Option<Box<Session>>,
-    moved: Cell<Moved>,
+    pub moved: Moved,
     _descriptor: Descriptor,
-}
-
-/// Bytes that came and bytes that went; over TLS, what is inside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
-    pub received: u64,
-    pub sent: u64,
 }
 
 /// What a connection goes over.
@@ -131,7 +125,7 @@ impl Conn {
     fn over(socket: OwnedFd, kind: Kind, descriptor: Descriptor) -> Self {
         let registration = Cell::new(Registration::Unknown);
         let left = Cell::new(Left::Unknown);
-        let moved = Cell::default();
+        let moved = Moved::default();
         Self { socket, kind, registration, left, session: None, moved, _descriptor: descriptor }
     }
 
@@ -258,7 +252,7 @@ impl Conn {
             Some(session) => session.receive(&self.socket, room, block),
         };
         if let Ok(Received::Bytes(count)) = received {
-            self.note_received(count);
+            self.moved.add_received(count);
         }
         received
     }
@@ -291,24 +285,9 @@ impl Conn {
             Some(session) => session.send(&self.socket, parts, block),
         };
         if let Ok(Sent::Bytes(count)) = sent {
-            self.note_sent(count);
+            self.moved.add_sent(count);
         }
         sent
-    }
-
-    pub(super) fn note_received(&self, count: usize) {
-        let Moved { received, sent } = self.moved.get();
-        self.moved.set(Moved { received: received + count as u64, sent });
-    }
-
-    pub(super) fn note_sent(&self, count: usize) {
-        let Moved { received, sent } = self.moved.get();
-        self.moved.set(Moved { received, sent: sent + count as u64 });
-    }
-
-    /// What moved since this was called last.
-    pub fn take_moved(&self) -> Moved {
-        self.moved.take()
     }
 
     /// Says that nothing more will be sent.
@@ -350,8 +329,7 @@ impl Conn {
     pub fn secure(&mut self, certificates: &Certificates, first: &[u8]) -> Result<(), HandshakeError> {
         self.session = Some(Box::new(Session::accept(certificates, first)?));
         // These are none of the client's own words.
-        let Moved { received, sent } = self.moved.get();
-        self.moved.set(Moved { received: received.saturating_sub(first.len() as u64), sent });
+        self.moved.discount(first.len());
         Ok(())
     }
 

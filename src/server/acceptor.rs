@@ -9,7 +9,7 @@
 use crate::config::{Peer, waits};
 use crate::http1::forward::{Persistence, Scheme};
 use crate::http1::reply::{self, Asked};
-use crate::net::conn::{Block, Conn, Moved, Sent};
+use crate::net::conn::{Block, Conn, Sent};
 use crate::net::descriptors;
 use crate::net::listener::BACKLOG;
 use crate::net::waker::Waker;
@@ -195,7 +195,7 @@ fn note(client: Peer, failure: Failure, record: Record, context: Context<'_>) {
 }
 
 fn note_bytes(conn: &Conn, context: Context<'_>) {
-    let Moved { received, sent } = conn.take_moved();
+    let (received, sent) = conn.moved.take();
     context.recorder.note_bytes(received, sent);
 }
 

@@ -18,7 +18,6 @@ pub use reading::Reading;
 pub use resetting::{Resetting, reset};
 pub use securing::Securing;
 
-use crate::net::conn::Moved;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::activity::Doing;
 use crate::observe::explain::{Ending, Step};
@@ -117,7 +116,7 @@ impl Stage {
 impl Conversation {
     /// Carries out what serving came to.
     fn end(mut self: Box<Self>, end: End, context: &mut Context<'_>) -> Outcome {
-        let Moved { received, sent } = self.client.conn.take_moved();
+        let (received, sent) = self.client.conn.moved.take();
         context.recorder.note_bytes(received, sent);
         match end {
             End::Halt(halt) => {
