@@ -175,7 +175,7 @@ impl Server {
                     start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
                 }
                 if !admin.is_empty() {
-                    start(scope, "admin", move || admin::run(&admin, answers, admin_end))?;
+                    start(scope, "admin", move || admin::run(admin, answers, admin_end))?;
                 }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
                 start(scope, "acceptor", move || accept(doors, waker, shared))

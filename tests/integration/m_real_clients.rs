@@ -465,7 +465,9 @@ mod wrk_if_installed {
 /// Chromium is too large to install for each run of CI: `tests/chromium.sh` runs these tests.
 mod chromium {
     use super::{Proxy, needs, python_server, text_of};
-    use crate::harness::{Backend, Ronde, chromium, free_address, python, scratch_directory};
+    use crate::harness::{
+        Backend, Ronde, TIMEOUT, chromium, free_address, python, scratch_directory, within,
+    };
 
     #[test]
     #[ignore = "needs Chromium: tests/chromium.sh"]
@@ -557,7 +559,8 @@ mod chromium {
         let mut arguments = vec![&*url, text_of(&profile)];
         arguments.extend(steps.iter().map(String::as_str));
         let page = python("tests/integration/clients/with_live_page.py", &arguments);
-        page.stdout.line_with(&steps[1]);
+        // On a busy machine a browser takes its time to start.
+        within(3 * TIMEOUT, "the page is there", || page.stdout.text().contains(&steps[1]));
         let mut clients: Vec<_> = (0..300).map(|_| proxy.connect()).collect();
         clients.iter_mut().for_each(|client| drop(client.get("/")));
         page.stdout.line_with(&steps[5]);

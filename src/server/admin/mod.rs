@@ -38,12 +38,19 @@ use std::time::{Duration, Instant};
 pub const MOST: usize = 32;
 
 /// The thread: until `end` is woken, which is after the last worker has nothing left.
-pub(super) fn run(listeners: &[Listener], mut answers: Answers<'_>, end: &Waker) {
-    // A panic is a bug, and costs the connections of the moment; it must not cost the view on a proxy that goes on.
-    while catch_unwind(AssertUnwindSafe(|| Admin::new(listeners, end, &mut answers).serve())).is_err() {
-        log::error!("the admin listener panicked, and goes on: please report this");
+pub(super) fn run(listeners: Vec<Listener>, mut answers: Answers<'_>, end: &Waker) {
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| Admin::new(&listeners, end, &mut answers).serve())) {
+            Ok(open) => {
+                listeners.iter().for_each(Listener::withdraw);
+                // Before the streams: what connects anew when its stream ends is refused, and not accepted and then cut.
+                drop(listeners);
+                return drop(open);
+            }
+            // It is a bug, and costs the connections of the moment; it must not cost the view on a proxy that goes on.
+            Err(_) => log::error!("the admin listener panicked, and goes on: please report this"),
+        }
     }
-    listeners.iter().for_each(Listener::withdraw);
 }
 
 struct Admin<'a, 's> {
@@ -71,11 +78,12 @@ impl<'a, 's> Admin<'a, 's> {
         Self { listeners, end, answers, connections, next_event, accepts_from: None }
     }
 
-    fn serve(&mut self) {
+    /// Returns the connections that are open at the end.
+    fn serve(mut self) -> Vec<Connection> {
         loop {
             let found = self.wait();
             if found.is_over {
-                return;
+                return self.connections;
             }
             let now = Instant::now();
             let mut ready = found.ready.into_iter();
