@@ -11,7 +11,8 @@ use super::progress::Progress;
 use super::resolve::{Finding, Unresolved};
 use super::{Backend, Backends, Rank, balance, lock, resolve};
 use crate::config::waits;
-use crate::config::{self, Address, Config, Endpoint};
+use crate::config::{self, Address, Config, Endpoint, Transport};
+use crate::net::tls::{Identity, Trust, TrustError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::net::IpAddr;
@@ -36,6 +37,8 @@ pub(super) struct Membership {
 /// A configured name and the addresses it resolves to at present.
 struct Named {
     spec: config::Backend,
+    /// What each of its addresses has to prove, if they are to speak TLS.
+    identity: Option<Identity>,
     addresses: Mutex<Vec<Arc<Backend>>>,
     /// Requests for an early look-up; `None` for an address, which needs none.
     look_ups: Option<(Sender<()>, Receiver<()>)>,
@@ -68,20 +71,24 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 }
 
 impl Membership {
-    pub fn new(config: &Config, kept: Arc<AllKept>) -> Self {
+    /// # Errors
+    /// No certificate can be for the host of a backend with TLS.
+    pub fn new(config: &Config, trust: Option<&Trust>, kept: Arc<AllKept>) -> Result<Self, TrustError> {
         let named = |spec: &config::Backend| {
+            let trust = trust.filter(|_| spec.transport == Transport::Tls);
+            let identity = trust.map(|trust| trust.in_host_of(&spec.endpoint)).transpose()?;
             let look_ups = spec.endpoint.address().is_none().then(|| bounded(1));
-            Arc::new(Named { spec: spec.clone(), addresses: Mutex::default(), look_ups })
+            Ok(Arc::new(Named { spec: spec.clone(), identity, addresses: Mutex::default(), look_ups }))
         };
-        Self {
-            names: config.backend.iter().map(named).collect(),
+        Ok(Self {
+            names: config.backend.iter().map(named).collect::<Result<_, _>>()?,
             round: Mutex::new(balance::Round::new([])),
             resolve_interval: config.resolve_interval,
             resolve_hold: config.resolve_hold,
             kept,
             keep_alive: config.backend_keep_alive_timeout,
             has_checks: config.check_interval().is_some(),
-        }
+        })
     }
 
     /// Adds addresses at once and starts a look-up thread for each name, which tells `answered` of each result. The
@@ -201,10 +208,12 @@ impl Membership {
     fn backend(&self, named: &Named, address: Address) -> Backend {
         Backend {
             is_near: AtomicBool::new(is_local(&address)),
-            kept: self.kept.to(&address, self.keep_alive),
+            kept: self.kept.to(&address, named.identity.as_ref(), self.keep_alive),
+            identity: named.identity.clone(),
+            refusal: Mutex::default(),
             address,
             name: named.spec.to_string(),
-            authority: named.spec.endpoint.authority(),
+            authority: named.spec.authority(),
             weight: named.spec.weight,
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             waiting: AtomicUsize::new(0),

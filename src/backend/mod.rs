@@ -25,6 +25,7 @@ mod tried;
 mod turn;
 
 use crate::config::{Address, Balance, Config, Peer};
+use crate::net::tls::{Identity, Refusal, TrustError, Trusts};
 use crate::observe::failure::{Blame, Failure};
 use balance::Place;
 use checks::Check;
@@ -48,6 +49,10 @@ pub struct Backend {
     pub address: Address,
     /// As it stands in the configuration.
     name: String,
+    /// What it has to prove, if it speaks TLS.
+    identity: Option<Identity>,
+    /// Why there was no TLS with it, as it was logged last.
+    refusal: Mutex<Option<String>>,
     /// The Host of its checks, unless one is configured.
     authority: String,
     weight: u32,
@@ -84,8 +89,8 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address.to_string();
         match self.address.ip() {
-            Some(ip) if self.name != address => write!(f, "{} ({ip})", self.name),
-            _ => f.write_str(&address),
+            Some(ip) if !self.name.ends_with(&address) => write!(f, "{} ({ip})", self.name),
+            _ => f.write_str(&self.name),
         }
     }
 }
@@ -156,10 +161,11 @@ impl Backends {
     /// where there are active checks, when each backend was checked once. All of them are waited for side by side.
     ///
     /// # Errors
-    /// The system has no thread left, or no descriptor.
+    /// The system has no thread left, or no descriptor; or backends with TLS cannot be checked ([`TrustError`]).
     pub fn start<'a>(configs: impl Iterator<Item = &'a Config>) -> io::Result<Vec<Arc<Self>>> {
-        let kept = Arc::new(AllKept::default());
-        let all: Vec<_> = configs.map(|config| Arc::new(Self::new(config, &kept))).collect();
+        let (kept, mut trusts) = (Arc::new(AllKept::default()), Trusts::default());
+        let all = configs.map(|config| Self::new(config, &mut trusts, &kept).map(Arc::new));
+        let all = all.collect::<Result<Vec<_>, _>>()?;
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
@@ -169,17 +175,18 @@ impl Backends {
     /// Starts following the names of backends that run only now and then: nothing is said of one that is not there.
     ///
     /// # Errors
-    /// The system has no thread left, or no descriptor.
+    /// See [`Self::start`].
     pub fn start_occasional(config: &Config) -> io::Result<Arc<Self>> {
-        let backends = Arc::new(Self::new(config, &Arc::default()));
+        let backends = Arc::new(Self::new(config, &mut Trusts::default(), &Arc::default())?);
         membership::follow(std::slice::from_ref(&backends))?;
         Ok(backends)
     }
 
-    fn new(config: &Config, kept: &Arc<AllKept>) -> Self {
+    fn new(config: &Config, trusts: &mut Trusts, kept: &Arc<AllKept>) -> Result<Self, TrustError> {
+        let trust = trusts.of(config)?;
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
-        Self {
-            membership: Membership::new(config, Arc::clone(kept)),
+        Ok(Self {
+            membership: Membership::new(config, trust.as_ref(), Arc::clone(kept))?,
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -193,7 +200,7 @@ impl Backends {
             never_up: Mutex::default(),
             limits: if has_limits { Limits::Some } else { Limits::None },
             balance: config.balance,
-        }
+        })
     }
 
     /// How many addresses there are.
@@ -344,7 +351,17 @@ impl Backends {
         }
     }
 
+    /// There is no TLS with a backend. The cause is said once, and again when it is another, or the same after a return.
+    fn note_refusal(backend: &Backend, refusal: &Refusal) {
+        let mut said = lock(&backend.refusal);
+        if said.as_ref() != Some(&refusal.cause) {
+            log::warn!("{backend}: {}", refusal.cause);
+            *said = Some(refusal.cause.clone());
+        }
+    }
+
     fn say_in(&self, backend: &Backend, why: &str) {
+        *lock(&backend.refusal) = None;
         self.said_all_out.store(false, Ordering::Relaxed);
         log::info!("{backend} is in the round: {why}");
     }

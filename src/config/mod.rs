@@ -25,6 +25,7 @@ use std::time::Duration;
 
 mod access;
 mod address;
+mod backend;
 mod check;
 mod command;
 mod conflicts;
@@ -47,7 +48,8 @@ pub mod waits;
 mod workers;
 
 pub use access::Clients;
-pub use address::{Backend, Cidr, Endpoint, Listen, Network};
+pub use address::{Cidr, Endpoint, Listen, Network};
+pub use backend::{Backend, Transport};
 pub use check::Statuses;
 pub use command::{Command, Loaded, load};
 pub use endpoint::{Address, Peer};

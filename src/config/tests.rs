@@ -474,8 +474,21 @@ fn errors_in_the_command_line() {
         ("http://app1:8000/x", r#"--backend: "http://app1:8000/x" is a URL; write app1:8000"#),
         ("http://app1", r#"--backend: "http://app1" is a URL; write app1:80"#),
         (
-            "https://app1",
-            r#"--backend: "https://app1" is a URL; write HOST:PORT; ronde speaks plain HTTP to backends"#,
+            "ftp://app1",
+            r#"--backend: "ftp://app1" is a URL of another scheme; write HOST:PORT, or https://HOST:PORT"#,
+        ),
+        (
+            "https://app1:8443/",
+            r#"--backend: "https://app1:8443/" has a path; write https://app1:8443: a request keeps its own path on its way to a backend"#,
+        ),
+        (
+            "https://",
+            r#"--backend: https: ":443" has no valid host; give a name or an address, IPv6 in brackets"#,
+        ),
+        ("https://app1:0", r#"--backend: https: "app1:0" has no valid port; give 1 to 65535"#),
+        (
+            "https://unix:/run/app.sock",
+            r#"--backend: "https://unix:/run/app.sock" has a path; write https://unix:: a request keeps its own path on its way to a backend"#,
         ),
         (
             "--config /",

@@ -21,7 +21,7 @@ use crate::config::{Address, waits};
 use crate::net::descriptors::Descriptor;
 use crate::net::socket;
 pub use crate::net::socket::{Block, Received, Sent};
-use crate::net::tls::{Certificates, Handshake, HandshakeError, Session};
+use crate::net::tls::{Certificates, Handshake, HandshakeError, Identity, Session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -186,6 +186,19 @@ impl Conn {
         Ok(conn)
     }
 
+    /// Shakes hands with a backend, and waits until that is done: for the commands that have nothing else to do.
+    ///
+    /// # Errors
+    /// Why there is no TLS; [`ErrorKind::TimedOut`] at the deadline.
+    pub fn secure_by(&mut self, identity: &Identity, deadline: Instant) -> Result<(), HandshakeError> {
+        while self.secured_to(identity, Block::Briefly)? == Handshake::Waits {
+            if Instant::now() >= deadline {
+                return Err(io::Error::from(ErrorKind::TimedOut).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Looks whether a connect that was [`Connected::NotYet`] has come to its end.
     ///
     /// # Errors
@@ -290,6 +303,22 @@ impl Conn {
     pub fn secure(&mut self, certificates: &Certificates, first: &[u8]) -> Result<(), HandshakeError> {
         self.session = Some(Box::new(Session::accept(certificates, first)?));
         Ok(())
+    }
+
+    /// Begins TLS with a backend, which has to prove this identity, or goes on with it.
+    ///
+    /// # Errors
+    /// Why there will be no TLS.
+    pub fn secured_to(&mut self, identity: &Identity, block: Block) -> Result<Handshake, HandshakeError> {
+        if self.session.is_none() {
+            self.session = Some(Box::new(Session::connect(identity)?));
+        }
+        self.shake_hands(block)
+    }
+
+    /// Whether TLS has begun, and is not agreed on.
+    pub fn is_handshaking(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_handshaking())
     }
 
     /// Whether TLS has begun.

@@ -3,8 +3,9 @@
 //! The problem: a feature that is switched off at each place that mentions it makes two programs of one. So the places stay,
 //! and the compiler sees that nothing ever comes to them.
 
-use crate::config::{CertificateFiles, Config};
+use crate::config::{CertificateFiles, Config, Endpoint};
 use crate::net::socket::{Block, Received, Sent};
+use crate::observe::failure::Failure;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
@@ -78,13 +79,69 @@ impl fmt::Display for News {
     }
 }
 
-/// Why there will be no TLS.
 #[derive(Debug)]
-pub struct HandshakeError;
+pub enum HandshakeError {}
+
+impl From<io::Error> for HandshakeError {
+    /// Nothing that could fail is tried.
+    fn from(error: io::Error) -> Self {
+        unreachable!("{error} in a TLS handshake, in a build without TLS")
+    }
+}
 
 impl fmt::Display for HandshakeError {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {}
+
+#[derive(Clone, Debug)]
+pub enum Trust {}
+
+#[derive(Debug, Default)]
+pub struct Trusts;
+
+/// Why backends cannot be checked.
+#[derive(Debug)]
+pub struct TrustError;
+
+#[derive(Debug)]
+pub struct Refusal {
+    pub failure: Failure,
+    pub cause: String,
+}
+
+impl Trusts {
+    /// The configuration has refused backends with TLS before.
+    pub fn of(&mut self, config: &Config) -> Result<Option<Trust>, TrustError> {
+        if config.has_tls_backends() { Err(TrustError) } else { Ok(None) }
+    }
+}
+
+impl Trust {
+    pub fn in_host_of(&self, _: &Endpoint) -> Result<Identity, TrustError> {
+        match *self {}
+    }
+}
+
+impl fmt::Display for TrustError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this ronde was built without TLS")
+        LoadError.fmt(f)
+    }
+}
+
+impl From<TrustError> for io::Error {
+    fn from(error: TrustError) -> Self {
+        Self::other(error.to_string())
+    }
+}
+
+impl From<HandshakeError> for Refusal {
+    fn from(error: HandshakeError) -> Self {
+        match error {}
     }
 }
 
@@ -93,7 +150,15 @@ impl Session {
         match *certificates {}
     }
 
+    pub fn connect(identity: &Identity) -> Result<Self, HandshakeError> {
+        match *identity {}
+    }
+
     pub fn shake_hands(&self, _: &OwnedFd, _: Block) -> Result<Handshake, HandshakeError> {
+        match *self {}
+    }
+
+    pub fn is_handshaking(&self) -> bool {
         match *self {}
     }
 

@@ -25,6 +25,7 @@ use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
 use crate::proxy::relay::Stalled;
 use crate::proxy::request::{Body, Expectation};
+use std::io::ErrorKind;
 use std::mem::take;
 use std::time::{Duration, Instant};
 
@@ -268,6 +269,8 @@ impl Exchange {
             }
             Ok(Received::End) | Err(_) if has_spoken => Err(Failure::ResponseHeadCut.into()),
             Ok(Received::End) => Err(Failure::BackendClosed.into()),
+            // Over TLS: without the word for it.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(Failure::BackendClosed.into()),
             Err(_) => Err(Failure::BackendReset.into()),
         }
     }

@@ -14,7 +14,7 @@
 //!   is well (`instead`);
 //! - nothing after a timeout: the backend may still be working on it.
 //!
-//! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
+//! Reading order: this module (the stages, and which backend), `connect`, `secure` (TLS on it), `ask` (the request goes out, the response head
 //! comes in), `send`, `response_head` (what the backend says), `interims`, `instead` (an answer that counts as none),
 //! `relaying` (what follows the head), `respond` (a body), `tunnel`, `timer` (how long each side is waited for).
 //!
@@ -27,6 +27,7 @@ mod interims;
 mod relaying;
 mod respond;
 mod response_head;
+mod secure;
 mod send;
 mod timer;
 mod tunnel;
@@ -48,6 +49,7 @@ use crate::proxy::request::{Admission, Body, Request};
 use ask::Asking;
 use connect::{Connecting, Lap};
 use relaying::Relaying;
+use secure::Securing;
 use std::collections::VecDeque;
 use timer::{Awaited, Timer, watch};
 
@@ -99,6 +101,7 @@ enum Stage {
     #[default]
     Choosing,
     Connecting(Connecting),
+    Securing(Securing),
     Asking(Asking),
     Relaying(Relaying),
 }
@@ -108,6 +111,7 @@ impl Stage {
         match self {
             Self::Choosing => Awaits::Room,
             Self::Connecting(_) => Awaits::Connect,
+            Self::Securing(_) => Awaits::Handshake,
             Self::Asking(asking) if asking.is_sending() => Awaits::Bytes,
             Self::Asking(_) => Awaits::Response,
             Self::Relaying(_) => Awaits::Bytes,
@@ -138,8 +142,8 @@ impl From<Failure> for Stop {
 #[derive(Default)]
 struct Choice {
     tried: Tried,
-    /// Backends that did not accept the connection in the short time of the first lap.
-    silent: VecDeque<Turn>,
+    /// Backends that did not accept the connection, or did not agree on TLS, in the short time of the first lap.
+    silent: VecDeque<(Turn, Failure)>,
     last: Option<Failure>,
 }
 
@@ -172,6 +176,7 @@ impl Exchange {
             let step = match stage {
                 Stage::Choosing => self.choose(client, context),
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
+                Stage::Securing(securing) => self.secure(securing, client, context),
                 Stage::Asking(asking) => self.ask(asking, client, context),
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
             };
@@ -194,6 +199,13 @@ impl Exchange {
         }
     }
 
+    /// Sends what TLS has encrypted for the backend and its socket did not take.
+    pub fn flush_backend(&mut self) {
+        if self.backend().is_some_and(|conn| conn.flush().is_err()) {
+            self.note_backend_gone();
+        }
+    }
+
     /// The backend's connection is broken, or closed in both directions.
     pub fn note_backend_gone(&mut self) {
         self.backend = BackendEnd::Gone;
@@ -202,7 +214,7 @@ impl Exchange {
     /// Ends the exchange where it is, for a reason that is neither side's.
     pub fn give_up(&mut self, failure: Failure) -> Fate {
         match std::mem::take(&mut self.stage) {
-            Stage::Choosing | Stage::Connecting(_) => Fate::Answer(failure),
+            Stage::Choosing | Stage::Connecting(_) | Stage::Securing(_) => Fate::Answer(failure),
             Stage::Asking(asking) => self.answer_unless_cut(failure, &asking),
             Stage::Relaying(relaying) => self.break_off(failure, &relaying),
         }
@@ -218,6 +230,7 @@ impl Exchange {
         match &self.stage {
             Stage::Choosing => None,
             Stage::Connecting(connecting) => connecting.conn.as_ref(),
+            Stage::Securing(securing) => Some(&securing.conn),
             Stage::Asking(asking) => Some(&asking.conn),
             Stage::Relaying(relaying) => relaying.conn(),
         }
@@ -226,12 +239,13 @@ impl Exchange {
     /// Bytes of memory that it keeps, itself included.
     pub fn weight(&self) -> usize {
         let stage = match &self.stage {
-            Stage::Choosing | Stage::Connecting(_) => 0,
+            Stage::Choosing | Stage::Connecting(_) | Stage::Securing(_) => 0,
             Stage::Asking(asking) => asking.weight(),
             Stage::Relaying(relaying) => relaying.weight(),
         };
         let upload = self.upload.as_ref().map_or(0, |_| size_of::<Direction>());
-        size_of::<Self>() + self.request.weight() + upload + stage
+        let backend = self.backend().map_or(0, Conn::weight);
+        size_of::<Self>() + self.request.weight() + upload + stage + backend
     }
 
     /// Chooses the next backend to ask.
@@ -257,7 +271,7 @@ impl Exchange {
         let (turn, lap) = match route.backends.next(&mut self.choice.tried, meta.client) {
             Some(turn) => (turn, Lap::First),
             None => match self.choice.silent.pop_front() {
-                Some(turn) => (turn, Lap::Second),
+                Some((turn, _)) => (turn, Lap::Second),
                 None if self.choice.tried.is_first() && route.backends.absence() == Failure::BackendsBusy => {
                     return self.queue(client, context);
                 }
@@ -338,9 +352,9 @@ impl Exchange {
 
     /// Those that did not accept a connection in the first lap, and were not needed in the second.
     fn blame_silent(&mut self) {
-        for turn in self.choice.silent.drain(..) {
+        for (turn, failure) in self.choice.silent.drain(..) {
             self.record.tried.push(turn.address());
-            turn.failed(&self.request.route.backends, Failure::ConnectTimeout);
+            turn.failed(&self.request.route.backends, failure);
         }
     }
 

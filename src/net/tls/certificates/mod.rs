@@ -25,12 +25,14 @@ mod pair;
 mod remark;
 mod renewal;
 
+pub(super) use fault::Fault;
+pub(super) use leaf::Leaf;
+pub(super) use pair::chain as read_chain;
 pub use renewal::{News, Renewal};
 
 use crate::config::{CertificateFiles, Config};
 use crate::observe::date::Date;
 use choice::Choice;
-use fault::Fault;
 use pair::Pair;
 use remark::Remark;
 use rustls::ServerConfig;
