@@ -50,3 +50,5 @@ mod u_acme;
 mod u_certificates;
 mod u_docs;
 mod u_tls;
+mod v_tls_backends;
+mod v_tls_servers;

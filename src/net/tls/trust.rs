@@ -287,3 +287,125 @@ impl From<TrustError> for io::Error {
         Self::new(io::ErrorKind::InvalidInput, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Handshake;
+    use super::super::certificates::fixtures::{Folder, made};
+    use super::*;
+    use crate::config::CertificateFiles;
+    use crate::net::conn::{Block, Conn, Received, Window};
+    use crate::net::tls::Certificates;
+    use rustix::net::{RecvFlags, recv};
+    use rustls::ServerConnection;
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::path::Path;
+    use std::sync::mpsc;
+    use std::thread;
+
+    fn config(ca: Option<&Path>, backend: &str) -> Config {
+        Config {
+            backend: vec![backend.parse().unwrap()],
+            backend_ca: ca.map(Path::to_owned),
+            ..Config::default()
+        }
+    }
+
+    fn pair() -> (Folder, CertificateFiles) {
+        let folder = Folder::new();
+        let files = folder.write_pair("a", &made(&["a.example"]));
+        (folder, files)
+    }
+
+    #[test]
+    fn routes_with_the_same_settings_have_the_same_trust() {
+        let (_folder, CertificateFiles { certificate, .. }) = pair();
+        let mut trusts = Trusts::default();
+        let mut identity = |ca: Option<&Path>, backend: &str| {
+            let config = config(ca, backend);
+            let trust = trusts.of(&config).unwrap().unwrap();
+            trust.in_host_of(&config.backend[0].endpoint).unwrap()
+        };
+        let ca = Some(&*certificate);
+        let one = identity(ca, "https://a.example");
+        assert_eq!(one, identity(ca, "https://A.example.:8443"));
+        assert_ne!(one, identity(ca, "https://b.example"));
+        let blind = Config { backend_tls_insecure: true, ..config(ca, "https://a.example") };
+        let blind = trusts.of(&blind).unwrap().unwrap();
+        assert_ne!(one, blind.in_host_of(&config(ca, "https://a.example").backend[0].endpoint).unwrap());
+        assert!(trusts.of(&config(None, "a.example:80")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_without_an_issuer_is_a_fault() {
+        let (_folder, CertificateFiles { key, .. }) = pair();
+        let error = Trusts::default().of(&config(Some(&key), "https://a.example")).unwrap_err();
+        assert!(error.to_string().starts_with("--backend-ca: "), "{error}");
+        assert!(matches!(error, TrustError::File(Fault::NoCertificate(..))), "{error}");
+    }
+
+    /// A server that says the next thing each time it is told to.
+    fn server(
+        files: &CertificateFiles,
+    ) -> (std::net::SocketAddr, mpsc::SyncSender<fn(&mut ServerConnection)>, mpsc::Receiver<()>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = Certificates::load(std::slice::from_ref(files)).unwrap().server_config();
+        let (say, said) = mpsc::sync_channel::<fn(&mut ServerConnection)>(1);
+        let (done, is_done) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut server = ServerConnection::new(config).unwrap();
+            // The tickets are ready then, and not sent.
+            while server.is_handshaking() {
+                while server.wants_write() {
+                    server.write_tls(&mut stream).unwrap();
+                }
+                server.read_tls(&mut stream).unwrap();
+                server.process_new_packets().unwrap();
+            }
+            while let Ok(next) = said.recv() {
+                next(&mut server);
+                while server.wants_write() {
+                    server.write_tls(&mut stream).unwrap();
+                }
+                done.send(()).unwrap();
+            }
+        });
+        (address, say, is_done)
+    }
+
+    /// Both kinds of idle connections begin so: their client is done before the server's tickets are there.
+    #[test]
+    fn a_ticket_on_an_idle_connection_is_nothing_and_all_else_is_something() {
+        let (_folder, files) = pair();
+        let config = config(Some(&files.certificate), "https://a.example");
+        let trust = Trusts::default().of(&config).unwrap().unwrap();
+        let identity = trust.in_host_of(&config.backend[0].endpoint).unwrap();
+        type Rows = [(fn(&mut ServerConnection), Received); 2];
+        let rows: Rows = [
+            (|server| server.writer().write_all(b"evil").unwrap(), Received::Bytes(4)),
+            (|server| server.send_close_notify(), Received::End),
+        ];
+        for (say_more, received) in rows {
+            let (address, say, done) = server(&files);
+            let mut conn = Conn::connect(&address.into(), Window::Automatic, Block::Briefly).unwrap().0;
+            while conn.secured_to(&identity, Block::Briefly).unwrap() == Handshake::Waits {}
+            assert!(!conn.is_handshaking());
+            assert_eq!(conn.peek().unwrap(), Received::Nothing);
+            say.send(|_| {}).unwrap();
+            done.recv().unwrap();
+            let is_there = |conn: &Conn| {
+                recv(conn, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(count, _)| count > 0)
+            };
+            assert!(is_there(&conn), "the tickets");
+            assert_eq!(conn.peek().unwrap(), Received::Nothing);
+            assert!(!is_there(&conn) && !conn.has_unread());
+            say.send(say_more).unwrap();
+            done.recv().unwrap();
+            assert_eq!(conn.peek().unwrap(), received);
+            assert!(conn.has_unread());
+        }
+    }
+}

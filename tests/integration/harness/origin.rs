@@ -72,6 +72,11 @@ impl Origin {
         Origin { listener: Some(origin.port.listen(1024)), ..origin }
     }
 
+    /// From the next connection on.
+    pub fn show(&mut self, config: Arc<ServerConfig>) {
+        self.tls = Some(config);
+    }
+
     /// An origin that refuses connections.
     pub fn down() -> Origin {
         let port = Port::reserve();

@@ -289,6 +289,22 @@ impl Secured {
         self.0.has_died.store(true, Ordering::Relaxed);
     }
 
+    /// Both get new keys, in the middle of everything (TLS 1.3).
+    pub fn refresh_keys(&self) {
+        match &mut self.0.session.lock().expect("the session").tls {
+            Connection::Client(client) => client.refresh_traffic_keys(),
+            Connection::Server(server) => server.refresh_traffic_keys(),
+        }
+        .expect("new keys");
+        self.flush().expect("the new keys sent");
+    }
+
+    /// Whether it went on with an earlier session.
+    pub fn is_resumed(&self) -> bool {
+        let session = self.0.session.lock().expect("the session");
+        session.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    }
+
     /// The certificate of the other end.
     pub fn shown(&self) -> Option<CertificateDer<'static>> {
         let session = self.0.session.lock().expect("the session");

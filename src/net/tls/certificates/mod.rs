@@ -19,7 +19,7 @@ mod choice;
 mod coverage;
 mod fault;
 #[cfg(test)]
-mod fixtures;
+pub(super) mod fixtures;
 mod leaf;
 mod pair;
 mod remark;
