@@ -8,8 +8,8 @@
 
 use crate::harness::tls::{self, Secured};
 use crate::harness::{
-    Authority, Backend, End, GET, Issued, Message, Origin, PARKED, Proxy, Ronde, Stream, Wire, each_row, eventually, ok,
-    open_many_files, ronde_only, scratch_directory, within,
+    Authority, Backend, End, GET, Issued, Message, Origin, PARKED, Proxy, Ronde, Stream, Wire, each_row,
+    eventually, ok, open_many_files, ronde_only, scratch_directory, within,
 };
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
@@ -92,7 +92,9 @@ fn requests_go_over_one_connection_with_the_host_that_the_client_asked_for() {
 fn the_host_is_sent_as_it_is_configured() {
     by_its_own_transport!();
     let authority = Authority::new();
-    for (host, sent) in [("localhost", Some("localhost")), ("LOCALHOST.", Some("localhost")), ("127.0.0.1", None)] {
+    for (host, sent) in
+        [("localhost", Some("localhost")), ("LOCALHOST", Some("localhost")), ("127.0.0.1", None)]
+    {
         let origin = Origin::with_tls(authority.issue(&["localhost"]).server());
         let backend = format!("https://{host}:{}", origin.address.port());
         let proxy = Proxy::with(&format!("{} {backend}", authority.flag()), &[]);
@@ -209,9 +211,12 @@ fn the_next_backend_is_asked_whatever_the_method() {
     by_its_own_transport!();
     for (origin, _, _, cause) in ROWS {
         let authority = Authority::new();
-        let (bad, good) = (origin(&authority), Backend::with_tls(authority.issue(&["127.0.0.1"]).server(), |wire, _| {
-            wire.send(ok("good"));
-        }));
+        let (bad, good) = (
+            origin(&authority),
+            Backend::with_tls(authority.issue(&["127.0.0.1"]).server(), |wire, _| {
+                wire.send(ok("good"));
+            }),
+        );
         let proxy = ronde("", &authority, &[bad.address, good.address]);
         let ending = thread::spawn(move || {
             // The alert is read, and that is all.
@@ -219,7 +224,11 @@ fn the_next_backend_is_asked_whatever_the_method() {
             (wire.try_request().is_err(), bad)
         });
         let mut client = proxy.connect();
-        assert_eq!([client.ask(POST), client.ask(POST)].map(|response| response.text()), ["good", "good"], "{cause}");
+        assert_eq!(
+            [client.ask(POST), client.ask(POST)].map(|response| response.text()),
+            ["good", "good"],
+            "{cause}"
+        );
         assert!(ending.join().expect("the bad one").0);
         let line = proxy.process.stdout.line_with("POST / ");
         assert!(line.contains(" 200 "), "{line}");
@@ -246,7 +255,9 @@ fn what_is_no_tls_is_said_so() {
             "it closed the connection in the middle of the TLS handshake",
         ),
         (
-            |stream| rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("SO_LINGER"),
+            |stream| {
+                rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("SO_LINGER")
+            },
             "the connection broke in the middle of the TLS handshake",
         ),
     ];
@@ -293,7 +304,10 @@ fn thousands_wait_for_a_handshake_and_the_others_are_served() {
     let authority = Authority::new();
     let hung = Origin::start();
     let good = Backend::with_tls(authority.issue(&["127.0.0.1"]).server(), |wire, _| wire.send(ok("good")));
-    let flags = format!("--workers 2 --queue-timeout 10s --connect-timeout 60s --route /hung=https://{}", hung.address);
+    let flags = format!(
+        "--workers 2 --queue-timeout 10s --connect-timeout 60s --route /hung=https://{}",
+        hung.address
+    );
     let proxy = ronde(&flags, &authority, &[good.address]);
     let mut waiting: Vec<_> = (0..WAITING)
         .map(|_| {
@@ -394,7 +408,9 @@ fn an_idle_connection_that_is_closed_is_told_so() {
 fn kept_connections_are_shared_among_those_that_check_the_same() {
     by_its_own_transport!();
     let authority = Authority::new();
-    let backend = Backend::with_tls(authority.issue(&["127.0.0.1", "localhost"]).server(), |wire, _| wire.send(ok("b")));
+    let backend = Backend::with_tls(authority.issue(&["127.0.0.1", "localhost"]).server(), |wire, _| {
+        wire.send(ok("b"))
+    });
     let port = backend.address.port();
     let file = scratch_directory().join("ronde.toml");
     let ca = authority.file.display();
@@ -408,7 +424,9 @@ fn kept_connections_are_shared_among_those_that_check_the_same() {
     );
     std::fs::write(&file, config).expect("the file");
     let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
-    for (path, connections) in [("/same", 1), ("/too", 1), ("/blind", 2), ("/blind2", 2), ("/same", 2), ("/name", 3)] {
+    for (path, connections) in
+        [("/same", 1), ("/too", 1), ("/blind", 2), ("/blind2", 2), ("/same", 2), ("/name", 3)]
+    {
         assert_eq!(proxy.get(path).text(), "b", "{path}");
         assert_eq!(backend.connections(), connections, "{path}");
     }
@@ -422,7 +440,7 @@ fn a_response_that_ends_without_close_notify_is_cut() {
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
     for (is_whole, end) in [(true, End::Eof), (false, End::Reset)] {
         let (origin, proxy, mut client) = setup("");
-        client.send(GET);
+        client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
         let (mut backend, _) = origin.answer(format!("{head}hello"));
         if is_whole {
             backend.finish();
@@ -595,8 +613,10 @@ fn a_health_check_speaks_tls() {
             assert_eq!(proxy.get("/").text(), "well");
         }
         let count = good.targets().iter().filter(|target| *target == "/up").count();
-        eventually("more checks", || !flags.contains("/up") || {
-            good.targets().iter().filter(|target| *target == "/up").count() > count + 2
+        eventually("more checks", || {
+            !flags.contains("/up") || {
+                good.targets().iter().filter(|target| *target == "/up").count() > count + 2
+            }
         });
         assert!(!proxy.process.stderr.text().contains("out of the round"), "{}", proxy.process.stderr.text());
     }
@@ -618,7 +638,12 @@ fn a_backend_comes_back_when_its_certificate_is_good() {
     drop(origin.accept());
     drop(origin.accept());
     assert!(!proxy.process.stderr.text().contains("is in the round"));
-    assert_eq!(proxy.process.stderr.text().matches("ran out on").count(), 1, "{}", proxy.process.stderr.text());
+    assert_eq!(
+        proxy.process.stderr.text().matches("ran out on").count(),
+        1,
+        "{}",
+        proxy.process.stderr.text()
+    );
     origin.show(authority.issue(&["127.0.0.1"]).server());
     let _probe = origin.accept();
     proxy.process.stderr.line_with("is in the round: it accepts connections again");
@@ -642,7 +667,10 @@ fn ronde_check_tells_what_a_backend_lacks() {
     for flags in ["", "--health-path /up"] {
         let (code, said) = check(&format!("{flags} https://{}", good.address));
         assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains(&format!("https://{}  {}  connected in", good.address, good.address)), "{said}");
+        assert!(
+            said.contains(&format!("https://{}  {}  connected in", good.address, good.address)),
+            "{said}"
+        );
         assert_eq!(said.contains("passes the health check"), !flags.is_empty(), "{said}");
     }
     let (code, said) = check(&format!("https://{}", late.address));
@@ -662,7 +690,7 @@ fn without_anybody_to_believe_ronde_does_not_start() {
     for roots in ["/nonexistent.pem", "/dev/null"] {
         for command in ["", "check"] {
             let line = format!("{command} --listen 127.0.0.1:0 https://{}", backend.address);
-            let mut process = Ronde::with(&line).env("SSL_CERT_FILE", roots).spawn();
+            let mut process = Ronde::with(&line).env("SSL_CERT_DIR", "").env("SSL_CERT_FILE", roots).spawn();
             assert_eq!(process.exit().code(), Some(1));
             let said = process.stdout.text() + &process.stderr.text();
             assert!(said.contains("no certificates of issuers") && said.contains("--backend-ca"), "{said}");
@@ -670,11 +698,12 @@ fn without_anybody_to_believe_ronde_does_not_start() {
     }
     // Nobody to believe, and nobody that has to be.
     let line = format!("--listen 127.0.0.1:0 {}", backend.address);
-    let proxy = Ronde::with(&line).env("SSL_CERT_FILE", "/nonexistent.pem").serve();
+    let proxy = Ronde::with(&line).env("SSL_CERT_DIR", "").env("SSL_CERT_FILE", "/nonexistent.pem").serve();
     assert_eq!(proxy.get("/").text(), "b");
     let empty = scratch_directory().join("empty.pem");
     std::fs::write(&empty, "").expect("a file");
-    for (file, fault) in [("/nonexistent.pem", "cannot read"), (&*empty.display().to_string(), "it is empty")] {
+    for (file, fault) in [("/nonexistent.pem", "cannot read"), (&*empty.display().to_string(), "it is empty")]
+    {
         let line = format!("--listen 127.0.0.1:0 --backend-ca {file} https://{}", backend.address);
         let mut process = Ronde::with(&line).spawn();
         assert_eq!(process.exit().code(), Some(1));
@@ -689,11 +718,17 @@ fn the_issuers_of_the_system_are_believed() {
     let authority = Authority::new();
     let backend = Backend::with_tls(authority.issue(&["127.0.0.1"]).server(), |wire, _| wire.send(ok("b")));
     let line = format!("--listen 127.0.0.1:0 https://{}", backend.address);
-    let proxy = Ronde::with(&line).env("SSL_CERT_FILE", &authority.file.display().to_string()).serve();
+    let proxy = Ronde::with(&line)
+        .env("SSL_CERT_DIR", "")
+        .env("SSL_CERT_FILE", &authority.file.display().to_string())
+        .serve();
     assert_eq!(proxy.get("/").text(), "b");
     let elsewhere = Authority::new();
     let line = format!("--listen 127.0.0.1:0 --backend-ca system https://{}", backend.address);
-    let proxy = Ronde::with(&line).env("SSL_CERT_FILE", &elsewhere.file.display().to_string()).serve();
+    let proxy = Ronde::with(&line)
+        .env("SSL_CERT_DIR", "")
+        .env("SSL_CERT_FILE", &elsewhere.file.display().to_string())
+        .serve();
     assert_eq!(proxy.get("/").status(), 502);
 }
 
@@ -784,7 +819,8 @@ fn a_thousand_clients_are_served_through_tls() {
     for round in 0..3 {
         for (number, client) in clients.iter_mut().enumerate() {
             let body = format!("{round} {number}");
-            client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+            client
+                .send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
         }
         for (number, client) in clients.iter_mut().enumerate() {
             assert_eq!(client.response().text(), format!("{round} {number}"));

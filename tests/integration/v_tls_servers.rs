@@ -3,8 +3,8 @@
 //! Not here: what a backend has to prove, and every way to fail (`v_tls_backends`).
 
 use crate::harness::{
-    Authority, Issued, Message, Process, Proxy, TIMEOUT, Wire, free_address, needs, python_module, ronde_only,
-    scratch_directory, tls, within,
+    Authority, Issued, Message, Process, Proxy, TIMEOUT, Wire, free_address, needs, python_module,
+    ronde_only, scratch_directory, tls, within,
 };
 use crate::v_tls_backends::by_its_own_transport;
 use std::net::{SocketAddr, TcpStream};

@@ -71,7 +71,8 @@ fn mistrust(error: CertificateError) -> String {
             };
             format!("its certificate is for {names}, and not for {}", expected.to_str())
         }
-        CertificateError::UnknownIssuer => format!(
+        // The second is an issuer of the name of one that is trusted.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
             "its certificate is from an issuer that is not trusted; if the issuer is your own, name its certificate \
              with {flag}"
         ),

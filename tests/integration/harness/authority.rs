@@ -3,11 +3,12 @@
 //! Not here: clients of ronde with TLS, and the switches for a whole run (`tls`).
 
 use super::{scratch_directory, tls};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::{DEFAULT_VERSIONS, ServerConfig, SupportedProtocolVersion};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub struct Authority {
     /// Its own certificate, in PEM.
@@ -28,6 +29,10 @@ impl Authority {
     pub fn new() -> Authority {
         let mut params = CertificateParams::new([]).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Issuers are told apart by their names.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("authority {}", NEXT.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let file = scratch_directory().join("ca.pem");
         std::fs::write(&file, params.self_signed(&key).expect("a certificate").pem()).expect("its file");

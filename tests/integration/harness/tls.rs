@@ -51,6 +51,7 @@ pub fn server_config(
     let builder = builder.with_protocol_versions(versions).expect("versions").with_no_client_auth();
     let key = PrivatePkcs8KeyDer::from(key.to_vec()).into();
     let mut config = builder.with_single_cert(chain, key).expect("a pair");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = rustls::crypto::ring::Ticketer::new().expect("tickets");
     Arc::new(config)
 }
