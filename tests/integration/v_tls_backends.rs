@@ -441,7 +441,7 @@ fn a_response_that_ends_without_close_notify_is_cut() {
     for (is_whole, end) in [(true, End::Eof), (false, End::Reset)] {
         let (origin, proxy, mut client) = setup("");
         client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
-        let (mut backend, _) = origin.answer(format!("{head}hello"));
+        let (backend, _) = origin.answer(format!("{head}hello"));
         if is_whole {
             backend.finish();
         } else {
@@ -514,7 +514,9 @@ fn a_tunnel_that_both_fill_goes_on() {
     let reading = thread::spawn(move || backend.take(4 << 20));
     assert!(client.take(4 << 20) == bytes);
     assert!(reading.join().expect("the backend") == bytes);
-    sending.map(|thread| thread.join().expect("a sender"));
+    for thread in sending {
+        thread.join().expect("a sender");
+    }
 }
 
 #[test]

@@ -203,7 +203,8 @@ impl Secured {
     pub fn shake_hands(&self) -> io::Result<()> {
         while self.0.session.lock().expect("the session").tls.is_handshaking() {
             self.flush()?;
-            self.fill()?;
+            // The alert, if there is one.
+            self.fill().inspect_err(|_| drop(self.flush()))?;
         }
         self.flush()
     }
