@@ -3,7 +3,7 @@
 //! The problem: an address that vanished is silent, and waiting for it is lost time while another backend could be asked. But
 //! a backend may also be slow to accept, and then no other may be any better.
 //!
-//! Not here: which backend (`exchange`), and TLS on the connection (`secure`).
+//! Not here: which backend (`exchange`), and TLS on the connection (`handshake`).
 
 use super::ask::Asking;
 use super::timer::{Awaited, wait_since, watch};
@@ -73,7 +73,7 @@ impl Exchange {
                 connecting.turn.was_connected(took);
                 self.request.explain(|| explain::Step::Connected { took });
                 if connecting.turn.identity().is_some() {
-                    return Step::To(self.securing(conn, connecting));
+                    return Step::To(self.handshaking(conn, connecting));
                 }
                 self.record.timings.connect += took;
                 return Step::To(Asking::on_fresh(conn, connecting.turn));

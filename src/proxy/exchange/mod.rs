@@ -14,7 +14,7 @@
 //!   is well (`instead`);
 //! - nothing after a timeout: the backend may still be working on it.
 //!
-//! Reading order: this module (the stages, and which backend), `connect`, `secure` (TLS on it), `ask` (the request goes out, the response head
+//! Reading order: this module (the stages, and which backend), `connect`, `handshake` (TLS), `ask` (the request goes out, the response head
 //! comes in), `send`, `response_head` (what the backend says), `interims`, `instead` (an answer that counts as none),
 //! `relaying` (what follows the head), `respond` (a body), `tunnel`, `timer` (how long each side is waited for).
 //!
@@ -22,12 +22,12 @@
 
 mod ask;
 mod connect;
+mod handshake;
 mod instead;
 mod interims;
 mod relaying;
 mod respond;
 mod response_head;
-mod secure;
 mod send;
 mod timer;
 mod tunnel;
@@ -48,8 +48,8 @@ use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::request::{Admission, Body, Request};
 use ask::Asking;
 use connect::{Connecting, Lap};
+use handshake::Handshaking;
 use relaying::Relaying;
-use secure::Securing;
 use std::collections::VecDeque;
 use timer::{Awaited, Timer, watch};
 
@@ -101,7 +101,7 @@ enum Stage {
     #[default]
     Choosing,
     Connecting(Connecting),
-    Securing(Securing),
+    Handshaking(Handshaking),
     Asking(Asking),
     Relaying(Relaying),
 }
@@ -111,7 +111,7 @@ impl Stage {
         match self {
             Self::Choosing => Awaits::Room,
             Self::Connecting(_) => Awaits::Connect,
-            Self::Securing(_) => Awaits::Handshake,
+            Self::Handshaking(_) => Awaits::Handshake,
             Self::Asking(asking) if asking.is_sending() => Awaits::Bytes,
             Self::Asking(_) => Awaits::Response,
             Self::Relaying(_) => Awaits::Bytes,
@@ -176,7 +176,7 @@ impl Exchange {
             let step = match stage {
                 Stage::Choosing => self.choose(client, context),
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
-                Stage::Securing(securing) => self.secure(securing, client, context),
+                Stage::Handshaking(handshaking) => self.shake_hands(handshaking, client, context),
                 Stage::Asking(asking) => self.ask(asking, client, context),
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
             };
@@ -214,7 +214,7 @@ impl Exchange {
     /// Ends the exchange where it is, for a reason that is neither side's.
     pub fn give_up(&mut self, failure: Failure) -> Fate {
         match std::mem::take(&mut self.stage) {
-            Stage::Choosing | Stage::Connecting(_) | Stage::Securing(_) => Fate::Answer(failure),
+            Stage::Choosing | Stage::Connecting(_) | Stage::Handshaking(_) => Fate::Answer(failure),
             Stage::Asking(asking) => self.answer_unless_cut(failure, &asking),
             Stage::Relaying(relaying) => self.break_off(failure, &relaying),
         }
@@ -230,7 +230,7 @@ impl Exchange {
         match &self.stage {
             Stage::Choosing => None,
             Stage::Connecting(connecting) => connecting.conn.as_ref(),
-            Stage::Securing(securing) => Some(&securing.conn),
+            Stage::Handshaking(handshaking) => Some(&handshaking.conn),
             Stage::Asking(asking) => Some(&asking.conn),
             Stage::Relaying(relaying) => relaying.conn(),
         }
@@ -239,7 +239,7 @@ impl Exchange {
     /// Bytes of memory that it keeps, itself included.
     pub fn weight(&self) -> usize {
         let stage = match &self.stage {
-            Stage::Choosing | Stage::Connecting(_) | Stage::Securing(_) => 0,
+            Stage::Choosing | Stage::Connecting(_) | Stage::Handshaking(_) => 0,
             Stage::Asking(asking) => asking.weight(),
             Stage::Relaying(relaying) => relaying.weight(),
         };

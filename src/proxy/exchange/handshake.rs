@@ -22,7 +22,7 @@ use crate::proxy::conversation::{Context, Halt, Pass};
 use std::time::{Duration, Instant};
 
 /// A connection on which TLS is being agreed on.
-pub(super) struct Securing {
+pub(super) struct Handshaking {
     turn: Turn,
     pub(super) conn: Conn,
     /// With the connect.
@@ -34,7 +34,7 @@ pub(super) struct Securing {
 
 impl Exchange {
     /// The connect has succeeded just now.
-    pub(super) fn securing(&self, conn: Conn, connecting: Connecting) -> Stage {
+    pub(super) fn handshaking(&self, conn: Conn, connecting: Connecting) -> Stage {
         let Connecting { turn, lap, begun, limit, .. } = connecting;
         let whole = self.request.route.config.connect_timeout;
         let short = begun.elapsed() + self.at_most(waits::FIRST_HANDSHAKE);
@@ -43,52 +43,52 @@ impl Exchange {
             Lap::First => short.min(whole),
             Lap::Second => limit,
         };
-        Stage::Securing(Securing { turn, conn, begun, limit, is_short })
+        Stage::Handshaking(Handshaking { turn, conn, begun, limit, is_short })
     }
 
     /// Goes on until TLS is agreed on, or is not.
-    pub(super) fn secure(
+    pub(super) fn shake_hands(
         &mut self,
-        mut securing: Securing,
+        mut handshaking: Handshaking,
         client: &mut Client,
         context: &mut Context<'_>,
     ) -> Step {
         if client.presence == Presence::Gone {
             return self.fail(Failure::ClientGone);
         }
-        let is_new = !securing.conn.is_secured();
-        let failure = match securing.go_on(context) {
+        let is_new = !handshaking.conn.is_secured();
+        let failure = match handshaking.go_on(context) {
             Ok(Handshake::Done) => {
-                let Securing { turn, conn, begun, .. } = securing;
+                let Handshaking { turn, conn, begun, .. } = handshaking;
                 let took = begun.elapsed();
                 self.record.timings.connect += took;
                 self.request.explain(|| explain::Step::Secured { took });
                 return Step::To(Asking::on_fresh(conn, turn));
             }
             Ok(Handshake::Waits) if is_new && context.pass == Pass::Ahead => {
-                return Step::Halt(Stage::Securing(securing), Halt::SentAhead);
+                return Step::Halt(Stage::Handshaking(handshaking), Halt::SentAhead);
             }
             Ok(Handshake::Waits) => {
-                let Securing { begun, limit, .. } = securing;
+                let Handshaking { begun, limit, .. } = handshaking;
                 let (failure, backend) = (Failure::BackendTlsTimeout, Want::Read);
                 let awaited = Awaited { client: watch(client), backend, failure, limit };
                 match wait_since(begun, Instant::now(), awaited, client, context) {
-                    Stop::Halt(halt) => return Step::Halt(Stage::Securing(securing), halt),
+                    Stop::Halt(halt) => return Step::Halt(Stage::Handshaking(handshaking), halt),
                     Stop::Failed(failure) => failure,
                 }
             }
             Err(error) => {
                 let refusal = Refusal::from(error);
-                securing.turn.note_refusal(&refusal);
+                handshaking.turn.note_refusal(&refusal);
                 refusal.failure
             }
         };
-        let Securing { turn, begun, is_short, .. } = securing;
+        let Handshaking { turn, begun, is_short, .. } = handshaking;
         self.end_connecting(turn, begun, failure, is_short)
     }
 }
 
-impl Securing {
+impl Handshaking {
     fn go_on(&mut self, context: &mut Context<'_>) -> Result<Handshake, HandshakeError> {
         let Self { turn, conn, .. } = self;
         let Some(identity) = turn.identity() else { return Ok(Handshake::Done) };
