@@ -139,6 +139,12 @@ impl From<TrustError> for io::Error {
     }
 }
 
+impl Refusal {
+    pub fn by_alert(_: &io::Error) -> Option<Self> {
+        None
+    }
+}
+
 impl From<HandshakeError> for Refusal {
     fn from(error: HandshakeError) -> Self {
         match error {}

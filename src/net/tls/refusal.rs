@@ -11,6 +11,7 @@ use crate::observe::date::Date;
 use crate::observe::failure::Failure;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error, InvalidMessage};
+use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// See the module.
@@ -19,6 +20,15 @@ pub struct Refusal {
     pub failure: Failure,
     /// As a sentence that begins with the backend.
     pub cause: String,
+}
+
+impl Refusal {
+    /// Of an error of a connection on which TLS was agreed on, as far as this side knew: by TLS 1.3 a backend that wants a
+    /// certificate of its client says so afterwards (RFC 8446 §4.4.2.4).
+    pub fn by_alert(error: &io::Error) -> Option<Self> {
+        let Some(Error::AlertReceived(alert)) = error.get_ref()?.downcast_ref() else { return None };
+        Some(HandshakeError::Protocol(Error::AlertReceived(*alert)).into())
+    }
 }
 
 impl From<HandshakeError> for Refusal {

@@ -18,6 +18,7 @@ use crate::backend::Turn;
 use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
+use crate::net::tls::Refusal;
 use crate::observe::explain;
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
@@ -271,7 +272,13 @@ impl Exchange {
             Ok(Received::End) => Err(Failure::BackendClosed.into()),
             // Over TLS: without the word for it.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(Failure::BackendClosed.into()),
-            Err(_) => Err(Failure::BackendReset.into()),
+            Err(error) => match Refusal::by_alert(&error) {
+                Some(refusal) => {
+                    asking.turn.note_refusal(&refusal);
+                    Err(refusal.failure.into())
+                }
+                None => Err(Failure::BackendReset.into()),
+            },
         }
     }
 
