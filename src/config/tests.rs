@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::{any, prop_assert, proptest};
 
-use super::{
-    AccessLog, Action, Backend, Balance, Command, Config, Error, Loaded, Prefix, Route, TABLE, load,
-};
+use super::{AccessLog, Action, Balance, Command, Config, Error, Loaded, Prefix, Route, TABLE, load};
 
 fn os(words: &str) -> Vec<OsString> {
     words.split_whitespace().map(OsString::from).collect()
@@ -1085,6 +1083,7 @@ fn a_promise_of_https_is_checked() {
 #[cfg(feature = "tls")]
 #[test]
 fn a_backend_with_tls_may_stand_wherever_a_backend_may() {
+    use super::Backend;
     let shown = |config: &Config| config.backend.iter().map(Backend::to_string).collect::<Vec<_>>();
     let both = ["https://a:8443", "https://b:443"];
     assert_eq!(shown(&config("https://a:8443 --backend https://b", &[])), both);

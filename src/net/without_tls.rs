@@ -79,19 +79,19 @@ impl fmt::Display for News {
     }
 }
 
+/// Why there will be no TLS.
 #[derive(Debug)]
-pub enum HandshakeError {}
+pub struct HandshakeError;
 
-impl From<io::Error> for HandshakeError {
-    /// Nothing that could fail is tried.
-    fn from(error: io::Error) -> Self {
-        unreachable!("{error} in a TLS handshake, in a build without TLS")
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        LoadError.fmt(f)
     }
 }
 
-impl fmt::Display for HandshakeError {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
+impl From<io::Error> for HandshakeError {
+    fn from(_: io::Error) -> Self {
+        Self
     }
 }
 
@@ -102,7 +102,7 @@ pub enum Identity {}
 pub enum Trust {}
 
 #[derive(Debug, Default)]
-pub struct Trusts;
+pub struct Trusts(());
 
 /// Why backends cannot be checked.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Refusal {
 
 impl From<HandshakeError> for Refusal {
     fn from(error: HandshakeError) -> Self {
-        match error {}
+        Self { failure: Failure::BackendTls, cause: error.to_string() }
     }
 }
 
