@@ -44,16 +44,17 @@
 //!    can read its answer.
 //! 8. What fails has its row in [`observe::failure`], its response in [`http1::reply`], and its line in
 //!    [`observe::access`], which [`observe::logger`] writes.
-//! 9. Beside the requests, [`backend::checks`] probes the backends and [`backend::resolve`] follows their names. The
-//!    main thread takes renewed certificates (`net::tls`) and waits for the order to stop; the shutdown is in
-//!    [`server`], phase by phase ([`pool::stop`]).
+//! 9. Beside the requests, [`backend::checks`] probes the backends and [`backend::resolve`] follows their names.
+//!    [`server::admin`] shows what is going on, and [`cli::admin`] asks it. The main thread takes renewed certificates
+//!    (`net::tls`) and waits for orders: to reload, which puts another [`proxy::site`] in force (`server::reload`), or to
+//!    stop; the shutdown is in [`server`], phase by phase ([`pool::stop`]).
 //!
 //! Imports point strictly down the floors (`tests/tidy.rs` checks it):
 //!
 //! | floor | folder | what is in it |
 //! |---|---|---|
-//! | 6 | `main.rs`, [`cli`] | the program; the commands `demo`, `check` and `health` |
-//! | 5 | [`server`] | every thread and how it ends: acceptor, workers, backends, drain |
+//! | 6 | `main.rs`, [`cli`] | the program; the commands `demo`, `check`, `health`, `status`, `drain`, ... |
+//! | 5 | [`server`] | every thread and how it ends: acceptor, workers, backends, admin, reload, drain |
 //! | 4 | [`proxy`] | the conversations: session, request, exchange, relay |
 //! | 3 | [`backend`] | the round, turns, kept connections, health, names |
 //! | 2 | [`pool`] | the waiter, and how long a worker may block. Knows no HTTP |
@@ -75,6 +76,7 @@
 //! | round | the backends in the order of their turns |
 //! | turn | one request's claim on one backend, from the choice to the end of the response |
 //! | route | the requests of some hosts and a path, with their own backends and settings |
+//! | site | what a configuration makes: settings, routes, certificates; a reload puts another in force |
 //! | park | to leave a value in the waiter, with what it waits for and a deadline |
 //! | waiter | the epoll in which workers wait, and the parked values |
 //! | batch | what a worker takes out of the waiter at once; it sends all requests, then collects all answers |

@@ -5,25 +5,28 @@
 
 #![forbid(unsafe_code)]
 
-use ronde::cli::{check, demo, health};
+use ronde::cli::{admin, check, demo, health};
 use ronde::config::waits;
 use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::net::listener::Listener;
 use ronde::observe::logger::{self, Diagnostics, Logger};
-use ronde::server::{self, Server, StartError, signals};
+use ronde::server::{self, Reader, Reread, Server, StartError, signals};
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The exit code after a second Ctrl-C: 128 and the number of SIGINT, as a shell reports it.
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if arguments == ["health"] {
+    if arguments == ["health"] || admin::is_bare(&arguments) {
         arguments.extend(health::arguments_of_the_container());
     }
-    let Loaded { command, notes } = config::load(arguments, std::env::vars_os());
+    let Loaded { command, notes } = config::load(arguments.clone(), std::env::vars_os());
     // A server logs its notes; with any other command they stand before what may have come of them.
     if matches!(command, Ok(Command::Check(..)) | Err(_)) {
         notes.iter().for_each(print_note);
@@ -35,14 +38,25 @@ fn main() -> ExitCode {
     match command {
         Command::Help(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
-        Command::Serve(config) => serve(config, &notes, |_| {}),
-        Command::Demo(config) => match with_demo_backends(config) {
-            Ok(config) => serve(config, &notes, welcome),
+        Command::Serve(config) => serve(config, &notes, reader(arguments, None), None, |_| {}),
+        Command::Demo(config) => match Demo::start() {
+            Ok((demo, admin)) => {
+                let config = demo.complete(config);
+                let admin = admin.filter(|_| config.admin.is_none());
+                serve(config, &notes, reader(arguments, Some(demo)), admin, welcome)
+            }
             Err(error) => fail(&error, 1),
         },
         Command::Check(config, url) => match check::run(&config, url.as_ref(), &mut io::stdout()) {
             Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
             Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
+        },
+        Command::Admin(config, instruction) => match admin::run(&config, &instruction, &mut io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failed) => {
+                notes.iter().for_each(print_note);
+                fail(&failed, 1)
+            }
         },
         Command::Health(config) => match health::ask(&config) {
             Ok(address) => print(&format!("ronde at {address} is well\n")),
@@ -54,13 +68,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
+/// Reads the configuration again, from the same command line, environment and file.
+fn reader(arguments: Vec<OsString>, demo: Option<Demo>) -> Reader {
+    Arc::new(move || {
+        let Loaded { command, notes } = config::load(arguments.clone(), std::env::vars_os());
+        let config = match command {
+            Ok(Command::Serve(config)) => Ok(config),
+            Ok(Command::Demo(config)) => match &demo {
+                Some(demo) => Ok(demo.complete(config)),
+                None => Ok(config),
+            },
+            Ok(_) => Err("the command line asks for no server".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        Reread { config, notes }
+    })
+}
+
+fn serve(
+    config: Config,
+    notes: &[String],
+    read: Reader,
+    admin: Option<Listener>,
+    announce: fn(&Server),
+) -> ExitCode {
     let logger = match start_logger(config.access_log, config.log_level) {
         Ok(logger) => logger,
         Err(error) => return fail(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
-    let served = run_server(config, logger.clone(), announce);
+    let served = run_server(config, logger.clone(), read, admin, announce);
     logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,7 +105,13 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
     }
 }
 
-fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
+fn run_server(
+    config: Config,
+    logger: Logger,
+    read: Reader,
+    admin: Option<Listener>,
+    announce: fn(&Server),
+) -> Result<(), StartError> {
     let (commander, orders) = server::orders();
     let last_lines = logger.clone();
     signals::handle(commander, move || {
@@ -76,10 +119,11 @@ fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(
         last_lines.finish(waits::LAST_LINES);
         std::process::exit(INTERRUPTED);
     })?;
-    let server = Server::bind(config, logger, orders)?;
+    let mut server = Server::bind(config, logger, orders)?;
+    server.open_admin_to(admin);
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
-    Ok(server.run()?)
+    Ok(server.run(read)?)
 }
 
 /// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it
@@ -93,22 +137,35 @@ fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> 
     if logger::is_journal() {
         style.set_time_level(LevelFilter::Off);
     }
-    WriteLogger::init(level, style.build(), Diagnostics::new(logger.clone())).map_err(io::Error::other)?;
+    // It lets everything through: a reload may change the level.
+    WriteLogger::init(LevelFilter::Trace, style.build(), Diagnostics::new(logger.clone()))
+        .map_err(io::Error::other)?;
+    log::set_max_level(level);
     Ok(logger)
 }
 
 /// Enough to see a new connection, a kept one, and the round come back to the first backend.
 const FIRST_EXPLAINED: u64 = 4;
 
-fn with_demo_backends(mut config: Config) -> io::Result<Config> {
-    for number in 1..=2 {
-        let address = demo::start_backend(number)?;
-        config.backend.push(Backend::at(address));
+/// What the demo has and no user has configured.
+struct Demo {
+    backends: Vec<Backend>,
+}
+
+impl Demo {
+    /// With its admin listener, which it can do without.
+    fn start() -> io::Result<(Self, Option<Listener>)> {
+        let backends = (1..=2).map(|number| demo::start_backend(number).map(Backend::at));
+        Ok((Self { backends: backends.collect::<io::Result<_>>()? }, demo::admin_listener().ok()))
     }
-    if config.explain == Explain::Nothing {
-        config.explain = Explain::First(FIRST_EXPLAINED);
+
+    fn complete(&self, mut config: Config) -> Config {
+        config.backend.extend_from_slice(&self.backends);
+        if config.explain == Explain::Nothing {
+            config.explain = Explain::First(FIRST_EXPLAINED);
+        }
+        config
     }
-    Ok(config)
 }
 
 /// Prints the commands to try, with the address that ronde listens on.
@@ -123,9 +180,13 @@ fn welcome(server: &Server) {
         }
         Some(Address::Unix(path)) => format!("--unix-socket {} http://localhost", path.display()),
     };
+    let page = match server.admin_addresses().first() {
+        Some(Address::Tcp(admin)) => format!("Watch it live: http://{admin}\n\n"),
+        Some(Address::Unix(_)) | None => String::new(),
+    };
     let _ = writeln!(
         io::stdout(),
-        "Two small backends are running. Try, in another terminal,\n\n    curl {url}\n    curl {url}\n\n\
+        "{page}Two small backends are running. Try, in another terminal,\n\n    curl {url}\n    curl {url}\n\n\
          or open it in a browser and reload. Every request gets a line here, and of the first {FIRST_EXPLAINED} you read what becomes of them; Ctrl-C ends the demo.\n"
     );
 }

@@ -1,8 +1,11 @@
-//! The table of settings in the README is the one that the program generates, and what the pages link to exists.
+//! The tables of settings and of metrics are those that the program generates, and what the pages link to exists.
 //!
-//! `UPDATE_README=1 cargo test --test readme` updates it.
+//! `UPDATE_README=1 cargo test --test readme` updates them.
 
 use ronde::config::markdown_table;
+use ronde::observe::metrics::snapshot::Standing;
+use ronde::observe::metrics::text;
+use ronde::observe::parked::Kind;
 use std::fs;
 use std::path::Path;
 
@@ -11,15 +14,32 @@ const END: &str = "<!-- /settings -->";
 
 #[test]
 fn the_settings_in_the_readme_are_up_to_date() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = fs::read_to_string(path).unwrap();
-    let begin = readme.find(BEGIN).expect("the begin marker of the settings") + BEGIN.len();
-    let end = readme.find(END).expect("the end marker of the settings");
-    let table = markdown_table();
+    keep_up_to_date("README.md", BEGIN, &markdown_table(), END);
+}
+
+#[test]
+fn the_metrics_in_the_manual_are_up_to_date() {
+    let begin = "<!-- metrics: made from src/observe/metrics/families.rs, kept true by tests/readme.rs -->\n";
+    keep_up_to_date("docs/operations.md", begin, &text::markdown(), "<!-- /metrics -->");
+    let words = Kind::ALL.into_iter().filter(|kind| kind.has_client()).map(Kind::word);
+    for word in words.chain(Standing::ALL.map(Standing::word)) {
+        assert!(page("docs/operations.md").contains(&format!("`{word}`")), "{word}");
+    }
+    let begin = "<!-- causes: made from src/observe/failure.rs, kept true by tests/readme.rs -->\n";
+    keep_up_to_date("docs/operations.md", begin, &text::markdown_of_causes(), "<!-- /causes -->");
+}
+
+/// Between these markers stands this table, or it is put there.
+#[track_caller]
+fn keep_up_to_date(name: &str, begin: &str, table: &str, end: &str) {
+    let page = page(name);
+    let begin = page.find(begin).expect("the begin marker") + begin.len();
+    let end = begin + page[begin..].find(end).expect("the end marker");
     if std::env::var_os("UPDATE_README").is_some() {
-        fs::write(path, [&readme[..begin], &table, &readme[end..]].concat()).unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::write(path, [&page[..begin], table, &page[end..]].concat()).unwrap();
     } else {
-        assert!(readme[begin..end] == table, "run UPDATE_README=1 cargo test --test readme");
+        assert!(page[begin..end] == *table, "{name}: run UPDATE_README=1 cargo test --test readme");
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Client {
     /// Has finished, and does not come back.
     pub is_done: bool,
     pub seen: Vec<u8>,
+    /// Bytes of a handshake that were sent one by one.
+    pub said: usize,
     /// Bytes of the body that it has taken, or has put into `unsent`.
     moved: usize,
     unsent: Vec<u8>,
@@ -41,6 +43,7 @@ impl Client {
             told: None,
             is_done: false,
             seen: Vec::new(),
+            said: 0,
             moved: 0,
             unsent: Vec::new(),
         }

@@ -9,11 +9,16 @@ use crate::client::Client;
 use crate::kinds::{GO_ON, Kind, goes_on};
 use crate::pattern::PIECE;
 use crate::sockets;
+use crate::stage::tls;
 use crate::tally::Tally;
+use anyhow::Result;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::net::{SocketFlags, connect, sockopt};
+use rustls::ClientConnection;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, BufRead, Read, Write};
@@ -61,6 +66,8 @@ pub struct Crowd {
     pub tally: Tally,
     /// For one read at a time.
     room: Vec<u8>,
+    /// The first flight of a TLS handshake. All send the same.
+    hello: Vec<u8>,
 }
 
 impl Crowd {
@@ -72,7 +79,15 @@ impl Crowd {
         let due =
             (0..).zip(0..size).map(|(turn, index)| Reverse((begun + ARRIVAL * turn, index, 0))).collect();
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, address, clients, due, tally: Tally::default(), room: vec![0; PIECE] })
+        Ok(Self {
+            epoll,
+            address,
+            clients,
+            due,
+            tally: Tally::default(),
+            room: vec![0; PIECE],
+            hello: hello().map_err(io::Error::other)?,
+        })
     }
 
     fn run(mut self, orders: &Receiver<String>) -> io::Result<()> {
@@ -210,6 +225,12 @@ impl Crowd {
         };
         let outcome = match client.kind {
             Kind::SlowHead => client.stream()?.write(b"x").map(drop),
+            Kind::SlowHandshake => {
+                // The last byte never comes.
+                let byte = self.hello[client.said.min(self.hello.len() - 2)];
+                client.said += 1;
+                client.stream()?.write(&[byte]).map(drop)
+            }
             Kind::SlowBody => client.stream()?.write(b"a body").map(drop),
             Kind::SlowUpload => client.stream()?.write(&[0; 4096]).map(drop),
             Kind::SlowReader => match client.stream()?.read(&mut self.room[..bytes]) {
@@ -293,7 +314,10 @@ impl Crowd {
     fn ask(&mut self, index: usize) -> io::Result<()> {
         let client = &mut self.clients[index];
         let text = client.kind.request(client.goes_on);
-        client.stream()?.write_all(text.as_bytes())?;
+        match client.kind {
+            Kind::HalfHandshake | Kind::Handshakes => client.stream()?.write_all(&self.hello)?,
+            _ => client.stream()?.write_all(text.as_bytes())?,
+        }
         client.asked = Some(Instant::now());
         match client.kind.trickle() {
             Some((_, pause)) => self.plan(index, pause),
@@ -303,6 +327,15 @@ impl Crowd {
         }
         Ok(())
     }
+}
+
+/// The first flight of a handshake.
+fn hello() -> Result<Vec<u8>> {
+    let config = tls::client(Resumption::disabled())?;
+    let mut session = ClientConnection::new(config, ServerName::try_from("bench")?)?;
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello)?;
+    Ok(hello)
 }
 
 /// Whether it could be done now or not.

@@ -36,6 +36,9 @@ pub const HAZARDS: &[Hazard] = &[
     Hazard { name: "slow-readers", crowds: &[(Kind::SlowReader, 500)], also: Also::Nothing },
     Hazard { name: "tunnels", crowds: &[(Kind::Tunnel, 500)], also: Also::Nothing },
     Hazard { name: "event-streams", crowds: &[(Kind::Events, 500)], also: Also::Nothing },
+    Hazard { name: "half-handshakes", crowds: &[(Kind::HalfHandshake, 5_000)], also: Also::Nothing },
+    Hazard { name: "slow-handshakes", crowds: &[(Kind::SlowHandshake, 5_000)], also: Also::Nothing },
+    Hazard { name: "handshakes", crowds: &[(Kind::Handshakes, 64)], also: Also::Nothing },
     Hazard { name: "hung-backend", crowds: &[(Kind::Asker, 64)], also: Also::Hang },
     Hazard { name: "overload", crowds: &[(Kind::LateAsker, 2_000)], also: Also::Overload },
     Hazard {

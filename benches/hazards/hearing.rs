@@ -11,6 +11,17 @@ use std::time::{Duration, Instant};
 impl Crowd {
     pub fn hear(&mut self, index: usize, bytes: &[u8]) -> io::Result<()> {
         let client = &mut self.clients[index];
+        match client.kind {
+            Kind::HalfHandshake => return Ok(()),
+            Kind::SlowHandshake => return Err(io::ErrorKind::ConnectionAborted.into()),
+            Kind::Handshakes => {
+                self.tally.handshakes += 1;
+                client.reset();
+                self.plan(index, Duration::ZERO);
+                return Ok(());
+            }
+            _ => {}
+        }
         client.seen.extend_from_slice(bytes);
         match client.asked {
             Some(asked) => self.hear_answer(index, asked),

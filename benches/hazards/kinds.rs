@@ -36,6 +36,12 @@ pub enum Kind {
     EventStream,
     /// Waits for an answer that the backend holds back.
     Poll,
+    /// Begins a TLS handshake and does not go on with it.
+    HalfHandshake,
+    /// The same, a byte at a time.
+    SlowHandshake,
+    /// Begins handshakes, one after the other, and leaves each when it was answered: all the work is the proxy's.
+    Handshakes,
 }
 
 const UPLOAD: usize = 50 << 20;
@@ -52,7 +58,7 @@ pub fn goes_on(index: usize, size: usize) -> bool {
 }
 
 impl Kind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 19] = [
         Self::Idle,
         Self::Silent,
         Self::SlowHead,
@@ -69,6 +75,9 @@ impl Kind {
         Self::ChunkedUpload,
         Self::EventStream,
         Self::Poll,
+        Self::HalfHandshake,
+        Self::SlowHandshake,
+        Self::Handshakes,
     ];
 
     pub fn from_name(name: &str) -> Option<Self> {
@@ -80,7 +89,7 @@ impl Kind {
         let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
         let post = |path: &str, body: &str| format!("POST {path} HTTP/1.1\r\nHost: bench\r\n{body}\r\n\r\n");
         match self {
-            Self::Silent => String::new(),
+            Self::Silent | Self::HalfHandshake | Self::SlowHandshake | Self::Handshakes => String::new(),
             Self::Idle | Self::Asker => get("/100"),
             Self::LateAsker => get("/late"),
             Self::SlowHead => "GET /100 HTTP/1.1\r\nHost: bench\r\nX-Slow: ".to_owned(),
@@ -113,7 +122,7 @@ impl Kind {
     /// Bytes at a time, and the pause between two times, of a client that is slow.
     pub fn trickle(self) -> Option<(usize, Duration)> {
         let (bytes, milliseconds) = match self {
-            Self::SlowHead => (1, 300),
+            Self::SlowHead | Self::SlowHandshake => (1, 300),
             Self::SlowBody => (6, 300),
             Self::SlowUpload => (4096, 300),
             Self::SlowReader => (900, 300),
@@ -124,6 +133,11 @@ impl Kind {
             _ => return None,
         };
         Some((bytes, Duration::from_millis(milliseconds)))
+    }
+
+    /// Begins TLS.
+    pub fn shakes_hands(self) -> bool {
+        matches!(self, Self::HalfHandshake | Self::SlowHandshake | Self::Handshakes)
     }
 
     pub fn asks(self) -> bool {

@@ -41,7 +41,7 @@ pub fn measure(hazard: &Hazard, name: &str, options: &Options) -> Result<String>
     let proxy = Proxy::start(&options.programs, name, WORKERS, &addresses)?;
     prober::probe(proxy.address, Duration::from_millis(500));
     let memory = account::memory(proxy.process.id())?;
-    let mut crowd = Crowd::gather(proxy.address, hazard.crowds)?;
+    let mut crowd = Crowd::gather(proxy.address_for(hazard), hazard.crowds)?;
     let _ = write!(notes, "{} of {} held", crowd.held, crowd.size);
     if hazard.also == Also::Cost {
         // What just arrived is being put away.
@@ -104,6 +104,9 @@ fn said(hazard: &Hazard, told: &HashMap<String, u64>, elapsed: Duration, alone: 
         let _ = write!(text, ", {count} {name}");
     }
     let ms = |name: &str| count(told, name) / 1000.0;
+    if count(told, "handshakes") > 0.0 {
+        let _ = write!(text, ", {:.0} handshakes/s", count(told, "handshakes") / elapsed.as_secs_f64());
+    }
     if count(told, "events") > 0.0 {
         let events = count(told, "events");
         let _ = write!(text, ", {events} events: p95 {:.1}, worst {:.1} ms", ms("delay"), ms("worst"));

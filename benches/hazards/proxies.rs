@@ -1,9 +1,11 @@
 //! The proxies as one would run them: with their timeouts, which `versus` takes away.
 
+use crate::hazards::Hazard;
 use crate::stage::backends::start_nginx;
 use crate::stage::process::Process;
+use crate::stage::tls::Pair;
 use crate::stage::tools;
-use crate::stage::{http, ports};
+use crate::stage::{http, ports, site};
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs;
@@ -49,6 +51,8 @@ impl Programs {
 /// A proxy that runs.
 pub struct Proxy {
     pub address: SocketAddr,
+    /// Where it speaks TLS.
+    pub with_tls: SocketAddr,
     pub process: Process,
     _directory: TempDir,
 }
@@ -65,13 +69,17 @@ impl Proxy {
         backends: &[SocketAddr],
     ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("ronde-hazards-").tempdir()?;
-        let address = ports::free()?;
+        let (address, with_tls) = (ports::free()?, ports::free()?);
+        let pair = Pair::make(directory.path())?;
         let fill = |settings: &str, line: &dyn Fn(&SocketAddr) -> String| {
             let servers = backends.iter().fold(String::new(), |mut text, backend| {
                 let _ = writeln!(text, "    {}", line(backend));
                 text
             });
-            settings.replace("@LISTEN@", &address.to_string()).replace("@SERVERS@", &servers)
+            let settings = settings.replace("@LISTEN@", &address.to_string()).replace("@SERVERS@", &servers);
+            let (lines, options) = (site::nginx_tls(Some(&pair)).1, site::haproxy_tls(Some(&pair)).0);
+            let settings = settings.replace("@LISTEN-TLS@", &with_tls.to_string());
+            settings.replace("@TLS@", &lines).replace("@TLS-OPTIONS@", &options)
         };
         let process = match name {
             "nginx" => {
@@ -92,7 +100,12 @@ impl Proxy {
             _ => {
                 let program = programs.of(name).with_context(|| format!("no such proxy: {name}"))?;
                 let workers = name.split_once('-').map(|(_, workers)| workers).or(workers);
-                let mut arguments = vec![format!("--listen={address}")];
+                let mut arguments = vec![
+                    format!("--listen={address}"),
+                    format!("--tls-listen={with_tls}"),
+                    format!("--tls-certificate={}", pair.certificate.display()),
+                    format!("--tls-key={}", pair.key.display()),
+                ];
                 arguments.extend(workers.map(|workers| format!("--workers={workers}")));
                 arguments.extend(RONDE.split(' ').map(str::to_owned));
                 arguments.extend(backends.iter().map(SocketAddr::to_string));
@@ -100,6 +113,14 @@ impl Proxy {
             }
         };
         http::await_answer(address, "bench", "/100").with_context(|| process.output())?;
-        Ok(Self { address, process, _directory: directory })
+        Ok(Self { address, with_tls, process, _directory: directory })
+    }
+
+    /// Where the crowds of a hazard connect to: all with TLS, or all without.
+    pub fn address_for(&self, hazard: &Hazard) -> SocketAddr {
+        match hazard.crowds.iter().any(|(kind, _)| kind.shakes_hands()) {
+            true => self.with_tls,
+            false => self.address,
+        }
     }
 }

@@ -22,6 +22,8 @@ pub struct Tally {
     pub unanswered: u64,
     /// Connections on which other bytes came than should have.
     pub wrong: u64,
+    /// Answers to the first flight of one.
+    pub handshakes: u64,
     /// How long the clients that were told to go on took to finish.
     pub finished: Vec<Duration>,
 }
@@ -52,7 +54,7 @@ impl fmt::Display for Tally {
         let (first, second) = (within(Duration::from_secs(1)), within(Duration::from_secs(2)));
         let slowest = self.finished.iter().max().copied().unwrap_or_default();
         write!(f, " done={} done-1s={first} done-2s={second}", self.finished.len())?;
-        write!(f, " slowest={}", slowest.as_micros())
+        write!(f, " slowest={} handshakes={}", slowest.as_micros(), self.handshakes)
     }
 }
 

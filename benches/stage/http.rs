@@ -14,14 +14,30 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// The connect fails, no response arrives within 10 s, or its status is not 200.
 pub fn ask(address: SocketAddr, host: &str, path: &str) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_nodelay(true)?;
+    let mut stream = connect(address)?;
+    ask_on(&mut stream, host, path).with_context(|| address.to_string())?;
+    Ok(stream)
+}
+
+/// The same on a connection that there is.
+///
+/// # Errors
+/// No response arrives within 10 s, or its status is not 200.
+pub fn ask_on(stream: &mut (impl Read + Write), host: &str, path: &str) -> Result<()> {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
     let mut response = [0; 4096];
     let count = stream.read(&mut response)?;
     let line = String::from_utf8_lossy(&response[..count]).lines().next().unwrap_or_default().to_owned();
-    ensure!(line.starts_with("HTTP/1.1 200"), "{address} answered {line:?} for {host}");
+    ensure!(line.starts_with("HTTP/1.1 200"), "answered {line:?} for {host}");
+    Ok(())
+}
+
+/// # Errors
+/// The connect fails.
+pub fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_nodelay(true)?;
     Ok(stream)
 }
 
@@ -30,13 +46,19 @@ pub fn ask(address: SocketAddr, host: &str, path: &str) -> Result<TcpStream> {
 /// # Errors
 /// No server answered within 10 s.
 pub fn await_answer(address: SocketAddr, host: &str, path: &str) -> Result<()> {
+    await_success(|| ask(address, host, path)).with_context(|| format!("no server answers at {address}"))
+}
+
+/// Asks again and again.
+///
+/// # Errors
+/// The last one, after 10 s.
+pub fn await_success<T>(ask: impl Fn() -> Result<T>) -> Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        match ask(address, host, path) {
+        match ask() {
             Ok(_) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error).with_context(|| format!("no server answers at {address}"));
-            }
+            Err(error) if Instant::now() >= deadline => return Err(error),
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }
     }

@@ -12,6 +12,7 @@ pub mod ports;
 pub mod process;
 pub mod proxies;
 pub mod site;
+pub mod tls;
 pub mod tools;
 
 use anyhow::{Context, Result};

@@ -3,9 +3,11 @@
 use crate::stage::backends::start_nginx;
 use crate::stage::process::Process;
 use crate::stage::site::Site;
+use crate::stage::tls::{self, Pair};
 use crate::stage::tools::Tool;
-use crate::stage::{http, ports};
+use crate::stage::{http, ports, site};
 use anyhow::{Context, Result};
+use rustls::client::Resumption;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -55,17 +57,31 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts a proxy in front of these backends and waits until it answers for some of its names, so that no error page is
-    /// measured. `flags` are for ronde only.
+    /// measured. With a certificate it speaks TLS with its clients, and nothing else. `flags` are for ronde only.
     ///
     /// # Errors
     /// The proxy does not start; the error contains its output.
-    pub fn start(kind: &Kind, site: Site, backends: &[SocketAddr], flags: &[&str]) -> Result<Self> {
+    pub fn start(
+        kind: &Kind,
+        site: Site,
+        tls: Option<&Pair>,
+        backends: &[SocketAddr],
+        flags: &[&str],
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("ronde-bench-proxy-").tempdir()?;
         let address = ports::free()?;
         let texts = || backends.iter().map(SocketAddr::to_string);
         let process = match kind {
             Kind::Ronde { program } => {
-                let mut arguments = vec![format!("--listen={address}")];
+                let mut arguments = match tls {
+                    None => vec![format!("--listen={address}")],
+                    Some(pair) => vec![
+                        format!("--listen={}", ports::free()?),
+                        format!("--tls-listen={address}"),
+                        format!("--tls-certificate={}", pair.certificate.display()),
+                        format!("--tls-key={}", pair.key.display()),
+                    ],
+                };
                 arguments.extend(RONDE.split_whitespace().map(str::to_owned));
                 arguments.extend(flags.iter().map(|&flag| flag.to_owned()));
                 match site.ronde(backends) {
@@ -82,6 +98,8 @@ impl Proxy {
                 let (servers, blocks) = site.nginx(address, backends, include_str!("nginx-server.conf"));
                 let settings = include_str!("nginx.conf");
                 let settings = settings.replace("@SERVERS@", &servers).replace("@BLOCKS@", &blocks);
+                let (option, lines) = site::nginx_tls(tls);
+                let settings = settings.replace("@TLS@", &lines).replace("@SSL@", option);
                 start_nginx("nginx", program, &directory, &settings)?
             }
             Kind::Haproxy { program } => {
@@ -89,6 +107,8 @@ impl Proxy {
                 fs::write(&map, site.haproxy_map())?;
                 let (rule, servers) = site.haproxy(backends, &map.display().to_string());
                 let settings = include_str!("haproxy.cfg").replace("@LISTEN@", &address.to_string());
+                let (option, scheme) = site::haproxy_tls(tls);
+                let settings = settings.replace("@TLS@", &option).replace("@SCHEME@", scheme);
                 let settings = settings.replace("@RULE@", &rule).replace("@SERVERS@", &servers);
                 start_haproxy(program, directory.path(), &settings)?
             }
@@ -99,8 +119,13 @@ impl Proxy {
             }
         };
         let names = site.names();
+        let client = tls::client(Resumption::disabled())?;
         for name in [names.first(), names.get(names.len() / 2), names.last()].into_iter().flatten() {
-            http::await_answer(address, name, "/100").with_context(|| process.output())?;
+            let ask = || match tls {
+                None => http::ask(address, name, "/100"),
+                Some(_) => tls::ask(address, &client, name, "/100"),
+            };
+            http::await_success(ask).with_context(|| process.output())?;
         }
         Ok(Self { address, process, _directory: directory })
     }

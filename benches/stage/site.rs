@@ -5,6 +5,7 @@
 //!
 //! Not here: settings that are the same for every site (`nginx.conf`, `haproxy.cfg`).
 
+use crate::stage::tls::Pair;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -67,6 +68,24 @@ impl Site {
     pub fn haproxy_map(self) -> String {
         lines(self.names().into_iter().map(|name| format!("{name} backends")))
     }
+}
+
+/// What nginx is told of TLS: an option of its listeners, and lines for all of them.
+pub fn nginx_tls(pair: Option<&Pair>) -> (&'static str, String) {
+    let Some(Pair { certificate, key, .. }) = pair else { return ("", String::new()) };
+    let lines = [
+        format!("ssl_certificate {};", certificate.display()),
+        format!("ssl_certificate_key {};", key.display()),
+        "ssl_protocols TLSv1.3;".to_owned(),
+        "ssl_ecdh_curve X25519;".to_owned(),
+    ];
+    (" ssl", lines.join("\n    "))
+}
+
+/// What HAProxy is told of TLS: options of its listener, and the scheme for the backends.
+pub fn haproxy_tls(pair: Option<&Pair>) -> (String, &'static str) {
+    let Some(Pair { both, .. }) = pair else { return (String::new(), "http") };
+    (format!(" ssl crt {} ssl-min-ver TLSv1.3 curves X25519", both.display()), "https")
 }
 
 fn lines(lines: impl Iterator<Item = String>) -> String {

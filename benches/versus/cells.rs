@@ -15,6 +15,8 @@ pub struct Cell {
     /// Field lines in the request, Host included.
     pub fields: usize,
     pub connections: Connections,
+    /// With TLS to the clients; `None` means plain.
+    pub tls: Option<Handshake>,
     pub backends: Speed,
     /// Requests are spread over its names.
     pub site: Site,
@@ -28,6 +30,15 @@ pub enum Connections {
     OnePerRequest,
 }
 
+/// The handshake of each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// Of a client that comes for the first time.
+    Full,
+    /// Of one that shows the ticket of the connection before.
+    Resumed,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Speed {
     Fast,
@@ -37,9 +48,10 @@ pub enum Speed {
 
 impl Cell {
     /// Whether the floor says something about this cell: it relays on kept connections. New connections, idle ones and
-    /// waiting ones are what a proxy manages, and so are names; the floor manages nothing, and knows two backends.
+    /// waiting ones are what a proxy manages, and so are names; the floor manages nothing, and knows two backends and no
+    /// TLS.
     pub fn has_floor(&self) -> bool {
-        let is_small = self.idle == 0 && self.site == Site::Small;
+        let is_small = self.idle == 0 && self.site == Site::Small && self.tls.is_none();
         self.connections == Connections::Kept && self.backends == Speed::Fast && is_small
     }
 }
@@ -52,10 +64,13 @@ const GET: Cell = Cell {
     body: None,
     fields: 1,
     connections: Connections::Kept,
+    tls: None,
     backends: Speed::Fast,
     site: Site::Small,
     idle: 0,
 };
+
+const TLS: Cell = Cell { tls: Some(Handshake::Full), ..GET };
 
 pub const CELLS: &[Cell] = &[
     Cell { name: "get-1", about: "GET of 100 bytes, 1 client", clients: 1, ..GET },
@@ -96,4 +111,20 @@ pub const CELLS: &[Cell] = &[
         ..GET
     },
     Cell { name: "backends-1000", about: "1,000 backends, 64 clients", site: Site::Backends, ..GET },
+    Cell { name: "tls-64", about: "TLS: GET of 100 bytes, 64 clients", ..TLS },
+    Cell {
+        name: "tls-new-64",
+        about: "TLS: a full handshake per request, 64 clients",
+        connections: Connections::OnePerRequest,
+        ..TLS
+    },
+    Cell {
+        name: "tls-resumed-64",
+        about: "TLS: a resumed session per request, 64 clients",
+        connections: Connections::OnePerRequest,
+        tls: Some(Handshake::Resumed),
+        ..TLS
+    },
+    Cell { name: "tls-1m-8", about: "TLS: GET of 1 MB, 8 clients", path: "/1m", clients: 8, ..TLS },
+    Cell { name: "tls-idle-64", about: "TLS: 64 clients while 10,000 others idle", idle: 10_000, ..TLS },
 ];

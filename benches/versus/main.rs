@@ -8,12 +8,14 @@
 //!
 //! - [`cells`]: the kinds of load; [`idle`] and [`slow`]: clients and backends for two special cells
 //! - [`floor`]: a relay that understands nothing, as a measure of the machine
-//! - [`run`]: one proxy in one cell; [`wrk`] makes the load, [`stage`] starts the processes
+//! - [`run`]: one proxy in one cell; [`wrk`] or [`handshakes`] make the [`load`], [`stage`] starts the processes
 //! - [`results`], [`report`]: numbers, ratios, tables
 
 mod cells;
 mod floor;
+mod handshakes;
 mod idle;
+mod load;
 mod machine;
 mod options;
 mod report;
@@ -68,7 +70,7 @@ fn bench() -> Result<()> {
                     .with_context(|| format!("{} in {}", contenders[proxy].name, cell.name))?;
                 anyhow::ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
                 eprintln!(
-                    "{}/{} {:13} {:8} {sample}",
+                    "{}/{} {:14} {:8} {sample}",
                     round + 1,
                     options.rounds,
                     cell.name,

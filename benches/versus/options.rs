@@ -68,7 +68,7 @@ impl Options {
             return Ok(None);
         }
         if arguments.contains("--list") {
-            CELLS.iter().for_each(|cell| println!("{:13}  {}", cell.name, cell.about));
+            CELLS.iter().for_each(|cell| println!("{:14}  {}", cell.name, cell.about));
             return Ok(None);
         }
         if !is_bench {

@@ -3,15 +3,16 @@
 use crate::cells::{Cell, Speed};
 use crate::floor;
 use crate::idle;
+use crate::load::Load;
 use crate::options::{Lifetime, Options};
 use crate::results::Sample;
 use crate::slow;
 use crate::stage::backends::Backends;
 use crate::stage::proxies::{Kind, Proxy};
 use crate::stage::site::Site;
+use crate::stage::tls::Pair;
 use crate::stage::tools::{Tool, given_or_found};
 use crate::stage::{account, raise_descriptor_limit};
-use crate::wrk::Wrk;
 use anyhow::Result;
 use std::collections::HashMap;
 use std::env;
@@ -69,8 +70,9 @@ impl Contender {
 /// Everything that a run needs besides the proxy.
 #[derive(Debug)]
 pub struct Setup {
-    /// With [`Lifetime::AllRuns`]; one of each contender before each kind of backends.
-    running: HashMap<(String, Speed, Site), Rc<Proxy>>,
+    /// With [`Lifetime::AllRuns`]; one of each contender before each kind of backends, with TLS or
+    /// without.
+    running: HashMap<(String, Speed, Site, bool), Rc<Proxy>>,
     lifetime: Lifetime,
     fast: Backends,
     slow: [SocketAddr; 2],
@@ -78,6 +80,8 @@ pub struct Setup {
     many: Option<Backends>,
     wrk: Tool,
     scratch: TempDir,
+    /// For all proxies.
+    pair: Pair,
     seconds: u64,
     attempts: usize,
     flags: String,
@@ -91,6 +95,7 @@ impl Setup {
     /// A backend does not start.
     pub fn start(options: &Options, nginx: &Tool, wrk: Tool) -> Result<Self> {
         let descriptors = raise_descriptor_limit()?;
+        let scratch = tempfile::Builder::new().prefix("ronde-bench-wrk-").tempdir()?;
         Ok(Self {
             running: HashMap::new(),
             lifetime: options.lifetime,
@@ -101,7 +106,8 @@ impl Setup {
                 false => None,
             },
             wrk,
-            scratch: tempfile::Builder::new().prefix("ronde-bench-wrk-").tempdir()?,
+            pair: Pair::make(scratch.path())?,
+            scratch,
             seconds: options.seconds,
             attempts: if options.calm { ATTEMPTS } else { 1 },
             flags: options.flags.clone(),
@@ -129,16 +135,16 @@ impl Setup {
 
     fn attempt(&mut self, cell: &Cell, contender: &Contender) -> Result<Sample> {
         let proxy = self.proxy(cell, contender)?;
-        let idle = idle::open(cell.idle, proxy.address, cell.path, self.descriptors)?;
+        let idle = idle::open(cell, proxy.address, self.descriptors)?;
         self.load(cell, &proxy, WARM_UP)?.finish()?;
 
         let (machine, own) = (account::machine_cpu_time()?, account::own_cpu_time()?);
         let process = proxy.process.id();
         let (cpu, switches) = (account::cpu_time(process)?, account::context_switches(process)?);
-        let wrk = self.load(cell, &proxy, self.seconds)?;
+        let load = self.load(cell, &proxy, self.seconds)?;
         thread::sleep(Duration::from_secs(self.seconds) * 3 / 4);
         let memory = account::memory(process)?;
-        let outcome = wrk.finish()?;
+        let outcome = load.finish()?;
         let cpu = account::cpu_time(process)? - cpu;
         let switches = account::context_switches(process)?.saturating_sub(switches);
         let (machine, own) = (account::machine_cpu_time()? - machine, account::own_cpu_time()? - own);
@@ -161,7 +167,7 @@ impl Setup {
 
     /// A proxy that runs since an earlier run, or a new one.
     fn proxy(&mut self, cell: &Cell, contender: &Contender) -> Result<Rc<Proxy>> {
-        let key = (contender.name.clone(), cell.backends, cell.site);
+        let key = (contender.name.clone(), cell.backends, cell.site, cell.tls.is_some());
         if let Some(proxy) = self.running.get(&key) {
             return Ok(Rc::clone(proxy));
         }
@@ -171,14 +177,20 @@ impl Setup {
             (_, Speed::Slow, _) => &self.slow[..],
         };
         let flags: Vec<_> = self.flags.split_whitespace().collect();
-        let proxy = Rc::new(Proxy::start(&contender.kind, cell.site, backends, &flags)?);
+        let proxy = Rc::new(Proxy::start(
+            &contender.kind,
+            cell.site,
+            cell.tls.map(|_| &self.pair),
+            backends,
+            &flags,
+        )?);
         if self.lifetime == Lifetime::AllRuns {
             self.running.insert(key, Rc::clone(&proxy));
         }
         Ok(proxy)
     }
 
-    fn load(&self, cell: &Cell, proxy: &Proxy, seconds: u64) -> Result<Wrk> {
-        Wrk::start(&self.wrk, cell, proxy.address, seconds, self.scratch.path())
+    fn load(&self, cell: &Cell, proxy: &Proxy, seconds: u64) -> Result<Load> {
+        Load::start(&self.wrk, cell, proxy.address, seconds, self.scratch.path())
     }
 }

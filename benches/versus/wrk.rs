@@ -83,7 +83,7 @@ impl Wrk {
             .arg(format!("-d{seconds}s"))
             .args(["--timeout", "10s", "--latency", "-s"])
             .arg(&file)
-            .arg(format!("http://{address}{}", cell.path))
+            .arg(format!("{}://{address}{}", if cell.tls.is_some() { "https" } else { "http" }, cell.path))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

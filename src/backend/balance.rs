@@ -14,7 +14,8 @@
 //! Not here: which members can take a turn (`backend`). Pure: no clock but the virtual one.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::Hash;
 
 /// One round, in ticks of the virtual clock. Where a weight does not divide it, a step is rounded down by less than one
 /// tick, and all steps of a round (256, the largest weight) by less than 2^-52 of the round.
@@ -71,6 +72,18 @@ impl<T> Round<T> {
         self.order.make_contiguous().sort_unstable_by_key(|index| rank(&self.members, *index));
     }
 
+    /// Goes on where another round stands. A member that is in both, by its key, and weighs the same is due when it was; a new
+    /// one is due within its first step from now.
+    pub fn go_on_from<K: Hash + Eq>(&mut self, before: &Self, key: impl Fn(&T) -> K) {
+        let known: HashMap<_, _> = before.members.iter().map(|member| (key(&member.value), member)).collect();
+        for member in &mut self.members {
+            let stayed = known.get(&key(&member.value)).filter(|known| known.weight == member.weight);
+            member.due = stayed.map_or(before.now + (member.due - self.now), |known| known.due);
+        }
+        (self.now, self.turns) = (before.now, before.turns);
+        self.order.make_contiguous().sort_unstable_by_key(|index| rank(&self.members, *index));
+    }
+
     /// Turns that were missed by a member that was out are skipped, not caught up. To be called before a member is looked
     /// for.
     pub fn skip_missed(&mut self) {
@@ -93,6 +106,11 @@ impl<T> Round<T> {
         let costs =
             costs.filter_map(|(place, index)| Some((cost(&self.members[*index].value)?, Place(place))));
         costs.reduce(|least, other| if other.0 < least.0 { other } else { least }).map(|(_, place)| place)
+    }
+
+    /// The member at this place, which keeps its turn.
+    pub fn get(&self, Place(place): Place) -> Option<&T> {
+        self.order.get(place).map(|index| &self.members[*index].value)
     }
 
     /// Gives a turn to a member that was found.
@@ -220,6 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn a_round_goes_on_in_another() {
+        let mut before = of_weights(&[1, 1, 1]);
+        turns(&mut before, 4, |_| true);
+        let mut same = of_weights(&[1, 1, 1]);
+        same.go_on_from(&before, |member| *member);
+        assert_eq!((turns(&mut same, 5, |_| true), same.turns()), (vec![1, 2, 0, 1, 2], 9));
+        let mut more = of_weights(&[1, 1, 1, 1]);
+        more.go_on_from(&before, |member| *member);
+        assert_eq!(turns(&mut more, 8, |_| true), [1, 2, 0, 3, 1, 2, 0, 3]);
+        let mut fewer = of_weights(&[1, 1]);
+        fewer.go_on_from(&before, |member| *member);
+        assert_eq!(turns(&mut fewer, 4, |_| true), [1, 0, 1, 0]);
+        let mut heavier = Round::new([(0, 1), (1, 1), (2, 2)]);
+        heavier.go_on_from(&before, |member| *member);
+        let taken = turns(&mut heavier, 8, |_| true);
+        assert_eq!([0, 1, 2].map(|member| taken.iter().filter(|turn| **turn == member).count()), [2, 2, 4]);
+    }
+
+    #[test]
     fn the_cheapest_is_the_next_of_the_cheapest() {
         let mut round = of_weights(&[1, 1, 1]);
         round.next(|_| true);
@@ -231,6 +268,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_round_with_the_same_members_goes_on_as_if_nothing_had_happened(
+            weights in prop::collection::vec(1u32..6, 1..8), before in 0usize..40,
+        ) {
+            let (mut round, mut next) = (of_weights(&weights), of_weights(&weights));
+            turns(&mut round, before, |_| true);
+            next.go_on_from(&round, |member| *member);
+            prop_assert_eq!(turns(&mut next, 40, |_| true), turns(&mut round, 40, |_| true));
+        }
+
         #[test]
         fn the_order_is_that_of_the_naive_round(
             weights in prop::collection::vec(1u32..6, 1..8), steps in prop::collection::vec(any::<u8>(), 1..200),

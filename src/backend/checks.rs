@@ -13,12 +13,13 @@ use crate::config::{Address, Config, Statuses, waits};
 use crate::net::conn::{Block, Conn};
 use crate::net::tls::Identity;
 use crate::observe::failure::Failure;
+use crate::observe::parked::Kind;
 use crate::pool::park::{Class, Park, Wait, Want};
 use crate::pool::waiter::Waiter;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What an active check is.
 #[derive(Clone, Debug)]
@@ -121,6 +122,10 @@ impl Park for Box<Probe> {
     fn weight(&self) -> usize {
         size_of::<Probe>() + self.inquiry.weight()
     }
+
+    fn kind(&self, _: Class) -> Kind {
+        Kind::Probe
+    }
 }
 
 /// Checks every backend that has an active check once, side by side, and returns when the last of these checks has ended:
@@ -132,7 +137,8 @@ pub(super) fn check_first(all: &[Arc<Backends>]) -> io::Result<()> {
     let checked = all.iter().filter_map(|backends| Some((backends, backends.check.as_ref()?)));
     let of_each = |(backends, check): (&Arc<Backends>, &Check)| {
         let probe = |backend| Probe::check(backends, backend, Purpose::FirstCheck, check);
-        backends.all().into_iter().map(probe).collect::<Vec<_>>()
+        let unchecked = backends.all().into_iter().filter(|backend| backend.standing.awaits_check());
+        unchecked.map(probe).collect::<Vec<_>>()
     };
     let probes: Vec<_> = checked.flat_map(of_each).collect();
     if probes.is_empty() {
@@ -161,16 +167,16 @@ impl Backends {
         };
         for backend in self.all() {
             backend.kept.sweep();
-            if backend.waits_for_connect() {
+            if backend.standing.waits_for_connect() {
                 begin(Probe::connect(self, Arc::clone(&backend), Purpose::Return));
             }
-            if backend.waits_for_trial() {
+            if backend.standing.waits_for_trial() {
                 begin(Probe::connect(self, Arc::clone(&backend), Purpose::Restart));
             }
             match &self.check {
-                Some(check) if backend.awaits_check() => {
+                Some(check) if backend.standing.awaits_check() => {
                     // One at a time: it may last for longer than it is until the next look.
-                    if !backend.in_first_check.swap(true, Ordering::Relaxed) {
+                    if !backend.standing.in_first_check.swap(true, Ordering::Relaxed) {
                         begin(Probe::check(self, backend, Purpose::FirstCheck, check));
                     }
                 }
@@ -186,6 +192,13 @@ impl Backends {
     }
 
     fn conclude(&self, probe: &Probe, outcome: Result<(), String>) {
+        if matches!(probe.purpose, Purpose::FirstCheck | Purpose::Check) {
+            probe
+                .backend
+                .standing
+                .counts
+                .checked(SystemTime::now(), outcome.as_ref().err().map(String::as_str));
+        }
         match (probe.purpose, outcome) {
             (Purpose::FirstCheck, outcome) => self.note_first_check(&probe.backend, outcome),
             (Purpose::Check, outcome) => self.note_check(&probe.backend, outcome),
@@ -217,7 +230,7 @@ impl Probe {
             }
             // ronde's own lack of descriptors says nothing about a backend.
             Advance::Failed(Failure::Descriptors) => {
-                self.backend.in_first_check.store(false, Ordering::Relaxed);
+                self.backend.standing.in_first_check.store(false, Ordering::Relaxed);
                 return None;
             }
             Advance::Failed(failure) => {

@@ -13,6 +13,7 @@
 //! Not here: logging (`backend`), connecting (`backend::checks`). This is a state machine; the caller passes the time.
 
 use crate::observe::failure::Failure;
+use crate::observe::metrics::snapshot::Standing;
 use std::time::{Duration, Instant};
 
 /// The longest pause between two trials of a backend whose responses fail.
@@ -132,6 +133,22 @@ impl Health {
     /// Whether a success would change nothing, so that callers can skip the lock.
     pub fn is_sound(&self) -> bool {
         self.is_in() && self.has_worked && self.state == HEALTHY
+    }
+
+    /// As an admin sees it.
+    pub fn standing(&self) -> Standing {
+        match (self.checked, self.state) {
+            (Checked::Awaited, _) => Standing::Unchecked,
+            (Checked::Down { .. }, _) => Standing::Unwell,
+            (Checked::Up { .. }, State::AwaitsConnect) => Standing::Unreachable,
+            (Checked::Up { .. }, State::AwaitsTrial { .. } | State::InTrial { .. }) => Standing::OnTrial,
+            (Checked::Up { .. }, State::In { .. }) => Standing::In,
+        }
+    }
+
+    /// There are no active checks any more, so none keeps it out.
+    pub fn is_checked_no_more(&mut self) {
+        self.checked = Checked::Up { failed: 0 };
     }
 
     pub fn awaits_check(&self) -> bool {

@@ -17,10 +17,11 @@ impl Backends {
         let now = Instant::now();
         let mut round = self.membership.round();
         round.skip_missed();
-        let is_good =
-            |backend: &Backend| tried.is_free(backend) && backend.room() > 0 && backend.takes_turns(now);
+        let is_good = |backend: &Backend| {
+            tried.is_free(backend) && backend.room() > 0 && backend.standing.takes_turns(now)
+        };
         let chosen = self.choose_prompt(&round, client, now, is_good)?;
-        if !self.retry_budget.spend() {
+        if !self.history.retry_budget.spend() {
             return None;
         }
         give(&mut round, chosen, tried, now)

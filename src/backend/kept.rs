@@ -47,8 +47,15 @@ impl AllKept {
 /// old and are closed. So only as many are kept as are needed, and never more than were in use at once.
 #[derive(Debug)]
 pub struct KeptConnections {
-    idle: Mutex<Vec<Idle>>,
+    stack: Mutex<Stack>,
+}
+
+#[derive(Debug)]
+struct Stack {
+    idle: Vec<Idle>,
     timeout: Duration,
+    /// Whether more are kept: not when its backends are gone.
+    is_open: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +67,20 @@ struct Idle {
 impl KeptConnections {
     /// `timeout` is `--backend-keep-alive-timeout`.
     fn new(timeout: Duration) -> Self {
-        Self { idle: Mutex::default(), timeout }
+        Self { stack: Mutex::new(Stack { idle: Vec::new(), timeout, is_open: true }) }
+    }
+
+    /// Keeps connections from now on, for so long.
+    pub fn open(&self, timeout: Duration) {
+        let mut stack = self.stack();
+        (stack.timeout, stack.is_open) = (timeout, true);
+    }
+
+    /// Closes all connections, and keeps none from now on: those that are in use may be so for hours, and then nothing
+    /// would look after them.
+    pub fn close(&self) {
+        self.stack().is_open = false;
+        self.clear();
     }
 
     /// Takes a connection on which the backend has neither closed nor sent anything since it became idle. The check is
@@ -68,8 +88,11 @@ impl KeptConnections {
     /// to another. What TLS itself says in between, such as a session ticket, is taken and is no byte of a response.
     pub fn take(&self, now: Instant) -> Option<Conn> {
         loop {
-            let Idle { conn, since } = self.idle().pop()?;
-            let is_fresh = now.saturating_duration_since(since) < self.timeout;
+            let (Idle { conn, since }, timeout) = {
+                let mut stack = self.stack();
+                (stack.idle.pop()?, stack.timeout)
+            };
+            let is_fresh = now.saturating_duration_since(since) < timeout;
             if is_fresh && matches!(conn.peek(), Ok(Received::Nothing)) {
                 return Some(conn);
             }
@@ -79,27 +102,34 @@ impl KeptConnections {
 
     /// Keeps a connection that has been idle since `since`.
     pub fn put(&self, conn: Conn, since: Instant) {
-        self.idle().push(Idle { conn, since });
+        let mut stack = self.stack();
+        if stack.is_open {
+            stack.idle.push(Idle { conn, since });
+        }
     }
 
     /// Closes the connections that have been idle for longer than the timeout.
     pub fn sweep(&self) {
-        let mut all = self.idle();
-        let old = all.iter().take_while(|idle| idle.since.elapsed() >= self.timeout).count();
-        let closed: Vec<_> = all.drain(..old).collect();
-        drop(all);
+        let mut stack = self.stack();
+        let old = stack.idle.iter().take_while(|idle| idle.since.elapsed() >= stack.timeout).count();
+        let closed: Vec<_> = stack.idle.drain(..old).collect();
+        drop(stack);
         closed.iter().for_each(|idle| idle.conn.say_end());
     }
 
     /// Closes all connections, after the backend was restarted or removed, or to free descriptors. Returns how many
     /// there were.
     pub fn clear(&self) -> usize {
-        let closed = std::mem::take(&mut *self.idle());
+        let closed = std::mem::take(&mut self.stack().idle);
         closed.iter().for_each(|idle| idle.conn.say_end());
         closed.len()
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn count(&self) -> usize {
+        self.stack().idle.len()
+    }
+
+    fn stack(&self) -> MutexGuard<'_, Stack> {
+        self.stack.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

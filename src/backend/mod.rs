@@ -12,36 +12,45 @@
 mod affinity;
 pub mod balance;
 pub mod checks;
+mod drained;
 pub mod health;
 mod inquiry;
 mod instead;
 pub mod kept;
 mod membership;
+mod names;
 mod never_up;
+mod overview;
 pub mod progress;
 pub mod resolve;
 pub mod retry_budget;
+mod standing;
+mod succession;
 mod tried;
 mod turn;
+mod unreachable;
 
 use crate::config::{Address, Balance, Config, Peer};
 use crate::net::tls::{Identity, Refusal, TrustError, Trusts};
 use crate::observe::failure::{Blame, Failure};
+use crate::observe::metrics::Metrics;
 use balance::Place;
 use checks::Check;
+use drained::Drained;
 use health::{Change, Health, Rules, Trouble};
 use kept::{AllKept, KeptConnections};
 use membership::{Members, Membership};
-use progress::{Answers, Progress};
-use retry_budget::RetryBudget;
+use names::Names;
+use standing::{History, Standing};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 pub use tried::Tried;
 pub use turn::Turn;
+pub use unreachable::connect_failure;
 
 /// One address that takes turns.
 #[derive(Debug)]
@@ -57,24 +66,10 @@ pub struct Backend {
     authority: String,
     weight: u32,
     rank: Rank,
-    /// Requests that wait for a connection or a response head.
-    waiting: AtomicUsize,
-    /// Whether its last response took so long that no worker should wait for the next.
-    is_slow: AtomicBool,
-    /// Whether it is on this host or network: its address says so at first, and then the connects.
-    is_near: AtomicBool,
-    /// Requests that wait, and those whose response is under way; and the most there may be.
-    active: AtomicUsize,
+    /// The most requests that there may be under way.
     most: Option<usize>,
-    progress: Progress,
-    health: Mutex<Health>,
-    /// Whether its first check is under way.
-    in_first_check: AtomicBool,
-    /// Whether a success would change nothing, so that the usual path takes no lock.
-    is_sound: AtomicBool,
+    standing: Arc<Standing>,
     kept: Arc<KeptConnections>,
-    /// Connects that looked for its return and failed; see `never_up`.
-    failed_returns: AtomicUsize,
 }
 
 /// Whether a backend serves, or stands by until no other can.
@@ -96,41 +91,12 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
-    fn takes_turns(&self, now: Instant) -> bool {
-        self.is_sound.load(Ordering::Acquire) || lock(&self.health).takes_turns(now)
-    }
-
-    fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
-    }
-
     /// How many more requests it may have in flight.
     fn room(&self) -> usize {
-        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.active()))
-    }
-
-    fn awaits_check(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).awaits_check()
-    }
-
-    fn waits_for_trial(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_trial()
-    }
-
-    fn waits_for_connect(&self) -> bool {
-        !self.is_sound.load(Ordering::Acquire) && lock(&self.health).waits_for_connect()
-    }
-
-    /// Changes the health, and keeps `is_sound` true to it.
-    fn change(&self, change: impl FnOnce(&mut Health) -> Option<Change>) -> Option<Change> {
-        let mut health = lock(&self.health);
-        let changed = change(&mut health);
-        self.is_sound.store(health.is_sound(), Ordering::Release);
-        changed
+        if self.standing.is_drained() {
+            return 0;
+        }
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.standing.active()))
     }
 }
 
@@ -139,14 +105,25 @@ pub struct Backends {
     membership: Membership,
     rules: Rules,
     check: Option<Check>,
-    retry_budget: RetryBudget,
-    answers: Answers,
-    /// Whether it has been said that all are out.
-    said_all_out: AtomicBool,
-    /// The names of which was said that none of their addresses was ever up.
-    never_up: Mutex<HashSet<String>>,
+    history: Arc<History>,
+    /// Those of the configuration before, as long as they are in force.
+    predecessor: Weak<Self>,
     limits: Limits,
     balance: Balance,
+}
+
+/// The backends that a route is to have, and those of the route that it follows.
+pub struct Planned<'a> {
+    pub config: &'a Config,
+    pub predecessor: Option<Arc<Backends>>,
+}
+
+/// What all routes share, as long as the process lives.
+#[derive(Default)]
+pub struct Registry {
+    names: Names,
+    kept: AllKept,
+    drained: Drained,
 }
 
 /// Whether any backend may have only so many requests in flight.
@@ -160,12 +137,21 @@ impl Backends {
     /// Starts following the names, for each of these configurations. Returns when every name has an answer, or soon; and,
     /// where there are active checks, when each backend was checked once. All of them are waited for side by side.
     ///
+    /// After a reload, what is known of a backend that stays need not be waited for. Nothing of those `before` is changed:
+    /// they are in force until these take over.
+    ///
     /// # Errors
     /// The system has no thread left, or no descriptor; or backends with TLS cannot be checked ([`TrustError`]).
-    pub fn start<'a>(configs: impl Iterator<Item = &'a Config>) -> io::Result<Vec<Arc<Self>>> {
-        let (kept, mut trusts) = (Arc::new(AllKept::default()), Trusts::default());
-        let all = configs.map(|config| Self::new(config, &mut trusts, &kept).map(Arc::new));
+    pub fn start<'a>(
+        planned: impl Iterator<Item = Planned<'a>>,
+        before: &[Arc<Self>],
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> io::Result<Vec<Arc<Self>>> {
+        let mut trusts = Trusts::default();
+        let all = planned.map(|planned| Self::new(planned, &mut trusts, registry, metrics).map(Arc::new));
         let all = all.collect::<Result<Vec<_>, _>>()?;
+        succession::arrange(&all, before);
         membership::follow(&all)?;
         checks::check_first(&all)?;
         never_up::look_for_listeners(&all);
@@ -176,17 +162,28 @@ impl Backends {
     ///
     /// # Errors
     /// See [`Self::start`].
-    pub fn start_occasional(config: &Config) -> io::Result<Arc<Self>> {
-        let backends = Arc::new(Self::new(config, &mut Trusts::default(), &Arc::default())?);
-        membership::follow(std::slice::from_ref(&backends))?;
+    pub fn start_occasional(
+        planned: Planned<'_>,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> io::Result<Arc<Self>> {
+        let all = [Arc::new(Self::new(planned, &mut Trusts::default(), registry, metrics)?)];
+        succession::arrange(&all, &[]);
+        membership::follow(&all)?;
+        let [backends] = all;
         Ok(backends)
     }
 
-    fn new(config: &Config, trusts: &mut Trusts, kept: &Arc<AllKept>) -> Result<Self, TrustError> {
+    fn new(
+        Planned { config, predecessor }: Planned<'_>,
+        trusts: &mut Trusts,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> Result<Self, TrustError> {
         let trust = trusts.of(config)?;
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Ok(Self {
-            membership: Membership::new(config, trust.as_ref(), Arc::clone(kept))?,
+            membership: Membership::new(config, trust.as_ref(), Arc::clone(registry), metrics.workers)?,
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -194,13 +191,32 @@ impl Backends {
                 fall: config.health_fall,
             },
             check: Check::configured(config),
-            retry_budget: RetryBudget::new(RETRIES),
-            answers: Answers::default(),
-            said_all_out: AtomicBool::new(false),
-            never_up: Mutex::default(),
+            history: predecessor.as_ref().map_or_else(Arc::default, |before| Arc::clone(&before.history)),
+            predecessor: predecessor.as_ref().map_or_else(Weak::new, Arc::downgrade),
             limits: if has_limits { Limits::Some } else { Limits::None },
             balance: config.balance,
         })
+    }
+
+    /// Whether they follow these, after a reload.
+    pub fn follows(&self, before: &Arc<Self>) -> bool {
+        std::ptr::eq(self.predecessor.as_ptr(), Arc::as_ptr(before))
+    }
+
+    /// They are about to be in force, and go on where those that they follow stand.
+    pub fn take_over(&self) {
+        let before = self.predecessor.upgrade();
+        self.membership.take_over(before.as_ref().map(|before| &before.membership));
+    }
+
+    /// They are in force no more. Those at the addresses that `stay` keep their connections.
+    pub fn retire(&self, stay: &HashSet<Address>) {
+        self.membership.retire(stay);
+    }
+
+    /// Where they are.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.all().into_iter().map(|backend| backend.address.clone())
     }
 
     /// How many addresses there are.
@@ -217,19 +233,24 @@ impl Backends {
     pub fn room(&self) -> usize {
         let (now, round) = (Instant::now(), self.membership.round());
         // As in `next`: those that are out are asked where there are no others.
-        let is_any_well = round.iter().any(|backend| backend.takes_turns(now));
-        let asked = round.iter().filter(|backend| !is_any_well || backend.takes_turns(now));
+        let is_any_well = round.iter().any(|backend| backend.standing.takes_turns(now));
+        let asked = round.iter().filter(|backend| !is_any_well || backend.standing.takes_turns(now));
         asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
     }
 
-    /// Why there was no turn: no backend is known, or all are at their limit.
+    /// Why there was no turn: no backend is known, or all are drained, or those that are not are at their limit.
     pub fn absence(&self) -> Failure {
-        if self.count() == 0 { Failure::NoBackend } else { Failure::BackendsBusy }
+        let round = self.membership.round();
+        match round.count() {
+            0 => Failure::NoBackend,
+            _ if round.iter().all(|backend| backend.standing.is_drained()) => Failure::BackendsDrained,
+            _ => Failure::BackendsBusy,
+        }
     }
 
     /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
     pub fn may_send_again(&self) -> bool {
-        self.retry_budget.spend()
+        self.history.retry_budget.spend()
     }
 
     /// Closes the kept connections to all of them, as descriptors have run out. Returns whether there were any.
@@ -245,11 +266,10 @@ impl Backends {
     ///
     /// A backend that is stuck gets no more requests: what it does not answer others can. Where all of them are stuck,
     /// that is no reason to refuse anything.
-    pub fn next(&self, tried: &mut Tried, client: Peer) -> Option<Turn> {
-        let now = Instant::now();
+    pub fn next(&self, tried: &mut Tried, client: Peer, now: Instant) -> Option<Turn> {
         let mut round = self.membership.round();
         round.skip_missed();
-        let is_well = |backend: &Backend| backend.takes_turns(now);
+        let is_well = |backend: &Backend| backend.standing.takes_turns(now);
         let is_free = |backend: &Backend| tried.is_free(backend) && backend.room() > 0;
         let is_candidate = |backend: &Backend| is_free(backend) && is_well(backend);
         let mut chosen = self
@@ -258,7 +278,10 @@ impl Backends {
         // No backend that is well is left to try: asking one that is out is better than refusing. The news may be old.
         if chosen.is_none() && !round.iter().any(|backend| tried.is_free(backend) && is_well(backend)) {
             chosen = round.first(|backend| is_free(backend));
-            if chosen.is_some() && tried.is_first() && !self.said_all_out.swap(true, Ordering::Relaxed) {
+            if chosen.is_some()
+                && tried.is_first()
+                && !self.history.said_all_out.swap(true, Ordering::Relaxed)
+            {
                 log::warn!("all backends are out: ronde asks them all the same");
             }
         }
@@ -273,22 +296,29 @@ impl Backends {
         now: Instant,
         may_take: impl Fn(&Backend) -> bool,
     ) -> Option<Place> {
-        let waiting = || round.iter().map(|backend| backend.waiting()).sum();
-        let is_stuck =
-            |backend: &Backend| backend.progress.is_stuck(&self.answers, backend.waiting(), waiting, now);
+        let waiting = || round.iter().map(|backend| backend.standing.waiting()).sum();
+        let is_stuck = |backend: &Backend| {
+            backend.standing.progress.is_stuck(
+                &self.history.answers,
+                backend.standing.waiting(),
+                waiting,
+                now,
+            )
+        };
         choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
     }
 
     fn note_success(&self, backend: &Backend, now: Instant) {
-        self.retry_budget.earn();
-        let is_news = !backend.is_sound.load(Ordering::Acquire);
-        if is_news && backend.change(|health| health.answered(&self.rules, now)) == Some(Change::In) {
+        self.history.retry_budget.earn();
+        let is_news = !backend.standing.is_sound();
+        if is_news && backend.standing.change(|health| health.answered(&self.rules, now)) == Some(Change::In)
+        {
             self.say_in(backend, "it answers again");
         }
     }
 
     fn note_connected(&self, backend: &Backend) {
-        if backend.change(Health::connected) == Some(Change::In) {
+        if backend.standing.change(Health::connected) == Some(Change::In) {
             self.say_in(backend, "it accepts connections again");
         }
     }
@@ -297,19 +327,20 @@ impl Backends {
         if failure.blame() != Blame::Backend {
             return;
         }
+        backend.standing.counts.failed();
         let trouble = Trouble::of(failure);
         if trouble == Trouble::Connect {
             // It may have moved.
             self.membership.look_up_again(backend);
             backend.kept.clear();
         }
-        let changed = backend.change(|health| {
+        let changed = backend.standing.change(|health| {
             // What was on its way before the trial does not speak for it.
             let is_late = health.is_tried() && !is_trial && trouble == Trouble::Answer;
             if is_late { None } else { health.failed(trouble, &self.rules, Instant::now()) }
         });
         if changed == Some(Change::Out) {
-            let how_back = match backend.waits_for_connect() {
+            let how_back = match backend.standing.waits_for_connect() {
                 true => "ronde tries to connect every second",
                 false => "a single request will try it",
             };
@@ -322,7 +353,7 @@ impl Backends {
     }
 
     fn note_vanished(backend: &Backend) {
-        backend.change(|health| {
+        backend.standing.change(|health| {
             health.vanished();
             None
         });
@@ -334,7 +365,7 @@ impl Backends {
             Some(Check { path: Some(_), .. }) => Trouble::Answer,
             _ => Trouble::Connect,
         };
-        match backend.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
+        match backend.standing.change(|health| health.checked(outcome.is_ok(), trouble, &self.rules)) {
             Some(Change::In) => self.say_in(backend, "it passes its health check again"),
             Some(Change::Out) => self.say_out(backend, &outcome.err().unwrap_or_default()),
             None => {}
@@ -342,11 +373,12 @@ impl Backends {
     }
 
     fn note_first_check(&self, backend: &Backend, outcome: Result<(), String>) {
-        backend.change(|health| {
+        backend.standing.change(|health| {
             health.first_checked(outcome.is_ok());
             None
         });
         if let Err(cause) = outcome {
+            backend.standing.set_why_out(Some(&cause));
             log::warn!("{backend} does not pass its first health check: {cause}");
         }
     }
@@ -362,13 +394,15 @@ impl Backends {
 
     fn say_in(&self, backend: &Backend, why: &str) {
         *lock(&backend.refusal) = None;
-        self.said_all_out.store(false, Ordering::Relaxed);
+        backend.standing.set_why_out(None);
+        self.history.said_all_out.store(false, Ordering::Relaxed);
         log::info!("{backend} is in the round: {why}");
     }
 
     /// An address that never worked is no news: `localhost` may be `::1` too, where nothing listens.
     fn say_out(&self, backend: &Backend, why: &str) {
-        let level = if lock(&backend.health).has_worked { log::Level::Warn } else { log::Level::Info };
+        backend.standing.set_why_out(Some(why));
+        let level = if backend.standing.has_worked() { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{backend} is out of the round: {why}");
     }
 }
@@ -384,8 +418,9 @@ fn choose(
         let takes = |backend: &Arc<Backend>| backend.rank == rank && may_take(backend);
         match balance {
             Balance::RoundRobin => round.first(takes),
-            Balance::LeastConnections => round
-                .cheapest(|backend| takes(backend).then(|| affinity::load(backend.active(), backend.weight))),
+            Balance::LeastConnections => round.cheapest(|backend| {
+                takes(backend).then(|| affinity::load(backend.standing.active(), backend.weight))
+            }),
             Balance::ClientAddress => round.cheapest(|backend| {
                 takes(backend).then(|| affinity::distance(client, &backend.address, backend.weight))
             }),
@@ -398,28 +433,8 @@ fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> 
     let backend = Arc::clone(round.take(chosen)?);
     tried.note(&backend);
     // Still under the lock of the round: of two requests at once only one may be the trial.
-    let is_trial = !backend.is_sound.load(Ordering::Acquire) && lock(&backend.health).was_chosen();
+    let is_trial = backend.standing.was_chosen();
     Some(Turn::new(backend, is_trial, round.turns(), now))
-}
-
-/// Requests that may be sent again at once: so many may well be under way to one backend when it is restarted.
-const RETRIES: usize = 100;
-
-/// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
-/// backend: no descriptor, no memory, no port of ours is left.
-pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
-    use rustix::io::Errno;
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
-            Failure::Descriptors
-        }
-        Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
-        Some(Errno::NOENT) => Failure::SocketMissing,
-        // To a TCP connect a packet filter says it.
-        Some(Errno::ACCESS) if matches!(to, Address::Unix(_)) => Failure::SocketForbidden,
-        _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
-        _ => Failure::Unreachable,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

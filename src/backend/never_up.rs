@@ -32,7 +32,7 @@ impl Backends {
             Address::Tcp(address) => listening.is_some_and(|listening| listening.would_refuse(*address)),
             Address::Unix(path) => !path.exists(),
         };
-        for backend in self.all() {
+        for backend in self.all().into_iter().filter(|backend| !backend.standing.has_worked()) {
             if self.all_named(&backend.name).all(is_down) {
                 let why = match backend.address {
                     Address::Tcp(_) => "nothing listens on its port",
@@ -45,8 +45,9 @@ impl Backends {
 
     /// A connect that looked for the return of a backend failed.
     pub(super) fn note_no_return(&self, backend: &Backend, cause: &str) {
-        let is_time = backend.failed_returns.fetch_add(1, Ordering::Relaxed) + 1 == RETURNS_BEFORE_WARNING;
-        if is_time && !self.all_named(&backend.name).any(|other| lock(&other.health).has_worked) {
+        let is_time =
+            backend.standing.failed_returns.fetch_add(1, Ordering::Relaxed) + 1 == RETURNS_BEFORE_WARNING;
+        if is_time && !self.all_named(&backend.name).any(|other| other.standing.has_worked()) {
             self.say_never_up(backend, cause);
         }
     }
@@ -54,7 +55,7 @@ impl Backends {
     /// Once for each name: two workers may find its addresses down at the same time.
     fn say_never_up(&self, backend: &Backend, cause: &str) {
         let name = &backend.name;
-        if !lock(&self.never_up).insert(name.clone()) {
+        if !lock(&self.history.never_up).insert(name.clone()) {
             return;
         }
         let place = match backend.address {

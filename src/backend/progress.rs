@@ -66,6 +66,14 @@ impl Answers {
 }
 
 impl Progress {
+    /// From now on its answers are counted among these.
+    pub fn begin_among(&self, all: &Answers) {
+        self.last.store(all.given.load(Ordering::Relaxed), Ordering::Relaxed);
+        let times = [&self.slowest, &self.silence_allowed_until, &self.silent_since];
+        times.iter().for_each(|time| time.store(0, Ordering::Relaxed));
+        self.unanswered.store(0, Ordering::Relaxed);
+    }
+
     /// A request is given to the backend.
     pub fn asked(&self) {
         self.unanswered.fetch_add(1, Ordering::Relaxed);

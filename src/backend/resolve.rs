@@ -22,11 +22,11 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Whether the look-ups go on.
+/// How often a name is looked up (`--resolve-interval`), and how long a denial must last (`--resolve-hold`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    GoOn,
-    Stop,
+pub struct Timing {
+    pub interval: Duration,
+    pub hold: Duration,
 }
 
 /// Why a name has no addresses.
@@ -67,17 +67,16 @@ pub enum Finding {
     Gone,
 }
 
-/// Looks a name up every `interval`, and [`waits::RESOLVE_PAUSE`] (200 ms) after each message on `wanted`. A failed
-/// look-up is repeated after [`waits::RESOLVE_RETRY`] (1 s), or `interval` if that is shorter. `found` gets every
-/// finding and decides whether to go on.
+/// Looks a name up every interval, and [`waits::RESOLVE_PAUSE`] (200 ms) after each message on `wanted`. A failed
+/// look-up is repeated after [`waits::RESOLVE_RETRY`] (1 s), or the interval if that is shorter. `found` gets every
+/// finding and says how to go on, if at all. It ends, too, when the other end of `wanted` is gone.
 pub fn follow(
     (host, port): (&str, u16),
-    interval: Duration,
-    hold: Duration,
+    mut timing: Timing,
     wanted: &Receiver<()>,
-    mut found: impl FnMut(Finding) -> Next,
+    mut found: impl FnMut(Finding) -> Option<Timing>,
 ) {
-    let mut denials = Denials { hold, since: None };
+    let mut denials = Denials { hold: timing.hold, since: None };
     let mut last = Vec::new();
     loop {
         let answer = look_up(host, port).map(|found| with_unanswered((host, port), found, &last));
@@ -87,13 +86,13 @@ pub fn follow(
             Finding::Gone => last.clear(),
             Finding::Unknown(_) => {}
         }
-        let pause = match finding {
-            Finding::Addresses(_) => interval,
-            Finding::Unknown(_) | Finding::Gone => interval.min(waits::RESOLVE_RETRY),
-        };
-        if found(finding) == Next::Stop {
-            return;
+        let is_found = matches!(finding, Finding::Addresses(_));
+        match found(finding) {
+            Some(next) => timing = next,
+            None => return,
         }
+        denials.hold = timing.hold;
+        let pause = if is_found { timing.interval } else { timing.interval.min(waits::RESOLVE_RETRY) };
         match wanted.recv_timeout(pause) {
             Ok(()) => thread::sleep(waits::RESOLVE_PAUSE),
             Err(RecvTimeoutError::Timeout) => {}

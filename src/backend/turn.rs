@@ -5,11 +5,12 @@
 //!
 //! Not here: whose turn it is (`backend`).
 
-use super::{Backend, Backends, lock};
+use super::{Backend, Backends};
 use crate::config::{Address, waits};
 use crate::net::conn::{Block, Conn, Connected, Window};
 use crate::net::tls::{Identity, Refusal};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Shard;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
@@ -53,9 +54,10 @@ enum Verdict {
 
 impl Turn {
     pub(super) fn new(backend: Arc<Backend>, is_trial: bool, number: u64, since: Instant) -> Self {
-        backend.active.fetch_add(1, Ordering::Relaxed);
-        backend.waiting.fetch_add(1, Ordering::Relaxed);
-        backend.progress.asked();
+        backend.standing.active.fetch_add(1, Ordering::Relaxed);
+        backend.standing.waiting.fetch_add(1, Ordering::Relaxed);
+        backend.standing.progress.asked();
+        backend.standing.counts.asked();
         let trial = Cell::new(if is_trial { Trial::Undecided } else { Trial::No });
         let (awaited, verdict) = (Cell::new(Side::Backend), Cell::new(Verdict::Open));
         Self { backend, number, since, awaited, trial, verdict }
@@ -75,7 +77,8 @@ impl Turn {
     /// # Errors
     /// As [`Conn::connect`].
     pub fn connect(&self, near: Window, block: Block) -> io::Result<(Conn, Connected)> {
-        let window = if self.backend.is_near.load(Ordering::Relaxed) { near } else { Window::Automatic };
+        let window =
+            if self.backend.standing.is_near.load(Ordering::Relaxed) { near } else { Window::Automatic };
         Conn::connect(&self.backend.address, window, block)
     }
 
@@ -92,50 +95,58 @@ impl Turn {
     /// A connect has succeeded, and `took` so long: about a round trip.
     pub fn was_connected(&self, took: Duration) {
         if took < waits::NEAR_CONNECT || took > waits::FAR_CONNECT {
-            self.backend.is_near.store(took < waits::NEAR_CONNECT, Ordering::Relaxed);
+            self.backend.standing.is_near.store(took < waits::NEAR_CONNECT, Ordering::Relaxed);
         }
     }
 
     /// It is the client that is waited for.
     pub fn await_client(&self) {
         if self.awaited.replace(Side::Client) == Side::Backend {
-            self.backend.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.backend.standing.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// It is the backend that is waited for.
     pub fn await_backend(&self) {
         if self.awaited.replace(Side::Backend) == Side::Client {
-            self.backend.waiting.fetch_add(1, Ordering::Relaxed);
+            self.backend.standing.waiting.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The whole request is with the backend, since `now`.
     pub fn was_sent(&self, backends: &Backends, now: Instant) {
         self.await_backend();
-        self.backend.progress.waits(&backends.answers, now);
+        self.backend.standing.progress.waits(&backends.history.answers, now);
     }
 
     /// A worker has waited for the response in vain. None should wait for the next one.
     pub fn note_late(&self) {
-        self.backend.is_slow.store(true, Ordering::Relaxed);
+        self.backend.standing.is_slow.store(true, Ordering::Relaxed);
     }
 
     /// Whether the backend's last response was late: its next request is parked as soon as it is sent.
     pub fn is_slow(&self) -> bool {
-        self.backend.is_slow.load(Ordering::Relaxed)
+        self.backend.standing.is_slow.load(Ordering::Relaxed)
     }
 
     /// The response head is there, since `now`, and it `took` so long. Its status may be a `failure`.
-    pub fn answered(&self, backends: &Backends, now: Instant, took: Duration, failure: Option<Failure>) {
+    pub fn answered(
+        &self,
+        backends: &Backends,
+        now: Instant,
+        took: Duration,
+        failure: Option<Failure>,
+        shard: &Shard,
+    ) {
         self.await_client();
+        self.backend.standing.counts.answered(shard, took);
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
         let is_slow = took > waits::PROMPT_RESPONSE;
         // Nearly always it is as it was, and reading it is cheaper than taking the cache line from another core.
         if self.is_slow() != is_slow {
-            self.backend.is_slow.store(is_slow, Ordering::Relaxed);
+            self.backend.standing.is_slow.store(is_slow, Ordering::Relaxed);
         }
-        self.backend.progress.answered(&backends.answers, now, took);
+        self.backend.standing.progress.answered(&backends.history.answers, now, took);
         match failure {
             None => backends.note_success(&self.backend, now),
             Some(failure) => {
@@ -147,8 +158,8 @@ impl Turn {
 
     /// The response is complete, or is one that ends at will and has begun.
     pub fn completed(&self) {
-        if !self.backend.is_sound.load(Ordering::Acquire) && self.verdict.get() == Verdict::Open {
-            self.backend.change(|health| {
+        if !self.backend.standing.is_sound() && self.verdict.get() == Verdict::Open {
+            self.backend.standing.change(|health| {
                 health.completed();
                 None
             });
@@ -166,16 +177,21 @@ impl Turn {
     /// The response is complete: ends the turn, and keeps the connection, which is idle since then, for the next.
     pub fn keep(self, conn: Conn, since: Instant) {
         self.completed();
-        self.backend.kept.put(conn, since);
+        if !self.backend.standing.is_drained() {
+            self.backend.kept.put(conn, since);
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         self.await_client();
-        self.backend.active.fetch_sub(1, Ordering::Relaxed);
+        self.backend.standing.active.fetch_sub(1, Ordering::Relaxed);
         if self.trial.get() == Trial::Undecided {
-            lock(&self.backend.health).learned_nothing(Instant::now());
+            self.backend.standing.change(|health| {
+                health.learned_nothing(Instant::now());
+                None
+            });
         }
     }
 }

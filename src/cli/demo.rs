@@ -6,11 +6,13 @@
 //!
 //! Not here: a model for real backends. One thread per connection is exactly what ronde is there to protect.
 
+use super::admin::DEFAULT;
 use crate::http1::chunked::Decoder;
 use crate::http1::fields::{Fields, Name};
 use crate::http1::framing;
 use crate::http1::head::{self, Lines, Method, Scan};
 use crate::net::buffer::Buffer;
+use crate::net::listener::{self, Claim, Family, Listener};
 use crate::observe::date::Date;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -31,6 +33,17 @@ pub fn start_backend(number: usize) -> io::Result<SocketAddr> {
         }
     })?;
     Ok(address)
+}
+
+/// The admin listener of the demo: at the address that the documentation names, or at any port if that is taken. It is
+/// opened here, since the port could be taken between a look at it and the start of the server.
+///
+/// # Errors
+/// The system has no port left.
+pub fn admin_listener() -> io::Result<Listener> {
+    let open = |address| listener::listen(address, Family::Own, Claim::Existing);
+    let usual = open(DEFAULT);
+    usual.or_else(|_| open(SocketAddr::new(DEFAULT.ip(), 0))).map(Listener::Tcp)
 }
 
 fn serve(mut stream: TcpStream, number: usize) -> io::Result<()> {

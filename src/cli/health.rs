@@ -109,7 +109,7 @@ pub fn ask(config: &Config) -> Result<Address, Unhealthy> {
 }
 
 /// An address that reaches a listener from this machine: a wildcard address includes loopback.
-fn reachable(listen: &Listen) -> Address {
+pub(super) fn reachable(listen: &Listen) -> Address {
     match listen {
         Listen::Every(port) | Listen::Localhost(port) => {
             SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port).into()

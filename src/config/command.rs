@@ -17,7 +17,7 @@ use pico_args::Arguments;
 
 use super::error::{Error, did_you_mean, nearest, shown};
 use super::retired::{RETIRED, Retired};
-use super::{Config, RawValue, Source, TABLE, Url, file, help, row};
+use super::{Config, Instruction, RawValue, Source, TABLE, Url, file, help, row};
 
 /// What ronde is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,8 @@ pub enum Command {
     Check(Config, Option<Url>),
     /// Ask the running ronde whether it is well.
     Health(Config),
+    /// Tell the running ronde something, or ask it how it is.
+    Admin(Config, Instruction),
     /// Print this text.
     Help(String),
     /// Print [`VERSION`](super::VERSION).
@@ -77,6 +79,7 @@ fn command(
     }
 
     let mut words = line.finish();
+    let instruction = Instruction::take(&mut words)?;
     let named = take_command(&mut words);
     let url = take_url(&mut words)?;
     let words = without_retired(words, notes);
@@ -90,7 +93,11 @@ fn command(
     let config = Config::from_sources(&[&file, &variables.settings, &flags.settings])?;
     config.check_conflicts()?;
     notes.extend(config.remarks());
-    let command = match (named(config), url) {
+    let command = match instruction {
+        Some(instruction) => Command::Admin(config, instruction),
+        None => named(config),
+    };
+    let command = match (command, url) {
         (Command::Check(config, _), url) => Command::Check(config, url),
         (command, None) => command,
         (_, Some(_)) => return Err(Error::at(URL_FLAG, "is for `ronde check` alone")),
@@ -108,7 +115,8 @@ fn command(
 }
 
 /// The words that can come first, for a hint.
-const COMMANDS: [&str; 6] = ["serve", "demo", "check", "health", "help", "version"];
+const COMMANDS: [&str; 10] =
+    ["serve", "demo", "check", "health", "status", "drain", "undrain", "reload", "help", "version"];
 
 /// The first word, if it is a command.
 fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
@@ -204,7 +212,7 @@ fn one_word_each(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
             if !word.contains([':', '/']) {
                 // A command in the wrong place needs no hint to itself.
                 let guess = did_you_mean(&word, COMMANDS.into_iter().filter(|command| *command != word));
-                let line = "is not a backend HOST:PORT; a command (serve, demo, check, health) comes first";
+                let line = "is not a backend HOST:PORT; a command (serve, demo, check, health, status, ...) comes first";
                 return Err(Error::new(format!("{} {line}{guess}", shown(&word))));
             }
             joined.push(format!("{}={word}", row::backend.flag));

@@ -15,6 +15,7 @@ impl Config {
         self.check_tls_listeners()?;
         self.check_tls_backends()?;
         self.check_listeners()?;
+        self.check_admin()?;
         self.proxy_protocol.iter().try_for_each(|address| self.check_proxy_protocol(address))?;
         self.check_fields().map_err(Error::new)
     }

@@ -20,6 +20,8 @@ ronde forwards HTTP/1.1 requests to backends in round-robin order.
   ronde check [FLAGS] ...        try every backend once, print the results, serve nothing;
                                  with --url URL: which route it takes, and why
   ronde health [FLAGS]           ask the running ronde whether it is healthy
+  ronde status [--watch] | reload | drain HOST:PORT [--wait[=TIME]] | undrain HOST:PORT
+                                 ask the running ronde, or tell it, at its --admin
   ronde --help | --version
 
 Each flag is also a variable (RONDE_QUEUE_TIMEOUT=2s, lists with commas) and a key of the file that

@@ -16,7 +16,7 @@
 //! own bounds (a test reads them all).
 //!
 //! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
-//! `access`, `fields`, `tls` and `unix` (texts to values), `command` and `file` (sources to texts), `endpoint` (what an address
+//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction` and `file` (sources to texts), `endpoint` (what an address
 //! is to the rest of ronde), `conflicts`, `error` and `help`.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
@@ -25,6 +25,7 @@ use std::time::Duration;
 
 mod access;
 mod address;
+mod admin;
 mod backend;
 mod check;
 mod command;
@@ -34,6 +35,7 @@ mod error;
 mod fields;
 mod file;
 mod help;
+mod instruction;
 mod remarks;
 mod retired;
 mod route;
@@ -56,6 +58,7 @@ pub use endpoint::{Address, Peer};
 pub use error::Error;
 pub use fields::{FieldName, Part, SetField, Template};
 pub use help::{VERSION, markdown_table};
+pub use instruction::{Instruction, Wait};
 pub use route::{Action, Host, Prefix, Route};
 pub use setting::{Scope, Setting};
 pub use settings::{Config, TABLE, row};

@@ -15,6 +15,7 @@ use toml::Spanned;
 
 use super::access::{Clients, clients};
 use super::address::{Listen, Network, listen, network};
+use super::admin::admin_host;
 use super::backend::{Backend, backend};
 use super::check::{Statuses, host, path, statuses};
 use super::error::Error;
@@ -76,6 +77,28 @@ settings! {
         /// /64. Loopback, Unix sockets and --trust-proxy are exempt.
         "--max-per-client" "N", default "unlimited" ["1" to "1048576"]
             => max_per_client: Option<usize> = Maybe(count);
+
+        /// the admin listener: page, status, drain, reload
+        /// Off: it shows everything. 127.0.0.1:9180 is for this host; `unix:/run/ronde/admin.sock` is for ronde's own user
+        /// (mode 600). What other machines reach needs --admin-allow. `ronde status` and its like ask there.
+        "--admin" "ADDR", default "off"
+            => admin: Option<Listen> = Maybe(listen);
+
+        /// other machines that may read it
+        /// None: only this host may. A range that a monitoring system is in, not the internet: there is no password.
+        "--admin-allow" "CIDR", default ""
+            => admin_allow: Vec<Network> = Each(network);
+
+        /// let these change things as well
+        /// Off: a machine that reads the metrics has no reason to drain a backend.
+        "--admin-allow-changes" "", default "false"
+            => admin_allow_changes: bool = One(switch);
+
+        /// names it may be asked by; addresses always
+        /// None but localhost: a page that has its own name resolve to this host could ask in its visitor's name (DNS
+        /// rebinding). Prometheus needs it where it scrapes `ronde:9180`.
+        "--admin-host" "NAME", default ""
+            => admin_host: Vec<String> = Each(admin_host);
     }
 
     "TLS" {

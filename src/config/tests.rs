@@ -297,10 +297,13 @@ fn errors_in_the_command_line() {
             "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
         ),
         ("demo a:1", "the demo brings its own backends; leave out a:1, or leave out `demo`"),
-        ("dmeo", r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health) comes first"#),
+        (
+            "dmeo",
+            r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, ...) comes first"#,
+        ),
         (
             "--queue 5 demo",
-            r#""demo" is not a backend HOST:PORT; a command (serve, demo, check, health) comes first"#,
+            r#""demo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, ...) comes first"#,
         ),
         ("--workers", "--workers needs a value: --workers N"),
         ("--workers= a:1", "--workers needs a value: --workers N"),

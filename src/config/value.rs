@@ -360,7 +360,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         .unwrap_or_else(|| Err(misread(text, "size", &SIZE_ALIASES, "500, 64k or 1m")))
 }
 
-fn millis(text: &str) -> Result<u64, String> {
+pub(super) fn millis(text: &str) -> Result<u64, String> {
     if whole(text).is_ok() {
         return Err(format!("has no unit, as in {text}s or {text}ms"));
     }

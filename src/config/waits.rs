@@ -105,7 +105,27 @@ pub const SECOND_CTRL_C: Duration = milliseconds(300);
 /// waits for it sends SIGHUP.
 pub const CERTIFICATE_WATCH: Duration = seconds(60);
 
+// The admin listener.
+
+/// For the head of a request. Its clients are on this host or near it.
+pub const ADMIN_HEAD: Duration = seconds(5);
+
+/// For a client to take an answer, or one event. A reader that is slower loses its connection, of which there are few.
+pub const ADMIN_WRITE: Duration = seconds(5);
+
+/// Between two events. A person sees no more, and each costs a look at every backend.
+pub const ADMIN_EVENT: Duration = seconds(1);
+
+/// For the outcome of a reload, which reads files and looks up names; after that its outcome is in the log alone.
+pub const ADMIN_RELOAD: Duration = seconds(60);
+
+/// Between two looks whether it is there.
+pub const ADMIN_OUTCOME_LOOK: Duration = milliseconds(50);
+
 // The commands.
+
+/// For the answer of the admin listener to a command.
+pub const ADMIN_ANSWER: Duration = seconds(5);
 
 /// For the answer that `ronde health` asks for.
 pub const HEALTH_ANSWER: Duration = seconds(2);

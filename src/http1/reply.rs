@@ -155,11 +155,12 @@ fn begin(out: &mut Vec<u8>, status: u16, length: usize) {
     let _ = write!(out, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nContent-Length: {length}\r\n");
 }
 
-/// The reason phrases of the statuses in `failure`, and of those that routes mostly respond with (RFC 9110 §15, RFC 6585
-/// §5, RFC 5842 §7.2, RFC 7725 §3).
-fn reason(status: u16) -> &'static str {
+/// The reason phrases of the statuses in `failure`, of those of the admin listener, and of those that routes mostly respond
+/// with (RFC 9110 §15, RFC 6585 §5, RFC 5842 §7.2, RFC 7725 §3).
+pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -171,6 +172,8 @@ fn reason(status: u16) -> &'static str {
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         451 => "Unavailable For Legal Reasons",

@@ -22,6 +22,10 @@ impl Buffer {
         Self { bytes: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
     }
 
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }

@@ -74,8 +74,17 @@ pub struct Conn {
     socket: OwnedFd,
     kind: Kind,
     pub registration: Cell<Registration>,
+    left: Cell<Left>,
     session: Option<Box<Session>>,
+    moved: Cell<Moved>,
     _descriptor: Descriptor,
+}
+
+/// Bytes that came and bytes that went; over TLS, what is inside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub received: u64,
+    pub sent: u64,
 }
 
 /// What a connection goes over.
@@ -85,12 +94,23 @@ enum Kind {
     Unix,
 }
 
-/// Whether an epoll knows the socket. It keeps it until the socket is closed, so that waiting again is one call (MOD) and
+/// How an epoll knows the socket. It keeps it until the socket is closed, so that waiting again is one call (MOD) and
 /// not two (ADD and DEL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registration {
     Unknown,
-    Known,
+    /// For one event; then it is to be armed again.
+    OneShot,
+    /// For all events, each once.
+    Edge,
+}
+
+/// What the last receive left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing: what comes later is a new event.
+    Nothing,
+    Unknown,
 }
 
 impl Conn {
@@ -110,7 +130,9 @@ impl Conn {
 
     fn over(socket: OwnedFd, kind: Kind, descriptor: Descriptor) -> Self {
         let registration = Cell::new(Registration::Unknown);
-        Self { socket, kind, registration, session: None, _descriptor: descriptor }
+        let left = Cell::new(Left::Unknown);
+        let moved = Cell::default();
+        Self { socket, kind, registration, left, session: None, moved, _descriptor: descriptor }
     }
 
     /// Begins to connect.
@@ -235,10 +257,29 @@ impl Conn {
     /// The connection is gone. [`ErrorKind::UnexpectedEof`] says that TLS has an end, and the peer has not sent it: a part
     /// of what it said may be missing (RFC 8446 §6.1).
     pub fn receive(&self, room: &mut [u8], block: Block) -> io::Result<Received> {
-        match &self.session {
-            None => socket::receive(&self.socket, room, block),
+        let received = match &self.session {
+            None => {
+                let size = room.len();
+                let received = socket::receive(&self.socket, room, block);
+                self.left.set(match received {
+                    Ok(Received::Nothing) => Left::Nothing,
+                    Ok(Received::Bytes(count)) if count < size => Left::Nothing,
+                    _ => Left::Unknown,
+                });
+                received
+            }
             Some(session) => session.receive(&self.socket, room, block),
+        };
+        if let Ok(Received::Bytes(count)) = received {
+            self.note_received(count);
         }
+        received
+    }
+
+    /// Whether all that came has been received: what comes later is an event of its own (epoll(7): a read that returns less
+    /// than was asked for has drained the socket). Of TLS that is not known.
+    pub fn is_drained(&self) -> bool {
+        self.left.get() == Left::Nothing
     }
 
     /// Looks at what is there without taking it and without waiting.
@@ -258,10 +299,29 @@ impl Conn {
     /// # Errors
     /// The connection is gone.
     pub fn send(&self, parts: &[IoSlice<'_>], block: Block) -> io::Result<Sent> {
-        match &self.session {
+        let sent = match &self.session {
             None => socket::send(&self.socket, parts, block),
             Some(session) => session.send(&self.socket, parts, block),
+        };
+        if let Ok(Sent::Bytes(count)) = sent {
+            self.note_sent(count);
         }
+        sent
+    }
+
+    pub(super) fn note_received(&self, count: usize) {
+        let Moved { received, sent } = self.moved.get();
+        self.moved.set(Moved { received: received + count as u64, sent });
+    }
+
+    pub(super) fn note_sent(&self, count: usize) {
+        let Moved { received, sent } = self.moved.get();
+        self.moved.set(Moved { received, sent: sent + count as u64 });
+    }
+
+    /// What moved since this was called last.
+    pub fn take_moved(&self) -> Moved {
+        self.moved.take()
     }
 
     /// Says that nothing more will be sent.
@@ -302,6 +362,9 @@ impl Conn {
     /// The settings of these certificates contradict each other.
     pub fn secure(&mut self, certificates: &Certificates, first: &[u8]) -> Result<(), HandshakeError> {
         self.session = Some(Box::new(Session::accept(certificates, first)?));
+        // These are none of the client's own words.
+        let Moved { received, sent } = self.moved.get();
+        self.moved.set(Moved { received: received.saturating_sub(first.len() as u64), sent });
         Ok(())
     }
 
@@ -332,6 +395,11 @@ impl Conn {
     /// Why there will be no TLS.
     pub fn shake_hands(&self, block: Block) -> Result<Handshake, HandshakeError> {
         self.session.as_ref().map_or(Ok(Handshake::Done), |session| session.shake_hands(&self.socket, block))
+    }
+
+    /// Whether the handshake took up a session of an earlier connection.
+    pub fn is_resumed(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_resumed())
     }
 
     /// Sends what TLS has encrypted and the socket did not take, as far as it takes it now.

@@ -82,6 +82,15 @@ impl Listener {
         }
     }
 
+    /// Changes the permissions of a Unix socket's file, if they are others.
+    pub fn set_mode(&self, mode: u32) {
+        let Self::Unix(_, SocketFile { path, .. }) = self else { return };
+        let is_other = fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o7777 != mode);
+        if is_other && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode)) {
+            log::warn!("{} keeps its permissions: {error}", path.display());
+        }
+    }
+
     /// Removes the file of a Unix socket, unless it is another's by now. What is in the backlog already is accepted all the
     /// same.
     pub fn withdraw(&self) {

@@ -74,11 +74,13 @@ impl Splice {
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Passed::Nothing),
             Err(_) => return Err(Gone::Source),
         };
+        source.note_received(taken);
         let given = match splice(&pipe.reader, None, sink, None, taken, SpliceFlags::MOVE) {
             Ok(sent) => Ok(sent),
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             Err(_) => Err(Gone::Sink),
         };
+        sink.note_sent(given.unwrap_or(0));
         let left = taken - given.unwrap_or(0);
         let rest = pipe.read_back(&mut room[..left]);
         if rest < left {

@@ -24,6 +24,12 @@ impl Waker {
         // The write only fails when the counter is at its maximum, and then the thread is being woken already.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
+
+    /// Forgets the wake-ups so far. What they were for is to be looked at afterwards.
+    pub fn clear(&self) {
+        // Nothing to read: there were none.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
 }
 
 impl AsFd for Waker {

@@ -19,7 +19,7 @@ pub enum Blame {
 macro_rules! failures {
     ($($(#[$doc:meta])* $name:ident $status:literal $token:literal $blame:ident $text:literal;)+) => {
         /// Everything that can go wrong with a request, or with a client's connection.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Failure { $($(#[$doc])* $name,)+ }
 
         impl Failure {
@@ -34,6 +34,11 @@ macro_rules! failures {
             /// The error type of the `Proxy-Status` field (RFC 9209 §2.3).
             pub fn token(self) -> &'static str {
                 match self { $(Failure::$name => $token,)+ }
+            }
+
+            /// Its name in the source.
+            fn name(self) -> &'static str {
+                match self { $(Failure::$name => stringify!($name),)+ }
             }
 
             /// The side that is to blame.
@@ -118,6 +123,7 @@ failures! {
     NoRoute              404 "destination_not_found" Ronde "no route is configured for this host and path";
     NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
     BackendsBusy         503 "connection_limit_reached" Ronde "every backend is at its limit of requests in flight";
+    BackendsDrained      503 "destination_unavailable" Ronde "every backend is drained";
     Refused              502 "connection_refused" Backend "the backend refused the connection";
     SocketMissing        502 "destination_unavailable" Backend "the backend's socket is not there";
     SocketForbidden      502 "connection_refused" Backend "the backend's socket does not let this proxy in: see its mode and owner";
@@ -153,6 +159,18 @@ failures! {
 }
 
 impl Failure {
+    /// A short name for tools, such as `connect_timeout`.
+    pub fn label(self) -> String {
+        let mut label = String::new();
+        for letter in self.name().chars() {
+            if letter.is_ascii_uppercase() && !label.is_empty() {
+                label.push('_');
+            }
+            label.push(letter.to_ascii_lowercase());
+        }
+        label
+    }
+
     /// Whether a backend had the request, or a part of it, and closed the connection without a byte of a response.
     pub fn is_unanswered(self) -> bool {
         matches!(self, Self::BackendClosed | Self::BackendReset)

@@ -7,16 +7,17 @@
 //! were when that is over. Never `println!`, which panics when standard output is closed.
 //!
 //! Not here: levels and filters of diagnostics. `log` and simplelog apply them, and write to [`Diagnostics`]. Counts of
-//! requests are in `counters`, partial writes in `output`.
+//! requests are in `metrics`, partial writes in `output`.
 
 use crate::config::AccessLog;
 use crate::observe::access::{self, Access, write_access};
+use crate::observe::metrics::snapshot::LinesLost;
 use crate::observe::output::{Output, identity};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,9 +36,33 @@ const BATCH: usize = 64 * 1024;
 /// The sending side of the logger. All threads share it.
 #[derive(Clone)]
 pub struct Logger {
-    access: Queue,
+    /// None before the first line is wanted.
+    access: Arc<OnceLock<Queue>>,
     diagnostics: Queue,
-    format: AccessLog,
+    form: Form,
+}
+
+/// The format of access lines, which a reload may change.
+#[derive(Clone)]
+struct Form(Arc<AtomicUsize>);
+
+impl Form {
+    const ALL: [AccessLog; 4] = [AccessLog::Off, AccessLog::Plain, AccessLog::Combined, AccessLog::Json];
+
+    fn new(form: AccessLog) -> Self {
+        let new = Self(Arc::default());
+        new.set(form);
+        new
+    }
+
+    fn get(&self) -> AccessLog {
+        Self::ALL.get(self.0.load(Ordering::Relaxed)).copied().unwrap_or(AccessLog::Off)
+    }
+
+    fn set(&self, form: AccessLog) {
+        let number = Self::ALL.iter().position(|other| *other == form).unwrap_or_default();
+        self.0.store(number, Ordering::Relaxed);
+    }
 }
 
 impl Logger {
@@ -46,50 +71,78 @@ impl Logger {
     /// # Errors
     /// The system has no thread left.
     pub fn start(format: AccessLog) -> io::Result<Self> {
-        // With `2>&1` one thread writes both: two would tear each other's lines, and both would stop with the one
-        // reader.
-        let is_one = identity(io::stdout()).is_some_and(|stdout| Some(stdout) == identity(io::stderr()));
-        let backlog = if is_one { ACCESS_BACKLOG } else { DIAGNOSTICS_BACKLOG };
-        let diagnostics = Queue::start("standard error", io::stderr(), backlog, format)?;
-        let access = match format {
-            AccessLog::Off => diagnostics.clone(),
-            _ if is_one => diagnostics.clone(),
-            _ => Queue::start("standard output", io::stdout(), ACCESS_BACKLOG, format)?,
-        };
-        Ok(Self { access, diagnostics, format })
+        let backlog = if is_one_output() { ACCESS_BACKLOG } else { DIAGNOSTICS_BACKLOG };
+        let form = Form::new(AccessLog::Off);
+        let diagnostics = Queue::start("standard error", io::stderr(), backlog, form.clone())?;
+        let logger = Self { access: Arc::default(), diagnostics, form };
+        logger.change_form(format)?;
+        Ok(logger)
+    }
+
+    /// Access lines get this format from now on.
+    ///
+    /// # Errors
+    /// The system has no thread left. Then nothing has changed.
+    pub fn change_form(&self, format: AccessLog) -> io::Result<()> {
+        if format != AccessLog::Off && self.access.get().is_none() {
+            let queue = match is_one_output() {
+                true => self.diagnostics.clone(),
+                false => Queue::start("standard output", io::stdout(), ACCESS_BACKLOG, self.form.clone())?,
+            };
+            let _ = self.access.set(queue);
+        }
+        self.form.set(format);
+        Ok(())
     }
 
     /// Whether access lines are written. A caller that asks first need not collect their contents in vain.
     pub fn wants_access(&self) -> bool {
-        self.format != AccessLog::Off
+        self.form.get() != AccessLog::Off
     }
 
     /// Whether access lines contain the host.
     pub fn wants_host(&self) -> bool {
-        matches!(self.format, AccessLog::Plain | AccessLog::Json)
+        matches!(self.form.get(), AccessLog::Plain | AccessLog::Json)
     }
 
     /// Whether access lines contain the referer and the user agent.
     pub fn wants_agents(&self) -> bool {
-        matches!(self.format, AccessLog::Combined | AccessLog::Json)
+        matches!(self.form.get(), AccessLog::Combined | AccessLog::Json)
     }
 
     /// Queues an access line. If the queue is full, drops and counts it.
     pub fn access(&self, access: Access) {
-        if self.access.send(Message::Access(Box::new(access))) == Sent::FirstLost {
+        let Some(queue) = self.access.get() else { return };
+        if queue.send(Message::Access(Box::new(access))) == Sent::FirstLost {
             log::warn!("standard output is not read fast enough: access lines are lost until it is");
         }
+    }
+
+    /// How many lines each output has not taken, since the start.
+    pub fn lost(&self) -> Vec<LinesLost> {
+        let of =
+            |queue: &Queue| LinesLost { output: queue.name, lines: queue.lost.total.load(Ordering::Relaxed) };
+        let is_another = |access: &&Queue| !Arc::ptr_eq(&access.lost, &self.diagnostics.lost);
+        let access = self.access.get().filter(is_another);
+        std::iter::once(&self.diagnostics).chain(access).map(of).collect()
     }
 
     /// Waits until the queued lines are written: for each output at most half of `timeout`.
     pub fn finish(&self, timeout: Duration) {
         // Access lines first: their writer may have to say how many were lost.
-        if !self.access.finish(timeout / 2) {
-            let waiting = self.access.sender.len().max(1);
+        if let Some(queue) = self.access.get()
+            && !queue.finish(timeout / 2)
+        {
+            let waiting = queue.sender.len().max(1);
             log::warn!("standard output is not read: at least {waiting} access lines are lost");
         }
         self.diagnostics.finish(timeout / 2);
     }
+}
+
+/// With `2>&1` one thread writes both: two would tear each other's lines, and both would stop with the one reader.
+fn is_one_output() -> bool {
+    identity(io::stdout()).is_some_and(|stdout| Some(stdout) == identity(io::stderr()))
 }
 
 /// Whether standard error is the journal of systemd, which puts a time before each line. `JOURNAL_STREAM` names its
@@ -138,8 +191,25 @@ enum Message {
 #[derive(Clone)]
 struct Queue {
     sender: Sender<Message>,
-    /// Lines lost and not yet reported.
-    lost: Arc<AtomicU64>,
+    name: &'static str,
+    lost: Arc<Lost>,
+}
+
+/// Lines that were not written.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Not reported yet.
+    unreported: AtomicU64,
+    /// Since the start.
+    total: AtomicU64,
+}
+
+impl Lost {
+    /// Counts so many. Returns whether a loss begins with them.
+    fn add(&self, lines: u64) -> bool {
+        self.total.fetch_add(lines, Ordering::Relaxed);
+        self.unreported.fetch_add(lines, Ordering::Relaxed) == 0
+    }
 }
 
 /// What became of a line.
@@ -157,19 +227,19 @@ impl Queue {
         name: &'static str,
         fd: impl AsFd + Send + 'static,
         backlog: usize,
-        format: AccessLog,
+        form: Form,
     ) -> io::Result<Self> {
         let (sender, receiver) = bounded(backlog);
-        let lost = Arc::new(AtomicU64::new(0));
-        let writer = Writer { name, output: Output::new(fd), receiver, lost: Arc::clone(&lost), format };
+        let lost = Arc::<Lost>::default();
+        let writer = Writer { name, output: Output::new(fd), receiver, lost: Arc::clone(&lost), form };
         thread::Builder::new().name("logger".into()).spawn(move || writer.run())?;
-        Ok(Self { sender, lost })
+        Ok(Self { sender, name, lost })
     }
 
     fn send(&self, message: Message) -> Sent {
         match self.sender.try_send(message) {
             Ok(()) => Sent::Queued,
-            Err(_) if self.lost.fetch_add(1, Ordering::Relaxed) == 0 => Sent::FirstLost,
+            Err(_) if self.lost.add(1) => Sent::FirstLost,
             Err(_) => Sent::Lost,
         }
     }
@@ -188,8 +258,8 @@ struct Writer<F> {
     name: &'static str,
     output: Output<F>,
     receiver: Receiver<Message>,
-    lost: Arc<AtomicU64>,
-    format: AccessLog,
+    lost: Arc<Lost>,
+    form: Form,
 }
 
 impl<F: AsFd> Writer<F> {
@@ -215,7 +285,7 @@ impl<F: AsFd> Writer<F> {
         let (mut ended, mut next) = (None, Some(first));
         while let Some(message) = next {
             match message {
-                Message::Access(access) => write_access(lines, &access, self.format),
+                Message::Access(access) => write_access(lines, &access, self.form.get()),
                 Message::Diagnostic(line) => lines.extend_from_slice(&line),
                 Message::End(done) => ended = Some(done),
             }
@@ -231,7 +301,7 @@ impl<F: AsFd> Writer<F> {
             Ok(()) if self.receiver.is_empty() => self.report_lost(),
             Ok(()) => {}
             Err(lost) => {
-                if lost.lines > 0 && self.lost.fetch_add(lost.lines, Ordering::Relaxed) == 0 {
+                if lost.lines > 0 && self.lost.add(lost.lines) {
                     log::warn!(
                         "cannot write to {}: {}; lines are lost until that is possible",
                         self.name,
@@ -244,7 +314,7 @@ impl<F: AsFd> Writer<F> {
     }
 
     fn report_lost(&self) {
-        let count = self.lost.swap(0, Ordering::Relaxed);
+        let count = self.lost.unreported.swap(0, Ordering::Relaxed);
         if count > 0 {
             log::warn!("{count} lines were lost: {} did not take them", self.name);
         }

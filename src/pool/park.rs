@@ -6,6 +6,7 @@
 //! Not here: waiting (`waiter`).
 
 use crate::net::conn::Conn;
+use crate::observe::parked::Kind;
 pub use crate::pool::deadlines::Class;
 use rustix::event::epoll::EventFlags;
 use std::time::Instant;
@@ -21,8 +22,16 @@ pub trait Park {
     /// Bytes of memory that it keeps, itself included.
     fn weight(&self) -> usize;
 
+    /// As what it is counted while it is parked in this class.
+    fn kind(&self, class: Class) -> Kind;
+
     /// In which queue it stands while its class is [`Class::Queued`].
     fn queue(&self) -> usize {
+        0
+    }
+
+    /// How many of that queue may go on.
+    fn room(&self) -> usize {
         0
     }
 }

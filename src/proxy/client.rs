@@ -10,6 +10,7 @@ use crate::config::Peer;
 use crate::http1::forward::Scheme;
 use crate::net::conn::Conn;
 use crate::proxy::per_client::Counted;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,18 @@ pub struct Client {
     /// That it is counted among its client's connections, if it is.
     pub counted: Option<Counted>,
     _permit: Permit,
+    /// Of the listener that it came by.
+    closing: Arc<Closing>,
+}
+
+/// Whether a reload has closed a listener: then the next response to each client that came by it is the last.
+#[derive(Debug, Default)]
+pub struct Closing(AtomicBool);
+
+impl Closing {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How much of the connection the client has left open, as far as that was noticed.
@@ -42,9 +55,21 @@ pub enum Presence {
 }
 
 impl Client {
-    pub fn new(conn: Conn, peer: Peer, scheme: Scheme, counted: Option<Counted>, permit: Permit) -> Self {
+    pub fn new(
+        conn: Conn,
+        peer: Peer,
+        scheme: Scheme,
+        counted: Option<Counted>,
+        permit: Permit,
+        closing: Arc<Closing>,
+    ) -> Self {
         let (named, carried, presence) = (None, Vec::new(), Presence::Open);
-        Self { conn, peer, named, scheme, carried, presence, counted, _permit: permit }
+        Self { conn, peer, named, scheme, carried, presence, counted, _permit: permit, closing }
+    }
+
+    /// Whether the connection may serve another request after this one, as far as its listener is concerned.
+    pub fn may_stay(&self) -> bool {
+        !self.closing.0.load(Ordering::Relaxed)
     }
 
     /// The client, as far as it is known: what a proxy has named, or else the other end.
@@ -65,14 +90,13 @@ impl Client {
 }
 
 /// The clients that are connected, as a number with a bound: `--max-connections`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectionLimit(Arc<Count>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Count {
     connected: Mutex<usize>,
     emptied: Condvar,
-    most: usize,
 }
 
 /// One connection's share of the limit; given back when it is dropped.
@@ -80,14 +104,10 @@ struct Count {
 pub struct Permit(Arc<Count>);
 
 impl ConnectionLimit {
-    pub fn new(most: usize) -> Self {
-        Self(Arc::new(Count { connected: Mutex::default(), emptied: Condvar::new(), most }))
-    }
-
-    /// A permit, unless all are taken.
-    pub fn enter(&self) -> Option<Permit> {
+    /// A permit, unless so many are taken.
+    pub fn enter(&self, most: usize) -> Option<Permit> {
         let mut connected = self.0.lock();
-        if *connected >= self.0.most {
+        if *connected >= most {
             return None;
         }
         *connected += 1;
@@ -128,20 +148,20 @@ mod tests {
 
     #[test]
     fn a_permit_is_free_again_when_it_is_dropped() {
-        let limit = ConnectionLimit::new(2);
-        let first = limit.enter().unwrap();
-        let _second = limit.enter().unwrap();
-        assert!(limit.enter().is_none());
+        let limit = ConnectionLimit::default();
+        let first = limit.enter(2).unwrap();
+        let _second = limit.enter(2).unwrap();
+        assert!(limit.enter(2).is_none() && limit.enter(3).is_some());
         drop(first);
-        assert!(limit.enter().is_some());
+        assert!(limit.enter(1).is_none() && limit.enter(2).is_some());
         assert_eq!(limit.count(), 1);
     }
 
     #[test]
     fn the_end_of_the_last_connection_is_waited_for() {
-        let limit = ConnectionLimit::new(2);
+        let limit = ConnectionLimit::default();
         assert!(limit.wait_until_empty(Duration::ZERO));
-        let permits = [limit.enter().unwrap(), limit.enter().unwrap()];
+        let permits = [limit.enter(2).unwrap(), limit.enter(2).unwrap()];
         assert!(!limit.wait_until_empty(Duration::from_millis(1)));
         std::thread::scope(|scope| {
             scope.spawn(|| drop(permits));

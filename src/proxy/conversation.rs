@@ -10,13 +10,16 @@
 use crate::backend::checks::Probe;
 use crate::http1::forward::Scheme;
 use crate::net::conn::Conn;
+use crate::observe::metrics::Recorder;
+use crate::observe::parked::Kind;
 use crate::pool::allowance::Allowance;
-use crate::pool::park::{Park, Wait};
+use crate::pool::park::{Class, Park, Wait};
 use crate::proxy::client::Client;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::session::{Introduction, Lingering, Reading, Resetting, Securing};
 use crate::proxy::shared::Shared;
+use crate::proxy::site::Site;
 use std::time::{Duration, Instant};
 
 /// See the module.
@@ -71,6 +74,9 @@ pub struct Context<'a> {
     /// The worker's number.
     pub worker: usize,
     pub shared: &'a Shared,
+    /// What is in force for this batch.
+    pub site: &'a Site,
+    pub recorder: &'a Recorder<'a>,
     pub scratch: &'a mut Scratch,
     pub allowance: &'a mut Allowance,
     pub pass: Pass,
@@ -94,10 +100,10 @@ impl Context<'_> {
 
 impl Conversation {
     /// With a client that has just connected.
-    pub fn new(client: Client, opening: Opening, shared: &Shared) -> Box<Self> {
+    pub fn new(client: Client, opening: Opening, site: &Site) -> Box<Self> {
         let now = Instant::now();
         let stage = match opening {
-            Opening::Client => Stage::first(client.scheme, now, Duration::ZERO, shared),
+            Opening::Client => Stage::first(client.scheme, now, Duration::ZERO, site),
             Opening::ProxyHeader => Stage::Introducing(Introduction::awaited(now)),
         };
         Box::new(Self { client, stage })
@@ -106,9 +112,9 @@ impl Conversation {
 
 impl Stage {
     /// What the client itself begins with, on a connection that was accepted at `since` and then waited for a worker.
-    pub fn first(scheme: Scheme, since: Instant, queued: Duration, shared: &Shared) -> Self {
+    pub fn first(scheme: Scheme, since: Instant, queued: Duration, site: &Site) -> Self {
         match scheme {
-            Scheme::Http => Self::Reading(Reading::first(shared.config.min_rate, since, queued)),
+            Scheme::Http => Self::Reading(Reading::first(site.config.min_rate, since, queued)),
             Scheme::Https => Self::Securing(Securing::awaited(since, queued)),
         }
     }
@@ -154,11 +160,39 @@ impl Park for Task {
         }
     }
 
+    fn kind(&self, class: Class) -> Kind {
+        match self {
+            Self::Client(conversation) => match &conversation.stage {
+                Stage::Introducing(_) | Stage::Securing(_) => Kind::Handshake,
+                Stage::Reading(reading) if reading.has_begun() => Kind::Request,
+                Stage::Reading(_) => Kind::Idle,
+                Stage::Exchanging(exchange) => exchange.kind(class),
+                Stage::Lingering(_) | Stage::Resetting(_) => Kind::Closing,
+            },
+            Self::Probe(probe) => probe.kind(class),
+        }
+    }
+
     /// One for the backends of each route.
     fn queue(&self) -> usize {
         match self {
             Self::Client(conversation) => match &conversation.stage {
                 Stage::Exchanging(exchange) => exchange.request.route.number,
+                Stage::Introducing(_)
+                | Stage::Securing(_)
+                | Stage::Reading(_)
+                | Stage::Lingering(_)
+                | Stage::Resetting(_) => 0,
+            },
+            Self::Probe(_) => 0,
+        }
+    }
+
+    /// That of the backends which it waits for; after a reload these may not be in force.
+    fn room(&self) -> usize {
+        match self {
+            Self::Client(conversation) => match &conversation.stage {
+                Stage::Exchanging(exchange) => exchange.request.route.backends.room(),
                 Stage::Introducing(_)
                 | Stage::Securing(_)
                 | Stage::Reading(_)

@@ -5,13 +5,14 @@
 //!
 //! Reading order: `conversation` (the value that is served and parked), `session` (a client's requests, one after the
 //! other), `request` (what a request is), `route` (where it goes), `exchange` (one request and its response), `relay` (bytes on their way);
-//! `client`, `per_client`, `scratch` and `shared` are what they work with.
+//! `client`, `per_client`, `scratch`, `site` and `shared` are what they work with.
 //!
 //! Not here: threads (`server`), where connections wait (`pool`), what a message is (`http1`), whose turn it is (`backend`).
 
 pub mod client;
 pub mod conversation;
 pub mod exchange;
+mod overview;
 pub mod per_client;
 mod relay;
 mod request;
@@ -19,3 +20,4 @@ pub mod route;
 pub mod scratch;
 pub mod session;
 pub mod shared;
+pub mod site;

@@ -20,13 +20,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The count of each client. Without a limit nothing is counted.
-#[derive(Debug)]
-pub struct PerClient(Option<Arc<Counts>>);
+/// The count of each client. While there is no limit nothing is counted.
+#[derive(Debug, Default)]
+pub struct PerClient(Arc<Counts>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Counts {
-    most: usize,
     connected: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -38,27 +37,23 @@ pub struct Counted {
 }
 
 impl PerClient {
-    pub fn new(most: Option<usize>) -> Self {
-        Self(most.map(|most| Arc::new(Counts { most, connected: Mutex::default() })))
-    }
-
     /// Counts one more connection of this client, unless it is exempt.
     ///
     /// # Errors
     /// [`Failure::TooManyOfClient`]: it has as many as it may have.
     pub fn enter(&self, client: Peer, config: &Config) -> Result<Option<Counted>, Failure> {
-        let (Some(counts), Peer::Ip(address)) = (&self.0, client) else { return Ok(None) };
+        let (Some(most), Peer::Ip(address)) = (config.max_per_client, client) else { return Ok(None) };
         if address.is_loopback() || config.trusts(client) {
             return Ok(None);
         }
         let address = network_of(address);
-        let mut connected = counts.lock();
+        let mut connected = self.0.lock();
         let count = connected.entry(address).or_default();
-        if *count >= counts.most {
+        if *count >= most {
             return Err(Failure::TooManyOfClient);
         }
         *count += 1;
-        Ok(Some(Counted { counts: Arc::clone(counts), address }))
+        Ok(Some(Counted { counts: Arc::clone(&self.0), address }))
     }
 }
 
@@ -97,9 +92,13 @@ mod tests {
         Peer::from(text.parse::<IpAddr>().unwrap())
     }
 
+    fn at_most(most: usize) -> Config {
+        Config { max_per_client: Some(most), ..Config::default() }
+    }
+
     #[test]
     fn a_client_too_many_is_refused_until_another_is_gone() {
-        let (limit, config) = (PerClient::new(Some(2)), Config::default());
+        let (limit, config) = (PerClient::default(), at_most(2));
         let enter = |text| limit.enter(peer(text), &config);
         let first = enter("192.0.2.1").unwrap();
         let _second = enter("::ffff:192.0.2.1").unwrap();
@@ -111,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_client_counts_by_its_network() {
-        let (limit, config) = (PerClient::new(Some(1)), Config::default());
+        let (limit, config) = (PerClient::default(), at_most(1));
         let _one = limit.enter(peer("2001:db8::1"), &config).unwrap();
         assert!(limit.enter(peer("2001:db8::ffff:0:0:2"), &config).is_err());
         assert!(limit.enter(peer("2001:db8:0:1::1"), &config).is_ok());
@@ -120,20 +119,21 @@ mod tests {
     #[test]
     fn some_are_exempt_and_without_a_limit_all_are() {
         let trust_proxy = vec!["10.0.0.0/8".parse().unwrap()];
-        let (limit, config) = (PerClient::new(Some(1)), Config { trust_proxy, ..Config::default() });
+        let (limit, config) = (PerClient::default(), Config { trust_proxy, ..at_most(1) });
         let exempt =
             [peer("127.0.0.1"), peer("127.0.0.2"), peer("::1"), peer("10.1.2.3"), Peer::Unix, Peer::Unknown];
         for client in exempt {
             assert!(limit.enter(client, &config).unwrap().is_none(), "{client}");
         }
-        assert!(PerClient::new(None).enter(peer("192.0.2.1"), &config).unwrap().is_none());
+        let unlimited = Config::default();
+        assert!(limit.enter(peer("192.0.2.1"), &unlimited).unwrap().is_none());
     }
 
     proptest! {
         /// Whatever comes and goes, the counts are those of a list of the connected, and none is kept of those that are gone.
         #[test]
         fn the_counts_are_those_of_a_list(steps in proptest::collection::vec((0u8..4, any::<bool>()), 0..60)) {
-            let (limit, config) = (PerClient::new(Some(3)), Config::default());
+            let (limit, config) = (PerClient::default(), at_most(3));
             let mut connected: Vec<(u8, Counted)> = Vec::new();
             for (client, comes) in steps {
                 let count = connected.iter().filter(|(other, _)| *other == client).count();
@@ -147,7 +147,7 @@ mod tests {
                 let mut clients: Vec<_> = connected.iter().map(|(client, _)| *client).collect();
                 clients.sort_unstable();
                 clients.dedup();
-                prop_assert_eq!(limit.0.as_ref().unwrap().lock().len(), clients.len());
+                prop_assert_eq!(limit.0.lock().len(), clients.len());
             }
         }
     }

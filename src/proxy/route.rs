@@ -6,13 +6,15 @@
 //!
 //! Not here: how the route is found (`http1::routing`), and what a user writes (`config::route`).
 
-use crate::backend::Backends;
+use crate::backend::{Backends, Planned, Registry};
 use crate::config::{self, Action, Config};
 use crate::http1::forward::{Edits, Scheme};
 use crate::http1::head::Request;
 use crate::http1::https::{self, Detour, Detours};
 use crate::http1::routing::{self, Table};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::{Metrics, RouteCounts};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -20,8 +22,10 @@ use std::sync::Arc;
 /// their own, the reads need not wait for the count.
 #[repr(align(64))]
 pub struct Route {
-    /// Its place among all routes; it names the queue of the requests that wait for its backends.
+    /// Its number among all routes that there ever were; it names the queue of the requests that wait for its backends.
     pub number: usize,
+    /// As a user writes it; empty for one that no user wrote.
+    label: String,
     /// What is taken off the path on the way to a backend; empty: nothing.
     pub strip: String,
     /// What becomes of the request; `None`: there is no place for it.
@@ -32,7 +36,14 @@ pub struct Route {
     pub request_edits: Option<Arc<Edits>>,
     pub response_edits: Option<Arc<Edits>>,
     pub backends: Arc<Backends>,
+    /// What is counted of its requests, under its label.
+    pub counts: Arc<RouteCounts>,
 }
+
+/// The labels of routes that no user has written: for everything else, for `--acme-challenge`, for `--redirect-to-https`.
+const REST: &str = "default";
+const CHALLENGES: &str = "acme-challenge";
+const TO_HTTPS: &str = "redirect-to-https";
 
 /// All routes. There is always one for everything else, which is the last.
 pub struct Routes {
@@ -43,8 +54,11 @@ pub struct Routes {
     /// For plain requests, whatever the table says: a detour each.
     challenge: Option<Arc<Route>>,
     to_https: Option<Arc<Route>>,
-    /// How many of them have backends with limits.
+    /// How many of them have backends with limits, or had before a reload: their requests may still be waiting.
     limited: usize,
+    /// What their backends share with those before and after a reload.
+    registry: Arc<Registry>,
+    next_number: usize,
 }
 
 /// Which paths a request may ask for.
@@ -57,39 +71,52 @@ enum Paths {
 }
 
 impl Routes {
-    /// Starts the backends of all routes; see [`Backends::start`].
+    /// Starts the backends of all routes; see [`Backends::start`]. After a reload they follow those of the routes `before`.
     ///
     /// # Errors
     /// The system has no thread left, or no descriptor.
-    pub fn start(config: &Config) -> io::Result<Self> {
+    pub fn start(config: &Config, before: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
+        let registry = before.map_or_else(Arc::default, |before| Arc::clone(&before.registry));
+        let first_number = before.map_or(0, |before| before.next_number);
         let configs = config.route.iter().map(|route| &route.config).chain([config]);
-        let mut all_backends = Backends::start(configs)?.into_iter();
+        let planned = configs.zip(predecessors(config, before));
+        let planned = planned.map(|(config, predecessor)| Planned { config, predecessor });
+        let old: Vec<_> = before.into_iter().flat_map(Self::configured).cloned().collect();
+        let mut all_backends = Backends::start(planned, &old, &registry, metrics)?.into_iter();
         let mut table = Table::default();
         let mut all = Vec::new();
         for (route, backends) in config.route.iter().zip(&mut all_backends) {
-            let own = Arc::new(Route::of(route, all.len(), backends));
+            let own = Arc::new(Route::of(route, first_number + all.len(), backends, metrics));
             table.insert(&route.hosts, &route.path, Arc::clone(&own));
             all.push(own);
         }
         let backends = all_backends.next().ok_or(io::ErrorKind::Other)?;
         let has_place = all.is_empty() || !config.backend.is_empty();
         let rest = Arc::new(Route {
-            number: all.len(),
+            number: first_number + all.len(),
+            label: String::new(),
             strip: String::new(),
             action: has_place.then_some(Action::Proxy(config::Prefix::Kept)),
             config: Config { route: Vec::new(), ..config.clone() },
             request_edits: Edits::of_requests(config),
             response_edits: Edits::of_responses(config),
             backends,
+            counts: metrics.route(REST),
         });
         all.push(Arc::clone(&rest));
-        let challenge =
-            config.challenges().map(|config| Route::to_challenges(config, all.len())).transpose()?;
+        let challenge = config.challenges().map(|config| {
+            let predecessor = before.and_then(|before| before.challenge.as_ref());
+            let predecessor = predecessor.map(|route| Arc::clone(&route.backends));
+            Route::to_challenges(config, first_number + all.len(), predecessor, &registry, metrics)
+        });
+        let challenge = challenge.transpose()?;
         all.extend(challenge.clone());
-        let to_https = config.redirect_to_https.then(|| Arc::new(rest.with_action(Action::ToHttps)));
+        let to_https = config.redirect_to_https.then(|| Arc::new(rest.to_https(metrics)));
         let limited = all.iter().filter(|route| route.backends.has_limits()).count();
+        let limited = limited + before.map_or(0, |before| before.limited.min(1));
+        let next_number = first_number + all.len();
         let paths = if config.has_any_access_list() { Paths::Plain } else { Paths::Any };
-        Ok(Self { table, all, rest, paths, challenge, to_https, limited })
+        Ok(Self { table, all, rest, paths, challenge, to_https, limited, registry, next_number })
     }
 
     /// The route of a request that was asked for by this scheme.
@@ -118,19 +145,26 @@ impl Routes {
         Ok(found.unwrap_or(&self.rest))
     }
 
+    /// All of them.
+    pub fn all(&self) -> &[Arc<Route>] {
+        &self.all
+    }
+
     /// The backends of all routes.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<Backends>> {
         self.all.iter().map(|route| &route.backends)
     }
 
+    /// Those of them that the settings name as backends, and not as the server of `--acme-challenge`.
+    fn configured(&self) -> impl Iterator<Item = &Arc<Backends>> {
+        let challenge = self.challenge.as_ref().map(|route| route.number);
+        let routes = self.all.iter().filter(move |route| Some(route.number) != challenge);
+        routes.map(|route| &route.backends)
+    }
+
     /// Whether requests may have to wait for room at a backend.
     pub fn has_limits(&self) -> bool {
         self.limited > 0
-    }
-
-    /// How many requests of this queue there is room for.
-    pub fn room(&self, queue: usize) -> usize {
-        self.all.get(queue).map_or(0, |route| route.backends.room())
     }
 
     /// Whether no backend is known, though one is needed.
@@ -143,53 +177,94 @@ impl Routes {
         proxied.peek().is_some() && proxied.all(|route| route.backends.count() == 0)
     }
 
+    /// They are about to be in force, and go on where those before stand.
+    pub fn take_over(&self) {
+        self.backends().for_each(|backends| backends.take_over());
+    }
+
+    /// They are in force no more; these are.
+    pub fn retire(&self, after: &Self) {
+        let stay = after.backends().flat_map(|backends| backends.addresses()).collect();
+        self.backends().for_each(|backends| backends.retire(&stay));
+    }
+
     /// Closes the kept connections to all backends, as descriptors have run out. Returns whether there were any.
     pub fn let_go(&self) -> bool {
         self.backends().filter(|backends| backends.let_go()).count() > 0
     }
 }
 
+/// Those that the backends of each route follow, and last those of everything else: the backends of the route with the same
+/// label, or else of one that is gone and had the same backends.
+fn predecessors(config: &Config, before: Option<&Routes>) -> Vec<Option<Arc<Backends>>> {
+    let labelled = before.iter().flat_map(|before| &before.all).filter(|route| !route.label.is_empty());
+    let mut old: BTreeMap<_, _> = labelled.map(|route| (&*route.label, route)).collect();
+    let same: Vec<_> = config.route.iter().map(|route| old.remove(&*route.to_string())).collect();
+    let found = config.route.iter().zip(same).map(|(route, same)| {
+        let same = same.or_else(|| {
+            let is_renamed = |before: &Route| before.config.backend == route.config.backend;
+            let label = *old.iter().find(|(_, before)| is_renamed(before))?.0;
+            old.remove(label)
+        });
+        same.map(|route| Arc::clone(&route.backends))
+    });
+    found.chain([before.map(|before| Arc::clone(&before.rest.backends))]).collect()
+}
+
 impl Route {
-    fn of(route: &config::Route, number: usize, backends: Arc<Backends>) -> Self {
+    fn of(route: &config::Route, number: usize, backends: Arc<Backends>, metrics: &Metrics) -> Self {
         let strips = route.action == Action::Proxy(config::Prefix::Stripped);
         Self {
             number,
+            label: route.to_string(),
             strip: if strips { route.path.clone() } else { String::new() },
             action: Some(route.action.clone()),
             config: route.config.clone(),
             request_edits: Edits::of_requests(&route.config),
             response_edits: Edits::of_responses(&route.config),
             backends,
+            counts: metrics.route(&route.to_string()),
         }
     }
 
     /// Of what an issuer of certificates asks for.
-    fn to_challenges(config: Config, number: usize) -> io::Result<Arc<Self>> {
-        let backends = Backends::start_occasional(&config)?;
+    fn to_challenges(
+        config: Config,
+        number: usize,
+        predecessor: Option<Arc<Backends>>,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> io::Result<Arc<Self>> {
+        let planned = Planned { config: &config, predecessor };
+        let backends = Backends::start_occasional(planned, registry, metrics)?;
         let action = Some(Action::Proxy(config::Prefix::Kept));
         let (request_edits, response_edits) = (None, None);
         Ok(Arc::new(Self {
             number,
+            label: String::new(),
             strip: String::new(),
             action,
             config,
             request_edits,
             response_edits,
             backends,
+            counts: metrics.route(CHALLENGES),
         }))
     }
 
-    /// The same with another end, which needs no backend.
-    fn with_action(&self, action: Action) -> Self {
+    /// Of what has to come again by https, which needs no backend.
+    fn to_https(&self, metrics: &Metrics) -> Self {
         let (config, backends) = (self.config.clone(), Arc::clone(&self.backends));
         Self {
             number: self.number,
+            label: String::new(),
             strip: String::new(),
-            action: Some(action),
+            action: Some(Action::ToHttps),
             config,
             request_edits: None,
             response_edits: self.response_edits.clone(),
             backends,
+            counts: metrics.route(TO_HTTPS),
         }
     }
 }

@@ -36,11 +36,20 @@ pub struct Scratch {
 impl Scratch {
     pub fn new(config: &Config) -> Self {
         Self {
-            from_client: Buffer::new(head::EMPTY_LINES + config.max_head + COLLECTED_BODY),
-            from_backend: Buffer::new(config.max_head.max(MAPPED)),
+            from_client: Buffer::new(of_client(config)),
+            from_backend: Buffer::new(of_backend(config)),
             response: Vec::new(),
             spare_heads: Vec::new(),
             splice: Splice::open(),
+        }
+    }
+
+    /// Makes room for longer heads, between two batches, if these settings allow any. What is parked may be longer than they
+    /// allow, so room is never taken back.
+    pub fn fit(&mut self, config: &Config) {
+        if self.from_client.capacity() < of_client(config) {
+            self.from_client = Buffer::new(of_client(config));
+            self.from_backend = Buffer::new(of_backend(config));
         }
     }
 
@@ -57,4 +66,12 @@ impl Scratch {
         let heads = 2 * config.max_head + BATCH * MOST_SPARE;
         head::EMPTY_LINES + config.max_head + COLLECTED_BODY + config.max_head.max(READ_SIZE) + heads
     }
+}
+
+fn of_client(config: &Config) -> usize {
+    head::EMPTY_LINES + config.max_head + COLLECTED_BODY
+}
+
+fn of_backend(config: &Config) -> usize {
+    config.max_head.max(MAPPED)
 }

@@ -1,37 +1,34 @@
-//! What all threads share.
+//! What all threads share, as long as the process lives.
 //!
 //! The problem: a worker needs settings, routes, the waiter and the log. Globals would hide which code uses what; a dozen
 //! arguments would too.
 //!
-//! Not here: the threads themselves (`server`), and what each has alone (`scratch`).
+//! Not here: the threads themselves (`server`), what each has alone (`scratch`), and what a reload swaps (`site`).
 
 use crate::config::{Config, Explain, Peer};
-use crate::net::tls::Certificates;
 use crate::observe::access::{Access, Line, Record};
-use crate::observe::counters::Counters;
 use crate::observe::explain::Explanation;
-use crate::observe::failure::Failure;
 use crate::observe::logger::Logger;
+use crate::observe::metrics::{Metrics, Recorder, RouteCounts};
 use crate::pool::stop::Phase;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use crate::proxy::per_client::PerClient;
-use crate::proxy::route::Routes;
+use crate::proxy::site::InForce;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// See the module.
 pub struct Shared {
-    pub config: Config,
-    pub routes: Routes,
-    /// For the listeners with TLS; `None` when there are none.
-    pub certificates: Option<Certificates>,
+    pub site: InForce,
     pub waiter: Waiter<Task>,
     pub connections: ConnectionLimit,
     pub per_client: PerClient,
     pub logger: Logger,
-    pub counters: Counters,
+    /// Shared with the thread that prepares a reload, which nothing joins.
+    pub metrics: Arc<Metrics>,
     /// Requests that were explained, or would be if there were no bound.
     pub explained: AtomicU64,
     /// ronde's name in the requests that it forwards, unlike that of any other ronde: a chain of two is no loop.
@@ -40,8 +37,8 @@ pub struct Shared {
 
 impl Shared {
     /// Begins to explain a request of which the first byte was read at `begun`, if it is to be explained.
-    pub fn explain(&self, line: &[u8], begun: Instant) -> Option<Box<Explanation>> {
-        let most = match self.config.explain {
+    pub fn explain(&self, config: &Config, line: &[u8], begun: Instant) -> Option<Box<Explanation>> {
+        let most = match config.explain {
             Explain::Nothing => return None,
             Explain::First(most) => most,
             Explain::Everything => u64::MAX,
@@ -59,11 +56,18 @@ impl Shared {
         self.waiter.phase() == Phase::Over
     }
 
-    /// Counts what became of a request that ends now, and has its line written.
-    pub fn note(&self, peer: Peer, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
-        self.counters.count(failure);
+    /// Counts what became of a request that ends now, and has its line written. Without a route it was none.
+    pub fn note(
+        &self,
+        recorder: &Recorder<'_>,
+        peer: Peer,
+        route: Option<&RouteCounts>,
+        record: Record,
+        line: impl FnOnce() -> Line,
+    ) {
+        recorder.note(route, &record);
         if self.logger.wants_access() {
-            let (line, record) = told();
+            let line = line();
             self.logger.access(Access { ended: SystemTime::now(), peer, line, record });
         }
     }

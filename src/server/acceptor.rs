@@ -9,61 +9,106 @@
 use crate::config::{Peer, waits};
 use crate::http1::forward::{Persistence, Scheme};
 use crate::http1::reply::{self, Asked};
-use crate::net::conn::{Block, Conn, Sent};
+use crate::net::conn::{Block, Conn, Moved, Sent};
 use crate::net::descriptors;
 use crate::net::listener::BACKLOG;
 use crate::net::waker::Waker;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Recorder;
 use crate::proxy::client::Client;
 use crate::proxy::conversation::{Conversation, Opening, Task};
 use crate::proxy::session;
 use crate::proxy::shared::Shared;
+use crate::proxy::site::Site;
 use crate::server::listeners::Entrance;
+use crossbeam_channel::Receiver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Connections accepted from one listener before the others, and the stop, are looked at.
 const BATCH: usize = 64;
 
+/// The listeners that are accepted from, and others in their place after a reload.
+pub struct Doors {
+    pub entrances: Vec<Entrance>,
+    pub changes: Receiver<Vec<Entrance>>,
+}
+
+impl Doors {
+    /// Takes what a reload has changed. Returns the listeners that are gone.
+    fn change(&mut self) -> Vec<Entrance> {
+        let Ok(entrances) = self.changes.try_recv() else { return Vec::new() };
+        let before = std::mem::replace(&mut self.entrances, entrances);
+        before.into_iter().filter(|entrance| !entrance.is_among(&self.entrances)).collect()
+    }
+}
+
 /// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that no established connection
 /// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
 /// keep it from ending: a queue holds one backlog, and no more is taken from it. A Unix socket has no more clients once its
 /// file is gone.
-pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared) {
+pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorder<'_>) {
     let mut shortage = Shortage::default();
-    while shared.is_running() {
+    let mut site = shared.site.get();
+    loop {
+        // First of all: what is told after this look wakes the acceptor again.
+        waker.clear();
+        if !shared.is_running() {
+            break;
+        }
+        for gone in doors.change() {
+            let site = shared.site.renew(&mut site);
+            empty(&gone, waker, Context { shared, site, recorder }, &mut shortage);
+        }
+        let entrances = &doors.entrances;
         let mut fds: Vec<_> =
-            entrances.iter().map(|entrance| PollFd::new(&entrance.listener, PollFlags::IN)).collect();
+            entrances.iter().map(|entrance| PollFd::new(&*entrance.listener, PollFlags::IN)).collect();
         fds.push(PollFd::new(waker, PollFlags::IN));
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => log::error!("the acceptor cannot wait for connections: {error}"),
         }
+        let site = shared.site.renew(&mut site);
         let ready = entrances.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
         for (entrance, _) in ready {
-            accept_some(entrance, waker, shared, &mut shortage);
+            accept_some(entrance, waker, Context { shared, site, recorder }, &mut shortage);
         }
     }
-    for entrance in entrances {
-        entrance.listener.withdraw();
-        for _ in 0..=usize::from(BACKLOG) / BATCH {
-            if accept_some(entrance, waker, shared, &mut shortage) < BATCH {
-                break;
-            }
+    let gone = doors.change();
+    for entrance in gone.iter().chain(&doors.entrances) {
+        empty(entrance, waker, Context { shared, site: &site, recorder }, &mut shortage);
+    }
+}
+
+/// Accepts what is in the kernel's queue of a listener that is to be closed.
+fn empty(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) {
+    entrance.listener.withdraw();
+    for _ in 0..=usize::from(BACKLOG) / BATCH {
+        if accept_some(entrance, waker, context, shortage) < BATCH {
+            break;
         }
     }
 }
 
+/// What it accepts with.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    shared: &'a Shared,
+    site: &'a Site,
+    recorder: &'a Recorder<'a>,
+}
+
 /// Accepts what is there, within bounds. Returns how many connections that were.
-fn accept_some(entrance: &Entrance, waker: &Waker, shared: &Shared, shortage: &mut Shortage) -> usize {
+fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) -> usize {
     for count in 0..BATCH {
         match entrance.listener.accept() {
             Ok((conn, peer)) => {
                 shortage.end();
-                admit(conn, peer, entrance, shared);
+                admit(conn, peer, entrance, context);
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::AGAIN) => return count,
@@ -71,7 +116,7 @@ fn accept_some(entrance: &Entrance, waker: &Waker, shared: &Shared, shortage: &m
                 Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
                 _ => {
                     shortage.begin(&error);
-                    if !make_room(shared) {
+                    if !make_room(context) {
                         wait_for(waker, waits::ACCEPT_RETRY);
                     }
                     return count;
@@ -84,48 +129,54 @@ fn accept_some(entrance: &Entrance, waker: &Waker, shared: &Shared, shortage: &m
 
 /// Closes what can best be done without. A kept connection to a backend costs the next request a connect, an idle client's
 /// costs the client one.
-fn make_room(shared: &Shared) -> bool {
-    shared.routes.let_go() || shared.waiter.evict().is_some()
+fn make_room(Context { shared, site, .. }: Context<'_>) -> bool {
+    site.routes.let_go() || shared.waiter.evict().is_some()
 }
 
-fn admit(conn: Conn, peer: Peer, &Entrance { opening, scheme, .. }: &Entrance, shared: &Shared) {
-    if opening == Opening::ProxyHeader && !shared.config.trusts(peer) {
-        return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), shared);
+fn admit(conn: Conn, peer: Peer, entrance: &Entrance, context: Context<'_>) {
+    let Context { shared, site, .. } = context;
+    let &Entrance { opening, scheme, .. } = entrance;
+    if opening == Opening::ProxyHeader && !site.config.trusts(peer) {
+        return note(peer, Failure::ProxyHeaderUntrusted, Record::default(), context);
     }
     // Before room is made: what others have must not give way to one client's many.
-    let counted = match shared.per_client.enter(peer, &shared.config) {
+    let counted = match shared.per_client.enter(peer, &site.config) {
         Ok(counted) => counted,
-        Err(failure) => return refuse(&conn, peer, scheme, failure, shared),
+        Err(failure) => return refuse(&conn, peer, scheme, failure, context),
     };
-    if !descriptors::has_room_for_one_more() && !make_room(shared) {
-        return refuse(&conn, peer, scheme, Failure::Descriptors, shared);
+    if !descriptors::has_room_for_one_more() && !make_room(context) {
+        return refuse(&conn, peer, scheme, Failure::Descriptors, context);
     }
     if shared.waiter.is_full() {
-        return refuse(&conn, peer, scheme, Failure::OverBudget, shared);
+        return refuse(&conn, peer, scheme, Failure::OverBudget, context);
     }
-    let permit = match shared.connections.enter() {
+    let most = site.config.max_connections;
+    let permit = match shared.connections.enter(most) {
         // A lingering connection gives way first, then the client that has been idle for the longest.
-        None if shared.waiter.evict().is_some() => shared.connections.enter(),
+        None if shared.waiter.evict().is_some() => shared.connections.enter(most),
         permit => permit,
     };
-    let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, shared) };
-    let conversation = Conversation::new(Client::new(conn, peer, scheme, counted, permit), opening, shared);
+    let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, context) };
+    let client = Client::new(conn, peer, scheme, counted, permit, Arc::clone(&entrance.closing));
+    let conversation = Conversation::new(client, opening, site);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
-        send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, shared);
+        send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, context);
+        note_bytes(&conversation.client.conn, context);
         session::linger(conversation, shared);
     }
 }
 
 /// Says no to a connection that has no place in which to linger. What it sent so far is read, or closing would take the
 /// answer back.
-fn refuse(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, shared: &Shared) {
-    send_refusal(conn, client, scheme, failure, shared);
+fn refuse(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, context: Context<'_>) {
+    send_refusal(conn, client, scheme, failure, context);
     let _ = conn.receive(&mut [0; 4096], Block::Never);
+    note_bytes(conn, context);
 }
 
 /// Answers without waiting for anything; what the client asks is not even read. The answer is small: it fits. Over TLS nothing
 /// can be said before the handshake, which is more work than the refused request.
-fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, shared: &Shared) {
+fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, context: Context<'_>) {
     let begun = Instant::now();
     let mut words = Vec::new();
     let sent = reply::failed(&mut words, failure, Asked::default(), Persistence::Close, None);
@@ -135,11 +186,17 @@ fn send_refusal(conn: &Conn, client: Peer, scheme: Scheme, failure: Failure, sha
     };
     let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
     let timings = Timings { total: begun.elapsed(), ..Timings::default() };
-    note(client, failure, Record { status, bytes, timings, ..Record::default() }, shared);
+    note(client, failure, Record { status, bytes, timings, ..Record::default() }, context);
 }
 
-fn note(client: Peer, failure: Failure, record: Record, shared: &Shared) {
-    shared.note(client, Some(failure), || (Line::default(), Record { failure: Some(failure), ..record }));
+fn note(client: Peer, failure: Failure, record: Record, context: Context<'_>) {
+    let record = Record { failure: Some(failure), ..record };
+    context.shared.note(context.recorder, client, None, record, Line::default);
+}
+
+fn note_bytes(conn: &Conn, context: Context<'_>) {
+    let Moved { received, sent } = conn.take_moved();
+    context.recorder.note_bytes(received, sent);
 }
 
 /// A lack of descriptors is said once when it begins and once when it ends.

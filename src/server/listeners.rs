@@ -10,27 +10,63 @@ use crate::config::{Address, Config, Listen};
 use crate::http1::forward::Scheme;
 use crate::net::listener::{self, Claim, Family, Listener};
 use crate::net::tls::LoadError;
+use crate::proxy::client::Closing;
 use crate::proxy::conversation::Opening;
 use rustix::io::Errno;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The default of net.ipv4.ip_unprivileged_port_start.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 /// A listener, and what its connections begin with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entrance {
-    pub listener: Listener,
+    pub listener: Arc<Listener>,
+    /// As it is configured.
+    pub wanted: Listen,
     pub opening: Opening,
     pub scheme: Scheme,
+    /// Whether it is closed, for those that have come by it.
+    pub closing: Arc<Closing>,
+}
+
+impl Entrance {
+    /// Whether its listener is that of one of these.
+    pub fn is_among(&self, others: &[Self]) -> bool {
+        others.iter().any(|other| Arc::ptr_eq(&other.listener, &self.listener))
+    }
+}
+
+/// Where clients reach ronde, and by which scheme: for an admin. A reload changes it.
+#[derive(Clone, Debug, Default)]
+pub struct Reached(Arc<Mutex<Vec<(Address, Scheme)>>>);
+
+impl Reached {
+    pub fn set(&self, entrances: &[Entrance]) {
+        let shown = |entrance: &Entrance| Some((entrance.listener.address()?, entrance.scheme));
+        *self.lock() = entrances.iter().filter_map(shown).collect();
+    }
+
+    pub fn all(&self) -> Vec<(Address, Scheme)> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Address, Scheme)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a server could not start.
 #[derive(Debug)]
 pub enum StartError {
     Bind(Address, io::Error),
+    /// The address of the admin listener cannot be had.
+    Admin(Box<StartError>),
+    /// After a reload: an address that is in use by a listener that is not to be there any more.
+    BehindAnother(Address, Address),
     /// Why there are no certificates to show.
     Certificates(LoadError),
     /// A backend that is one of the listeners.
@@ -64,6 +100,18 @@ impl fmt::Display for StartError {
                 ),
                 _ => write!(f, "cannot listen on {address}: {error}; choose another address with --listen"),
             },
+            // Without the advice of the case above, which is about another flag.
+            Self::Admin(error) => match &**error {
+                Self::Bind(address, error) => {
+                    write!(f, "cannot listen on {address}: {error}; choose another address with --admin")
+                }
+                error => write!(f, "the admin listener: {error}"),
+            },
+            Self::BehindAnother(address, own) => write!(
+                f,
+                "cannot listen on {address}: ronde itself listens on {own}, and there can be no other beside it; that \
+                 change takes a restart"
+            ),
             Self::Myself(address) => {
                 write!(f, "the backend {address} is ronde's own address; a request would go round for ever")
             }
@@ -87,17 +135,25 @@ fn is_privileged(address: &Address) -> bool {
 
 /// A backend that leads straight back here. What leads back by a name or by another machine is seen at the first
 /// request instead: 508, by `Via`.
-pub(super) fn refuse_myself(config: &Config, entrances: &[Entrance]) -> Result<(), StartError> {
+fn refuse_myself(config: &Config, entrances: &[Entrance]) -> Result<(), StartError> {
     let addresses = config.backend.iter().filter_map(|backend| backend.endpoint.address());
     let is_own = |address: &Address| entrances.iter().any(|it| it.listener.is_reached_by(address));
     addresses.into_iter().find(is_own).map_or(Ok(()), |address| Err(StartError::Myself(address)))
 }
 
-/// Opens a socket for each address that clients can reach only by it.
+/// The same for all of a configuration's backends.
+pub(super) fn refuse_all_myself(config: &Config, entrances: &[Entrance]) -> Result<(), StartError> {
+    let challenges = config.challenges();
+    let mut configs = config.route.iter().map(|route| &route.config).chain([config]).chain(&challenges);
+    configs.try_for_each(|config| refuse_myself(config, entrances))
+}
+
+/// Opens a socket for each address that clients can reach only by it. What was open `before` a reload stays so, with what
+/// its connections begin with now.
 ///
 /// # Errors
 /// The first that cannot be had. Then no file of a Unix socket stays behind.
-pub(super) fn listen_all(config: &Config) -> Result<Vec<Entrance>, StartError> {
+pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Entrance>, StartError> {
     let all = [(&config.listen, Scheme::Http), (&config.tls_listen, Scheme::Https)];
     let all = all
         .into_iter()
@@ -107,32 +163,94 @@ pub(super) fn listen_all(config: &Config) -> Result<Vec<Entrance>, StartError> {
         if wanted.iter().any(|other| other.includes(listen)) {
             continue;
         }
-        match open(listen, config) {
+        let opening = match config.proxy_protocol.contains(listen) {
+            true => Opening::ProxyHeader,
+            false => Opening::Client,
+        };
+        let entrance = |listener, closing| {
+            let wanted = listen.clone();
+            Entrance { listener, wanted, opening, scheme, closing }
+        };
+        let known = known(listen, scheme, config, before);
+        if !known.is_empty() {
+            let known = known.into_iter().map(|it| (Arc::clone(&it.listener), Arc::clone(&it.closing)));
+            entrances.extend(known.map(|(listener, closing)| entrance(listener, closing)));
+            continue;
+        }
+        let wanted: Vec<_> = config.listen.iter().chain(&config.tls_listen).collect();
+        match open(listen, &wanted, config.listen_mode, config) {
             Ok(listeners) => {
-                let opening = match config.proxy_protocol.contains(listen) {
-                    true => Opening::ProxyHeader,
-                    false => Opening::Client,
-                };
-                let entrance = |listener| Entrance { listener, opening, scheme };
-                entrances.extend(listeners.into_iter().map(entrance));
+                let new = |listener| entrance(Arc::new(listener), Arc::default());
+                entrances.extend(listeners.into_iter().map(new));
             }
             Err(error) => {
-                withdraw_all(&entrances);
-                return Err(error);
+                withdraw_new(&entrances, before);
+                return Err(blame_own(error, before));
             }
         }
     }
     Ok(entrances)
 }
 
-/// Removes what a server that does not start would leave behind.
-pub(super) fn withdraw_all(entrances: &[Entrance]) {
-    entrances.iter().for_each(|entrance| entrance.listener.withdraw());
+/// The sockets of `--admin`; none if it is off. A Unix socket is its owner's alone.
+///
+/// # Errors
+/// [`StartError::Admin`].
+pub(super) fn listen_for_admin(config: &Config) -> Result<Vec<Listener>, StartError> {
+    /// Whoever may connect to it may drain every backend.
+    const MODE: u32 = 0o600;
+    let opened = config.admin.iter().map(|admin| open(admin, &[admin], MODE, config));
+    let opened: Result<Vec<_>, _> = opened.collect();
+    opened.map(|all| all.into_iter().flatten().collect()).map_err(|error| StartError::Admin(Box::new(error)))
 }
 
-/// The sockets of one `--listen`.
-fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
-    let wanted: Vec<_> = config.listen.iter().chain(&config.tls_listen).collect();
+/// The sockets of this `--listen` that were there before. One that was there for the other scheme alone changes it.
+fn known<'a>(listen: &Listen, scheme: Scheme, config: &Config, before: &'a [Entrance]) -> Vec<&'a Entrance> {
+    let of = |of: Scheme| {
+        before.iter().filter(move |entrance| entrance.wanted == *listen && entrance.scheme == of)
+    };
+    let same: Vec<_> = of(scheme).collect();
+    let (other, others) = match scheme {
+        Scheme::Http => (Scheme::Https, &config.tls_listen),
+        Scheme::Https => (Scheme::Http, &config.listen),
+    };
+    if same.is_empty() && !others.contains(listen) { of(other).collect() } else { same }
+}
+
+/// An address that is in use may be so by a listener that is there until the reload.
+fn blame_own(error: StartError, before: &[Entrance]) -> StartError {
+    let StartError::Bind(Address::Tcp(address), cause) = &error else { return error };
+    if cause.kind() != ErrorKind::AddrInUse {
+        return error;
+    }
+    let overlaps = |own: &Address| match own {
+        Address::Tcp(own) => {
+            let is_same = own.ip() == address.ip();
+            own.port() == address.port()
+                && (is_same || own.ip().is_unspecified() || address.ip().is_unspecified())
+        }
+        Address::Unix(_) => false,
+    };
+    match before.iter().filter_map(|entrance| entrance.listener.address()).find(overlaps) {
+        Some(own) => StartError::BehindAnother(Address::Tcp(*address), own),
+        None => error,
+    }
+}
+
+/// Removes what a server that does not start, or a reload that fails, would leave behind: the listeners that were not there
+/// `before`.
+pub(super) fn withdraw_new(entrances: &[Entrance], before: &[Entrance]) {
+    let new = entrances.iter().filter(|entrance| !entrance.is_among(before));
+    new.for_each(|entrance| entrance.listener.withdraw());
+}
+
+/// The sockets of one address among those that are `wanted`; the mode is that of a Unix socket.
+fn open(
+    listen: &Listen,
+    wanted: &[&Listen],
+    mode: u32,
+    config: &Config,
+) -> Result<Vec<Listener>, StartError> {
     let claim = if config.freebind { Claim::Early } else { Claim::Existing };
     let listen_at = |address: SocketAddr, family| {
         let listener = listener::listen(address, family, claim);
@@ -140,10 +258,10 @@ fn open(listen: &Listen, config: &Config) -> Result<Vec<Listener>, StartError> {
     };
     match listen {
         Listen::Unix(path) => {
-            let listener = listener::listen_locally(path, config.listen_mode);
+            let listener = listener::listen_locally(path, mode);
             Ok(vec![listener.map_err(|error| StartError::Bind(Address::Unix(path.clone()), error))?])
         }
-        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, &wanted))?]),
+        Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, wanted))?]),
         Listen::Every(port) => {
             // One dual-stack socket where there is IPv6.
             let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);

@@ -14,24 +14,28 @@
 //! Not here: exit codes (`main`).
 
 mod acceptor;
+pub mod admin;
 mod listeners;
 mod orders;
+mod reload;
 mod scheduling;
 pub mod signals;
 mod worker;
 
 pub use listeners::StartError;
-pub use orders::{Commander, Orders, orders};
+pub use orders::{Commander, Orders, Outcome, orders};
+pub use reload::{Reader, Reread};
 
 use crate::backend::Backends;
 use crate::config::value::time_text;
 use crate::config::{self, Address, Config, waits};
 use crate::http1::forward::Scheme;
 use crate::net::descriptors;
+use crate::net::listener::Listener;
 use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
-use crate::observe::counters::Counters;
 use crate::observe::logger::{self, Logger};
+use crate::observe::metrics::Metrics;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
@@ -39,8 +43,13 @@ use crate::proxy::per_client::PerClient;
 use crate::proxy::route::Routes;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
+use crate::proxy::site::{InForce, Site};
+use acceptor::Doors;
+use admin::Answers;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use listeners::{Entrance, listen_all, refuse_myself, withdraw_all};
+use listeners::{Entrance, listen_all, listen_for_admin, refuse_all_myself, withdraw_new};
+use orders::Next;
+use reload::Reloads;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,6 +65,7 @@ const STACK: usize = 128 * 1024;
 pub struct Server {
     shared: Shared,
     entrances: Vec<Entrance>,
+    admin: Vec<Listener>,
     orders: Orders,
 }
 
@@ -68,33 +78,32 @@ impl Server {
     pub fn bind(config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
-        let entrances = listen_all(&config)?;
+        let entrances = listen_all(&config, &[])?;
+        let admin = listen_for_admin(&config).inspect_err(|_| withdraw_new(&entrances, &[]))?;
         match Self::share(config, logger, &entrances) {
-            Ok(shared) => Ok(Self { shared, entrances, orders }),
+            Ok(shared) => Ok(Self { shared, entrances, admin, orders }),
             Err(error) => {
-                withdraw_all(&entrances);
+                withdraw_new(&entrances, &[]);
+                admin.iter().for_each(Listener::withdraw);
                 Err(error)
             }
         }
     }
 
     fn share(mut config: Config, logger: Logger, entrances: &[Entrance]) -> Result<Shared, StartError> {
-        let challenges = config.challenges();
-        for config in config.route.iter().map(|route| &route.config).chain([&config]).chain(&challenges) {
-            refuse_myself(config, entrances)?;
-        }
-        bound_by_descriptors(&mut config);
+        refuse_all_myself(&config, entrances)?;
+        bound_by_descriptors(&mut config, None);
+        let metrics = Arc::new(Metrics::new(config.worker_count()));
+        let (certificates, routes) = (certificates(&config, None)?, Routes::start(&config, None, &metrics)?);
         Ok(Shared {
-            certificates: certificates(&config)?,
-            routes: Routes::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
-            per_client: PerClient::new(config.max_per_client),
-            connections: ConnectionLimit::new(config.max_connections),
+            per_client: PerClient::default(),
+            connections: ConnectionLimit::default(),
             logger,
-            counters: Counters::new(),
+            metrics,
             explained: AtomicU64::new(0),
             pseudonym: pseudonym(),
-            config,
+            site: InForce::new(Site::new(config, routes, certificates)),
         })
     }
 
@@ -102,9 +111,19 @@ impl Server {
         self.entrances.iter().filter_map(|entrance| entrance.listener.address()).collect()
     }
 
+    /// Serves the admin by this listener as well, which was opened elsewhere.
+    pub fn open_admin_to(&mut self, listener: Option<Listener>) {
+        self.admin.extend(listener);
+    }
+
+    /// Of the admin listener; none if it is off.
+    pub fn admin_addresses(&self) -> Vec<Address> {
+        self.admin.iter().filter_map(Listener::address).collect()
+    }
+
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
-        let config = &self.shared.config;
+        let config = &self.shared.site.get().config;
         let addresses = |scheme| {
             let entrances = self.entrances.iter().filter(move |entrance| entrance.scheme == scheme);
             let addresses = entrances.filter_map(|entrance| entrance.listener.address());
@@ -113,6 +132,9 @@ impl Server {
         let mut listening = addresses(Scheme::Http);
         if !config.tls_listen.is_empty() {
             listening += &format!("; with TLS on {}", addresses(Scheme::Https));
+        }
+        if let Some(admin) = self.admin_addresses().first() {
+            listening += &format!("; admin on {admin}");
         }
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         let mut served = Vec::new();
@@ -133,41 +155,61 @@ impl Server {
         )
     }
 
-    /// Serves until it is told to stop, and returns when everything has ended.
+    /// Serves until it is told to stop, and returns when everything has ended. An order to reload has the configuration read
+    /// again by `read`.
     ///
     /// # Errors
     /// The system refused a thread, and which.
-    pub fn run(self) -> io::Result<()> {
-        let Self { shared, entrances, orders } = self;
-        let renewal =
-            shared.certificates.as_ref().map(|certificates| begin_renewal(certificates, &shared.config));
-        let (shared, waker) = (&shared, &Waker::new()?);
+    pub fn run(self, read: Reader) -> io::Result<()> {
+        let Self { shared, entrances, admin, orders } = self;
+        let workers = shared.site.get().config.worker_count();
+        let (shared, waker, admin_end) = (&shared, &Waker::new()?, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
+        let (acceptor, changes) = bounded(1);
+        let reloads = Reloads::new(shared, read, entrances.clone(), acceptor, waker);
+        let doors = Doors { entrances, changes };
+        let answers = Answers::new(reloads.reached.clone(), shared, orders.reloader());
         thread::scope(|scope| {
             let started = (|| {
-                for number in 1..=shared.config.worker_count() {
+                for number in 1..=workers {
                     start(scope, &format!("worker {number}"), move || worker::run(shared, number))?;
                 }
+                if !admin.is_empty() {
+                    start(scope, "admin", move || admin::run(&admin, answers, admin_end))?;
+                }
                 start(scope, "backends", move || watch_backends(shared, &ended))?;
-                start(scope, "acceptor", move || accept(entrances, waker, shared))
+                start(scope, "acceptor", move || accept(doors, waker, shared))
             })();
             let served = started.map(|acceptor| {
-                orders.await_stop(renewal);
+                await_stop(&orders, reloads);
                 drain(shared, waker, acceptor);
             });
             // Also when a thread could not be started: those that were end, and the scope joins them.
             shared.waiter.release_workers();
+            admin_end.wake();
             drop(watching);
             served
         })?;
-        log::info!("stopped: {}", shared.counters.summary());
+        log::info!("stopped: {}", shared.metrics.summary());
         Ok(())
+    }
+}
+
+/// Carries out all other orders until that to stop. Then the acceptor alone has the listeners: they are closed when it ends.
+fn await_stop(orders: &Orders, mut reloads: Reloads<'_>) {
+    loop {
+        match orders.next(reloads.under_way()) {
+            Next::Stop => return,
+            Next::Reload(askers) => reloads.begin(askers),
+            Next::Ready(built) => reloads.finish(built),
+            Next::Look => reloads.look_at_certificates(),
+        }
     }
 }
 
 /// Ends everything that is in flight: what can be finished within the grace, and the rest at its end.
 fn drain(shared: &Shared, waker: &Waker, acceptor: ScopedJoinHandle<'_, ()>) {
-    let grace = shared.config.shutdown_grace;
+    let grace = shared.site.get().config.shutdown_grace;
     log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
     shared.waiter.drain();
     waker.wake();
@@ -195,21 +237,27 @@ fn start<'scope, 'env>(
 }
 
 /// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
-fn accept(entrances: Vec<Entrance>, waker: &Waker, shared: &Shared) {
-    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&entrances, waker, shared))).is_err() {
+fn accept(mut doors: Doors, waker: &Waker, shared: &Shared) {
+    let recorder = shared.metrics.of_acceptor();
+    while catch_unwind(AssertUnwindSafe(|| acceptor::run(&mut doors, waker, shared, &recorder))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
 }
 
 /// Looks after the backends until the other end of `ended` is gone.
 fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
-    let mut watched: Vec<_> = shared.routes.backends().map(Watched::new).collect();
+    let mut site = shared.site.get();
+    let mut watched = watch_all(&site, &[]);
     loop {
         let next = watched.iter().map(Watched::next).min();
         let pause = next.map_or(waits::BACKEND_WATCH, |next| next.saturating_duration_since(Instant::now()));
         match ended.recv_timeout(pause) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let before = Arc::as_ptr(&site);
+        if !std::ptr::eq(shared.site.renew(&mut site), before) {
+            watched = watch_all(&site, &watched);
         }
         let now = Instant::now();
         for watched in watched.iter_mut().filter(|watched| watched.next() <= now) {
@@ -222,18 +270,29 @@ fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
     }
 }
 
+/// After a reload, the next check of what was watched before comes when it was due, or after the interval of now.
+fn watch_all(site: &Site, before: &[Watched]) -> Vec<Watched> {
+    let watch = |backends: &Arc<Backends>| {
+        let new = Watched::new(backends);
+        let before = before.iter().find(|before| backends.follows(&before.backends));
+        let due = before.and_then(|before| before.next_check);
+        Watched { next_check: new.next_check.map(|next| due.map_or(next, |due| due.min(next))), ..new }
+    };
+    site.routes.backends().map(watch).collect()
+}
+
 /// The backends of one route, and when they are looked after.
-struct Watched<'a> {
-    backends: &'a Arc<Backends>,
+struct Watched {
+    backends: Arc<Backends>,
     next_look: Instant,
     next_check: Option<Instant>,
 }
 
-impl<'a> Watched<'a> {
-    fn new(backends: &'a Arc<Backends>) -> Self {
+impl Watched {
+    fn new(backends: &Arc<Backends>) -> Self {
         let now = Instant::now();
         let next_check = backends.check_interval().map(|interval| now + interval);
-        Self { backends, next_look: now + waits::BACKEND_WATCH, next_check }
+        Self { backends: Arc::clone(backends), next_look: now + waits::BACKEND_WATCH, next_check }
     }
 
     fn next(&self) -> Instant {
@@ -251,31 +310,38 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// What the listeners with TLS show; nothing is read without one.
-fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
+/// What the listeners with TLS show; nothing is read without one. Then there may still be handshakes from `before` a reload.
+fn certificates(config: &Config, before: Option<&Certificates>) -> Result<Option<Certificates>, StartError> {
     if config.tls_listen.is_empty() {
-        return Ok(None);
+        return Ok(before.cloned());
     }
-    Certificates::load(&config.certificates()).map(Some).map_err(StartError::Certificates)
+    let files = config.certificates();
+    let loaded = before.map_or_else(|| Certificates::load(&files), |before| before.reload(&files));
+    loaded.map(Some).map_err(StartError::Certificates)
 }
 
-/// Looks after the certificates from now on. What there is to say of them is said before.
-fn begin_renewal(certificates: &Certificates, config: &Config) -> Renewal {
-    let now = SystemTime::now();
-    certificates.remarks(config, now).iter().for_each(|remark| log::warn!("{remark}"));
-    certificates.renewal(now)
+/// Looks after the certificates from now on, where a listener shows them. What there is to say of them is said before.
+fn begin_renewal(site: &Site) -> Option<Renewal> {
+    let shown = site.certificates.as_ref().filter(|_| !site.config.tls_listen.is_empty());
+    shown.map(|certificates| {
+        let now = SystemTime::now();
+        certificates.remarks(&site.config, now).iter().for_each(|remark| log::warn!("{remark}"));
+        certificates.renewal(now)
+    })
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for
-/// clients and how many for backends is settled as they are needed.
-fn bound_by_descriptors(config: &mut Config) {
+/// clients and how many for backends is settled as they are needed. It is said unless it was so before a reload.
+fn bound_by_descriptors(config: &mut Config, before: Option<&Config>) {
     if let Some(sockets) = descriptors::raise_limit()
         && sockets < config.max_connections
     {
         config.max_connections = sockets;
-        log::info!(
-            "at most {sockets} connections to clients and backends together: raise the limit of open files (ulimit -n) for more"
-        );
+        if before.is_none_or(|before| before.max_connections != sockets) {
+            log::info!(
+                "at most {sockets} connections to clients and backends together: raise the limit of open files (ulimit -n) for more"
+            );
+        }
     }
 }
 

@@ -2,36 +2,60 @@
 //!
 //! The problem: a signal means that something is to be done, and the thread that handles signals must do none of it:
 //! the next signal may be the one that ends a hung process. The main thread has nothing else to do, and it may read
-//! files.
+//! files. But what takes long it leaves to another thread, or the order to stop would have to wait for it.
 //!
-//! Two channels, each with room for one order: an order to stop must not be lost behind one that is still being carried
-//! out, and two of a kind are one.
+//! A channel for each kind of order: an order to stop must not be lost behind one that is still being carried out. Two of a
+//! kind are one.
 //!
-//! Not here: which signal is which order (`signals`), and the stop itself (`server`).
+//! Not here: which signal is which order (`signals`), the stop itself (`server`), and the reload (`reload`).
 
 use crate::config::waits;
-use crate::net::tls::{News, Renewal};
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-use std::time::SystemTime;
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
 /// Gives orders to a server, also to one that is only about to run; may be cloned and sent anywhere.
 #[derive(Clone, Debug)]
 pub struct Commander {
     stop: Sender<()>,
-    reread: Sender<()>,
+    reloader: Reloader,
 }
+
+/// Gives the order to reload alone: for the server's own threads, whose end must not be waited for by the server.
+#[derive(Clone, Debug)]
+pub struct Reloader(Sender<Asker>);
 
 /// Where a server hears of them. The end of every [`Commander`] is an order to stop, too.
 #[derive(Debug)]
 pub struct Orders {
     stop: Receiver<()>,
-    reread: Receiver<()>,
+    reload: Receiver<Asker>,
+    reloader: Reloader,
+}
+
+/// What came of an order to reload: what is in force now, or why nothing has changed; one line for an admin.
+pub type Outcome = Result<String, String>;
+
+/// Where the outcome of a reload is told.
+pub(super) type Asker = Sender<Outcome>;
+
+/// Orders to reload that may wait for the one that is being carried out; together they are one.
+const MOST_ASKERS: usize = 64;
+
+/// What the main thread is to do next.
+pub(super) enum Next<T> {
+    Stop,
+    /// To read the configuration again, and to tell these what came of it.
+    Reload(Vec<Asker>),
+    /// What was under way has come to this; `None` if its thread has panicked.
+    Ready(Option<T>),
+    /// To look at the certificates: there was no order for a while.
+    Look,
 }
 
 /// What a server is ordered by. Made before the server, because a start may take seconds and must not be deaf.
 pub fn orders() -> (Commander, Orders) {
-    let ((stop, to_stop), (reread, to_reread)) = (bounded(1), bounded(1));
-    (Commander { stop, reread }, Orders { stop: to_stop, reread: to_reread })
+    let ((stop, to_stop), (reload, to_reload)) = (bounded(1), bounded(MOST_ASKERS));
+    let (reloader, own) = (Reloader(reload.clone()), Reloader(reload));
+    (Commander { stop, reloader }, Orders { stop: to_stop, reload: to_reload, reloader: own })
 }
 
 impl Commander {
@@ -40,47 +64,40 @@ impl Commander {
         let _ = self.stop.try_send(());
     }
 
-    /// Has the certificates read again.
-    pub fn reread(&self) {
-        let _ = self.reread.try_send(());
+    /// See [`Reloader::reload`].
+    pub fn reload(&self) -> Receiver<Outcome> {
+        self.reloader.reload()
+    }
+}
+
+impl Reloader {
+    /// Has the whole configuration read again. The outcome comes out of the channel; the channel ends without one when the
+    /// server stops before, or when [`MOST_ASKERS`] (64) wait for one already.
+    pub fn reload(&self) -> Receiver<Outcome> {
+        let (asker, outcome) = bounded(1);
+        let _ = self.0.try_send(asker);
+        outcome
     }
 }
 
 impl Orders {
-    /// Waits for the order to stop.
-    pub(super) fn await_stop(&self, mut renewal: Option<Renewal>) {
-        loop {
-            select! {
-                recv(self.stop) -> _ => return,
-                recv(self.reread) -> order => match order {
-                    Ok(()) => reread(renewal.as_mut()),
-                    Err(_) => return,
-                },
-                default(waits::CERTIFICATE_WATCH) => {
-                    if let Some(renewal) = &mut renewal {
-                        report(renewal.look(SystemTime::now()));
-                    }
-                }
-            }
-        }
+    /// Gives orders to reload that come out here.
+    pub(super) fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
-}
 
-fn reread(renewal: Option<&mut Renewal>) {
-    match renewal {
-        Some(renewal) => {
-            log::info!("SIGHUP: the certificates are read again");
-            report(renewal.look_afresh(SystemTime::now()));
-        }
-        None => log::warn!("SIGHUP has no meaning for a ronde without certificates, and is ignored"),
-    }
-}
-
-fn report(news: Vec<News>) {
-    for news in news {
-        match news.is_a_warning() {
-            true => log::warn!("{news}"),
-            false => log::info!("{news}"),
+    /// Waits for what is to be done next. While something is under way, nothing else is begun.
+    pub(super) fn next<T>(&self, under_way: Option<&Receiver<T>>) -> Next<T> {
+        let (no_order, nothing) = (never(), never());
+        let reload = if under_way.is_some() { &no_order } else { &self.reload };
+        select! {
+            recv(self.stop) -> _ => Next::Stop,
+            recv(reload) -> asker => match asker {
+                Ok(asker) => Next::Reload([asker].into_iter().chain(self.reload.try_iter()).collect()),
+                Err(_) => Next::Stop,
+            },
+            recv(under_way.unwrap_or(&nothing)) -> ready => Next::Ready(ready.ok()),
+            default(waits::CERTIFICATE_WATCH) => Next::Look,
         }
     }
 }
@@ -92,11 +109,38 @@ mod tests {
     #[test]
     fn an_order_to_stop_is_heard_behind_any_number_of_others() {
         let (commander, orders) = orders();
-        for _ in 0..3 {
-            commander.reread();
+        for _ in 0..2 * MOST_ASKERS {
+            commander.reload();
             commander.stop();
         }
-        orders.await_stop(None);
+        let nexts = [(); 2].map(|()| orders.next::<()>(None));
+        assert!(nexts.iter().any(|next| matches!(next, Next::Stop)));
+    }
+
+    #[test]
+    fn orders_to_reload_that_wait_are_one_and_all_hear_of_it() {
+        let (commander, orders) = orders();
+        let outcomes: Vec<_> = (0..MOST_ASKERS + 1).map(|_| commander.reload()).collect();
+        let Next::Reload(askers) = orders.next::<()>(None) else { panic!("no order to reload") };
+        askers.iter().for_each(|asker| asker.send(Ok("done".to_owned())).unwrap());
+        drop(askers);
+        let (last, heard) = outcomes.split_last().unwrap();
+        assert!(heard.iter().all(|outcome| outcome.recv() == Ok(Ok("done".to_owned()))));
+        assert!(last.recv().is_err(), "one too many");
+    }
+
+    #[test]
+    fn while_a_reload_is_under_way_none_begins_but_a_stop_is_heard() {
+        let (commander, orders) = orders();
+        let (done, under_way) = bounded(1);
+        commander.reload();
+        done.send(7).unwrap();
+        assert!(matches!(orders.next(Some(&under_way)), Next::Ready(Some(7))));
+        commander.stop();
+        assert!(matches!(orders.next(Some(&under_way)), Next::Stop));
+        drop(done);
+        assert!(matches!(orders.next(Some(&under_way)), Next::Ready(None)));
+        assert!(matches!(orders.next::<()>(None), Next::Reload(_)));
     }
 
     #[test]
@@ -104,6 +148,6 @@ mod tests {
         let (commander, orders) = orders();
         drop(commander.clone());
         drop(commander);
-        orders.await_stop(None);
+        assert!(matches!(orders.next::<()>(None), Next::Stop));
     }
 }

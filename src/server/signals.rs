@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `TERM`, `QUIT` (nginx's word) | stop: finish what is in flight |
 //! | `INT` (Ctrl-C) | the same; another one after [`waits::SECOND_CTRL_C`] ends the process at once |
-//! | `HUP` | read the certificates again; without any, a line in the log. Its default would end the process |
+//! | `HUP` | reload: read the whole configuration again, certificates included (nginx's meaning). Its default would end the process |
 //! | `USR1`, `USR2` | none yet: a line in the log. The same |
 //! | `XFSZ` | none: the write that is too large fails, and the logger reports that |
 //!
@@ -62,7 +62,10 @@ pub fn handle(commander: Commander, mut end_at_once: impl FnMut() + Send + 'stat
 fn heed(signal: c_int, commander: &Commander) {
     match signal {
         SIGTERM | SIGQUIT => commander.stop(),
-        SIGHUP => commander.reread(),
+        SIGHUP => {
+            log::info!("SIGHUP: the configuration is read again");
+            commander.reload();
+        }
         SIGXFSZ => {}
         _ => log::warn!("{} has no meaning for ronde, and is ignored", name(signal)),
     }

@@ -7,6 +7,8 @@
 //!
 //! Not here: what is said to clients and backends (`proxy`), and what waits (`pool`).
 
+use crate::observe::activity::Doing;
+use crate::observe::metrics::Recorder;
 use crate::pool::allowance::Allowance;
 use crate::pool::park::Woken;
 use crate::pool::waiter::BATCH;
@@ -18,7 +20,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The life of a worker's thread; its `number` is that in the thread's name.
 pub fn run(shared: &Shared, number: usize) {
-    while survive(|| serve_batches(shared, number)).is_none() {}
+    let recorder = shared.metrics.of_worker(number);
+    while survive(|| serve_batches(shared, number, &recorder)).is_none() {}
 }
 
 /// A panic is a bug, and it is logged as one; but it is one conversation's bug, and must cost neither a worker nor the other
@@ -29,13 +32,17 @@ fn survive<R>(serve: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// Serves until the end.
-fn serve_batches(shared: &Shared, worker: usize) {
-    let mut scratch = Scratch::new(&shared.config);
+fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
+    let mut site = shared.site.get();
+    let mut scratch = Scratch::new(&site.config);
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
-        let mut allowance = Allowance::of_batch(batch.len());
+        let site = shared.site.renew(&mut site);
+        scratch.fit(&site.config);
+        let (scratch, allowance) = (&mut scratch, &mut Allowance::of_batch(batch.len()));
+        recorder.begin(Doing::Reading, allowance.now());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
-        let mut context = Context { worker, shared, scratch: &mut scratch, allowance: &mut allowance, pass };
+        let mut context = Context { worker, shared, site, recorder, scratch, allowance, pass };
         for (task, woken) in batch.drain(..) {
             ahead.extend(survive(|| go_on(task, woken, &mut context)).flatten());
         }
@@ -44,9 +51,10 @@ fn serve_batches(shared: &Shared, worker: usize) {
             survive(|| put_away(session::collect(conversation, &mut context), &mut context));
         }
         // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
-        if shared.routes.has_limits() {
-            shared.waiter.let_on(|queue| shared.routes.room(queue));
+        if site.routes.has_limits() {
+            shared.waiter.let_on();
         }
+        recorder.go_on(Doing::Resting);
     }
 }
 

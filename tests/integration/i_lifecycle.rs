@@ -2,7 +2,7 @@
 
 use crate::harness::{
     Backend, End, GET, Origin, Process, Proxy, Ronde, TIMEOUT, each_row, eventually, needs, ok, ronde_only,
-    setup, tls,
+    setup,
 };
 use rustix::process::Signal;
 use std::fs::Permissions;
@@ -110,17 +110,13 @@ fn a_second_sigterm_is_no_wish_for_force() {
     assert_eq!(proxy.process.exit().code(), Some(0));
 }
 
-/// HUP stopped ronde, and the others killed it: people who come from nginx send them to reload and to reopen logs.
+/// They killed it: people who come from nginx send them to reopen logs.
 #[test]
 fn a_signal_without_a_meaning_is_ignored_and_logged() {
     ronde_only!();
     let backend = Backend::named("b");
     let mut proxy = Proxy::start(&[backend.address]);
-    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
-        // With certificates it has one.
-        if signal == Signal::HUP && tls::is_on() {
-            continue;
-        }
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
         proxy.process.signal(signal);
         assert!(proxy.process.stderr.line_with(name).contains("ignored"));
         assert_eq!(proxy.get("/").text(), "b");

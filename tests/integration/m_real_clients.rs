@@ -465,7 +465,7 @@ mod wrk_if_installed {
 /// Chromium is too large to install for each run of CI: `tests/chromium.sh` runs these tests.
 mod chromium {
     use super::{Proxy, needs, python_server, text_of};
-    use crate::harness::{Backend, Ronde, chromium, python, scratch_directory};
+    use crate::harness::{Backend, Ronde, chromium, free_address, python, scratch_directory};
 
     #[test]
     #[ignore = "needs Chromium: tests/chromium.sh"]
@@ -495,6 +495,16 @@ mod chromium {
 
     #[test]
     #[ignore = "needs Chromium: tests/chromium.sh"]
+    fn a_page_over_tls_can_open_a_websocket_and_an_event_source() {
+        needs!(Chromium, Python, Openssl);
+        let (_server, address) = python_server("tests/integration/clients/browser_backend.py", &[]);
+        let proxy = Proxy::with_tls("--workers 4", &[address]);
+        let page = chromium(&format!("https://localhost:{}/", proxy.with_tls[0].port())).success();
+        assert!(page.contains(">socket said hello<") && page.contains(">events said 1 2 3<"), "{page}");
+    }
+
+    #[test]
+    #[ignore = "needs Chromium: tests/chromium.sh"]
     fn one_browser_meets_two_hosts_behind_one_port() {
         needs!(Chromium);
         let site = Backend::start(|wire, request| {
@@ -517,5 +527,45 @@ mod chromium {
         let proxy = Ronde::with(&format!("--listen 127.0.0.1:0 {flags}")).serve();
         let page = chromium(&format!("http://site.test:{}/", proxy.address.port())).success();
         assert!(page.contains("<p>site</p>") && page.contains("<p>said hello</p>"), "{page}");
+    }
+
+    /// The page is served by ronde, under its own policy, and everything that it is to show is made to happen.
+    #[test]
+    #[ignore = "needs Chromium: tests/chromium.sh"]
+    fn the_live_page_shows_what_happens_without_a_reload() {
+        needs!(Chromium, Websockets);
+        let (mut backend, other) = (Backend::named("1"), Backend::named("2"));
+        let (admin, profile) = (free_address(), scratch_directory());
+        let flags = format!("--workers 3 --admin {admin} --health-path / --health-interval 200ms");
+        let addresses = [backend.address, other.address];
+        let says = |id, text: &str| format!("document.getElementById('{id}').textContent.includes('{text}')");
+        let steps = [
+            "document.querySelectorAll('#workers > li').length === 3".to_owned(),
+            says("verdict", "Both backends are in the round."),
+            says("lead-clients", "300 clients."),
+            says("lead-more", "All of them are parked"),
+            says("totals", "300 requests in all, 0 failed"),
+            // There is ink in the field of dots.
+            "field.getContext('2d').getImageData(0, 0, field.width, field.height).data.some(byte => byte)"
+                .to_owned(),
+            says("verdict", &format!("1 of 2 backends is out: {}", addresses[0])),
+            says("news", "ronde does not answer."),
+            says("news", "ronde has restarted"),
+        ];
+        let proxy = Proxy::with(&flags, &addresses);
+        let url = format!("http://{admin}/");
+        let mut arguments = vec![&*url, text_of(&profile)];
+        arguments.extend(steps.iter().map(String::as_str));
+        let page = python("tests/integration/clients/with_live_page.py", &arguments);
+        page.stdout.line_with(&steps[1]);
+        let mut clients: Vec<_> = (0..300).map(|_| proxy.connect()).collect();
+        clients.iter_mut().for_each(|client| drop(client.get("/")));
+        page.stdout.line_with(&steps[5]);
+        backend.go_down();
+        page.stdout.line_with(&steps[6]);
+        drop(proxy);
+        page.stdout.line_with(&steps[7]);
+        let _proxy = Proxy::with(&flags, &addresses);
+        assert_eq!(page.success(), steps.join("\n"), "and nothing else, such as an error on the console");
     }
 }

@@ -178,8 +178,8 @@ fn a_renewed_certificate_is_taken_and_half_a_renewal_is_not() {
     let new_key = fs::read(folder.0.join("a.key")).expect("the key");
     fs::write(folder.0.join("a.key"), old_key).expect("the old key");
     proxy.process.signal(Signal::HUP);
-    let refused = proxy.process.stderr.line_with("still shown");
-    assert!(refused.contains("[WARN] the key in ") && refused.contains("does not belong to"), "{refused}");
+    let refused = proxy.process.stderr.line_with("nothing has changed: the key in ");
+    assert!(refused.contains("[ERROR]") && refused.contains("does not belong to"), "{refused}");
     assert_eq!(see(address, &client(), "a.example", GET).shown, old);
 
     fs::write(folder.0.join("a.key"), new_key).expect("the new key");

@@ -7,6 +7,7 @@
 //! Not here: the queues and the socket (`records`), and what each side is set up with (`certificates`, `trust`).
 
 use super::queue::Queue;
+use rustls::HandshakeKind;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
@@ -22,6 +23,9 @@ const OVERHEAD: usize = 512;
 /// See the module. `incoming` is the ciphertext that came and is not taken apart.
 pub(super) trait Machine {
     fn is_handshaking(&self) -> bool;
+
+    /// Whether the handshake took up a session of an earlier connection.
+    fn is_resumed(&self) -> bool;
 
     /// Does the next thing that rustls asks for.
     fn step(
@@ -77,6 +81,10 @@ impl Side for UnbufferedClientConnection {
 impl<S: Side> Machine for S {
     fn is_handshaking(&self) -> bool {
         (**self).is_handshaking()
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     fn step(

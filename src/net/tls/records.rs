@@ -72,6 +72,11 @@ impl Records {
         }
     }
 
+    /// Whether the handshake took up a session of an earlier connection.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.machine.is_resumed()
+    }
+
     pub(super) fn is_handshaking(&self) -> bool {
         self.machine.is_handshaking()
     }

@@ -90,6 +90,11 @@ impl Session {
         self.0.borrow().is_handshaking()
     }
 
+    /// Whether the handshake took up a session of an earlier connection.
+    pub fn is_resumed(&self) -> bool {
+        self.0.borrow().is_resumed()
+    }
+
     pub fn receive(&self, socket: &OwnedFd, room: &mut [u8], block: Block) -> io::Result<Received> {
         let records = &mut *self.0.borrow_mut();
         Ok(match records.fill(socket, block)? {
@@ -162,21 +167,39 @@ impl fmt::Debug for Session {
     }
 }
 
-/// What is encrypted at once: a part as it is if it is long, or the parts together, since a record for each would cost
-/// more than the copy.
+/// What is encrypted at once: a part as it is if it is long or alone, or the parts together, since a record for each would
+/// cost more than the copy.
 fn first_of<'a>(parts: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
-    match parts {
-        [] => Cow::default(),
-        [first, rest @ ..] if rest.is_empty() || first.len() >= MOST_ENCRYPTED => {
-            Cow::Borrowed(&first[..first.len().min(MOST_ENCRYPTED)])
-        }
-        parts => {
-            let mut piece =
-                Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>().min(MOST_ENCRYPTED));
-            for part in parts {
-                piece.extend_from_slice(&part[..part.len().min(MOST_ENCRYPTED - piece.len())]);
-            }
-            Cow::Owned(piece)
+    let mut filled = parts.iter().filter(|part| !part.is_empty());
+    let Some(first) = filled.next() else { return Cow::Borrowed(&[]) };
+    if first.len() >= MOST_ENCRYPTED || filled.next().is_none() {
+        return Cow::Borrowed(&first[..first.len().min(MOST_ENCRYPTED)]);
+    }
+    let mut piece =
+        Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>().min(MOST_ENCRYPTED));
+    for part in parts {
+        piece.extend_from_slice(&part[..part.len().min(MOST_ENCRYPTED - piece.len())]);
+    }
+    Cow::Owned(piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_copied_only_where_it_is_encrypted_together_with_another() {
+        let long = vec![b'x'; MOST_ENCRYPTED + 1];
+        for (parts, expected, is_copied) in [
+            ([&b""[..], b"", b""], &b""[..], false),
+            ([b"", b"body", b""], b"body", false),
+            ([b"", b"head", b"body"], b"headbody", true),
+            ([b"", &long, b"end"], &long[1..], false),
+            ([b"x", &long, b""], &long[1..], true),
+        ] {
+            let piece = first_of(&parts.map(IoSlice::new)).into_owned();
+            assert_eq!(piece, expected);
+            assert_eq!(matches!(first_of(&parts.map(IoSlice::new)), Cow::Owned(_)), is_copied);
         }
     }
 }

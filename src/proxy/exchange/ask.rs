@@ -19,6 +19,7 @@ use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
 use crate::net::tls::Refusal;
+use crate::observe::activity::Doing;
 use crate::observe::explain;
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
@@ -91,7 +92,7 @@ impl Exchange {
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
-                let took = self.was_answered(&asking);
+                let took = self.was_answered(&asking, context);
                 match self.instead() {
                     Some(turn) => self.ask_instead(asking, &last, turn, context.scratch),
                     None => self.begin_response(asking, last, took, context),
@@ -113,10 +114,12 @@ impl Exchange {
     }
 
     /// A final response has begun; returns how long it took.
-    fn was_answered(&mut self, asking: &Asking) -> Duration {
-        let now = Instant::now();
+    fn was_answered(&mut self, asking: &Asking, context: &Context<'_>) -> Duration {
+        let (now, recorder) = (context.allowance.now(), context.recorder);
         let took = now.saturating_duration_since(asking.sent);
-        asking.turn.answered(&self.request.route.backends, now, took, self.status_failure());
+        recorder.go_on(Doing::Relaying);
+        let (backends, failure) = (&self.request.route.backends, self.status_failure());
+        asking.turn.answered(backends, now, took, failure, &recorder.shard);
         let status = self.record.status.unwrap_or_default();
         self.request.explain(|| explain::Step::Answered { status, took });
         self.timer.restart();
@@ -187,7 +190,7 @@ impl Exchange {
             if !asking.interims.deliver(client)? {
                 return Err(self.await_client(client, context));
             }
-            match self.take_head(asking.outgoing, context)? {
+            match self.take_head(asking.outgoing, client, context)? {
                 Some(Head::Final(last)) => return Ok(last),
                 Some(Head::Interim) => {
                     // An HTTP/1.0 client knows none.

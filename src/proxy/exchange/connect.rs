@@ -6,7 +6,7 @@
 //! Not here: which backend (`exchange`), and TLS on the connection (`handshake`).
 
 use super::ask::Asking;
-use super::timer::{Awaited, wait_since, watch};
+use super::timer::{Awaited, watch};
 use super::{Exchange, Stage, Step, Stop};
 use crate::backend::{Turn, connect_failure};
 use crate::config::waits;
@@ -86,13 +86,13 @@ impl Exchange {
                     failure: Failure::ConnectTimeout,
                     limit: connecting.limit,
                 };
-                match wait_since(connecting.begun, Instant::now(), awaited, client, context) {
+                match self.wait_since(connecting.begun, Instant::now(), awaited, client, context) {
                     Stop::Halt(halt) => return Step::Halt(Stage::Connecting(connecting), halt),
                     Stop::Failed(failure) => failure,
                 }
             }
             (Err(error), None) if error.kind() == ErrorKind::WouldBlock => {
-                match await_room(&connecting, client, context) {
+                match self.await_room(&connecting, client, context) {
                     Stop::Halt(halt) => return Step::Halt(Stage::Connecting(connecting), halt),
                     Stop::Failed(failure) => failure,
                 }
@@ -137,32 +137,32 @@ impl Exchange {
             count => most.min(whole / count.unwrap_or(u32::MAX)),
         }
     }
-}
 
-/// The backlog of a Unix socket is full: no event tells of room in it, so a timer does.
-fn await_room(connecting: &Connecting, client: &Client, context: &Context<'_>) -> Stop {
-    let (failure, limit) = (Failure::ConnectTimeout, connecting.limit);
-    let (now, awaited) =
-        (Instant::now(), Awaited { client: watch(client), backend: Want::Nothing, failure, limit });
-    match wait_since(connecting.begun, now, awaited, client, context) {
-        Stop::Halt(Halt::Wait(wait)) => {
-            let waited = now.saturating_duration_since(connecting.begun);
-            let pause = waited.clamp(waits::BACKLOG_RETRY, waits::BACKLOG_RETRY_MOST);
-            let deadline = wait.deadline.min(now + pause);
-            Stop::Halt(Halt::Wait(Wait { deadline, ..wait }))
+    /// The backlog of a Unix socket is full: no event tells of room in it, so a timer does.
+    fn await_room(&self, connecting: &Connecting, client: &Client, context: &Context<'_>) -> Stop {
+        let (failure, limit) = (Failure::ConnectTimeout, connecting.limit);
+        let (now, awaited) =
+            (Instant::now(), Awaited { client: watch(client), backend: Want::Nothing, failure, limit });
+        match self.wait_since(connecting.begun, now, awaited, client, context) {
+            Stop::Halt(Halt::Wait(wait)) => {
+                let waited = now.saturating_duration_since(connecting.begun);
+                let pause = waited.clamp(waits::BACKLOG_RETRY, waits::BACKLOG_RETRY_MOST);
+                let deadline = wait.deadline.min(now + pause);
+                Stop::Halt(Halt::Wait(Wait { deadline, ..wait }))
+            }
+            stop => stop,
         }
-        stop => stop,
     }
 }
 
 /// Where descriptors have run out, kept connections and idle clients can best be done without.
 fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Conn, Connected)> {
-    let Context { shared, allowance, .. } = context;
+    let Context { shared, site, allowance, .. } = context;
     let window = if shared.waiter.count(Class::Slow) > MANY_SLOW { Window::Narrow } else { Window::Wide };
     let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(window, block)).0;
     match connect() {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {
-            match shared.routes.let_go() || shared.waiter.evict().is_some() {
+            match site.routes.let_go() || shared.waiter.evict().is_some() {
                 true => connect(),
                 false => Err(error),
             }

@@ -8,7 +8,7 @@
 
 use super::ask::Asking;
 use super::connect::{Connecting, Lap};
-use super::timer::{Awaited, wait_since, watch};
+use super::timer::{Awaited, watch};
 use super::{Exchange, Stage, Step, Stop};
 use crate::backend::Turn;
 use crate::config::waits;
@@ -72,7 +72,7 @@ impl Exchange {
                 let Handshaking { begun, limit, .. } = handshaking;
                 let (failure, backend) = (Failure::BackendTlsTimeout, Want::Read);
                 let awaited = Awaited { client: watch(client), backend, failure, limit };
-                match wait_since(begun, Instant::now(), awaited, client, context) {
+                match self.wait_since(begun, Instant::now(), awaited, client, context) {
                     Stop::Halt(halt) => return Step::Halt(Stage::Handshaking(handshaking), halt),
                     Stop::Failed(failure) => failure,
                 }

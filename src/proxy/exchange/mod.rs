@@ -38,10 +38,12 @@ use crate::http1::chunked::{Decoder, Malformed};
 use crate::http1::reframer::Reframer;
 use crate::net::conn::Conn;
 use crate::observe::access::Record;
+use crate::observe::activity::Doing;
 use crate::observe::explain::{self, Awaits};
 use crate::observe::failure::Failure;
+use crate::observe::parked::Kind;
 use crate::pool::min_rate::MinRate;
-use crate::pool::park::Want;
+use crate::pool::park::{Class, Want};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::relay::{Broken, Direction};
@@ -107,6 +109,13 @@ enum Stage {
 }
 
 impl Stage {
+    fn doing(&self) -> Doing {
+        match self {
+            Self::Choosing | Self::Connecting(_) | Self::Handshaking(_) | Self::Asking(_) => Doing::Waiting,
+            Self::Relaying(_) => Doing::Relaying,
+        }
+    }
+
     fn awaits(&self) -> Awaits {
         match self {
             Self::Choosing => Awaits::Room,
@@ -172,6 +181,7 @@ impl Exchange {
     /// What it waits for.
     pub fn run(&mut self, client: &mut Client, context: &mut Context<'_>) -> Result<Fate, Halt> {
         let mut stage = std::mem::take(&mut self.stage);
+        context.recorder.go_on(stage.doing());
         loop {
             let step = match stage {
                 Stage::Choosing => self.choose(client, context),
@@ -248,6 +258,19 @@ impl Exchange {
         size_of::<Self>() + self.request.weight() + upload + stage + backend
     }
 
+    /// As what it is counted while it is parked.
+    pub fn kind(&self, class: Class) -> Kind {
+        match (&self.stage, class) {
+            (Stage::Choosing, _) => Kind::Room,
+            (Stage::Connecting(_) | Stage::Handshaking(_), _) => Kind::Connect,
+            (Stage::Asking(asking), Class::Slow) if asking.is_sending() => Kind::Upload,
+            (Stage::Relaying(relaying), _) if relaying.is_tunnel() => Kind::Tunnel,
+            (Stage::Asking(_) | Stage::Relaying(_), Class::Slow) => Kind::SlowClient,
+            (Stage::Asking(_), _) => Kind::Response,
+            (Stage::Relaying(_), _) => Kind::Body,
+        }
+    }
+
     /// Chooses the next backend to ask.
     fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Step {
         if client.presence == Presence::Gone {
@@ -268,19 +291,22 @@ impl Exchange {
             return self.queue(client, context);
         }
         let Request { route, meta, .. } = &self.request;
-        let (turn, lap) = match route.backends.next(&mut self.choice.tried, meta.client) {
-            Some(turn) => (turn, Lap::First),
-            None => match self.choice.silent.pop_front() {
-                Some((turn, _)) => (turn, Lap::Second),
-                None if self.choice.tried.is_first() && route.backends.absence() == Failure::BackendsBusy => {
-                    return self.queue(client, context);
-                }
-                None => {
-                    let failure = self.choice.last.unwrap_or_else(|| route.backends.absence());
-                    return self.fail(failure);
-                }
-            },
-        };
+        let (turn, lap) =
+            match route.backends.next(&mut self.choice.tried, meta.client, context.allowance.now()) {
+                Some(turn) => (turn, Lap::First),
+                None => match self.choice.silent.pop_front() {
+                    Some((turn, _)) => (turn, Lap::Second),
+                    None if self.choice.tried.is_first()
+                        && route.backends.absence() == Failure::BackendsBusy =>
+                    {
+                        return self.queue(client, context);
+                    }
+                    None => {
+                        let failure = self.choice.last.unwrap_or_else(|| route.backends.absence());
+                        return self.fail(failure);
+                    }
+                },
+            };
         self.end_queueing();
         // The last one had the request and gave no response: asking another is a retry, which has a budget.
         if let Some(failure) = self.choice.last.filter(|failure| failure.is_unanswered())
@@ -317,7 +343,7 @@ impl Exchange {
 
     /// Waits until a backend that is at its limit has room.
     fn queue(&mut self, client: &Client, context: &Context<'_>) -> Step {
-        let (failure, limit) = (Failure::BackendsBusy, context.shared.config.queue_timeout);
+        let (failure, limit) = (Failure::BackendsBusy, self.request.route.config.queue_timeout);
         let awaited = Awaited { client: watch(client), backend: Want::Nothing, failure, limit };
         match self.wait(awaited, client, context) {
             Stop::Halt(halt) => Step::Halt(Stage::Choosing, halt),

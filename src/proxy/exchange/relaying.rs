@@ -96,6 +96,10 @@ impl Relaying {
         self.parked.as_ref().map_or(0, |parked| parked.lead.capacity() + parked.bytes.capacity())
     }
 
+    pub(super) fn is_tunnel(&self) -> bool {
+        matches!(self.follows, Follows::Tunnel)
+    }
+
     /// Whether only the end of the connection is the end of what follows.
     fn is_open_ended(&self) -> bool {
         match &self.follows {

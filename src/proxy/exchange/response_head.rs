@@ -17,6 +17,7 @@ use crate::http1::https;
 use crate::http1::reframer::Reframer;
 use crate::net::buffer::Buffer;
 use crate::observe::failure::Failure;
+use crate::proxy::client::Client;
 use crate::proxy::conversation::Context;
 use crate::proxy::relay::{Broken, Direction, Pipe};
 use crate::proxy::request::Request;
@@ -63,6 +64,7 @@ impl Exchange {
     pub(super) fn take_head(
         &mut self,
         outgoing: Outgoing,
+        client: &Client,
         context: &mut Context<'_>,
     ) -> Result<Option<Head>, Failure> {
         let Scratch { from_backend, response: out, .. } = &mut *context.scratch;
@@ -70,7 +72,7 @@ impl Exchange {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let max_head = context.shared.config.max_head;
+        let max_head = self.request.route.config.max_head;
         let end = match head::scan(bytes) {
             Scan::Complete { start: 0, end } if end <= max_head => end,
             Scan::Complete { start: 0, .. } => return Err(Failure::ResponseHeadTooLarge),
@@ -111,6 +113,7 @@ impl Exchange {
                 let persists = meta.persistence == Persistence::Persist
                     && delivery != Delivery::UntilClose
                     && outgoing == Outgoing::All
+                    && client.may_stay()
                     && context.shared.is_running();
                 let (persistence, fate) = match persists {
                     true => (Persistence::Persist, Fate::Persist),

@@ -49,44 +49,45 @@ impl Exchange {
     pub(super) fn wait(&mut self, awaited: Awaited, client: &Client, context: &Context<'_>) -> Stop {
         let now = Instant::now();
         let since = self.timer.since(awaited.failure, now);
-        wait_since(since, now, awaited, client, context)
+        self.wait_since(since, now, awaited, client, context)
     }
-}
 
-/// The same for what has been awaited `since` then.
-pub(super) fn wait_since(
-    since: Instant,
-    now: Instant,
-    awaited: Awaited,
-    client: &Client,
-    context: &Context<'_>,
-) -> Stop {
-    if context.shared.is_over() {
-        return Stop::Failed(Failure::Cut);
-    }
-    let Awaited { client: client_want, backend, failure, limit } = awaited;
-    let is_for_client = matches!(failure, Failure::BodyTimeout | Failure::ClientStalled);
-    let (deadline, failure) = match client.presence {
-        // A half-closed client may be gone, so it is served only for so much silence of its backend.
-        Presence::HalfClosed(closed) if !is_for_client && failure != Failure::TunnelSilent => {
-            let half_closed = since.max(closed) + context.shared.config.half_close_timeout;
-            if half_closed < since + limit {
-                (half_closed, Failure::HalfClosed)
-            } else {
-                (since + limit, failure)
-            }
+    /// The same for what has been awaited `since` then.
+    pub(super) fn wait_since(
+        &self,
+        since: Instant,
+        now: Instant,
+        awaited: Awaited,
+        client: &Client,
+        context: &Context<'_>,
+    ) -> Stop {
+        if context.shared.is_over() {
+            return Stop::Failed(Failure::Cut);
         }
-        _ => (since + limit, failure),
-    };
-    if deadline <= now {
-        return Stop::Failed(failure);
+        let Awaited { client: client_want, backend, failure, limit } = awaited;
+        let is_for_client = matches!(failure, Failure::BodyTimeout | Failure::ClientStalled);
+        let (deadline, failure) = match client.presence {
+            // A half-closed client may be gone, so it is served only for so much silence of its backend.
+            Presence::HalfClosed(closed) if !is_for_client && failure != Failure::TunnelSilent => {
+                let half_closed = since.max(closed) + self.request.route.config.half_close_timeout;
+                if half_closed < since + limit {
+                    (half_closed, Failure::HalfClosed)
+                } else {
+                    (since + limit, failure)
+                }
+            }
+            _ => (since + limit, failure),
+        };
+        if deadline <= now {
+            return Stop::Failed(failure);
+        }
+        let class = match failure {
+            _ if is_for_client => Class::Slow,
+            Failure::BackendsBusy => Class::Queued,
+            _ => Class::Busy,
+        };
+        Stop::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
     }
-    let class = match failure {
-        _ if is_for_client => Class::Slow,
-        Failure::BackendsBusy => Class::Queued,
-        _ => Class::Busy,
-    };
-    Stop::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
 }
 
 /// What is wanted of a client while its backend is waited for: to know when it leaves. After its FIN, epoll would report it

@@ -84,7 +84,7 @@ impl Exchange {
                 if backend == Want::Break && (up.is_finished() || self.backend == BackendEnd::Gone) {
                     backend = Want::Nothing;
                 }
-                let (failure, limit) = (Failure::TunnelSilent, context.shared.config.tunnel_timeout);
+                let (failure, limit) = (Failure::TunnelSilent, self.request.route.config.tunnel_timeout);
                 let awaited = Awaited { client: client_want, backend, failure, limit };
                 return Err(self.wait(awaited, client, context));
             }

@@ -36,7 +36,7 @@ impl Session<'_, '_> {
             Blame::Client => Persistence::Close,
             Blame::Ronde | Blame::Backend => self.persistence(meta),
         };
-        let reveals = self.context.shared.config.reveal_backends;
+        let reveals = self.context.site.config.reveal_backends;
         let named = record.tried.last().filter(|_| reveals).map(ToString::to_string);
         let out = &mut self.context.scratch.response;
         let asked = Asked { method: Some(meta.method), form: meta.form };
@@ -87,6 +87,7 @@ impl Session<'_, '_> {
         let persists = meta.body != Body::Streams
             && meta.persistence == Persistence::Persist
             && meta.version == Version::Http11
+            && self.client.may_stay()
             && self.context.shared.is_running();
         if persists { Persistence::Persist } else { Persistence::Close }
     }
@@ -99,16 +100,14 @@ impl Session<'_, '_> {
         let asked = Asked { method, form: Form::of_bytes(received) };
         let out = &mut self.context.scratch.response;
         let sent = reply::failed(out, failure, asked, Persistence::Close, None);
-        let said = self.send_reply(&self.context.shared.config);
+        let said = self.send_reply(&self.context.site.config);
         let (status, bytes) = if said { (Some(failure.status()), sent) } else { (None, 0) };
-        let Context { shared, scratch, .. } = &*self.context;
-        self.note(Some(failure), || {
-            let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
-            let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
+        let Context { shared, site, scratch, .. } = &*self.context;
+        let timings = Timings { queued, total: begun.elapsed(), ..Timings::default() };
+        let record = Record { status, bytes, timings, failure: Some(failure), ..Record::default() };
+        self.note(None, record, || {
             let received = scratch.from_client.filled();
-            let line =
-                request::line_of_refused(received, self.client.source(), &shared.config, &shared.logger);
-            (line, record)
+            request::line_of_refused(received, self.client.source(), &site.config, &shared.logger)
         });
         if said { End::Linger } else { End::Close }
     }
@@ -124,12 +123,13 @@ impl Session<'_, '_> {
         let persistence = match request.meta.version {
             // It would have to be told that it persists.
             Version::Http10 => Persistence::Close,
+            Version::Http11 if !self.client.may_stay() => Persistence::Close,
             Version::Http11 => request.meta.persistence,
         };
         let is_own_probe = question == Question::Health && self.client.is_from_this_host();
         let failure = match request.meta.admission {
             Admission::Denied if !is_own_probe => Some(Failure::AccessDenied),
-            _ => self.context.shared.routes.knows_no_backend().then_some(Failure::NoBackend),
+            _ => self.context.site.routes.knows_no_backend().then_some(Failure::NoBackend),
         };
         let out = &mut self.context.scratch.response;
         let (answer, sent) = match failure {
@@ -146,9 +146,8 @@ impl Session<'_, '_> {
         let (status, bytes) = if said { (Some(answer), sent) } else { (None, 0) };
         if !(is_own_probe && status == Some(200)) {
             let timings = Timings { total: request.begun.elapsed(), ..Timings::default() };
-            self.note(failure, || {
-                (request.line, Record { status, bytes, failure, timings, ..Record::default() })
-            });
+            let record = Record { status, bytes, failure, timings, ..Record::default() };
+            self.note(Some(&request.route.counts), record, || request.line);
         }
         match persistence {
             Persistence::Persist if said => self.persist(Instant::now()),

@@ -15,7 +15,7 @@ use crate::net::conn::Received;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Wait, Want};
-use crate::proxy::conversation::Halt;
+use crate::proxy::conversation::{Context, Halt};
 use std::time::{Duration, Instant};
 
 /// A connection whose header has not come, or only a part of it.
@@ -56,8 +56,8 @@ impl Session<'_, '_> {
     /// The client is known now, and counts from now on. The header was valid, so one too many can be told.
     fn name(&mut self, client: Peer, introduction: &Introduction) -> Result<(), End> {
         self.client.named = Some(client);
-        let shared = self.context.shared;
-        match shared.per_client.enter(client, &shared.config) {
+        let Context { shared, site, .. } = &*self.context;
+        match shared.per_client.enter(client, &site.config) {
             Ok(counted) => {
                 self.client.counted = counted;
                 Ok(())
@@ -81,8 +81,8 @@ impl Session<'_, '_> {
 
     /// Its time is one for the whole: a proxy that drips does not prolong it.
     fn await_introduction(&mut self, introduction: &Introduction) -> End {
-        let shared = self.context.shared;
-        let deadline = introduction.since + shared.config.head_timeout;
+        let Context { shared, site, .. } = &*self.context;
+        let deadline = introduction.since + site.config.head_timeout;
         if shared.is_over() || !shared.is_running() && self.context.scratch.from_client.is_empty() {
             return End::Close;
         }
@@ -96,10 +96,10 @@ impl Session<'_, '_> {
 
     /// Closes a connection that has no client yet, with its cause in the log.
     pub(super) fn close_unanswered(&mut self, failure: Failure, since: Instant, queued: Duration) -> End {
-        self.context.shared.note(self.client.peer, Some(failure), || {
-            let timings = Timings { queued, total: since.elapsed(), ..Timings::default() };
-            (Line::default(), Record { timings, failure: Some(failure), ..Record::default() })
-        });
+        let timings = Timings { queued, total: since.elapsed(), ..Timings::default() };
+        let record = Record { timings, failure: Some(failure), ..Record::default() };
+        let Context { shared, recorder, .. } = &*self.context;
+        shared.note(recorder, self.client.peer, None, record, Line::default);
         End::Close
     }
 }

@@ -18,9 +18,12 @@ pub use reading::Reading;
 pub use resetting::{Resetting, reset};
 pub use securing::Securing;
 
+use crate::net::conn::Moved;
 use crate::observe::access::{Line, Record, Timings};
+use crate::observe::activity::Doing;
 use crate::observe::explain::{Ending, Step};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::RouteCounts;
 use crate::pool::park::{Class, Wait, Want, Woken};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
@@ -117,6 +120,8 @@ impl Stage {
 impl Conversation {
     /// Carries out what serving came to.
     fn end(mut self: Box<Self>, end: End, context: &mut Context<'_>) -> Outcome {
+        let Moved { received, sent } = self.client.conn.take_moved();
+        context.recorder.note_bytes(received, sent);
         match end {
             End::Halt(halt) => {
                 self.client.carried.extend_from_slice(context.scratch.from_client.filled());
@@ -168,15 +173,15 @@ impl Session<'_, '_> {
         match (&mut *stage, woken) {
             (Stage::Introducing(introduction), Woken::New(since)) => {
                 self.load();
-                introduction.queued = since.elapsed();
-                if introduction.queued > self.context.shared.config.queue_timeout {
+                introduction.queued = self.context.allowance.now().saturating_duration_since(since);
+                if introduction.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, introduction.queued);
                 }
             }
             (Stage::Securing(securing), Woken::New(since)) => {
                 self.load();
-                securing.queued = since.elapsed();
-                if securing.queued > self.context.shared.config.queue_timeout {
+                securing.queued = self.context.allowance.now().saturating_duration_since(since);
+                if securing.queued > self.context.site.config.queue_timeout {
                     return self.close_unanswered(Failure::Overloaded, since, securing.queued);
                 }
             }
@@ -189,8 +194,8 @@ impl Session<'_, '_> {
             (Stage::Introducing(_) | Stage::Securing(_), _) => self.load(),
             (Stage::Reading(reading), Woken::New(since)) => {
                 self.load();
-                reading.queued = since.elapsed();
-                if reading.queued > self.context.shared.config.queue_timeout {
+                reading.queued = self.context.allowance.now().saturating_duration_since(since);
+                if reading.queued > self.context.site.config.queue_timeout {
                     return self.refuse(Failure::Overloaded, since, reading.queued);
                 }
             }
@@ -230,14 +235,14 @@ impl Session<'_, '_> {
                 Stage::Introducing(introduction) => match self.be_introduced(introduction) {
                     Ok(()) => {
                         let (now, queued) = (Instant::now(), introduction.queued);
-                        *stage = Stage::first(self.client.scheme, now, queued, self.context.shared);
+                        *stage = Stage::first(self.client.scheme, now, queued, self.context.site);
                         Ok(())
                     }
                     Err(end) => Err(end),
                 },
                 Stage::Securing(securing) => match self.be_secured(securing) {
                     Ok(()) => {
-                        let min_rate = self.context.shared.config.min_rate;
+                        let min_rate = self.context.site.config.min_rate;
                         *stage = Stage::Reading(Reading::first(min_rate, Instant::now(), securing.queued));
                         Ok(())
                     }
@@ -255,9 +260,10 @@ impl Session<'_, '_> {
                 },
                 Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
                     Ok(fate) => {
-                        let now = Instant::now();
+                        let now = self.context.allowance.now();
+                        self.context.recorder.begin(Doing::Reading, now);
                         let settled = self.settle(exchange, fate, now);
-                        *stage = Stage::Reading(Reading::next(self.context.shared.config.min_rate, now));
+                        *stage = Stage::Reading(Reading::next(self.context.site.config.min_rate, now));
                         settled
                     }
                     Err(halt) => Err(halt.into()),
@@ -291,7 +297,7 @@ impl Session<'_, '_> {
             log::info!("{explanation}");
         }
         record.timings.total = now.saturating_duration_since(request.begun);
-        self.note(record.failure, || (take(&mut request.line), take(record)));
+        self.note(Some(&request.route.counts), take(record), || take(&mut request.line));
         self.context.scratch.spare(take(&mut request.head));
         match fate {
             Fate::Persist => self.persist(now),
@@ -305,20 +311,20 @@ impl Session<'_, '_> {
     }
 
     /// Counts what became of a request, and has its line written, with the client that a proxy has named.
-    fn note(&self, failure: Option<Failure>, told: impl FnOnce() -> (Line, Record)) {
-        self.context.shared.note(self.client.peer, failure, || {
-            let (mut line, record) = told();
-            line.client = line.client.or(self.client.named);
-            (line, record)
+    fn note(&self, route: Option<&RouteCounts>, record: Record, line: impl FnOnce() -> Line) {
+        let Context { shared, recorder, .. } = &*self.context;
+        shared.note(recorder, self.client.peer, route, record, || {
+            let line = line();
+            Line { client: line.client.or(self.client.named), ..line }
         });
     }
 
     /// The connection persists, and is idle since `now`. A client that is busy sends its next request soon; waiting for it
     /// saves the trip through the waiter, which pays only while there is no other client.
     fn persist(&mut self, now: Instant) -> Result<(), End> {
-        let Context { shared, scratch, allowance, .. } = &*self.context;
+        let Context { shared, site, scratch, allowance, .. } = &*self.context;
         self.served += 1;
-        let (deadline, class) = (now + shared.config.keep_alive_timeout, Class::Idle);
+        let (deadline, class) = (now + site.config.keep_alive_timeout, Class::Idle);
         let is_piped = !scratch.from_client.is_empty();
         if is_piped && self.served >= MOST_IN_A_ROW {
             // What is in hand is served after other conversations: a client can nearly always be written to.

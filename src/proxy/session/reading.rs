@@ -8,6 +8,7 @@
 use super::{End, Session};
 use crate::http1::head;
 use crate::net::conn::{Block, Received};
+use crate::observe::activity::Doing;
 use crate::observe::explain::{self, Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
@@ -43,7 +44,7 @@ impl Reading {
     }
 
     /// Whether the client has sent a part of a request.
-    pub(super) fn has_begun(&self) -> bool {
+    pub fn has_begun(&self) -> bool {
         self.missing != Missing::Everything
     }
 }
@@ -56,7 +57,7 @@ impl Session<'_, '_> {
         let before = carried.len();
         let limit = match reading.missing {
             Missing::Everything => 0,
-            Missing::Head => self.context.shared.config.max_head + head::EMPTY_LINES,
+            Missing::Head => self.context.site.config.max_head + head::EMPTY_LINES,
             Missing::Body(length) => length,
         };
         let from_client = &mut self.context.scratch.from_client;
@@ -81,17 +82,18 @@ impl Session<'_, '_> {
     pub(super) fn read_request(&mut self, reading: &mut Reading) -> Result<Request, End> {
         loop {
             if !self.context.scratch.from_client.is_empty() {
-                let begun = *reading.begun.get_or_insert_with(Instant::now);
-                match self.parse() {
-                    Ok(Parsed::Request(request, end)) => {
+                let begun = *reading.begun.get_or_insert(self.context.allowance.now());
+                self.context.recorder.go_on(Doing::Reading);
+                match self.parse(begun) {
+                    Ok(Parsed::Request(mut request, end)) => {
                         self.context.scratch.from_client.consume(end);
-                        let explanation = self.explain(&request, begun, reading, end);
-                        return Ok(Request { begun, explanation, ..request });
+                        request.explanation = self.explain(&request, begun, reading, end);
+                        return Ok(request);
                     }
                     Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
-                        self.answer_options(Request { begun, ..request }, question)?;
-                        *reading = Reading::next(self.context.shared.config.min_rate, Instant::now());
+                        self.answer_options(request, question)?;
+                        *reading = Reading::next(self.context.site.config.min_rate, Instant::now());
                         continue;
                     }
                     Ok(Parsed::Partial(missing)) => reading.missing = missing,
@@ -110,7 +112,8 @@ impl Session<'_, '_> {
         reading: &Reading,
         head: usize,
     ) -> Option<Box<Explanation>> {
-        let mut explanation = self.context.shared.explain(&request.line.request, begun)?;
+        let mut explanation =
+            self.context.shared.explain(&request.route.config, &request.line.request, begun)?;
         explanation.note(match reading.queued {
             Duration::ZERO => Step::Came,
             queued => Step::Accepted { queued },
@@ -123,13 +126,13 @@ impl Session<'_, '_> {
         Some(explanation)
     }
 
-    fn parse(&mut self) -> Result<Parsed, Failure> {
-        let Context { shared, scratch, .. } = &mut *self.context;
+    fn parse(&mut self, begun: Instant) -> Result<Parsed, Failure> {
+        let Context { shared, site, scratch, .. } = &mut *self.context;
         let (client, scheme, conn) = (self.client.source(), self.client.scheme, &self.client.conn);
-        let (local, pseudonym, routes) = (&|| conn.local(), &shared.pseudonym, &shared.routes);
+        let (local, pseudonym, routes) = (&|| conn.local(), &shared.pseudonym, &site.routes);
         let source = Source { client, scheme, local, pseudonym, routes };
         let bytes = scratch.from_client.filled_mut();
-        request::parse(bytes, &mut scratch.spare_heads, &source, &shared.config, &shared.logger)
+        request::parse(bytes, &mut scratch.spare_heads, &source, begun, &site.config, &shared.logger)
     }
 
     /// Reads what is there, or comes soon.
@@ -172,7 +175,7 @@ impl Session<'_, '_> {
 
     /// A client has sent `have` bytes of a message, `fresh` of them just now, and is waited for, unless it takes too long.
     fn wait_for_more(&mut self, reading: &mut Reading, have: usize, fresh: usize) -> End {
-        let (now, config) = (Instant::now(), &self.context.shared.config);
+        let (now, config) = (Instant::now(), &self.context.site.config);
         let begun = reading.begun.unwrap_or(now);
         let last = reading.begun.map_or(reading.since, |begun| reading.since.max(begun));
         let is_fast_enough = fresh == 0

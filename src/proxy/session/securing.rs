@@ -14,8 +14,9 @@ use super::{End, Session};
 use crate::net::conn::Received;
 use crate::net::tls::{Handshake, HandshakeError};
 use crate::observe::failure::Failure;
+use crate::observe::metrics::Secured;
 use crate::pool::park::{Class, Wait, Want};
-use crate::proxy::conversation::Halt;
+use crate::proxy::conversation::{Context, Halt};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,11 @@ impl Session<'_, '_> {
         }
         let (conn, waiter) = (&self.client.conn, &self.context.shared.waiter);
         match self.context.allowance.spend(waiter, |block| conn.shake_hands(block)).0 {
-            Ok(Handshake::Done) => Ok(()),
+            Ok(Handshake::Done) => {
+                let secured = if conn.is_resumed() { Secured::Again } else { Secured::Afresh };
+                self.context.recorder.note_secured(secured);
+                Ok(())
+            }
             Ok(Handshake::Waits) => Err(self.await_handshake(securing)),
             Err(error) => Err(self.fail_handshake(Failure::TlsHandshake, &error)),
         }
@@ -69,7 +74,7 @@ impl Session<'_, '_> {
             }
             _ => return Err(self.fail_handshake(Failure::TlsMissing, &"the first bytes are no TLS")),
         }
-        let secured = match &self.context.shared.certificates {
+        let secured = match &self.context.site.certificates {
             Some(certificates) => self.client.conn.secure(certificates, first),
             // No listener has TLS without them.
             None => return Err(End::Close),
@@ -81,8 +86,8 @@ impl Session<'_, '_> {
     /// Its time is one for the whole: a client that drips does not prolong it. Every client has to come through here, so it is
     /// not among the slow ones, which give way first when memory runs out. It has no request under way.
     fn await_handshake(&mut self, securing: &Securing) -> End {
-        let shared = self.context.shared;
-        let (deadline, class) = (securing.since + shared.config.head_timeout, Class::Idle);
+        let Context { shared, site, .. } = &*self.context;
+        let (deadline, class) = (securing.since + site.config.head_timeout, Class::Idle);
         if !shared.is_running() {
             return End::Close;
         }
@@ -98,7 +103,7 @@ impl Session<'_, '_> {
 
     /// Closes a connection on which nothing can be said.
     pub(super) fn fail_handshake(&mut self, failure: Failure, cause: &dyn fmt::Display) -> End {
-        self.context.shared.counters.count(Some(failure));
+        self.context.recorder.note_unsecured(failure);
         log::debug!("{}: {failure}: {cause}", self.client.source());
         End::Close
     }

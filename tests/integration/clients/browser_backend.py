@@ -17,7 +17,7 @@ PAGE = b"""<!doctype html>
 <script>
   const show = (id, text) => document.getElementById(id).textContent = text;
   const socket = new Promise(done => {
-    const socket = new WebSocket(`ws://${location.host}/socket`);
+    const socket = new WebSocket(`${location.protocol.replace("http", "ws")}//${location.host}/socket`);
     socket.onopen = () => socket.send("hello");
     socket.onmessage = message => { show("socket", `socket said ${message.data}`); socket.close(); };
     socket.onerror = () => show("socket", "socket failed");

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `message` (the valid messages), `wire` (one end of a connection), `origin` (a backend that the test
 //! drives step by step), `backend` (a backend that runs by itself), `gate` (where
-//! several of its requests wait), `authority` (certificates for backends), `silent` (no backend at all), `unix` (a backend on a Unix socket), `tls` (clients that speak it), `proxy` and `process` (the program under test), `peers` (nginx
+//! several of its requests wait), `authority` (certificates for backends), `silent` (no backend at all), `unix` (a backend on a Unix socket), `tls` (clients that speak it), `proxy`, `process` and `admin` (the program under test), `peers` (nginx
 //! and HAProxy in its place), `programs` (third-party clients, and the rule for when they are missing), `names` (a name
 //! service for one test).
 //!
@@ -10,6 +10,7 @@
 //!
 //! Not here: the tests.
 
+mod admin;
 mod authority;
 mod backend;
 mod gate;
@@ -25,6 +26,7 @@ pub mod tls;
 mod unix;
 mod wire;
 
+pub use admin::{ADMIN, Admin, next_event};
 pub use authority::{Authority, Issued};
 pub use backend::Backend;
 pub use gate::Gate;
@@ -34,7 +36,7 @@ pub use origin::{Origin, Port};
 pub use peers::free_address;
 pub use process::{Lines, Process};
 pub use programs::{
-    Program, certbot, chromium, curl, curl_reading, open_many_files, pebble, python, python_module,
+    Program, certbot, chromium, curl, curl_reading, open_many_files, openssl, pebble, python, python_module,
     python_server, wrk,
 };
 pub use proxy::{Proxy, Ronde};

@@ -1,4 +1,4 @@
-//! Third-party clients and servers: curl, wrk, Python and its libraries, nginx, pebble and certbot, Chromium.
+//! Third-party clients and servers: curl, wrk, Python and its libraries, nginx, pebble and certbot, Chromium, openssl.
 //!
 //! The rule: `cargo test` needs only Rust. A test whose program is missing is skipped, and a line on standard error
 //! names the test, the reason and the package to install. `RONDE_REAL_CLIENTS=1` turns the skip into a failure;
@@ -28,6 +28,9 @@ pub enum Program {
     Pebble,
     Certbot,
     Chromium,
+    Promtool,
+    Prometheus,
+    Openssl,
     /// To run a program as another user, which only root may.
     Setpriv,
     /// To run a program as process 1, which only root may.
@@ -53,6 +56,9 @@ impl Program {
             Program::Pebble => (&["pebble", "-h"], "apt-get install pebble"),
             Program::Certbot => (&["certbot", "--version"], "apt-get install certbot"),
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
+            Program::Promtool => (&["promtool", "--version"], "apt-get install prometheus"),
+            Program::Prometheus => (&["prometheus", "--version"], "apt-get install prometheus"),
+            Program::Openssl => (&["openssl", "version"], "apt-get install openssl"),
             Program::Setpriv => (
                 &["setpriv", "--reuid=54321", "--clear-groups", "true"],
                 "apt-get install util-linux; as root",
@@ -170,7 +176,8 @@ pub fn certbot(directory: &Path, arguments: &[&str]) {
     Process::spawn(&mut command).success();
 }
 
-/// Prints the page as it is after its load event. Every name below `.test` is this host.
+/// Prints the page as it is after its load event. Every name below `.test` is this host. Of certificates that nobody has
+/// vouched for, it believes those of the key of the tests' own.
 pub fn chromium(url: &str) -> Process {
     let mut command = Program::command("chromium");
     // In containers Chromium often runs as root, which may not have a sandbox, and /dev/shm is small.
@@ -181,8 +188,32 @@ pub fn chromium(url: &str) -> Process {
         "--disable-gpu",
         "--no-first-run",
         "--host-resolver-rules=MAP *.test 127.0.0.1",
-        "--ignore-certificate-errors",
     ]);
+    if url.starts_with("https:") {
+        command.arg(format!("--ignore-certificate-errors-spki-list={}", key_hash()));
+    }
     command.arg(format!("--user-data-dir={}", scratch_directory().display()));
     Process::spawn(command.args(["--dump-dom", url]))
+}
+
+/// SHA-256 of the public key in the certificate of the tests, in base64.
+fn key_hash() -> String {
+    let key = "openssl x509 -pubkey -noout | openssl pkey -pubin -outform der";
+    let script = format!("{key} | openssl dgst -sha256 -binary | openssl base64");
+    let certificate = File::open(&tls::identity().certificate).expect("the certificate");
+    let mut command = Program::command("sh");
+    let shell = Process::spawn_between(certificate.into(), Stdio::piped(), command.args(["-c", &script]));
+    shell.success().trim().to_owned()
+}
+
+/// A client that sends a request on a TLS connection, if there is one, and prints what became of both.
+pub fn openssl(address: SocketAddr, arguments: &[&str]) -> String {
+    let request = scratch_directory().join("request");
+    std::fs::write(&request, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("its file");
+    let mut command = Program::command("openssl");
+    command.args(["s_client", "-ign_eof", "-connect", &address.to_string()]).args(arguments);
+    let stdin = File::open(request).expect("the request").into();
+    let mut client = Process::spawn_between(stdin, Stdio::piped(), &mut command);
+    client.exit();
+    client.stdout.text() + &client.stderr.text()
 }

@@ -3,8 +3,8 @@
 //! The problem: a certificate lives for weeks and a server for years. What a connection begins with must be the newest
 //! one, without a restart, and without that clients who come back lose their sessions.
 //!
-//! The idea: one [`ServerConfig`] for ever, with one pair of ticket keys. What changes is what it asks for a
-//! certificate: each handshake looks up the names of now (`choice`).
+//! The idea: one [`ServerConfig`] until the next reload, and one pair of ticket keys for ever. What changes is what it asks
+//! for a certificate: each handshake looks up the names of now (`choice`).
 //!
 //! Versions and ciphers are those that rustls has by default, TLS 1.2 and 1.3: a list of ronde's own would be out of
 //! date in a year.
@@ -32,20 +32,21 @@ pub use renewal::{News, Renewal};
 
 use crate::config::{CertificateFiles, Config};
 use crate::observe::date::Date;
+use crate::observe::metrics::snapshot::CertificateEnd;
 use choice::Choice;
 use pair::Pair;
 use remark::Remark;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 /// All of them, ready to serve.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Certificates {
     server: Arc<ServerConfig>,
     shown: Arc<Shown>,
@@ -69,10 +70,25 @@ impl Certificates {
     /// # Errors
     /// The first fault of them.
     pub fn load(files: &[CertificateFiles]) -> Result<Self, LoadError> {
-        let provider = Arc::new(default_provider());
+        Self::read(files, Arc::new(default_provider()), Ticketer::new()?)
+    }
+
+    /// Reads other files, or the same again. Clients who come back keep their sessions.
+    ///
+    /// # Errors
+    /// As [`Certificates::load`].
+    pub fn reload(&self, files: &[CertificateFiles]) -> Result<Self, LoadError> {
+        Self::read(files, Arc::clone(self.server.crypto_provider()), Arc::clone(&self.server.ticketer))
+    }
+
+    fn read(
+        files: &[CertificateFiles],
+        provider: Arc<CryptoProvider>,
+        ticketer: Arc<dyn ProducesTickets>,
+    ) -> Result<Self, LoadError> {
         let pairs = files.iter().map(|files| Pair::read(files, &provider)).collect::<Result<Vec<_>, _>>()?;
         let shown = Arc::new(Shown::new(&pairs).ok_or(LoadError::None)?);
-        let server = Arc::new(server(provider, Arc::clone(&shown))?);
+        let server = Arc::new(server(provider, Arc::clone(&shown), ticketer)?);
         Ok(Self { server, shown, pairs })
     }
 
@@ -94,6 +110,11 @@ impl Certificates {
         self.pairs.iter().map(line).collect()
     }
 
+    /// Until when those that are shown now are valid.
+    pub fn ends(&self) -> Vec<CertificateEnd> {
+        self.shown.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What an admin should hear of them, and of how they fit the routes.
     pub fn remarks(&self, config: &Config, now: SystemTime) -> Vec<String> {
         let names: Vec<_> = self.pairs.iter().flat_map(|pair| pair.leaf.names.clone()).collect();
@@ -107,13 +128,17 @@ impl Certificates {
     }
 }
 
-fn server(provider: Arc<CryptoProvider>, shown: Arc<Shown>) -> Result<ServerConfig, rustls::Error> {
+fn server(
+    provider: Arc<CryptoProvider>,
+    shown: Arc<Shown>,
+    ticketer: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut server = builder.with_no_client_auth().with_cert_resolver(shown);
     // A client that speaks HTTP/2 alone is told so in the handshake (RFC 7301 §3.2).
     server.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Sessions are kept by the clients, and not here. Without early data (rustls' default), which anybody could replay.
-    server.ticketer = Ticketer::new()?;
+    server.ticketer = ticketer;
     Ok(server)
 }
 
@@ -143,19 +168,32 @@ impl std::error::Error for LoadError {}
 
 /// What handshakes ask for a certificate.
 #[derive(Debug)]
-struct Shown(RwLock<Choice<Arc<CertifiedKey>>>);
+struct Shown {
+    choice: RwLock<Choice<Arc<CertifiedKey>>>,
+    ends: Mutex<Vec<CertificateEnd>>,
+}
 
 impl Shown {
     fn new(pairs: &[Pair]) -> Option<Self> {
-        choice(pairs).map(RwLock::new).map(Self)
+        Some(Self { choice: RwLock::new(choice(pairs)?), ends: Mutex::new(ends(pairs)) })
     }
 
     /// From now on, handshakes get these.
-    pub fn replace<'a>(&self, pairs: impl IntoIterator<Item = &'a Pair>) {
-        if let Some(choice) = choice(pairs) {
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = choice;
+    pub fn replace<'a>(&self, pairs: impl IntoIterator<Item = &'a Pair> + Clone) {
+        if let Some(choice) = choice(pairs.clone()) {
+            *self.choice.write().unwrap_or_else(PoisonError::into_inner) = choice;
+            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends(pairs);
         }
     }
+}
+
+fn ends<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Vec<CertificateEnd> {
+    let end = |pair: &Pair| CertificateEnd {
+        file: pair.files.certificate.clone(),
+        names: pair.leaf.names.clone(),
+        until: pair.leaf.until,
+    };
+    pairs.into_iter().map(end).collect()
 }
 
 fn choice<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Option<Choice<Arc<CertifiedKey>>> {
@@ -164,7 +202,7 @@ fn choice<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Option<Choice<Arc<Ce
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let choice = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let choice = self.choice.read().unwrap_or_else(PoisonError::into_inner);
         Some(Arc::clone(choice.of(hello.server_name())))
     }
 }

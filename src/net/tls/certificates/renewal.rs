@@ -9,10 +9,10 @@
 //!
 //! Not here: the minute, and the log (`server`). What a look finds is returned.
 
-use super::Shown;
 use super::fault::Fault;
 use super::pair::Pair;
 use super::remark::Remark;
+use super::{Certificates, Shown};
 use crate::config::CertificateFiles;
 use crate::observe::date::Date;
 use rustls::crypto::CryptoProvider;
@@ -77,12 +77,13 @@ impl Renewal {
         news
     }
 
-    /// Reads all files, and tells of faults that were told of before.
-    pub fn look_afresh(&mut self, now: SystemTime) -> Vec<News> {
-        for watched in &mut self.watched {
-            (watched.stamps, watched.fault) = (None, None);
-        }
-        self.look(now)
+    /// Which of these, that are to be shown instead, are renewed ones of those that are looked after.
+    pub fn news_of(&self, certificates: &Certificates) -> Vec<News> {
+        let is_renewed = |pair: &&Pair| {
+            let same = self.watched.iter().find(|watched| watched.pair.files == pair.files);
+            same.is_some_and(|watched| watched.pair.certified.cert != pair.certified.cert)
+        };
+        certificates.pairs.iter().filter(is_renewed).cloned().map(News::Taken).collect()
     }
 }
 
@@ -254,15 +255,19 @@ mod tests {
     }
 
     #[test]
-    fn asked_to_it_reads_all_and_tells_of_faults_again() {
+    fn of_others_that_are_shown_instead_those_with_the_same_files_are_renewed() {
         let folder = Folder::new();
-        let files = folder.write_pair("a", &made(&["a.example"]));
+        let [a, b, c] = ["a", "b", "c"].map(|name| folder.write_pair(name, &made(&["a.example"])));
         let now = days_before_2040(1000);
-        let mut renewal = Certificates::load(&[files]).unwrap().renewal(now);
-        folder.write("a.pem", "");
-        assert_eq!(told(&renewal.look(now)), ["refused"]);
-        assert_eq!(told(&renewal.look(now)), [""; 0]);
-        assert_eq!(told(&renewal.look_afresh(now)), ["refused"]);
+        let certificates = Certificates::load(&[a.clone(), b.clone()]).unwrap();
+        let mut renewal = certificates.renewal(now);
+        assert_eq!(told(&renewal.news_of(&certificates)), [""; 0]);
+        folder.write_pair("b", &made(&["a.example"]));
+        let instead = certificates.reload(&[c, b, a]).unwrap();
+        assert_eq!(told(&renewal.news_of(&instead)), ["taken"]);
+        // It was told of already.
+        renewal.look(now);
+        assert_eq!(told(&renewal.news_of(&instead)), [""; 0]);
     }
 
     #[test]

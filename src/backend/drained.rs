@@ -1,0 +1,77 @@
+//! Backends that an admin has taken out, until the admin lets them in again.
+//!
+//! The problem: a backend that is to be updated works well until it is stopped, and then fails what it has. So it is drained
+//! first: it takes no new turn, not even as a fallback, and what is under way ends as if nothing had happened. Its health
+//! goes on, since that is what tells whether it may come back.
+//!
+//! What was drained is remembered by what it is called: a container that restarts comes back as another backend, though at
+//! the same address or by the same name, and would otherwise be in the round at once.
+//!
+//! Not here: the order itself (`server::admin`).
+
+use super::{Backend, Backends, lock};
+use crate::config::Address;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+/// What is drained, in all routes: names as they stand in the configuration, and addresses.
+#[derive(Debug, Default)]
+pub struct Drained(Mutex<HashSet<String>>);
+
+impl Drained {
+    /// Applies what was ordered before to a backend that is new in the round.
+    pub(super) fn remind(&self, backend: &Backend) {
+        let names = lock(&self.0);
+        // Nearly always there are none, and an address need not be written out.
+        if !names.is_empty() && backend.called().iter().any(|name| names.contains(name)) {
+            backend.standing.is_drained.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Backend {
+    /// What it is called: its configured name, and its address.
+    fn called(&self) -> [String; 2] {
+        [self.name.clone(), self.address.to_string()]
+    }
+
+    /// By which of these it is meant. A host has no case; a path has.
+    fn called_so(&self, name: &str) -> Option<String> {
+        self.called().into_iter().find(|own| own == name || *own == name.to_ascii_lowercase())
+    }
+}
+
+impl Backends {
+    /// Gives no new requests to the backends that are called so. Returns where these are.
+    pub fn drain(&self, name: &str) -> Vec<Address> {
+        // First, and then the round is looked at again: what comes into it meanwhile is reminded.
+        let called: Vec<_> = self.all().iter().filter_map(|backend| backend.called_so(name)).collect();
+        lock(&self.membership.drained().0).extend(called);
+        let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
+        let drain = |backend: Arc<Backend>| {
+            if !backend.standing.is_drained.swap(true, Ordering::Relaxed) {
+                log::info!("{backend} is drained, with {} requests under way", backend.standing.active());
+            }
+            backend.kept.clear();
+            backend.address.clone()
+        };
+        self.all().into_iter().filter(meant).map(drain).collect()
+    }
+
+    /// Lets the backends that are called so take turns again. Returns where these are.
+    pub fn undrain(&self, name: &str) -> Vec<Address> {
+        let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
+        let undrain = |backend: Arc<Backend>| {
+            // Of a name that was drained, one address may come back: then the name is drained no more.
+            let mut names = lock(&self.membership.drained().0);
+            names.retain(|name| !backend.called().contains(name));
+            drop(names);
+            if backend.standing.is_drained.swap(false, Ordering::Relaxed) {
+                log::info!("{backend} is drained no more");
+            }
+            backend.address.clone()
+        };
+        self.all().into_iter().filter(meant).map(undrain).collect()
+    }
+}

@@ -1,0 +1,27 @@
+//! Why a backend was not reached.
+//!
+//! The problem: connect(2) has a dozen errors, and some of them are about ronde's own host. What counts against a backend must
+//! be the backend's.
+//!
+//! Not here: what follows from it (`health`).
+
+use crate::config::Address;
+use crate::observe::failure::Failure;
+use rustix::io::Errno;
+use std::io;
+
+/// What a connect that failed is called. What the system, and not the backend, refused is no failure of the
+/// backend: no descriptor, no memory, no port of ours is left.
+pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
+            Failure::Descriptors
+        }
+        Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
+        Some(Errno::NOENT) => Failure::SocketMissing,
+        // To a TCP connect a packet filter says it.
+        Some(Errno::ACCESS) if matches!(to, Address::Unix(_)) => Failure::SocketForbidden,
+        _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+        _ => Failure::Unreachable,
+    }
+}

@@ -1,0 +1,693 @@
+//! A reload: all that is said in the file is in force from then on, and nobody who is served notices.
+
+use crate::harness::tls::{self, Identity};
+use crate::harness::{
+    Backend, GET, Gate, Message, NameService, Origin, Proxy, Ronde, Wire, each_row, eventually, free_address,
+    ok, ronde_only, scratch_directory, serve_unix, socket_path, wrk,
+};
+use rustix::process::Signal;
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A ronde with a file.
+struct Served {
+    file: PathBuf,
+    proxy: Proxy,
+}
+
+impl Served {
+    fn with(settings: &str) -> Served {
+        let file = scratch_directory().join("ronde.toml");
+        fs::write(&file, of_file(settings)).expect("a file");
+        let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+        Served { file, proxy }
+    }
+
+    fn lines(&self, part: &str) -> usize {
+        self.proxy.process.stderr.all().iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// Orders a reload, and returns the line with its outcome.
+    fn outcome(&self) -> String {
+        let is_outcome = |line: &&String| line.contains(" reloaded: ") || line.contains("not reloaded");
+        let outcomes = || {
+            let lines = self.proxy.process.stderr.all();
+            lines.iter().filter(is_outcome).cloned().collect::<Vec<_>>()
+        };
+        let before = outcomes().len();
+        self.proxy.process.signal(Signal::HUP);
+        eventually("a reload has its outcome", || outcomes().len() > before);
+        outcomes().swap_remove(before)
+    }
+
+    /// Other settings are in force from now on.
+    fn reload(&self, settings: &str) -> String {
+        fs::write(&self.file, of_file(settings)).expect("a file");
+        let outcome = self.outcome();
+        assert!(outcome.contains("reloaded: ") && !outcome.contains("not reloaded"), "{outcome}");
+        outcome
+    }
+
+    fn threads_named(&self, part: &str) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.proxy.process.id())).expect("its threads");
+        let names =
+            tasks.flatten().map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+        names.filter(|name| name.contains(part)).count()
+    }
+}
+
+/// The suite's address, unless the settings name their own.
+fn of_file(settings: &str) -> String {
+    let listen = if settings.contains("listen = ") { "" } else { "listen = '127.0.0.1:0'\n" };
+    format!("{listen}{settings}")
+}
+
+fn backends(all: &[&Backend]) -> String {
+    let names: Vec<_> = all.iter().map(|backend| format!("'{}'", backend.address)).collect();
+    format!("backend = [{}]\n", names.join(", "))
+}
+
+#[test]
+fn what_the_file_says_is_in_force_after_a_reload_also_on_connections_that_are_open() {
+    ronde_only!();
+    let [one, other] = ["one", "other"].map(Backend::named);
+    let served = Served::with(&backends(&[&one]));
+    let mut open = served.proxy.connect();
+    assert_eq!(open.get("/").text(), "one");
+    let settings = format!(
+        "access-log = 'json'\nmax-body = '3'\nset-response-header = {{ X-New = 'yes' }}\n{}\
+         [[route]]\npath = '/text'\nrespond = 200\ntext = 'new'\n",
+        backends(&[&other])
+    );
+    let said = served.reload(&settings);
+    assert!(said.contains("reloaded: 1 route (1 new), 1 backend (1 new, 1 gone), 1 listener"), "{said}");
+    let answer = open.get("/new");
+    assert_eq!((answer.text(), answer.sole("x-new")), ("other".to_owned(), "yes".to_owned()));
+    assert_eq!(open.get("/text").text(), "new\n");
+    assert!(served.proxy.process.stdout.line_with("/new").starts_with('{'));
+    let large = served.proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
+    assert_eq!(large.status(), 413);
+    // And back again.
+    served.reload(&backends(&[&one]));
+    assert_eq!(served.proxy.get("/").text(), "one");
+}
+
+#[test]
+fn a_ronde_without_a_file_reads_its_flags_again() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let proxy = Proxy::start(&[backend.address]);
+    proxy.process.signal(Signal::HUP);
+    let said = proxy.process.stderr.line_with("reloaded: ");
+    assert!(said.contains("reloaded: 1 backend, ") && !said.contains("new"), "{said}");
+    assert_eq!(proxy.get("/").text(), "b");
+}
+
+#[test]
+fn a_file_with_a_mistake_changes_nothing_and_is_told_of_with_its_place() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let good = format!("max-body = '3'\n{}", backends(&[&backend]));
+    let rows: [(&str, &[u8], &str); 7] = [
+        ("not TOML", b"listen = '127.0.0.1:0'\nbackend = [", "ronde.toml:2:"),
+        ("an unknown key", b"listen = '127.0.0.1:0'\nbackends = 'a:1'", "ronde.toml:2:1"),
+        ("out of bounds", b"listen = '127.0.0.1:0'\n\nmax-fails = 1001\nbackend = 'a:1'", "ronde.toml:3:13"),
+        ("no backends", b"", "no backends"),
+        ("no text", b"listen = '127.0.0.1:0'\n\0", "ronde.toml:2:1"),
+        ("no certificate", b"tls-listen = '127.0.0.1:0'\nbackend = 'a:1'", "needs a certificate"),
+        (
+            "no such certificate",
+            b"tls-listen = '127.0.0.1:0'\nbackend = 'a:1'\n[[tls]]\ncertificate = '/nowhere.pem'\nkey = '/nowhere.key'",
+            "/nowhere.pem",
+        ),
+    ];
+    let served = Served::with(&good);
+    assert_eq!(served.proxy.get("/").text(), "b");
+    let (threads, descriptors) = (served.proxy.status("Threads"), served.proxy.descriptors());
+    each_row(&rows, |(_, text, told)| {
+        fs::write(&served.file, text).expect("a file");
+        let outcome = served.outcome();
+        assert!(outcome.contains("[ERROR] not reloaded, and nothing has changed: "), "{outcome}");
+        assert!(outcome.contains(told), "{outcome}");
+        assert_eq!(served.proxy.get("/").text(), "b");
+    });
+    fs::remove_file(&served.file).expect("it was there");
+    let outcome = served.outcome();
+    assert!(outcome.contains("not reloaded") && outcome.contains("cannot read"), "{outcome}");
+    let large = served.proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
+    assert_eq!(large.status(), 413, "the old limit");
+    eventually("what was begun is gone", || {
+        served.proxy.status("Threads") <= threads && served.proxy.descriptors() <= descriptors + 1
+    });
+}
+
+/// An editor writes a file in pieces, and a deploy script has it read too early: every prefix is refused or is a whole file.
+#[test]
+fn half_a_file_never_stops_the_service() {
+    ronde_only!();
+    let [one, other] = ["one", "other"].map(Backend::named);
+    let whole =
+        of_file(&format!("{}[[route]]\npath = '/x'\nbackend = '{}'\n", backends(&[&one]), other.address));
+    let served = Served::with(&whole);
+    let mut refused = 0;
+    for end in (0..whole.len()).step_by(7) {
+        fs::write(&served.file, &whole[..end]).expect("a file");
+        refused += usize::from(served.outcome().contains("not reloaded"));
+        // Without its listen line a half is a ronde on 127.0.0.1:8080, and may be refused that.
+        assert!(TcpStream::connect(served.proxy.address).is_ok() || end > 0);
+    }
+    assert!(refused > 5, "{refused}");
+    served.reload(&whole);
+    assert_eq!((served.proxy.get("/").text(), served.proxy.get("/x").text()), ("one".into(), "other".into()));
+}
+
+#[test]
+fn what_takes_a_restart_is_named_and_the_rest_is_taken() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let served = Served::with(&format!("workers = 3\n{}", backends(&[&backend])));
+    served.reload(&format!(
+        "workers = 5\nqueue = 7\nreal-ip = true\nmax-body = '3'\n{}",
+        backends(&[&backend])
+    ));
+    for key in ["workers", "queue"] {
+        let told = served.proxy.process.stderr.line_with(&format!("{key} is another now"));
+        assert!(told.contains("[WARN]") && told.contains("restart"), "{told}");
+    }
+    assert_eq!(served.threads_named("worker"), 3);
+    let large = served.proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
+    assert_eq!(large.status(), 413);
+    assert_eq!(served.lines("scheduling is another now"), 0);
+}
+
+#[test]
+fn limits_and_the_level_of_the_log_are_the_new_ones() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let settings = |more: &str| format!("{more}\n{}", backends(&[&backend]));
+    let served = Served::with(&settings("access-log = 'off'\nmax-head = '1k'"));
+    let long = format!("GET /long HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(100_000));
+    assert_eq!(served.proxy.ask(&long).status(), 431);
+    served.reload(&settings("max-head = '256k'"));
+    assert_eq!(served.proxy.ask(&long).text(), "b");
+    assert!(served.proxy.process.stdout.line_with("/long").contains(" 200 "));
+    // At the level of errors nothing tells of it.
+    fs::write(
+        &served.file,
+        of_file(&settings("log-level = 'error'\nset-response-header = { X-New = 'yes' }")),
+    )
+    .expect("a file");
+    served.proxy.process.signal(Signal::HUP);
+    eventually("it is in force", || served.proxy.get("/").has("x-new"));
+    assert_eq!(served.lines(" reloaded: "), 1);
+    served.reload(&settings("max-connections = 1"));
+    let mut first = served.proxy.connect();
+    first.send("GET / HTTP/1.1\r\nHost: a\r\n");
+    eventually("it counts", || served.proxy.get("/").status() == 503);
+    first.send("\r\n");
+    assert_eq!(first.response().text(), "b");
+}
+
+#[test]
+fn strict_turns_go_on_after_a_reload() {
+    ronde_only!();
+    let all = ["1", "2", "3", "4"].map(Backend::named);
+    let [one, two, three, four] = &all;
+    let served = Served::with(&backends(&[one, two, three]));
+    let mut client = served.proxy.connect();
+    let mut next = |count| (0..count).map(|_| client.get("/").text()).collect::<String>();
+    assert_eq!(next(4), "1231");
+    served.reload(&backends(&[one, two, three]));
+    assert_eq!(next(4), "2312");
+    served.reload(&format!("max-body = '1k'\n{}", backends(&[one, two, three])));
+    assert_eq!(next(3), "312");
+    // One more has its turn after all others had theirs, and one less is missed by none.
+    served.reload(&backends(&[one, two, three, four]));
+    assert_eq!(next(8), "31243124");
+    served.reload(&backends(&[one, three, four]));
+    assert_eq!(next(6), "314314");
+}
+
+/// Its weight is another, but it is the same backend: its connections are kept.
+#[test]
+fn a_backend_that_stays_keeps_its_connections_wherever_it_goes() {
+    ronde_only!();
+    let [a, b] = ["a", "b"].map(Backend::named);
+    let served = Served::with(&format!("backend-keep-alive-timeout = '1h'\n{}", backends(&[&a])));
+    let settings = |rest: &str| format!("backend-keep-alive-timeout = '1h'\n{}{rest}", backends(&[&b]));
+    assert_eq!(served.proxy.get("/").text(), "a");
+    served.reload(&settings(&format!("[[route]]\npath = '/x'\nbackend = '{}'\n", a.address)));
+    assert_eq!(served.proxy.get("/x").text(), "a");
+    served.reload(&settings(&format!(
+        "[[route]]\npath = '/y'\n[[route.backend]]\naddress = '{}'\nweight = 3\n",
+        a.address
+    )));
+    assert_eq!(served.proxy.get("/y").text(), "a");
+    assert_eq!(a.connections(), 1);
+    // That of one that is gone is closed.
+    assert_eq!(served.proxy.get("/").text(), "b");
+    served.reload(&format!("backend-keep-alive-timeout = '1h'\n{}", backends(&[&a])));
+    served.reload(&settings(""));
+    assert_eq!(served.proxy.get("/").text(), "b");
+    assert_eq!(b.connections(), 2);
+}
+
+#[test]
+fn a_backend_that_is_out_stays_out_and_comes_back() {
+    ronde_only!();
+    let [mut down, up] = ["down", "up"].map(Backend::named);
+    let served = Served::with(&backends(&[&down, &up]));
+    assert_eq!(served.proxy.get("/").text(), "down");
+    down.go_down();
+    eventually("it is out", || {
+        served.proxy.get("/");
+        served.lines("is out of the round") == 1
+    });
+    for settings in ["", "max-body = '1m'\n", "balance = 'least-connections'\n"] {
+        served.reload(&format!("{settings}{}", backends(&[&down, &up])));
+        assert!((0..6).all(|_| served.proxy.get("/").text() == "up"));
+    }
+    let lines = served.proxy.process.stdout.all();
+    let tried = lines.iter().filter(|line| line.contains("tried=")).count();
+    assert!(tried <= 3, "it was asked after a reload: {lines:#?}");
+    served.reload(&backends(&[&down, &up]));
+    down.come_up();
+    eventually("it is back", || served.proxy.get("/").text() == "down");
+    assert_eq!((served.lines("is out of the round"), served.lines("is in the round")), (1, 1));
+}
+
+/// With the checks that took it out it would stay out for ever.
+#[test]
+fn checks_come_and_go() {
+    ronde_only!();
+    let sick = Backend::start(|wire, request| match request.target() {
+        "/health" => wire.send("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+        _ => wire.send(ok("sick")),
+    });
+    let well = Backend::named("well");
+    let checks = "health-path = '/health'\nhealth-interval = '100ms'\nhealth-fall = 1\n";
+    let served = Served::with(&backends(&[&sick, &well]));
+    assert_eq!([(); 2].map(|()| served.proxy.get("/").text()), ["sick", "well"]);
+    served.reload(&format!("{checks}{}", backends(&[&sick, &well])));
+    served.proxy.process.stderr.line_with("is out of the round: /health is answered with 500");
+    assert!((0..4).all(|_| served.proxy.get("/").text() == "well"));
+    // Reloads more often than checks do not put them off.
+    let before = sick.count();
+    eventually("it is checked all the same", || {
+        served.reload(&format!("{checks}{}", backends(&[&sick, &well])));
+        sick.count() > before + 2
+    });
+    served.reload(&backends(&[&sick, &well]));
+    let mut answers = [(); 2].map(|()| served.proxy.get("/").text());
+    answers.sort();
+    assert_eq!(answers, ["sick", "well"]);
+}
+
+#[test]
+fn new_backends_are_checked_before_they_serve() {
+    ronde_only!();
+    let [old, well] = ["old", "well"].map(Backend::named);
+    let sick = Backend::start(|wire, _| wire.send("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"));
+    let checks = "health-path = '/health'\nhealth-interval = '1h'\n";
+    let served = Served::with(&format!("{checks}{}", backends(&[&old])));
+    served.reload(&format!("{checks}{}", backends(&[&sick, &well])));
+    assert!((0..4).all(|_| served.proxy.get("/").text() == "well"));
+    assert_eq!((sick.count(), well.count(), old.count()), (1, 5, 1), "nobody else was checked");
+}
+
+const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+#[test]
+fn who_is_under_way_ends_with_what_it_began_with() {
+    ronde_only!();
+    const LENGTH: usize = 4 << 20;
+    let (old, new) = (Origin::start(), Backend::named("new"));
+    let served = Served::with(&format!("backend = '{}'\nmax-body = '8m'\n", old.address));
+
+    let mut uploading = served.proxy.connect();
+    uploading.send(format!("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\nfirst"));
+    let mut takes = old.accept();
+    takes.request_head();
+    let mut downloading = served.proxy.connect();
+    downloading.send(GET);
+    let (mut gives, _) = old.answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\nfirst"));
+    downloading.response_head();
+    let mut tunnelling = served.proxy.connect();
+    tunnelling.send(UPGRADE);
+    let (mut talks, _) = old.answer(SWITCH);
+    assert_eq!(tunnelling.response().status(), 101);
+    let mut waiting = served.proxy.connect();
+    waiting.send(GET);
+    let (mut late, _) = old.request();
+
+    for limit in ["1k", "2k"] {
+        served.reload(&format!("backend = '{}'\nmax-body = '{limit}'\nidle-timeout = '10ms'\n", new.address));
+        assert_eq!(served.proxy.get("/").text(), "new");
+    }
+
+    // Longer than the new time between two reads.
+    thread::sleep(Duration::from_millis(50));
+    let rest = vec![b'x'; LENGTH - 5];
+    let (sent, mut sender) = (rest.clone(), uploading.twin());
+    let upload = thread::spawn(move || sender.send(&sent));
+    takes.discard(LENGTH as u64);
+    upload.join().unwrap();
+    takes.send(ok("taken"));
+    assert_eq!(uploading.response().text(), "taken");
+    let download = thread::spawn(move || {
+        gives.send(&rest);
+        gives
+    });
+    downloading.discard(LENGTH as u64);
+    drop(download.join().unwrap());
+    for _ in 0..3 {
+        tunnelling.send("ping");
+        assert_eq!(talks.take(4), b"ping");
+        talks.send("pong");
+        assert_eq!(tunnelling.take(4), b"pong");
+    }
+    late.send(ok("late"));
+    assert_eq!(waiting.response().text(), "late");
+    // And these clients are the new backend's from now on.
+    for client in [&mut uploading, &mut downloading, &mut waiting] {
+        assert_eq!(client.get("/").text(), "new");
+    }
+    // What was used for the old one is not kept.
+    drop(takes.rest());
+}
+
+#[test]
+fn who_waits_for_room_gets_it_after_a_reload() {
+    ronde_only!();
+    let gate = Gate::default();
+    let passed = gate.clone();
+    let backend = Backend::start(move |wire, _| {
+        passed.pass();
+        wire.send(ok("b"));
+    });
+    let settings =
+        |most: &str| format!("queue-timeout = '1m'\n[[backend]]\naddress = '{}'\n{most}", backend.address);
+    let served = Served::with(&settings("max-connections = 1\n"));
+    let mut clients: Vec<Wire> = (0..4).map(|_| served.proxy.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(GET));
+    eventually("one is with the backend", || backend.count() == 1);
+    for most in ["max-connections = 1\n", ""] {
+        served.reload(&settings(most));
+    }
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.response().text(), "b");
+    }
+}
+
+fn certificate() -> String {
+    let Identity { certificate, key, .. } = tls::identity();
+    format!("[[tls]]\ncertificate = {certificate:?}\nkey = {key:?}\n")
+}
+
+#[test]
+fn listeners_come_and_go() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let [stays, goes, comes, secured, introduced] = [(); 5].map(|()| free_address());
+    let path = socket_path("ronde.sock");
+    let served = Served::with(&format!("listen = ['{stays}', '{goes}']\n{}", backends(&[&backend])));
+    let (mut kept, mut idle) = (Wire::connect_plain(goes), Wire::connect_plain(stays));
+    assert_eq!((kept.get("/").text(), idle.get("/").text()), ("b".into(), "b".into()));
+
+    let said = served.reload(&format!(
+        "listen = ['{stays}', '{comes}', '{introduced}', 'unix:{}']\ntls-listen = '{secured}'\n\
+         proxy-protocol = '{introduced}'\ntrust-proxy = '127.0.0.0/8'\n{}{}",
+        path.display(),
+        backends(&[&backend]),
+        certificate()
+    ));
+    assert!(said.contains("1 certificate (1 new), 5 listeners (4 new, 1 gone)"), "{said}");
+    assert_eq!(Wire::connect_plain(comes).get("/").text(), "b");
+    assert_eq!(Wire::connect_tls(secured).get("/").text(), "b");
+    assert_eq!(Wire::connect_unix(&path).get("/").text(), "b");
+    let mut named = Wire::connect_plain(introduced);
+    named.send("PROXY TCP4 192.0.2.7 192.0.2.1 1 80\r\n");
+    assert_eq!(named.get("/named").text(), "b");
+    assert!(served.proxy.process.stdout.line_with("/named").contains("192.0.2.7"));
+
+    // Who came by the one that is gone is told so, and nobody comes by it any more.
+    eventually("it is closed", || TcpStream::connect(goes).is_err());
+    let last = kept.get("/");
+    assert_eq!((last.text(), last.sole("connection")), ("b".into(), "close".into()));
+    kept.expect_eof();
+    assert!(!idle.get("/").has("connection"));
+
+    served.reload(&format!("listen = '{stays}'\n{}", backends(&[&backend])));
+    eventually("all of them are closed", || {
+        [comes, secured, introduced].iter().all(|address| TcpStream::connect(address).is_err())
+    });
+    eventually("the file is gone", || !path.exists());
+    assert_eq!(idle.get("/").text(), "b");
+    // The port can be had again, now with TLS.
+    served.reload(&format!(
+        "tls-listen = '{goes}'\nlisten = '{stays}'\n{}{}",
+        backends(&[&backend]),
+        certificate()
+    ));
+    assert_eq!(Wire::connect_tls(goes).get("/").text(), "b");
+}
+
+#[test]
+fn an_address_that_cannot_be_had_changes_nothing() {
+    ronde_only!();
+    let [old, new] = ["old", "new"].map(Backend::named);
+    let (stays, comes, taken) = (free_address(), free_address(), new.address);
+    let path = socket_path("ronde.sock");
+    let served = Served::with(&format!("listen = '{stays}'\n{}", backends(&[&old])));
+    let rows = [
+        (format!("'{comes}', 'unix:{}', '{taken}'", path.display()), "is in use by another program"),
+        (format!("':{}'", stays.port()), "ronde itself listens on"),
+    ];
+    each_row(&rows, |(listen, told)| {
+        fs::write(&served.file, format!("listen = [{listen}]\n{}", backends(&[&new]))).expect("a file");
+        let outcome = served.outcome();
+        assert!(outcome.contains("not reloaded") && outcome.contains(told), "{outcome}");
+        assert_eq!(Wire::connect_plain(stays).get("/").text(), "old");
+        assert!(TcpStream::connect(comes).is_err() && !path.exists());
+    });
+    // Nor may a backend be one of the listeners.
+    fs::write(&served.file, format!("listen = ['{stays}', '{comes}']\nbackend = '{comes}'\n"))
+        .expect("a file");
+    let outcome = served.outcome();
+    assert!(outcome.contains("ronde's own address"), "{outcome}");
+    assert_eq!(Wire::connect_plain(stays).get("/").text(), "old");
+    eventually("nothing is left of it", || TcpStream::connect(comes).is_err());
+}
+
+/// Its scheme and what its connections begin with are another's, but the socket is the same: no client is refused.
+#[test]
+fn a_listener_that_stays_may_begin_otherwise() {
+    ronde_only!();
+    let (backend, address) = (Backend::named("b"), free_address());
+    let served = Served::with(&format!("listen = '{address}'\n{}", backends(&[&backend])));
+    served.reload(&format!(
+        "listen = '{address}'\nproxy-protocol = '{address}'\ntrust-proxy = '127.0.0.0/8'\n{}",
+        backends(&[&backend])
+    ));
+    let mut client = Wire::connect_plain(address);
+    client.send("PROXY TCP4 192.0.2.7 192.0.2.1 1 80\r\n");
+    assert_eq!(client.get("/").text(), "b");
+    let mut early = Wire::connect_plain(address);
+    early.send("PROXY TCP4 192.0.2.8 192.0.2.1 1 80\r\n");
+    served.reload(&format!(
+        "listen = '{}'\ntls-listen = '{address}'\n{}{}",
+        free_address(),
+        backends(&[&backend]),
+        certificate()
+    ));
+    assert_eq!(Wire::connect_tls(address).get("/").text(), "b");
+    assert_eq!((client.get("/").text(), early.get("/").text()), ("b".into(), "b".into()));
+}
+
+#[test]
+fn a_backend_on_a_unix_socket_comes_by_a_reload() {
+    ronde_only!();
+    let (backend, path) = (Backend::named("tcp"), socket_path("ronde.sock"));
+    serve_unix(&path, |wire, _| wire.send(ok("unix")));
+    let served = Served::with(&backends(&[&backend]));
+    served.reload(&format!("backend = ['{}', 'unix:{}']\n", backend.address, path.display()));
+    let mut answers = [(); 2].map(|()| served.proxy.get("/").text());
+    answers.sort();
+    assert_eq!(answers, ["tcp", "unix"]);
+}
+
+#[test]
+fn the_threads_of_names_come_and_go_with_them() {
+    ronde_only!();
+    let Some(names) = NameService::start() else { return };
+    let [port, ..] = names.ports();
+    let number = port.address.port();
+    let _app = Backend::on(port, move |wire, _| wire.send(ok("app")));
+    names.knows("app.test", [names.neighbour(1)]);
+    names.knows("other.test", [names.neighbour(1)]);
+    let file = scratch_directory().join("ronde.toml");
+    let write = |names: &[&str]| {
+        let routes: String = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| format!("[[route]]\npath = '/{at}'\nbackend = '{name}:{number}'\n"))
+            .collect();
+        fs::write(&file, format!("resolve-interval = '100ms'\n{routes}")).expect("a file");
+    };
+    write(&["app.test", "app.test"]);
+    let proxy = names.ronde("options timeout:1", &format!("--config {}", file.display())).serve();
+    let served = Served { file: file.clone(), proxy };
+    eventually("the name is known", || served.proxy.get("/0").text() == "app");
+    assert_eq!(served.threads_named("resolve"), 1, "one for both routes");
+    for _ in 0..20 {
+        write(&["other.test", "app.test"]);
+        served.outcome();
+        assert_eq!(
+            (served.proxy.get("/0").text(), served.proxy.get("/1").text()),
+            ("app".into(), "app".into())
+        );
+        write(&["other.test", "other.test", "other.test"]);
+        served.outcome();
+        assert_eq!(served.proxy.get("/2").text(), "app");
+    }
+    eventually("that of the name that is gone has ended", || served.threads_named("resolve") == 1);
+    // What a name is found to be afterwards is told to those in force alone.
+    names.knows("other.test", [names.neighbour(1), names.neighbour(2)]);
+    served.proxy.process.stderr.line_with("other.test: + ");
+    let added = names.neighbour(2).to_string();
+    eventually("it is told of", || served.lines(&format!("other.test: + {added}")) == 1);
+}
+
+/// What a client sees of the alternating files: either of both names, and nothing else.
+fn assert_answered(answer: &Message) {
+    assert!(answer.status() == 200 && ["one", "other"].contains(&&*answer.text()), "{answer:?}");
+}
+
+#[test]
+fn fifty_reloads_under_load_fail_no_request_and_leave_nothing_behind() {
+    ronde_only!();
+    let [one, other] = ["one", "other"].map(Backend::named);
+    let chat = Backend::start(|wire, request| {
+        if request.target() == "/chat" {
+            wire.send(SWITCH);
+            while let Ok(bytes) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wire.take(4))) {
+                wire.send(bytes);
+            }
+        }
+    });
+    let settings = |backend: &Backend, more: &str| {
+        format!(
+            "access-log = 'off'\n{more}{}[[route]]\npath = '/chat'\nbackend = '{}'\n",
+            backends(&[backend]),
+            chat.address
+        )
+    };
+    let files = [settings(&one, ""), settings(&other, "max-body = '1m'\n")];
+    let served = Served::with(&files[0]);
+    let mut chats: Vec<_> = (0..20).map(|_| served.proxy.connect()).collect();
+    for chat in &mut chats {
+        chat.send(UPGRADE);
+        assert_eq!(chat.response().status(), 101);
+    }
+    let mut next = files.iter().cycle();
+    let mut reload = || served.reload(next.next().expect("a file"));
+    // What the first reloads take stays.
+    (0..4).for_each(|_| drop(reload()));
+    let resident = served.proxy.status("VmRSS");
+    let (threads, descriptors) = (served.proxy.status("Threads"), served.proxy.descriptors());
+
+    let is_over = AtomicBool::new(false);
+    let url = served.proxy.url("/");
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut asked = 0;
+            let mut kept = served.proxy.connect();
+            while !is_over.load(Ordering::Relaxed) {
+                assert_answered(&kept.get("/"));
+                assert_answered(&served.proxy.get("/"));
+                asked += 2;
+            }
+            asked
+        });
+        let load = scope.spawn(|| {
+            while crate::harness::Program::Wrk.is_installed() && !is_over.load(Ordering::Relaxed) {
+                let report = wrk(32, &url).success();
+                assert!(report.contains("requests in"), "{report}");
+                assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
+            }
+        });
+        for _ in 0..50 {
+            reload();
+            for chat in &mut chats {
+                chat.send("ping");
+                assert_eq!(chat.take(4), b"ping");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(client.join().expect("no failure") > 50);
+        load.join().expect("no failure");
+    });
+    eventually("threads and descriptors are as many as before", || {
+        served.proxy.status("Threads") <= threads && served.proxy.descriptors() <= descriptors + 8
+    });
+    let grown = served.proxy.status("VmRSS").saturating_sub(resident);
+    assert!(grown < 6 << 10, "{grown} KiB more than before");
+    assert_eq!(served.lines("is out of the round"), 0);
+}
+
+/// The longest that a client waits while a thousand routes are made anew again and again.
+#[test]
+fn a_thousand_routes_are_reloaded_while_requests_are_served() {
+    ronde_only!();
+    let backend = Backend::named("one");
+    let routes: String = (0..1000)
+        .map(|at| {
+            format!("[[route]]\nhost = 'h{at}.example'\npath = '/p{at}'\nbackend = '{}'\n", backend.address)
+        })
+        .collect();
+    let settings = format!("access-log = 'off'\n{}{routes}", backends(&[&backend]));
+    let served = Served::with(&settings);
+    let is_over = AtomicBool::new(false);
+    let longest = thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let (mut kept, mut longest) = (served.proxy.connect(), Duration::ZERO);
+            while !is_over.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                assert_answered(&kept.get("/"));
+                longest = longest.max(begun.elapsed());
+            }
+            longest
+        });
+        for _ in 0..5 {
+            served.reload(&settings);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        client.join().expect("no failure")
+    });
+    println!("a thousand routes: the longest answer took {longest:?}");
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+}
+
+#[test]
+fn a_stop_is_heard_during_a_reload() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    // It accepts and says nothing: its first check lasts until the timeout.
+    let silent = Origin::start();
+    let mut served = Served::with(&backends(&[&backend]));
+    let checks = "health-path = '/h'\nhealth-interval = '1m'\nhealth-timeout = '1m'\n";
+    fs::write(&served.file, of_file(&format!("{checks}backend = '{}'\n", silent.address))).expect("a file");
+    served.proxy.process.signal(Signal::HUP);
+    let _check = silent.request();
+    assert_eq!(served.proxy.get("/").text(), "b");
+    served.proxy.process.signal(Signal::TERM);
+    assert_eq!(served.proxy.process.exit().code(), Some(0));
+}
