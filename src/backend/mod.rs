@@ -31,7 +31,7 @@ mod turn;
 mod unreachable;
 
 use crate::config::{Address, Balance, Config, Peer};
-use crate::net::tls::{Identity, Refusal, TrustError, Trusts};
+use crate::net::tls::{Identity, TrustError, Trusts};
 use crate::observe::failure::{Blame, Failure};
 use crate::observe::metrics::Metrics;
 use balance::Place;
@@ -380,15 +380,6 @@ impl Backends {
         if let Err(cause) = outcome {
             backend.standing.set_why_out(Some(&cause));
             log::warn!("{backend} does not pass its first health check: {cause}");
-        }
-    }
-
-    /// There is no TLS with a backend. The cause is said once, and again when it is another, or the same after a return.
-    fn note_refusal(backend: &Backend, refusal: &Refusal) {
-        let mut said = lock(&backend.refusal);
-        if said.as_ref() != Some(&refusal.cause) {
-            log::warn!("{backend}: {}", refusal.cause);
-            *said = Some(refusal.cause.clone());
         }
     }
 

@@ -22,7 +22,7 @@ use crate::net::descriptors::Descriptor;
 use crate::net::socket;
 pub use crate::net::socket::{Block, Received, Sent};
 use crate::net::tls::{Certificates, Handshake, HandshakeError, Identity, Session};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+pub use crate::net::window::Window;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{connect, getpeername, getsockname, socket_with, sockopt};
@@ -32,33 +32,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// How much the kernel may hold of a peer's bytes while nothing reads them, because a client does not.
-///
-/// It has to be settled before the connect: shrinking the buffer of a live connection makes the kernel drop what was promised
-/// room, and the peer waits for seconds to send it again. The kernel doubles what is asked for, and grants no more than
-/// rmem_max.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// As the kernel thinks best, up to six megabytes. For a peer far away a fixed window would be slow: 8 MB/s at 50 ms,
-    /// where rmem_max is as it comes.
-    Automatic,
-    /// A megabyte: a response that fits costs a third less than one for which the peer has to wait for room.
-    Wide,
-    /// 208 KB: 8,000 slow readers with wide ones use up all memory that TCP may have.
-    Narrow,
-}
-
-impl Window {
-    fn size(self) -> Option<usize> {
-        match self {
-            Self::Automatic => None,
-            Self::Wide => Some(1024 * 1024),
-            Self::Narrow => Some(208 * 1024),
-        }
-    }
-}
+use std::time::Duration;
 
 /// How far a connect came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,43 +156,6 @@ impl Conn {
         let conn = Self::over(socket, Kind::Unix, descriptor);
         conn.become_ready()?;
         Ok(conn)
-    }
-
-    /// Connects, and waits until that is decided: for the commands that have nothing else to do.
-    ///
-    /// # Errors
-    /// What connect(2) says; [`ErrorKind::TimedOut`] at the deadline.
-    pub fn connect_by(to: &Address, deadline: Instant) -> io::Result<Self> {
-        let time_left = || {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() { Err(io::Error::from(ErrorKind::TimedOut)) } else { Ok(left) }
-        };
-        let (conn, mut connected) = loop {
-            match Self::connect(to, Window::Automatic, Block::Briefly) {
-                // It has waited for one call.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => time_left()?,
-                connected => break connected?,
-            };
-        };
-        while connected == Connected::NotYet {
-            let left = time_left()?;
-            poll(&mut [PollFd::new(&conn, PollFlags::OUT)], Timespec::try_from(left).ok().as_ref())?;
-            connected = conn.finish_connect()?;
-        }
-        Ok(conn)
-    }
-
-    /// Shakes hands with a backend, and waits until that is done: for the commands that have nothing else to do.
-    ///
-    /// # Errors
-    /// Why there is no TLS; [`ErrorKind::TimedOut`] at the deadline.
-    pub fn secure_by(&mut self, identity: &Identity, deadline: Instant) -> Result<(), HandshakeError> {
-        while self.secured_to(identity, Block::Briefly)? == Handshake::Waits {
-            if Instant::now() >= deadline {
-                return Err(io::Error::from(ErrorKind::TimedOut).into());
-            }
-        }
-        Ok(())
     }
 
     /// Looks whether a connect that was [`Connected::NotYet`] has come to its end.
