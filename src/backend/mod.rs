@@ -238,16 +238,6 @@ impl Backends {
         asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
     }
 
-    /// Why there was no turn: no backend is known, or all are drained, or those that are not are at their limit.
-    pub fn absence(&self) -> Failure {
-        let round = self.membership.round();
-        match round.count() {
-            0 => Failure::NoBackend,
-            _ if round.iter().all(|backend| backend.standing.is_drained()) => Failure::BackendsDrained,
-            _ => Failure::BackendsBusy,
-        }
-    }
-
     /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
     pub fn may_send_again(&self) -> bool {
         self.history.retry_budget.spend()
