@@ -18,6 +18,10 @@ use std::os::fd::OwnedFd;
 /// The most that a record is on the wire: 16 KB, and what TLS 1.2 may add to them.
 const RECORD: usize = 5 + 16 * 1024 + 2048;
 
+/// Reads in a row that bring no plaintext. A peer that sends session tickets, or bytes of a record, as fast as they are read
+/// must not keep a worker for itself.
+const MOST_SILENT_READS: usize = 64;
+
 /// Ciphertext that is kept until it is a whole message. Only a handshake message takes more than a record: those of honest
 /// clients are some hundred bytes, and client certificates are not asked for; a backend's chain of certificates is a few
 /// kilobytes.
@@ -110,7 +114,7 @@ impl Records {
     /// Has plaintext in hand, or says why not.
     pub(super) fn fill(&mut self, socket: &OwnedFd, mut block: Block) -> io::Result<Received> {
         let mut once_more = Some(block);
-        loop {
+        for _ in 0..MOST_SILENT_READS {
             if !self.plaintext.is_empty() {
                 return Ok(Received::Bytes(self.plaintext.rest().len()));
             }
@@ -131,6 +135,7 @@ impl Records {
                 false => Block::Never,
             };
         }
+        Ok(Received::Nothing)
     }
 
     pub(super) fn read_and_advance(&mut self, socket: &OwnedFd, block: Block) -> io::Result<Received> {
