@@ -1,6 +1,6 @@
 //! Which backends are believed to be what they are called.
 //!
-//! The problem: without a check TLS keeps out those that only listen, and whoever can answer in the backend's place reads
+//! The problem: without a check TLS keeps out those that only listen, and what can answer in the backend's place reads
 //! and writes everything. So a backend has to prove an [`Identity`]: that a trusted issuer gave a certificate to the host
 //! that the configuration names (RFC 9110 §4.3.4). Trusted are the issuers that the system trusts, or those of one file.
 //!
