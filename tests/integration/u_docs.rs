@@ -166,6 +166,37 @@ fn ronde_accepts_every_example() {
     });
 }
 
+/// The file inside of a ConfigMap.
+fn settings_in(yaml: &str) -> String {
+    let (_, rest) = yaml.split_once("  ronde.toml: |\n").expect("a ConfigMap");
+    let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    lines.map(|line| line.trim_start().to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_settings_for_swarm_and_for_kubernetes_are_valid_and_their_backends_answer() {
+    let mut stage = Stage::with(&["app.:8000", "app:8000"]);
+    let Identity { certificate, key, .. } = tls::identity();
+    for (written, here) in [
+        ("/run/secrets/certificate.pem", certificate),
+        ("/run/secrets/key.pem", key),
+        ("/run/certificate/tls.crt", certificate),
+        ("/run/certificate/tls.key", key),
+    ] {
+        stage.stands_for.push((written.to_owned(), here.display().to_string()));
+    }
+    let files = [page("packaging/swarm/ronde.toml"), settings_in(&page("packaging/kubernetes/ronde.yaml"))];
+    each_row(&files, |settings| {
+        let file = scratch_directory().join("cluster.toml");
+        fs::write(&file, stage.set(settings)).expect("a file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ronde"));
+        let output = command.arg("check").arg("--config").arg(file).output().expect("ronde");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success() && said.contains("default"), "{said}");
+    });
+}
+
 #[test]
 fn the_complete_example_does_what_its_comments_say() {
     ronde_only!();
