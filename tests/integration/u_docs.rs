@@ -193,7 +193,7 @@ fn the_settings_for_swarm_and_for_kubernetes_are_valid_and_their_backends_answer
         let output = command.arg("check").arg("--config").arg(file).output().expect("ronde");
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success() && said.contains("default"), "{said}");
+        assert!(output.status.success(), "{said}");
     });
 }
 
