@@ -11,6 +11,7 @@ use super::inquiry::{Advance, Inquiry};
 use super::{Backend, Backends};
 use crate::config::{Address, Config, Statuses, waits};
 use crate::net::conn::{Block, Conn};
+use crate::net::tls::Identity;
 use crate::observe::failure::Failure;
 use crate::observe::parked::Kind;
 use crate::pool::park::{Class, Park, Wait, Want};
@@ -63,10 +64,16 @@ impl Check {
     ///
     /// # Errors
     /// Why the backend is not well, as a sentence.
-    pub fn run_once(&self, address: Address, conn: Conn, authority: &str) -> Result<(), String> {
+    pub fn run_once(
+        &self,
+        address: Address,
+        identity: Option<Identity>,
+        conn: Conn,
+        authority: &str,
+    ) -> Result<(), String> {
         let Some(path) = &self.path else { return Ok(()) };
         let host = self.host.as_deref().unwrap_or(authority);
-        let mut inquiry = Inquiry::get(address, Some(conn), path, host);
+        let mut inquiry = Inquiry::get(address, identity, Some(conn), path, host);
         let deadline = self.deadline();
         loop {
             match inquiry.advance(Block::Briefly) {
@@ -75,6 +82,7 @@ impl Check {
                 Advance::Connected => return Ok(()),
                 Advance::Answered(status) => return self.judge(status),
                 Advance::Failed(failure) => return Err(failure.to_string()),
+                Advance::Refused(refusal) => return Err(refusal.cause),
             }
         }
     }
@@ -233,25 +241,34 @@ impl Probe {
                 }
                 Err(failure.to_string())
             }
+            // It does accept connections, so what it lacks is said as it is.
+            Advance::Refused(refusal) if self.purpose == Purpose::Return => {
+                Backends::note_refusal(&self.backend, &refusal);
+                return None;
+            }
+            Advance::Refused(refusal) => Err(refusal.cause),
         };
         self.backends.conclude(&self, outcome);
         None
     }
 
-    /// Only a connect.
+    /// Only a connect. What shows that a process is gone needs no TLS.
     fn connect(backends: &Arc<Backends>, backend: Arc<Backend>, purpose: Purpose) -> Box<Self> {
+        let identity = backend.identity.clone().filter(|_| purpose == Purpose::Return);
+        let most = if identity.is_some() { waits::RETURN_HANDSHAKE } else { waits::RETURN_CONNECT };
         let (deadline, inquiry) =
-            (Instant::now() + waits::RETURN_CONNECT, Inquiry::connect(backend.address.clone()));
+            (Instant::now() + most, Inquiry::connect(backend.address.clone(), identity));
         Box::new(Self { backends: Arc::clone(backends), backend, purpose, deadline, inquiry })
     }
 
     fn check(backends: &Arc<Backends>, backend: Arc<Backend>, purpose: Purpose, check: &Check) -> Box<Self> {
+        let (address, identity) = (backend.address.clone(), backend.identity.clone());
         let inquiry = match &check.path {
             Some(path) => {
                 let host = check.host.as_deref().unwrap_or(&backend.authority);
-                Inquiry::get(backend.address.clone(), None, path, host)
+                Inquiry::get(address, identity, None, path, host)
             }
-            None => Inquiry::connect(backend.address.clone()),
+            None => Inquiry::connect(address, identity),
         };
         let backends = Arc::clone(backends);
         Box::new(Self { backends, backend, purpose, deadline: check.deadline(), inquiry })

@@ -37,7 +37,7 @@ pub struct Rules {
 /// The kind of a failure, which decides how a backend may come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The connect failed.
+    /// The connect failed, or the TLS handshake behind it.
     Connect,
     /// The connect succeeded, but the response failed.
     Answer,
@@ -50,7 +50,11 @@ impl Trouble {
             | Failure::SocketMissing
             | Failure::SocketForbidden
             | Failure::Unreachable
-            | Failure::ConnectTimeout => Self::Connect,
+            | Failure::ConnectTimeout
+            | Failure::BackendCertificate
+            | Failure::BackendAlert
+            | Failure::BackendTls
+            | Failure::BackendTlsTimeout => Self::Connect,
             _ => Self::Answer,
         }
     }

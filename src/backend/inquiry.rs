@@ -1,4 +1,5 @@
-//! One question to one backend, and its answer: whether it accepts a connection, or with which status it answers a GET.
+//! One question to one backend, and its answer: whether it accepts a connection, and TLS on it where it should have TLS, or
+//! with which status it answers a GET.
 //!
 //! The problem: a backend that hangs must not hold the thread that asks, and a command that has only this to do may well
 //! block. So a question is a value that goes on as far as it can, and says what it waits for.
@@ -9,6 +10,7 @@ use super::connect_failure;
 use crate::config::Address;
 use crate::http1::head::{self, Lines, Scan};
 use crate::net::conn::{Block, Conn, Connected, Received, Sent, Window};
+use crate::net::tls::{Handshake, Identity, Refusal};
 use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use std::io::{ErrorKind, IoSlice};
@@ -20,6 +22,8 @@ const MAX_HEAD: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Inquiry {
     address: Address,
+    /// What it has to prove, if it is to speak TLS.
+    identity: Option<Identity>,
     conn: Option<Conn>,
     question: Question,
 }
@@ -41,6 +45,8 @@ pub(super) enum Advance {
     /// The status of its response.
     Answered(u16),
     Failed(Failure),
+    /// There is no TLS, and why not.
+    Refused(Refusal),
     Waits(Want),
     /// For room in a Unix socket's backlog, of which no event tells: to be tried again.
     Retries,
@@ -48,16 +54,22 @@ pub(super) enum Advance {
 
 impl Inquiry {
     /// Only a connect.
-    pub fn connect(address: Address) -> Self {
-        Self { address, conn: None, question: Question::None }
+    pub fn connect(address: Address, identity: Option<Identity>) -> Self {
+        Self { address, identity, conn: None, question: Question::None }
     }
 
     /// A GET for `path`, over `conn` if there is one already.
-    pub fn get(address: Address, conn: Option<Conn>, path: &str, host: &str) -> Self {
+    pub fn get(
+        address: Address,
+        identity: Option<Identity>,
+        conn: Option<Conn>,
+        path: &str,
+        host: &str,
+    ) -> Self {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ronde-health\r\nConnection: close\r\n\r\n"
         );
-        Self { address, conn, question: Question::Request(request.into_bytes()) }
+        Self { address, identity, conn, question: Question::Request(request.into_bytes()) }
     }
 
     pub fn conn(&self) -> Option<&Conn> {
@@ -66,21 +78,23 @@ impl Inquiry {
 
     /// Bytes of memory that it keeps beside itself.
     pub fn weight(&self) -> usize {
-        match &self.question {
+        let question = match &self.question {
             Question::None => 0,
             Question::Request(bytes) | Question::Response(bytes) => bytes.capacity(),
-        }
+        };
+        question + self.conn.as_ref().map_or(0, Conn::weight)
     }
 
     /// The failure when what it waits for does not come.
     pub fn overdue(&self) -> Failure {
         match self.question {
+            _ if self.conn.as_ref().is_some_and(Conn::is_handshaking) => Failure::BackendTlsTimeout,
             Question::None | Question::Request(_) => Failure::ConnectTimeout,
             Question::Response(_) => Failure::ResponseTimeout,
         }
     }
 
-    /// Connects, sends, receives: as far as it comes.
+    /// Connects, shakes hands, sends, receives: as far as it comes.
     pub fn advance(&mut self, block: Block) -> Advance {
         let connected = match &self.conn {
             None => Conn::connect(&self.address, Window::Automatic, block).map(|(conn, connected)| {
@@ -89,12 +103,19 @@ impl Inquiry {
             }),
             Some(conn) => conn.finish_connect(),
         };
-        let conn = match (connected, &self.conn) {
+        let conn = match (connected, &mut self.conn) {
             (Ok(Connected::Yes), Some(conn)) => conn,
             (Ok(_), _) => return Advance::Waits(Want::Write),
             (Err(error), None) if error.kind() == ErrorKind::WouldBlock => return Advance::Retries,
             (Err(error), _) => return Advance::Failed(connect_failure(&self.address, &error)),
         };
+        if let Some(identity) = &self.identity {
+            match conn.secured_to(identity, block) {
+                Ok(Handshake::Done) => {}
+                Ok(Handshake::Waits) => return Advance::Waits(Want::Read),
+                Err(error) => return Advance::Refused(error.into()),
+            }
+        }
         loop {
             match &mut self.question {
                 Question::None => return Advance::Connected,

@@ -13,7 +13,8 @@ use super::resolve::Timing;
 use super::standing::Standing;
 use super::{Backend, Backends, Rank, Registry, balance, lock};
 use crate::config::waits;
-use crate::config::{self, Address, Config, Endpoint};
+use crate::config::{self, Address, Config, Endpoint, Transport};
+use crate::net::tls::{Identity, Trust, TrustError};
 use crossbeam_channel::{Sender, bounded};
 use std::collections::HashSet;
 use std::io;
@@ -41,6 +42,8 @@ pub(super) struct Membership {
 /// A configured name and the addresses it resolves to at present.
 struct Named {
     spec: config::Backend,
+    /// What each of its addresses has to prove, if they are to speak TLS.
+    identity: Option<Identity>,
     addresses: Mutex<Vec<Arc<Backend>>>,
 }
 
@@ -64,11 +67,21 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 }
 
 impl Membership {
-    pub fn new(config: &Config, registry: Arc<Registry>, workers: usize) -> Self {
-        let named =
-            |spec: &config::Backend| Arc::new(Named { spec: spec.clone(), addresses: Mutex::default() });
-        Self {
-            names: config.backend.iter().map(named).collect(),
+    /// # Errors
+    /// No certificate can be for the host of a backend with TLS.
+    pub fn new(
+        config: &Config,
+        trust: Option<&Trust>,
+        registry: Arc<Registry>,
+        workers: usize,
+    ) -> Result<Self, TrustError> {
+        let named = |spec: &config::Backend| {
+            let trust = trust.filter(|_| spec.transport == Transport::Tls);
+            let identity = trust.map(|trust| trust.in_host_of(&spec.endpoint)).transpose()?;
+            Ok(Arc::new(Named { spec: spec.clone(), identity, addresses: Mutex::default() }))
+        };
+        Ok(Self {
+            names: config.backend.iter().map(named).collect::<Result<_, _>>()?,
             round: Mutex::new(balance::Round::new([])),
             timing: Timing { interval: config.resolve_interval, hold: config.resolve_hold },
             registry,
@@ -77,7 +90,7 @@ impl Membership {
             followed: Mutex::default(),
             heritage: Mutex::default(),
             workers,
-        }
+        })
     }
 
     /// Adds addresses at once and follows each name, which tells `answered` of each result. They reach the membership
@@ -196,10 +209,12 @@ impl Membership {
         };
         Backend {
             standing: self.inherited(&name, &address).unwrap_or_else(new),
-            kept: self.registry.kept.to(&address, self.keep_alive),
+            kept: self.registry.kept.to(&address, named.identity.as_ref(), self.keep_alive),
+            identity: named.identity.clone(),
+            refusal: Mutex::default(),
             address,
             name,
-            authority: named.spec.endpoint.authority(),
+            authority: named.spec.authority(),
             weight: named.spec.weight,
             rank: if named.spec.backup { Rank::Backup } else { Rank::Primary },
             most: named.spec.max_connections,

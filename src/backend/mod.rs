@@ -31,6 +31,7 @@ mod turn;
 mod unreachable;
 
 use crate::config::{Address, Balance, Config, Peer};
+use crate::net::tls::{Identity, TrustError, Trusts};
 use crate::observe::failure::{Blame, Failure};
 use crate::observe::metrics::Metrics;
 use balance::Place;
@@ -57,6 +58,10 @@ pub struct Backend {
     pub address: Address,
     /// As it stands in the configuration.
     name: String,
+    /// What it has to prove, if it speaks TLS.
+    identity: Option<Identity>,
+    /// Why there was no TLS with it, as it was logged last.
+    refusal: Mutex<Option<String>>,
     /// The Host of its checks, unless one is configured.
     authority: String,
     weight: u32,
@@ -79,8 +84,8 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address.to_string();
         match self.address.ip() {
-            Some(ip) if self.name != address => write!(f, "{} ({ip})", self.name),
-            _ => f.write_str(&address),
+            Some(ip) if !self.name.ends_with(&address) => write!(f, "{} ({ip})", self.name),
+            _ => f.write_str(&self.name),
         }
     }
 }
@@ -136,14 +141,16 @@ impl Backends {
     /// they are in force until these take over.
     ///
     /// # Errors
-    /// The system has no thread left, or no descriptor.
+    /// The system has no thread left, or no descriptor; or backends with TLS cannot be checked ([`TrustError`]).
     pub fn start<'a>(
         planned: impl Iterator<Item = Planned<'a>>,
         before: &[Arc<Self>],
         registry: &Arc<Registry>,
         metrics: &Metrics,
     ) -> io::Result<Vec<Arc<Self>>> {
-        let all: Vec<_> = planned.map(|planned| Arc::new(Self::new(planned, registry, metrics))).collect();
+        let mut trusts = Trusts::default();
+        let all = planned.map(|planned| Self::new(planned, &mut trusts, registry, metrics).map(Arc::new));
+        let all = all.collect::<Result<Vec<_>, _>>()?;
         succession::arrange(&all, before);
         membership::follow(&all)?;
         checks::check_first(&all)?;
@@ -154,13 +161,13 @@ impl Backends {
     /// Starts following the names of backends that run only now and then: nothing is said of one that is not there.
     ///
     /// # Errors
-    /// The system has no thread left, or no descriptor.
+    /// See [`Self::start`].
     pub fn start_occasional(
         planned: Planned<'_>,
         registry: &Arc<Registry>,
         metrics: &Metrics,
     ) -> io::Result<Arc<Self>> {
-        let all = [Arc::new(Self::new(planned, registry, metrics))];
+        let all = [Arc::new(Self::new(planned, &mut Trusts::default(), registry, metrics)?)];
         succession::arrange(&all, &[]);
         membership::follow(&all)?;
         let [backends] = all;
@@ -169,12 +176,14 @@ impl Backends {
 
     fn new(
         Planned { config, predecessor }: Planned<'_>,
+        trusts: &mut Trusts,
         registry: &Arc<Registry>,
         metrics: &Metrics,
-    ) -> Self {
+    ) -> Result<Self, TrustError> {
+        let trust = trusts.of(config)?;
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
-        Self {
-            membership: Membership::new(config, Arc::clone(registry), metrics.workers),
+        Ok(Self {
+            membership: Membership::new(config, trust.as_ref(), Arc::clone(registry), metrics.workers)?,
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -186,7 +195,7 @@ impl Backends {
             predecessor: predecessor.as_ref().map_or_else(Weak::new, Arc::downgrade),
             limits: if has_limits { Limits::Some } else { Limits::None },
             balance: config.balance,
-        }
+        })
     }
 
     /// Whether they follow these, after a reload.
@@ -227,16 +236,6 @@ impl Backends {
         let is_any_well = round.iter().any(|backend| backend.standing.takes_turns(now));
         let asked = round.iter().filter(|backend| !is_any_well || backend.standing.takes_turns(now));
         asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
-    }
-
-    /// Why there was no turn: no backend is known, or all are drained, or those that are not are at their limit.
-    pub fn absence(&self) -> Failure {
-        let round = self.membership.round();
-        match round.count() {
-            0 => Failure::NoBackend,
-            _ if round.iter().all(|backend| backend.standing.is_drained()) => Failure::BackendsDrained,
-            _ => Failure::BackendsBusy,
-        }
     }
 
     /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
@@ -375,6 +374,7 @@ impl Backends {
     }
 
     fn say_in(&self, backend: &Backend, why: &str) {
+        *lock(&backend.refusal) = None;
         backend.standing.set_why_out(None);
         self.history.said_all_out.store(false, Ordering::Relaxed);
         log::info!("{backend} is in the round: {why}");

@@ -8,6 +8,7 @@
 use super::{Backend, Backends};
 use crate::config::{Address, waits};
 use crate::net::conn::{Block, Conn, Connected, Window};
+use crate::net::tls::{Identity, Refusal};
 use crate::observe::failure::Failure;
 use crate::observe::metrics::Shard;
 use std::cell::Cell;
@@ -79,6 +80,16 @@ impl Turn {
         let window =
             if self.backend.standing.is_near.load(Ordering::Relaxed) { near } else { Window::Automatic };
         Conn::connect(&self.backend.address, window, block)
+    }
+
+    /// What the backend has to prove on it, if it speaks TLS.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.backend.identity.as_ref()
+    }
+
+    /// It has not. The failure is yet to be told of ([`Self::failed`]).
+    pub fn note_refusal(&self, refusal: &Refusal) {
+        Backends::note_refusal(&self.backend, refusal);
     }
 
     /// A connect has succeeded, and `took` so long: about a round trip.

@@ -1,11 +1,13 @@
 //! Why a backend was not reached.
 //!
 //! The problem: connect(2) has a dozen errors, and some of them are about ronde's own host. What counts against a backend must
-//! be the backend's.
+//! be the backend's. And why there is no TLS is told to the admin in words, for which no row of the failures has room.
 //!
 //! Not here: what follows from it (`health`).
 
+use super::{Backend, Backends, lock};
 use crate::config::Address;
+use crate::net::tls::Refusal;
 use crate::observe::failure::Failure;
 use rustix::io::Errno;
 use std::io;
@@ -23,5 +25,26 @@ pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
         Some(Errno::ACCESS) if matches!(to, Address::Unix(_)) => Failure::SocketForbidden,
         _ if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
         _ => Failure::Unreachable,
+    }
+}
+
+impl Backends {
+    /// Why there was no turn: no backend is known, or all are drained, or those that are not are at their limit.
+    pub fn absence(&self) -> Failure {
+        let round = self.membership.round();
+        match round.count() {
+            0 => Failure::NoBackend,
+            _ if round.iter().all(|backend| backend.standing.is_drained()) => Failure::BackendsDrained,
+            _ => Failure::BackendsBusy,
+        }
+    }
+
+    /// There is no TLS with a backend. The cause is said once, and again when it is another, or the same after a return.
+    pub(super) fn note_refusal(backend: &Backend, refusal: &Refusal) {
+        let mut said = lock(&backend.refusal);
+        if said.as_ref() != Some(&refusal.cause) {
+            log::warn!("{backend}: {}", refusal.cause);
+            *said = Some(refusal.cause.clone());
+        }
     }
 }

@@ -9,9 +9,9 @@
 use crate::backend::checks::Check;
 use crate::backend::resolve;
 use crate::cli::routes;
-use crate::config::{Address, Backend, Config, Endpoint, Url};
+use crate::config::{Address, Backend, Config, Endpoint, Transport, Url};
 use crate::net::conn::Conn;
-use crate::net::tls::Certificates;
+use crate::net::tls::{Certificates, Identity, Refusal, Trust, Trusts};
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::panic::resume_unwind;
@@ -21,19 +21,19 @@ use std::time::{Instant, SystemTime};
 /// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every certificate can be shown, every backend name resolves, and every address accepts connections and passes the
-    /// health check, if there is one.
+    /// Every certificate can be shown, every backend name resolves, and every address accepts connections, has the
+    /// certificate that it should have, and passes the health check, if there is one.
     Sound,
-    /// A certificate cannot be shown, a name does not resolve, or an address does not accept connections or does not pass
-    /// the health check.
+    /// One of these is not so.
     Faulty,
 }
 
 /// A line about a name or an address.
 type Line = (String, Verdict);
 
-/// Prints the certificates and the routes; resolves every backend once, connects to each of its addresses within `--connect-timeout`, makes the
-/// health check if there is one, and prints the results. With a `url`, of its route alone.
+/// Prints the certificates and the routes; resolves every backend once, connects to each of its addresses within
+/// `--connect-timeout`, with TLS where it has TLS, makes the health check if there is one, and prints the results. With a
+/// `url`, of its route alone.
 ///
 /// # Errors
 /// Writing to `out` failed, or the system has no thread left.
@@ -57,8 +57,22 @@ pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Resu
             routes::list(config, out)?
         }
     };
-    let check = |(backend, config): &(&Backend, &Config)| check_backend(backend, config);
-    for lines in side_by_side(&once_each(tried), check)? {
+    let mut trusts = Trusts::default();
+    let mut all = Vec::new();
+    for (backend, config) in once_each(tried) {
+        match trusts.of(config) {
+            Ok(trust) => all.push((backend, trust, config)),
+            Err(error) => {
+                // ronde would not start.
+                writeln!(out, "tls      {error}")?;
+                return Ok(Verdict::Faulty);
+            }
+        }
+    }
+    let check = |(backend, trust, config): &(&Backend, Option<Trust>, &Config)| {
+        check_backend(backend, trust.as_ref(), config)
+    };
+    for lines in side_by_side(&all, check)? {
         for (line, found) in lines? {
             writeln!(out, "backend  {line}")?;
             if found == Verdict::Faulty {
@@ -98,39 +112,53 @@ fn once_each(configs: Vec<&Config>) -> Vec<(&Backend, &Config)> {
     let all =
         configs.into_iter().flat_map(|config| config.backend.iter().map(move |backend| (backend, config)));
     all.filter(|(backend, config)| {
-        seen.insert((backend.with_options(), format!("{:?}", Check::configured(config))))
+        let trust = (backend.transport == Transport::Tls)
+            .then_some((&config.backend_ca, config.backend_tls_insecure));
+        seen.insert((backend.with_options(), trust, format!("{:?}", Check::configured(config))))
     })
     .collect()
 }
 
-fn check_backend(backend: &Backend, config: &Config) -> io::Result<Vec<Line>> {
+fn check_backend(backend: &Backend, trust: Option<&Trust>, config: &Config) -> io::Result<Vec<Line>> {
+    let trust = trust.filter(|_| backend.transport == Transport::Tls);
+    let identity = match trust.map(|trust| trust.in_host_of(&backend.endpoint)).transpose() {
+        Ok(identity) => identity,
+        Err(error) => return Ok(vec![(error.to_string(), Verdict::Faulty)]),
+    };
     let looked_up = match &backend.endpoint {
         Endpoint::Tcp { host, port } => resolve::look_up(host, *port)
             .map(|addresses| addresses.into_iter().map(Address::from).collect::<Vec<_>>()),
         Endpoint::Unix(path) => Ok(vec![Address::Unix(path.clone())]),
     };
     match looked_up {
-        Ok(addresses) => side_by_side(&addresses, |address| check_address(backend, address, config)),
+        Ok(addresses) => {
+            side_by_side(&addresses, |address| check_address(backend, address, identity.as_ref(), config))
+        }
         Err(why) => {
             Ok(vec![(format!("{}  does not resolve: {why}", backend.with_options()), Verdict::Faulty)])
         }
     }
 }
 
-fn check_address(backend: &Backend, address: &Address, config: &Config) -> Line {
+fn check_address(backend: &Backend, address: &Address, identity: Option<&Identity>, config: &Config) -> Line {
     let (begun, shown) = (Instant::now(), backend.with_options());
-    let conn = match Conn::connect_by(address, begun + config.connect_timeout) {
+    let deadline = begun + config.connect_timeout;
+    let mut conn = match Conn::connect_by(address, deadline) {
         Ok(conn) => conn,
         Err(error) => {
             return (format!("{shown}  {address}  cannot connect: {error}"), Verdict::Faulty);
         }
     };
+    if let Some(Err(error)) = identity.map(|identity| conn.secure_by(identity, deadline)) {
+        let Refusal { cause, .. } = error.into();
+        return (format!("{shown}  {address}  no TLS: {cause}"), Verdict::Faulty);
+    }
     let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     let line = format!("{shown}  {address}  connected in {milliseconds:.1} ms");
     let Some(check) = Check::configured(config).filter(|check| check.path.is_some()) else {
         return (line, Verdict::Sound);
     };
-    match check.run_once(address.clone(), conn, &backend.endpoint.authority()) {
+    match check.run_once(address.clone(), identity.cloned(), conn, &backend.authority()) {
         Ok(()) => (format!("{line}, passes the health check"), Verdict::Sound),
         Err(why) => (format!("{line}, does not pass the health check: {why}"), Verdict::Faulty),
     }

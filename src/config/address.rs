@@ -8,7 +8,7 @@
 //! An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as the IPv4 address everywhere. On a dual-stack listener
 //! every IPv4 client looks like that, and a range that missed them would trust or distrust clients by accident.
 //!
-//! Not here: look-ups. Nothing in this module asks the network.
+//! Not here: look-ups, for nothing in this module asks the network; and what goes with a backend's address (`backend`).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,17 +22,6 @@ use super::{Address, Peer, RawValue, Setting, unix};
 /// The reader of `--listen` and `--proxy-protocol`.
 pub(super) fn listen(raw: &RawValue, _: &Setting) -> Result<Listen, String> {
     raw.text.parse()
-}
-
-/// The reader of `--backend`: an address from any source, with the options that only a `[[backend]]` table can set.
-pub(super) fn backend(raw: &RawValue, _: &Setting) -> Result<Backend, String> {
-    let options = raw.options;
-    Ok(Backend {
-        endpoint: raw.text.parse()?,
-        weight: options.weight,
-        backup: options.backup,
-        max_connections: options.max_connections,
-    })
 }
 
 /// The reader of `--trust-proxy`.
@@ -158,43 +147,6 @@ impl fmt::Display for Listen {
     }
 }
 
-/// A server that ronde proxies to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backend {
-    pub endpoint: Endpoint,
-    /// Its turns per round, relative to the weights of the other backends: 1 to 256; default 1.
-    pub weight: u32,
-    /// Whether it gets requests only while no other backend is in the round; default false.
-    pub backup: bool,
-    /// The most connections to it at once, 1 to 1048576; default: no limit of its own.
-    pub max_connections: Option<usize>,
-}
-
-impl Backend {
-    /// A backend with an address instead of a name, and the default options.
-    pub fn at(address: SocketAddr) -> Self {
-        let host = address.ip().to_canonical().to_string();
-        let endpoint = Endpoint::Tcp { host, port: address.port() };
-        Self { endpoint, weight: 1, backup: false, max_connections: None }
-    }
-
-    /// With its options, by their keys in the file, where they are not the defaults:
-    /// `app1:8000 (weight 2, backup, max-connections 9)`.
-    pub fn with_options(&self) -> String {
-        let weight = (self.weight != 1).then(|| format!("weight {}", self.weight));
-        let backup = self.backup.then(|| "backup".to_string());
-        let most = self.max_connections.map(|most| format!("max-connections {most}"));
-        let options: Vec<_> = [weight, backup, most].into_iter().flatten().collect();
-        if options.is_empty() { self.to_string() } else { format!("{self} ({})", options.join(", ")) }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.endpoint.fmt(f)
-    }
-}
-
 /// Where a backend is, before any look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -216,12 +168,16 @@ impl Endpoint {
     }
 
     /// What a client without a proxy has in its Host field: without the dot that ends an absolute name, and without the
-    /// port of `http` (RFC 9110 §4.2.3). A path is no host; for a Unix socket curl and nginx say `localhost`.
-    pub fn authority(&self) -> String {
+    /// port that its scheme has by default (RFC 9110 §4.2.3). A path is no host; for a Unix socket curl and nginx say
+    /// `localhost`.
+    pub fn authority(&self, default_port: u16) -> String {
         let Self::Tcp { host, port } = self else { return "localhost".into() };
         let host = host.strip_suffix('.').unwrap_or(host);
         let relative = Self::Tcp { host: host.into(), port: *port }.to_string();
-        relative.strip_suffix(":80").map(String::from).unwrap_or(relative)
+        match *port == default_port {
+            true => relative.strip_suffix(&format!(":{port}")).map(String::from).unwrap_or(relative),
+            false => relative,
+        }
     }
 }
 
@@ -251,7 +207,7 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(format!(
-                "{text_shown} is a URL; write HOST:PORT; ronde speaks plain HTTP to backends"
+                "{text_shown} is a URL of another scheme; write HOST:PORT, or https://HOST:PORT"
             ));
         }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -464,7 +420,7 @@ mod tests {
             ("10.0.0.1:8000", "10.0.0.1:8000"),
             ("unix:/run/app.sock", "localhost"),
         ] {
-            assert_eq!(text.parse::<Endpoint>().unwrap().authority(), authority);
+            assert_eq!(text.parse::<Endpoint>().unwrap().authority(80), authority);
         }
     }
 

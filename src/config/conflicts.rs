@@ -13,6 +13,7 @@ impl Config {
     pub(super) fn check_conflicts(&self) -> Result<(), Error> {
         self.check_certificates()?;
         self.check_tls_listeners()?;
+        self.check_tls_backends()?;
         self.check_listeners()?;
         self.check_admin()?;
         self.proxy_protocol.iter().try_for_each(|address| self.check_proxy_protocol(address))?;

@@ -26,6 +26,7 @@ use std::time::Duration;
 mod access;
 mod address;
 mod admin;
+mod backend;
 mod check;
 mod command;
 mod conflicts;
@@ -49,7 +50,8 @@ pub mod waits;
 mod workers;
 
 pub use access::Clients;
-pub use address::{Backend, Cidr, Endpoint, Listen, Network};
+pub use address::{Cidr, Endpoint, Listen, Network};
+pub use backend::{Backend, Transport};
 pub use check::Statuses;
 pub use command::{Command, Loaded, load};
 pub use endpoint::{Address, Peer};

@@ -12,7 +12,8 @@ impl Config {
     pub(super) fn remarks(&self) -> Vec<String> {
         let idle = self.idle_checks().into_iter().chain(self.idle_mode()).chain(self.idle_tls());
         let checks = idle.chain(self.long_check());
-        self.many_workers().into_iter().chain(checks).chain(self.odd_access_lists()).collect()
+        let odd = self.odd_access_lists().into_iter().chain(self.remarks_on_backends());
+        self.many_workers().into_iter().chain(checks).chain(odd).collect()
     }
 
     /// Settings of a check that there is none of.

@@ -14,8 +14,9 @@ use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use super::access::{Clients, clients};
-use super::address::{Backend, Listen, Network, backend, listen, network};
+use super::address::{Listen, Network, listen, network};
 use super::admin::admin_host;
+use super::backend::{Backend, backend};
 use super::check::{Statuses, host, path, statuses};
 use super::error::Error;
 use super::fields::{FieldLines, FieldName, SetField, field, name};
@@ -129,6 +130,18 @@ settings! {
         /// max-age=300. A backend's own field is left as it is.
         "--hsts" "VALUE", per Route, default "off"
             => hsts: Option<String> = Maybe(hsts);
+
+        /// issuers that https:// backends are checked by
+        /// Those that the system trusts. A file with certificates in PEM stands for them: of a private issuer, or a backend's
+        /// own that vouches for itself.
+        "--backend-ca" "FILE", per Route, default "system"
+            => backend_ca: Option<PathBuf> = Maybe(pem_file);
+
+        /// check no certificate of a backend
+        /// Off: whatever answers in the backend's place could read and change everything. On, a warning says so at each
+        /// start.
+        "--backend-tls-insecure" "", per Route, default "false"
+            => backend_tls_insecure: bool = One(switch);
     }
 
     "Workers" {
@@ -247,7 +260,7 @@ settings! {
 
     "Backends and health" {
         /// a server to proxy to, like an argument without a flag
-        /// None: only the admin can know. One on a Unix socket is `unix:/run/app.sock`.
+        /// None: only the admin can know. One on a Unix socket is `unix:/run/app.sock`, one with TLS `https://app:8443`.
         "--backend" "HOST:PORT", per Route, default ""
             => backend: Vec<Backend> = Each(backend);
 

@@ -477,8 +477,21 @@ fn errors_in_the_command_line() {
         ("http://app1:8000/x", r#"--backend: "http://app1:8000/x" is a URL; write app1:8000"#),
         ("http://app1", r#"--backend: "http://app1" is a URL; write app1:80"#),
         (
-            "https://app1",
-            r#"--backend: "https://app1" is a URL; write HOST:PORT; ronde speaks plain HTTP to backends"#,
+            "ftp://app1",
+            r#"--backend: "ftp://app1" is a URL of another scheme; write HOST:PORT, or https://HOST:PORT"#,
+        ),
+        (
+            "https://app1:8443/",
+            r#"--backend: "https://app1:8443/" has a path; write https://app1:8443: a request keeps its own path on its way to a backend"#,
+        ),
+        (
+            "https://",
+            r#"--backend: https: ":443" has no valid host; give a name or an address, IPv6 in brackets"#,
+        ),
+        ("https://app1:0", r#"--backend: https: "app1:0" has no valid port; give 1 to 65535"#),
+        (
+            "https://unix:/run/app.sock",
+            r#"--backend: "https://unix:/run/app.sock" has a path; write https://unix:: a request keeps its own path on its way to a backend"#,
         ),
         (
             "--config /",
@@ -1068,4 +1081,62 @@ fn a_promise_of_https_is_checked() {
         assert!(try_load(&format!("a:1 {}", file.flag()), &[]).is_err(), "{invalid}");
     }
     assert_eq!(config("a:1 --hsts off", &[]).hsts, None);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_backend_with_tls_may_stand_wherever_a_backend_may() {
+    use super::Backend;
+    let shown = |config: &Config| config.backend.iter().map(Backend::to_string).collect::<Vec<_>>();
+    let both = ["https://a:8443", "https://b:443"];
+    assert_eq!(shown(&config("https://a:8443 --backend https://b", &[])), both);
+    assert_eq!(shown(&config("", &["RONDE_BACKEND=https://a:8443,https://b"])), both);
+    let file = Toml::new(
+        "backend-ca = 'ca.pem'\nbackend = ['https://a:8443', 'https://b']\n\
+         [[route]]\npath = '/one'\nbackend-tls-insecure = true\nbackend = 'https://c'\n\
+         [[route]]\npath = '/two'\nbackend-ca = 'system'\n\
+         [[route.backend]]\naddress = 'https://d'\nweight = 2\n",
+    );
+    let read = config(&file.flag(), &[]);
+    assert_eq!(shown(&read), both);
+    let of = |route: &Route| {
+        (shown(&route.config), route.config.backend_ca.clone(), route.config.backend_tls_insecure)
+    };
+    assert_eq!(
+        read.route.iter().map(of).collect::<Vec<_>>(),
+        [
+            (vec!["https://c:443".into()], Some("ca.pem".into()), true),
+            (vec!["https://d:443".into()], None, false)
+        ]
+    );
+    let routed = config("--route /a=https://a:8443,https://b", &[]);
+    assert_eq!(shown(&routed.route[0].config), both);
+    for (words, notes) in [
+        (
+            "--backend-tls-insecure https://a b:1",
+            &[
+                "--backend-tls-insecure: whatever answers for https://a:443 is believed; --backend-ca names an issuer instead",
+            ][..],
+        ),
+        ("--backend-ca ca.pem a:1", &["--backend-ca changes nothing without a backend with https://"]),
+        (
+            "--backend-tls-insecure a:1",
+            &["--backend-tls-insecure changes nothing without a backend with https://"],
+        ),
+        ("--backend-ca ca.pem --route /a=https://a b:1", &[]),
+        ("--backend-ca ca.pem --acme-challenge https://a b:1", &[]),
+    ] {
+        assert_eq!(loaded(words, &[]).notes, notes, "{words}");
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_backend_with_tls_needs_a_build_with_it() {
+    for words in ["https://a", "--route /a=https://a b:1", "--acme-challenge https://a b:1"] {
+        assert_eq!(
+            error_of(words, &[]),
+            "--backend: https://a:443 needs TLS, and this ronde was built without it"
+        );
+    }
 }

@@ -31,6 +31,10 @@ pub const ONE_BATCH: Duration = milliseconds(2);
 /// that vanished stays silent. 300 ms reach the other side of the world.
 pub const FIRST_CONNECT: Duration = milliseconds(300);
 
+/// For the TLS handshake behind it. The backend has accepted the connection, so it is there: it gets the time of a slow machine
+/// that is far away.
+pub const FIRST_HANDSHAKE: Duration = milliseconds(1000);
+
 /// Until a connect to a Unix socket with a full backlog is tried again; no event tells of room in it. The pause doubles: most
 /// backends catch up within milliseconds, and a thousand requests that try one that does not must not use up a core.
 pub const BACKLOG_RETRY: Duration = milliseconds(2);
@@ -58,6 +62,9 @@ pub const BACKEND_WATCH: Duration = seconds(1);
 /// For a connect to a backend that is out of the round: shorter than [`BACKEND_WATCH`], so that there is never more than
 /// one at a time.
 pub const RETURN_CONNECT: Duration = milliseconds(300);
+
+/// The same with a TLS handshake, which is two more trips and some work for the backend; shorter than [`BACKEND_WATCH`], too.
+pub const RETURN_HANDSHAKE: Duration = milliseconds(900);
 
 /// For an active health check without a `--health-timeout`, or its interval if that is shorter.
 pub const HEALTH_CHECK: Duration = seconds(2);

@@ -22,8 +22,8 @@ use crate::net::descriptors::Descriptor;
 use crate::net::moved::Moved;
 use crate::net::socket;
 pub use crate::net::socket::{Block, Received, Sent};
-use crate::net::tls::{Certificates, Handshake, HandshakeError, Session};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::net::tls::{Certificates, Handshake, HandshakeError, Identity, Session};
+pub use crate::net::window::Window;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{connect, getpeername, getsockname, socket_with, sockopt};
@@ -33,33 +33,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// How much the kernel may hold of a peer's bytes while nothing reads them, because a client does not.
-///
-/// It has to be settled before the connect: shrinking the buffer of a live connection makes the kernel drop what was promised
-/// room, and the peer waits for seconds to send it again. The kernel doubles what is asked for, and grants no more than
-/// rmem_max.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// As the kernel thinks best, up to six megabytes. For a peer far away a fixed window would be slow: 8 MB/s at 50 ms,
-    /// where rmem_max is as it comes.
-    Automatic,
-    /// A megabyte: a response that fits costs a third less than one for which the peer has to wait for room.
-    Wide,
-    /// 208 KB: 8,000 slow readers with wide ones use up all memory that TCP may have.
-    Narrow,
-}
-
-impl Window {
-    fn size(self) -> Option<usize> {
-        match self {
-            Self::Automatic => None,
-            Self::Wide => Some(1024 * 1024),
-            Self::Narrow => Some(208 * 1024),
-        }
-    }
-}
+use std::time::Duration;
 
 /// How far a connect came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,30 +149,6 @@ impl Conn {
         })?;
         let conn = Self::over(socket, Kind::Unix, descriptor);
         conn.become_ready()?;
-        Ok(conn)
-    }
-
-    /// Connects, and waits until that is decided: for the commands that have nothing else to do.
-    ///
-    /// # Errors
-    /// What connect(2) says; [`ErrorKind::TimedOut`] at the deadline.
-    pub fn connect_by(to: &Address, deadline: Instant) -> io::Result<Self> {
-        let time_left = || {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() { Err(io::Error::from(ErrorKind::TimedOut)) } else { Ok(left) }
-        };
-        let (conn, mut connected) = loop {
-            match Self::connect(to, Window::Automatic, Block::Briefly) {
-                // It has waited for one call.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => time_left()?,
-                connected => break connected?,
-            };
-        };
-        while connected == Connected::NotYet {
-            let left = time_left()?;
-            poll(&mut [PollFd::new(&conn, PollFlags::OUT)], Timespec::try_from(left).ok().as_ref())?;
-            connected = conn.finish_connect()?;
-        }
         Ok(conn)
     }
 
@@ -331,6 +281,22 @@ impl Conn {
         // These are none of the client's own words.
         self.moved.discount(first.len());
         Ok(())
+    }
+
+    /// Begins TLS with a backend, which has to prove this identity, or goes on with it.
+    ///
+    /// # Errors
+    /// Why there will be no TLS.
+    pub fn secured_to(&mut self, identity: &Identity, block: Block) -> Result<Handshake, HandshakeError> {
+        if self.session.is_none() {
+            self.session = Some(Box::new(Session::connect(identity)?));
+        }
+        self.shake_hands(block)
+    }
+
+    /// Whether TLS has begun, and is not agreed on.
+    pub fn is_handshaking(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_handshaking())
     }
 
     /// Whether TLS has begun.

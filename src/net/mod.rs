@@ -3,6 +3,7 @@
 //! Not here: what the bytes mean (`http1`), and where a connection waits (`pool`).
 
 pub mod buffer;
+mod by_deadline;
 pub mod conn;
 pub mod descriptors;
 pub mod listener;
@@ -16,3 +17,4 @@ pub mod tls;
 #[path = "without_tls.rs"]
 pub mod tls;
 pub mod waker;
+mod window;

@@ -3,8 +3,9 @@
 //! The problem: a feature that is switched off at each place that mentions it makes two programs of one. So the places stay,
 //! and the compiler sees that nothing ever comes to them.
 
-use crate::config::{CertificateFiles, Config};
+use crate::config::{CertificateFiles, Config, Endpoint};
 use crate::net::socket::{Block, Received, Sent};
+use crate::observe::failure::Failure;
 use crate::observe::metrics::snapshot::CertificateEnd;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -93,7 +94,69 @@ pub struct HandshakeError;
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this ronde was built without TLS")
+        LoadError.fmt(f)
+    }
+}
+
+impl From<io::Error> for HandshakeError {
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {}
+
+#[derive(Clone, Debug)]
+pub enum Trust {}
+
+#[derive(Debug, Default)]
+pub struct Trusts(());
+
+/// Why backends cannot be checked.
+#[derive(Debug)]
+pub struct TrustError;
+
+#[derive(Debug)]
+pub struct Refusal {
+    pub failure: Failure,
+    pub cause: String,
+}
+
+impl Trusts {
+    /// The configuration has refused backends with TLS before.
+    pub fn of(&mut self, config: &Config) -> Result<Option<Trust>, TrustError> {
+        if config.has_tls_backends() { Err(TrustError) } else { Ok(None) }
+    }
+}
+
+impl Trust {
+    pub fn in_host_of(&self, _: &Endpoint) -> Result<Identity, TrustError> {
+        match *self {}
+    }
+}
+
+impl fmt::Display for TrustError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        LoadError.fmt(f)
+    }
+}
+
+impl From<TrustError> for io::Error {
+    fn from(error: TrustError) -> Self {
+        Self::other(error.to_string())
+    }
+}
+
+impl Refusal {
+    pub fn by_alert(_: &io::Error) -> Option<Self> {
+        None
+    }
+}
+
+impl From<HandshakeError> for Refusal {
+    fn from(error: HandshakeError) -> Self {
+        Self { failure: Failure::BackendTls, cause: error.to_string() }
     }
 }
 
@@ -102,7 +165,15 @@ impl Session {
         match *certificates {}
     }
 
+    pub fn connect(identity: &Identity) -> Result<Self, HandshakeError> {
+        match *identity {}
+    }
+
     pub fn shake_hands(&self, _: &OwnedFd, _: Block) -> Result<Handshake, HandshakeError> {
+        match *self {}
+    }
+
+    pub fn is_handshaking(&self) -> bool {
         match *self {}
     }
 

@@ -45,6 +45,10 @@ pub enum Step {
     Connected {
         took: Duration,
     },
+    /// TLS is agreed on, so long after the connect began.
+    Secured {
+        took: Duration,
+    },
     /// The whole request is with the backend.
     Sent,
     /// The worker sends the other requests of its batch before it looks for the response.
@@ -97,6 +101,7 @@ pub enum Connection {
 pub enum Awaits {
     Room,
     Connect,
+    Handshake,
     Response,
     /// The rest of a body, or room for it, on either side.
     Bytes,
@@ -151,6 +156,9 @@ impl fmt::Display for Step {
                 write!(f, "turn {turn} of the round: {backend}, on a new connection")
             }
             Self::Connected { took } => write!(f, "connected after {:.2} ms", in_ms(*took)),
+            Self::Secured { took } => {
+                write!(f, "TLS agreed on, {:.2} ms after the connect began", in_ms(*took))
+            }
             Self::Sent => f.write_str("the request is sent"),
             Self::Ahead => f.write_str("others of the batch are sent before the response is looked for"),
             Self::Parked { awaits } => write!(f, "parked, and no thread waits {awaits}"),
@@ -176,6 +184,7 @@ impl fmt::Display for Awaits {
         f.write_str(match self {
             Self::Room => "for room at a backend",
             Self::Connect => "for the connect",
+            Self::Handshake => "for the TLS handshake",
             Self::Response => "for the response",
             Self::Bytes => "for the bytes that a peer sends or takes",
         })

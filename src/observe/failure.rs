@@ -129,6 +129,10 @@ failures! {
     SocketForbidden      502 "connection_refused" Backend "the backend's socket does not let this proxy in: see its mode and owner";
     Unreachable          502 "destination_ip_unroutable" Backend "the backend cannot be reached";
     ConnectTimeout       504 "connection_timeout" Backend "the backend did not accept the connection in time";
+    BackendCertificate   502 "tls_certificate_error" Backend "the backend's certificate is not believed";
+    BackendAlert         502 "tls_alert_received" Backend "the backend ended the TLS handshake with an alert";
+    BackendTls           502 "tls_protocol_error" Backend "the TLS handshake with the backend failed";
+    BackendTlsTimeout    504 "connection_timeout" Backend "the TLS handshake with the backend did not end in time";
 
     // The response head.
     BackendClosed        502 "connection_terminated" Backend "the backend closed the connection without a response";

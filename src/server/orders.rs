@@ -64,7 +64,8 @@ impl Commander {
         let _ = self.stop.try_send(());
     }
 
-    /// See [`Reloader::reload`].
+    /// Has the whole configuration read again. The outcome comes out of the channel; the channel ends without one when the
+    /// server stops before, or when 64 wait for one already.
     pub fn reload(&self) -> Receiver<Outcome> {
         self.reloader.reload()
     }

@@ -51,6 +51,8 @@ mod u_certificates;
 mod u_docs;
 mod u_openssl;
 mod u_tls;
+mod v_tls_backends;
+mod v_tls_servers;
 mod w_reload;
 mod x_admin;
 mod x_commands;

@@ -2,7 +2,7 @@
 //!
 //! Not here: an upload that goes on beside its answer (`s_parked`).
 
-use crate::harness::{PARKED, Proxy, Wire, each_row, needs, python_server, ronde_only};
+use crate::harness::{PARKED, Proxy, Wire, each_row, needs, python_server, ronde_only, tls};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
@@ -26,7 +26,7 @@ fn hasty(then: Then) -> SocketAddr {
     thread::spawn(move || {
         let mut hanging = Vec::new();
         for stream in listener.incoming().map_while(Result::ok) {
-            let mut wire = Wire::over(stream);
+            let mut wire = Wire::accepted(stream, tls::of_backends());
             wire.take(100);
             // The client's side goes as far as it can.
             thread::sleep(PARKED / 4);

@@ -11,6 +11,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 fn page(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a page")
@@ -76,6 +77,19 @@ impl Stage {
         }
     }
 
+    /// A backend with TLS, and the file that it is believed by.
+    fn add_tls_backends(&mut self, names: &[&str], ca: &str) {
+        let Identity { certificate, der, key_der, .. } = tls::identity();
+        let server = tls::server_config(rustls::DEFAULT_VERSIONS, vec![der.clone()], key_der);
+        for name in names {
+            let backend = Backend::with_tls(Arc::clone(&server), |wire, _| wire.send(ok("tls")));
+            // In front of the plain backends, of which a name may be a part of this one.
+            self.stands_for.insert(0, ((*name).to_owned(), format!("https://{}", backend.address)));
+            self._backends.push(backend);
+        }
+        self.stands_for.push((ca.to_owned(), certificate.display().to_string()));
+    }
+
     fn set(&self, example: &str) -> String {
         let replace = |text: String, (written, here): &(String, String)| text.replace(written, here);
         self.stands_for.iter().fold(example.to_owned(), replace)
@@ -131,6 +145,10 @@ fn ronde_accepts_every_example() {
     let mut stage = Stage::with(&NAMES);
     stage.add_socket("/run/api/gunicorn.sock", "api");
     stage.add_certificate();
+    stage.add_tls_backends(
+        &["https://app2", "https://app1:8443", "https://nas.lan:5001"],
+        "/etc/ronde/nas.pem",
+    );
     let examples: Vec<_> = PAGES
         .iter()
         .flat_map(|name| blocks(&page(name), "toml").into_iter().map(move |text| (name, text)))
@@ -140,6 +158,8 @@ fn ronde_accepts_every_example() {
         let file = scratch_directory().join("docs.toml");
         fs::write(&file, stage.set(example)).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_ronde"));
+        // The issuers of the system.
+        command.env("SSL_CERT_FILE", &tls::identity().certificate).env_remove("SSL_CERT_DIR");
         let output = command.arg("check").arg("--config").arg(file).output().expect("ronde");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));

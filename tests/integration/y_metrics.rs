@@ -2,6 +2,7 @@
 //!
 //! Not here: who may ask the admin listener (`x_admin`), the text of each line (`observe::metrics::text`).
 
+#[cfg(feature = "tls")]
 use crate::harness::tls::{self, Secured};
 use crate::harness::{
     Backend, Gate, Message, Origin, Process, Proxy, Ronde, TIMEOUT, Wire, eventually, free_address, needs,

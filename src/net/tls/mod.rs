@@ -11,10 +11,15 @@
 
 pub mod certificates;
 mod handshake;
+mod machine;
 mod queue;
 mod records;
+mod refusal;
 mod session;
+mod trust;
 
 pub use certificates::{Certificates, LoadError, News, Renewal};
 pub use handshake::{Handshake, HandshakeError};
+pub use refusal::Refusal;
 pub use session::Session;
+pub use trust::{Identity, Trust, TrustError, Trusts};

@@ -1,37 +1,35 @@
 //! What stands between rustls, the socket and the caller of one connection.
 //!
 //! The problem: rustls understands records and keeps none of them. Each call to it ends in a state that asks for something: room for
-//! what it has to say, plaintext to be taken, more ciphertext. So here is one loop that gives it what it asks for, and three
-//! queues that are mostly empty.
+//! what it has to say, plaintext to be taken, more ciphertext. So here are three queues that are mostly empty, and what moves
+//! the bytes between them and the socket.
 //!
-//! Not here: what a caller may believe of them (`session`).
+//! Not here: the calls to rustls (`machine`), and what a caller may believe of the queues (`session`).
 
 use super::handshake::HandshakeError;
+use super::machine::{Machine, Step};
 use super::queue::Queue;
 use crate::net::socket::{self, Block, Received, Sent};
 use rustix::buffer::spare_capacity;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{HandshakeKind, ServerConfig};
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::take;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 /// The most that a record is on the wire: 16 KB, and what TLS 1.2 may add to them.
 const RECORD: usize = 5 + 16 * 1024 + 2048;
 
-/// What the records of as much plaintext may add to it: 29 bytes each at most (TLS 1.2, AES-GCM), and what rustls has to say
-/// itself.
-const OVERHEAD: usize = 512;
+/// Reads in a row that bring no plaintext. A peer that sends session tickets, or bytes of a record, as fast as they are read
+/// must not keep a worker for itself.
+const MOST_SILENT_READS: usize = 64;
 
-/// Ciphertext that is kept until it is a whole message. Only a handshake message takes more than a record; those of honest
-/// clients are some hundred bytes, and client certificates are not asked for.
+/// Ciphertext that is kept until it is a whole message. Only a handshake message takes more than a record: those of honest
+/// clients are some hundred bytes, and client certificates are not asked for; a backend's chain of certificates is a few
+/// kilobytes.
 const MOST_INCOMING: usize = 64 * 1024;
 
 /// See the module.
 pub(super) struct Records {
-    machine: UnbufferedServerConnection,
+    machine: Box<dyn Machine + Send>,
     /// Ciphertext of a record, or of a handshake message, that is not whole.
     incoming: Vec<u8>,
     pub(super) plaintext: Queue,
@@ -64,10 +62,10 @@ enum Sink {
 }
 
 impl Records {
-    /// Of a client whose first bytes were read already.
-    pub(super) fn of(config: Arc<ServerConfig>, first: &[u8]) -> Result<Self, rustls::Error> {
-        Ok(Self {
-            machine: UnbufferedServerConnection::new(config)?,
+    /// Of a connection of which these bytes were read already.
+    pub(super) fn of(machine: Box<dyn Machine + Send>, first: &[u8]) -> Self {
+        Self {
+            machine,
             incoming: first.to_vec(),
             plaintext: Queue::default(),
             outgoing: Queue::default(),
@@ -75,12 +73,12 @@ impl Records {
             left: 0,
             source: Source::Open,
             sink: Sink::Open,
-        })
+        }
     }
 
     /// Whether the handshake took up a session of an earlier connection.
     pub(super) fn is_resumed(&self) -> bool {
-        self.machine.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.machine.is_resumed()
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -115,7 +113,8 @@ impl Records {
 
     /// Has plaintext in hand, or says why not.
     pub(super) fn fill(&mut self, socket: &OwnedFd, mut block: Block) -> io::Result<Received> {
-        loop {
+        let mut once_more = Some(block);
+        for _ in 0..MOST_SILENT_READS {
             if !self.plaintext.is_empty() {
                 return Ok(Received::Bytes(self.plaintext.rest().len()));
             }
@@ -129,8 +128,14 @@ impl Records {
                 Received::Nothing => return Ok(Received::Nothing),
                 Received::End => self.source = Source::Cut,
             }
-            block = Block::Never;
+            // What TLS says for itself is not what is waited for: a backend's session tickets come just before its first
+            // response. A part of a record is, and its peer is slow.
+            block = match self.incoming.is_empty() {
+                true => once_more.take().unwrap_or(Block::Never),
+                false => Block::Never,
+            };
         }
+        Ok(Received::Nothing)
     }
 
     pub(super) fn read_and_advance(&mut self, socket: &OwnedFd, block: Block) -> io::Result<Received> {
@@ -161,40 +166,18 @@ impl Records {
     /// Has rustls take apart all that came, and keeps what it has to say.
     pub(super) fn advance(&mut self) -> Result<(), rustls::Error> {
         let advanced = loop {
-            let UnbufferedStatus { mut discard, state, .. } =
-                self.machine.process_tls_records(&mut self.incoming);
-            let is_done = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        discard += record.discard;
-                        self.plaintext.push(record.payload);
-                    }
-                    false
-                }
-                Ok(ConnectionState::EncodeTlsData(mut message)) => {
-                    encode(&mut self.outgoing, |room| message.encode(room))?;
-                    false
-                }
-                // It stands in `outgoing`, in front of everything later.
-                Ok(ConnectionState::TransmitTlsData(message)) => {
-                    message.done();
-                    false
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.source = Source::Closed;
-                    false
-                }
-                Ok(_) => true,
+            match self.machine.step(&mut self.incoming, &mut self.plaintext, &mut self.outgoing) {
+                Ok(Step::GoesOn) => {}
+                Ok(Step::PeerClosed) => self.source = Source::Closed,
+                Ok(Step::Rests) => break Ok(()),
                 Err(error) => break Err(error),
-            };
-            self.incoming.drain(..discard);
-            if is_done {
-                break Ok(());
             }
         };
         if advanced.is_err() {
-            self.give_up()?;
+            // What rustls has to say of an error goes out, which is mostly an alert, and nothing else comes or goes.
+            (self.source, self.sink) = (Source::Cut, Sink::Closed);
+            self.machine.give_up(&mut self.incoming, &mut self.outgoing)?;
+            self.incoming = Vec::new();
         }
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
@@ -202,35 +185,14 @@ impl Records {
         advanced
     }
 
-    /// After an error what rustls has to say of it goes out, which is mostly an alert, and nothing else comes or goes. Asked
-    /// for more, rustls would meet the same error again.
-    fn give_up(&mut self) -> Result<(), rustls::Error> {
-        (self.source, self.sink) = (Source::Cut, Sink::Closed);
-        while self.machine.wants_write()
-            && let Ok(ConnectionState::EncodeTlsData(mut message)) =
-                self.machine.process_tls_records(&mut self.incoming).state
-        {
-            encode(&mut self.outgoing, |room| message.encode(room))?;
-        }
-        self.incoming = Vec::new();
-        Ok(())
-    }
-
     /// Adds the records of `piece` to what goes out.
     pub(super) fn encrypt(&mut self, piece: &[u8]) -> io::Result<()> {
         if self.sink != Sink::Open {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        match self.machine.process_tls_records(&mut self.incoming).state {
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                let encrypted =
-                    self.outgoing.push_with(piece.len() + OVERHEAD, |room| traffic.encrypt(piece, room));
-                encrypted.map_err(refused)?;
-                (self.owed, self.left) = (piece.len(), 0);
-                Ok(())
-            }
-            _ => Err(ErrorKind::BrokenPipe.into()),
-        }
+        self.machine.encrypt(piece, &mut self.incoming, &mut self.outgoing)?;
+        (self.owed, self.left) = (piece.len(), 0);
+        Ok(())
     }
 
     /// Adds close_notify to what goes out. Where there is no TLS yet, or none any more, there is nothing to be said.
@@ -239,13 +201,7 @@ impl Records {
             return Ok(());
         }
         self.sink = Sink::Closing;
-        match self.machine.process_tls_records(&mut self.incoming).state {
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                let said = self.outgoing.push_with(OVERHEAD, |room| traffic.queue_close_notify(room));
-                said.map_err(refused)
-            }
-            _ => Ok(()),
-        }
+        self.machine.say_end(&mut self.incoming, &mut self.outgoing)
     }
 
     /// Sends what is in hand, as far as one call does.
@@ -262,22 +218,4 @@ impl Records {
         }
         Ok(())
     }
-}
-
-fn encode(
-    outgoing: &mut Queue,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-) -> Result<(), rustls::Error> {
-    let unusable = |error: EncodeError| rustls::Error::General(error.to_string());
-    match outgoing.push_with(OVERHEAD, &mut write) {
-        Err(EncodeError::InsufficientSize(error)) => {
-            outgoing.push_with(error.required_size, write).map_err(unusable)
-        }
-        written => written.map_err(unusable),
-    }
-}
-
-/// The keys are used up, which is the end of the connection. Room there is enough.
-fn refused(error: EncryptError) -> io::Error {
-    io::Error::new(ErrorKind::BrokenPipe, error)
 }

@@ -14,17 +14,23 @@
 //! rustls without its own buffers: what stands here is all there is, an idle connection keeps none, and the bytes are
 //! counted.
 //!
+//! Both sides are the same in all of that.
+//!
 //! Not here: certificates, and the socket's calls.
 
 use super::certificates::Certificates;
 use super::handshake::{Handshake, HandshakeError};
 use super::records::{Records, Source};
+use super::trust::Identity;
 use crate::net::socket::{Block, Received, Sent};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Plaintext that is encrypted at once: two records. They are what a client that stops reading keeps in memory beside its
 /// response. One at a time would be a call more for every 16 KB.
@@ -42,7 +48,18 @@ impl Session {
     /// # Errors
     /// The configuration contradicts itself.
     pub fn accept(certificates: &Certificates, first: &[u8]) -> Result<Self, HandshakeError> {
-        Ok(Self(RefCell::new(Records::of(certificates.server_config(), first)?)))
+        let machine = UnbufferedServerConnection::new(certificates.server_config())?;
+        Ok(Self(RefCell::new(Records::of(Box::new(machine), first))))
+    }
+
+    /// With a backend, which has to prove this identity.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself.
+    pub fn connect(identity: &Identity) -> Result<Self, HandshakeError> {
+        let Identity { trust, name } = identity.clone();
+        let machine = UnbufferedClientConnection::new(Arc::clone(&trust.0), name)?;
+        Ok(Self(RefCell::new(Records::of(Box::new(machine), &[]))))
     }
 
     /// Goes on with the handshake as far as what came allows.
@@ -67,6 +84,10 @@ impl Session {
             }
             block = Block::Never;
         }
+    }
+
+    pub fn is_handshaking(&self) -> bool {
+        self.0.borrow().is_handshaking()
     }
 
     /// Whether the handshake took up a session of an earlier connection.

@@ -18,6 +18,7 @@ use crate::backend::Turn;
 use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
+use crate::net::tls::Refusal;
 use crate::observe::activity::Doing;
 use crate::observe::explain;
 use crate::observe::failure::Failure;
@@ -26,6 +27,7 @@ use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt, Pass};
 use crate::proxy::relay::Stalled;
 use crate::proxy::request::{Body, Expectation};
+use std::io::ErrorKind;
 use std::mem::take;
 use std::time::{Duration, Instant};
 
@@ -271,7 +273,15 @@ impl Exchange {
             }
             Ok(Received::End) | Err(_) if has_spoken => Err(Failure::ResponseHeadCut.into()),
             Ok(Received::End) => Err(Failure::BackendClosed.into()),
-            Err(_) => Err(Failure::BackendReset.into()),
+            // Over TLS: without the word for it.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(Failure::BackendClosed.into()),
+            Err(error) => match Refusal::by_alert(&error) {
+                Some(refusal) => {
+                    asking.turn.note_refusal(&refusal);
+                    Err(refusal.failure.into())
+                }
+                None => Err(Failure::BackendReset.into()),
+            },
         }
     }
 

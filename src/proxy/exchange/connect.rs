@@ -3,7 +3,7 @@
 //! The problem: an address that vanished is silent, and waiting for it is lost time while another backend could be asked. But
 //! a backend may also be slow to accept, and then no other may be any better.
 //!
-//! Not here: which backend (`exchange`).
+//! Not here: which backend (`exchange`), and TLS on the connection (`handshake`).
 
 use super::ask::Asking;
 use super::timer::{Awaited, watch};
@@ -33,11 +33,11 @@ pub(super) enum Lap {
 
 /// A connection that is being made.
 pub(super) struct Connecting {
-    turn: Turn,
-    lap: Lap,
+    pub(super) turn: Turn,
+    pub(super) lap: Lap,
     pub(super) conn: Option<Conn>,
-    begun: Instant,
-    limit: Duration,
+    pub(super) begun: Instant,
+    pub(super) limit: Duration,
 }
 
 impl Exchange {
@@ -71,8 +71,11 @@ impl Exchange {
             (Ok(Connected::Yes), Some(conn)) => {
                 let took = connecting.begun.elapsed();
                 connecting.turn.was_connected(took);
-                self.record.timings.connect += took;
                 self.request.explain(|| explain::Step::Connected { took });
+                if connecting.turn.identity().is_some() {
+                    return Step::To(self.handshaking(conn, connecting));
+                }
+                self.record.timings.connect += took;
                 return Step::To(Asking::on_fresh(conn, connecting.turn));
             }
             (Ok(_), conn) => {
@@ -96,14 +99,25 @@ impl Exchange {
             }
             (Err(error), _) => connect_failure(&connecting.turn.address(), &error),
         };
-        self.record.timings.connect += connecting.begun.elapsed();
-        let Connecting { turn, lap, .. } = connecting;
+        let Connecting { turn, lap, begun, .. } = connecting;
+        let is_short = lap == Lap::First && self.short_connect() < self.request.route.config.connect_timeout;
+        self.end_connecting(turn, begun, failure, is_short)
+    }
+
+    /// There is no connection that a request could be sent on, for which it was tried since `begun`. If the time for it was
+    /// short, the backend may get more.
+    pub(super) fn end_connecting(
+        &mut self,
+        turn: Turn,
+        begun: Instant,
+        failure: Failure,
+        was_short: bool,
+    ) -> Step {
+        self.record.timings.connect += begun.elapsed();
         match failure {
             Failure::Cut | Failure::HalfClosed => self.fail(failure),
-            Failure::ConnectTimeout
-                if lap == Lap::First && self.short_connect() < self.request.route.config.connect_timeout =>
-            {
-                self.choice.silent.push_back(turn);
+            Failure::ConnectTimeout | Failure::BackendTlsTimeout if was_short => {
+                self.choice.silent.push_back((turn, failure));
                 Step::To(Stage::Choosing)
             }
             failure => self.ask_another(turn, failure),
@@ -111,11 +125,16 @@ impl Exchange {
     }
 
     fn short_connect(&self) -> Duration {
+        self.at_most(waits::FIRST_CONNECT)
+    }
+
+    /// So long, or less where there are many backends; as long as there is where there is only one.
+    pub(super) fn at_most(&self, most: Duration) -> Duration {
         let route = &self.request.route;
         let whole = route.config.connect_timeout;
         match u32::try_from(route.backends.count()) {
             Ok(0 | 1) => whole,
-            count => waits::FIRST_CONNECT.min(whole / count.unwrap_or(u32::MAX)),
+            count => most.min(whole / count.unwrap_or(u32::MAX)),
         }
     }
 

@@ -14,7 +14,7 @@
 //!   is well (`instead`);
 //! - nothing after a timeout: the backend may still be working on it.
 //!
-//! Reading order: this module (the stages, and which backend), `connect`, `ask` (the request goes out, the response head
+//! Reading order: this module (the stages, and which backend), `connect`, `handshake` (TLS), `ask` (the request goes out, the response head
 //! comes in), `send`, `response_head` (what the backend says), `interims`, `instead` (an answer that counts as none),
 //! `relaying` (what follows the head), `respond` (a body), `tunnel`, `timer` (how long each side is waited for).
 //!
@@ -22,6 +22,7 @@
 
 mod ask;
 mod connect;
+mod handshake;
 mod instead;
 mod interims;
 mod relaying;
@@ -49,6 +50,7 @@ use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::request::{Admission, Body, Request};
 use ask::Asking;
 use connect::{Connecting, Lap};
+use handshake::Handshaking;
 use relaying::Relaying;
 use std::collections::VecDeque;
 use timer::{Awaited, Timer, watch};
@@ -101,6 +103,7 @@ enum Stage {
     #[default]
     Choosing,
     Connecting(Connecting),
+    Handshaking(Handshaking),
     Asking(Asking),
     Relaying(Relaying),
 }
@@ -108,7 +111,7 @@ enum Stage {
 impl Stage {
     fn doing(&self) -> Doing {
         match self {
-            Self::Choosing | Self::Connecting(_) | Self::Asking(_) => Doing::Waiting,
+            Self::Choosing | Self::Connecting(_) | Self::Handshaking(_) | Self::Asking(_) => Doing::Waiting,
             Self::Relaying(_) => Doing::Relaying,
         }
     }
@@ -117,6 +120,7 @@ impl Stage {
         match self {
             Self::Choosing => Awaits::Room,
             Self::Connecting(_) => Awaits::Connect,
+            Self::Handshaking(_) => Awaits::Handshake,
             Self::Asking(asking) if asking.is_sending() => Awaits::Bytes,
             Self::Asking(_) => Awaits::Response,
             Self::Relaying(_) => Awaits::Bytes,
@@ -147,8 +151,8 @@ impl From<Failure> for Stop {
 #[derive(Default)]
 struct Choice {
     tried: Tried,
-    /// Backends that did not accept the connection in the short time of the first lap.
-    silent: VecDeque<Turn>,
+    /// Backends that did not accept the connection, or did not agree on TLS, in the short time of the first lap.
+    silent: VecDeque<(Turn, Failure)>,
     last: Option<Failure>,
 }
 
@@ -182,6 +186,7 @@ impl Exchange {
             let step = match stage {
                 Stage::Choosing => self.choose(client, context),
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
+                Stage::Handshaking(handshaking) => self.shake_hands(handshaking, client, context),
                 Stage::Asking(asking) => self.ask(asking, client, context),
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
             };
@@ -204,6 +209,13 @@ impl Exchange {
         }
     }
 
+    /// Sends what TLS has encrypted for the backend and its socket did not take.
+    pub fn flush_backend(&mut self) {
+        if self.backend().is_some_and(|conn| conn.flush().is_err()) {
+            self.note_backend_gone();
+        }
+    }
+
     /// The backend's connection is broken, or closed in both directions.
     pub fn note_backend_gone(&mut self) {
         self.backend = BackendEnd::Gone;
@@ -212,7 +224,7 @@ impl Exchange {
     /// Ends the exchange where it is, for a reason that is neither side's.
     pub fn give_up(&mut self, failure: Failure) -> Fate {
         match std::mem::take(&mut self.stage) {
-            Stage::Choosing | Stage::Connecting(_) => Fate::Answer(failure),
+            Stage::Choosing | Stage::Connecting(_) | Stage::Handshaking(_) => Fate::Answer(failure),
             Stage::Asking(asking) => self.answer_unless_cut(failure, &asking),
             Stage::Relaying(relaying) => self.break_off(failure, &relaying),
         }
@@ -228,6 +240,7 @@ impl Exchange {
         match &self.stage {
             Stage::Choosing => None,
             Stage::Connecting(connecting) => connecting.conn.as_ref(),
+            Stage::Handshaking(handshaking) => Some(&handshaking.conn),
             Stage::Asking(asking) => Some(&asking.conn),
             Stage::Relaying(relaying) => relaying.conn(),
         }
@@ -236,19 +249,20 @@ impl Exchange {
     /// Bytes of memory that it keeps, itself included.
     pub fn weight(&self) -> usize {
         let stage = match &self.stage {
-            Stage::Choosing | Stage::Connecting(_) => 0,
+            Stage::Choosing | Stage::Connecting(_) | Stage::Handshaking(_) => 0,
             Stage::Asking(asking) => asking.weight(),
             Stage::Relaying(relaying) => relaying.weight(),
         };
         let upload = self.upload.as_ref().map_or(0, |_| size_of::<Direction>());
-        size_of::<Self>() + self.request.weight() + upload + stage
+        let backend = self.backend().map_or(0, Conn::weight);
+        size_of::<Self>() + self.request.weight() + upload + stage + backend
     }
 
     /// As what it is counted while it is parked.
     pub fn kind(&self, class: Class) -> Kind {
         match (&self.stage, class) {
             (Stage::Choosing, _) => Kind::Room,
-            (Stage::Connecting(_), _) => Kind::Connect,
+            (Stage::Connecting(_) | Stage::Handshaking(_), _) => Kind::Connect,
             (Stage::Asking(asking), Class::Slow) if asking.is_sending() => Kind::Upload,
             (Stage::Relaying(relaying), _) if relaying.is_tunnel() => Kind::Tunnel,
             (Stage::Asking(_) | Stage::Relaying(_), Class::Slow) => Kind::SlowClient,
@@ -281,7 +295,7 @@ impl Exchange {
             match route.backends.next(&mut self.choice.tried, meta.client, context.allowance.now()) {
                 Some(turn) => (turn, Lap::First),
                 None => match self.choice.silent.pop_front() {
-                    Some(turn) => (turn, Lap::Second),
+                    Some((turn, _)) => (turn, Lap::Second),
                     None if self.choice.tried.is_first()
                         && route.backends.absence() == Failure::BackendsBusy =>
                     {
@@ -364,9 +378,9 @@ impl Exchange {
 
     /// Those that did not accept a connection in the first lap, and were not needed in the second.
     fn blame_silent(&mut self) {
-        for turn in self.choice.silent.drain(..) {
+        for (turn, failure) in self.choice.silent.drain(..) {
             self.record.tried.push(turn.address());
-            turn.failed(&self.request.route.backends, Failure::ConnectTimeout);
+            turn.failed(&self.request.route.backends, failure);
         }
     }
 

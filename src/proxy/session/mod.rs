@@ -80,6 +80,9 @@ pub fn serve(mut conversation: Box<Conversation>, woken: Woken, context: &mut Co
     if client.conn.flush().is_err() {
         client.presence = Presence::Gone;
     }
+    if let Stage::Exchanging(exchange) = stage {
+        exchange.flush_backend();
+    }
     let end = Session { client, context, served: 0 }.take_up(stage, woken);
     conversation.end(end, context)
 }

@@ -5,8 +5,10 @@
 use super::eventually;
 use super::message::{Message, ok};
 use super::origin::Port;
+use super::tls;
 use super::wire::{End, Wire};
 use rustix::net::Shutdown;
+use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -24,6 +26,7 @@ pub struct Backend {
 
 struct Shared {
     handler: Box<Handler>,
+    tls: Option<Arc<ServerConfig>>,
     state: Mutex<State>,
 }
 
@@ -43,7 +46,23 @@ impl Backend {
 
     /// On a port that is already reserved.
     pub fn on(port: Port, handler: impl Fn(&mut Wire, &Message) + Send + Sync + 'static) -> Backend {
-        let shared = Arc::new(Shared { handler: Box::new(handler), state: Mutex::default() });
+        Backend::with(tls::of_backends(), port, handler)
+    }
+
+    /// With TLS, whatever this run is.
+    pub fn with_tls(
+        config: Arc<ServerConfig>,
+        handler: impl Fn(&mut Wire, &Message) + Send + Sync + 'static,
+    ) -> Backend {
+        Backend::with(Some(config), Port::reserve(), handler)
+    }
+
+    fn with(
+        tls: Option<Arc<ServerConfig>>,
+        port: Port,
+        handler: impl Fn(&mut Wire, &Message) + Send + Sync + 'static,
+    ) -> Backend {
+        let shared = Arc::new(Shared { handler: Box::new(handler), tls, state: Mutex::default() });
         let mut backend = Backend { address: port.address, port, listener: None, shared };
         backend.come_up();
         backend
@@ -124,7 +143,7 @@ impl Shared {
             state.connections.insert(number, kept);
             number
         };
-        let mut wire = Wire::over(stream);
+        let mut wire = Wire::accepted(stream, self.tls.clone());
         wire.set_timeout(std::time::Duration::from_secs(60));
         loop {
             match wire.try_request() {

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `message` (the valid messages), `wire` (one end of a connection), `origin` (a backend that the test
 //! drives step by step), `backend` (a backend that runs by itself), `gate` (where
-//! several of its requests wait), `silent` (no backend at all), `unix` (a backend on a Unix socket), `tls` (clients that speak it), `proxy`, `process` and `admin` (the program under test), `peers` (nginx
+//! several of its requests wait), `authority` (certificates for backends), `silent` (no backend at all), `unix` (a backend on a Unix socket), `tls` (clients that speak it), `proxy`, `process` and `admin` (the program under test), `peers` (nginx
 //! and HAProxy in its place), `programs` (third-party clients, and the rule for when they are missing), `names` (a name
 //! service for one test).
 //!
@@ -11,6 +11,7 @@
 //! Not here: the tests.
 
 mod admin;
+mod authority;
 mod backend;
 mod gate;
 mod message;
@@ -26,6 +27,7 @@ mod unix;
 mod wire;
 
 pub use admin::{ADMIN, Admin, next_event};
+pub use authority::{Authority, Issued};
 pub use backend::Backend;
 pub use gate::Gate;
 pub use message::{Framing, Message, ok, ok_chunked};
@@ -40,7 +42,7 @@ pub use programs::{
 pub use proxy::{Proxy, Ronde};
 pub use silent::Silent;
 pub use unix::{serve_unix, socket_path};
-pub use wire::{End, Wire};
+pub use wire::{End, Stream, Wire};
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -6,12 +6,15 @@
 //! Not here: a backend that runs by itself (`backend`).
 
 use super::message::Message;
+use super::tls;
 use super::wire::{End, Wire};
 use super::{SILENCE, TIMEOUT};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
+use rustls::ServerConfig;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A port that is bound and refuses connections; [`Port::listen`] opens it.
@@ -55,18 +58,40 @@ pub struct Origin {
     pub address: SocketAddr,
     port: Port,
     listener: Option<TcpListener>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Origin {
+    /// With TLS, whatever this run is.
+    pub fn with_tls(config: Arc<ServerConfig>) -> Origin {
+        Origin { tls: Some(config), ..Origin::start() }
+    }
+
     pub fn start() -> Origin {
         let origin = Origin::down();
         Origin { listener: Some(origin.port.listen(1024)), ..origin }
     }
 
+    /// From the next connection on.
+    pub fn show(&mut self, config: Arc<ServerConfig>) {
+        self.tls = Some(config);
+    }
+
     /// An origin that refuses connections.
     pub fn down() -> Origin {
         let port = Port::reserve();
-        Origin { address: port.address, port, listener: None }
+        Origin { address: port.address, port, listener: None, tls: tls::of_backends() }
+    }
+
+    /// The next connection of the proxy, as it comes.
+    pub fn accept_bare(&self) -> std::net::TcpStream {
+        let listener = self.listener.as_ref().expect("a listener");
+        let timeout = Timespec::try_from(TIMEOUT).expect("a timeout");
+        let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&timeout)).expect("poll");
+        assert!(ready > 0, "no connection to {}", self.address);
+        let (stream, _) = listener.accept().expect("a connection");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+        stream
     }
 
     /// The next connection of the proxy.
@@ -103,6 +128,9 @@ impl Origin {
         let listener = self.listener.as_ref().expect("a listener");
         let timeout = Timespec::try_from(timeout).expect("a timeout");
         let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&timeout)).expect("poll");
-        (ready > 0).then(|| Wire::over(listener.accept().expect("a connection").0))
+        (ready > 0).then(|| {
+            let (stream, _) = listener.accept().expect("a connection");
+            Wire::accepted(stream, self.tls.clone())
+        })
     }
 }

@@ -183,7 +183,12 @@ impl Drop for Proxy {
 }
 
 fn line(flags: &str, backends: &[SocketAddr]) -> String {
-    let backends: String = backends.iter().map(|address| format!(" {address}")).collect();
+    let scheme = if tls::is_on_to_backends() { "https://" } else { "" };
+    let backends: String = backends.iter().map(|address| format!(" {scheme}{address}")).collect();
+    let trust = match tls::is_on_to_backends() {
+        true => format!("--backend-ca {}", tls::identity().certificate.display()),
+        false => String::new(),
+    };
     let with_tls = if tls::is_on() { tls::flags() } else { String::new() };
-    format!("--listen 127.0.0.1:0 {with_tls} {flags}{backends}")
+    format!("--listen 127.0.0.1:0 {with_tls} {trust} {flags}{backends}")
 }

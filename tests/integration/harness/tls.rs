@@ -1,6 +1,7 @@
-//! TLS for every test: `RONDE_TEST_TLS=1 cargo test --test integration`.
+//! TLS for every test: `RONDE_TEST_TLS=1 cargo test --test integration`, and to the backends of every test:
+//! `RONDE_TEST_TLS_BACKENDS=1`.
 //!
-//! Under this switch the program under test listens with TLS, and the clients of the tests speak it, with rustls and a
+//! Under the first switch the program under test listens with TLS, and the clients of the tests speak it, with rustls and a
 //! certificate that is made for the run. A client sees the end of a connection as `EOF` only when TLS says that it is the
 //! end; a FIN without close_notify counts as a reset.
 //!
@@ -8,8 +9,12 @@
 
 use super::scratch_directory;
 use rustls::crypto::ring::default_provider;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, DEFAULT_VERSIONS, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, DEFAULT_VERSIONS, RootCertStore, ServerConfig,
+    ServerConnection, SupportedProtocolVersion,
+};
 use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -22,6 +27,35 @@ pub fn is_on() -> bool {
     std::env::var_os("RONDE_TEST_TLS").is_some_and(|set| set == "1")
 }
 
+/// Whether the backends of the whole suite have TLS.
+pub fn is_on_to_backends() -> bool {
+    std::env::var_os("RONDE_TEST_TLS_BACKENDS").is_some_and(|set| set == "1")
+}
+
+/// What a backend of this run is accepted with.
+pub fn of_backends() -> Option<Arc<ServerConfig>> {
+    static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
+        let Identity { der, key_der, .. } = identity();
+        server_config(DEFAULT_VERSIONS, vec![der.clone()], key_der)
+    });
+    is_on_to_backends().then(|| Arc::clone(&CONFIG))
+}
+
+/// A server that shows this chain, and gives out tickets.
+pub fn server_config(
+    versions: &[&'static SupportedProtocolVersion],
+    chain: Vec<CertificateDer<'static>>,
+    key: &[u8],
+) -> Arc<ServerConfig> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(versions).expect("versions").with_no_client_auth();
+    let key = PrivatePkcs8KeyDer::from(key.to_vec()).into();
+    let mut config = builder.with_single_cert(chain, key).expect("a pair");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::ring::Ticketer::new().expect("tickets");
+    Arc::new(config)
+}
+
 /// How clients of this run speak to the program under test.
 pub fn scheme() -> &'static str {
     if is_on() { "https" } else { "http" }
@@ -31,7 +65,8 @@ pub fn scheme() -> &'static str {
 pub struct Identity {
     pub certificate: PathBuf,
     pub key: PathBuf,
-    der: CertificateDer<'static>,
+    pub der: CertificateDer<'static>,
+    pub key_der: Vec<u8>,
 }
 
 pub fn identity() -> &'static Identity {
@@ -42,7 +77,8 @@ pub fn identity() -> &'static Identity {
         let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
         std::fs::write(&certificate, made.cert.pem()).expect("its file");
         std::fs::write(&key, made.signing_key.serialize_pem()).expect("its file");
-        Identity { certificate, key, der: made.cert.der().clone() }
+        let key_der = made.signing_key.serialize_der();
+        Identity { certificate, key, der: made.cert.der().clone(), key_der }
     });
     &IDENTITY
 }
@@ -113,7 +149,7 @@ struct End {
 
 #[derive(Debug)]
 struct Session {
-    tls: ClientConnection,
+    tls: Connection,
     /// Ciphertext that rustls has no room for.
     unread: Vec<u8>,
 }
@@ -133,7 +169,15 @@ impl Secured {
     /// Nothing is sent yet.
     pub fn begin(stream: TcpStream, config: ClientConfig) -> Secured {
         let name = ServerName::try_from("localhost").expect("a name");
-        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a session");
+        Secured::from(stream, ClientConnection::new(Arc::new(config), name).expect("a session").into())
+    }
+
+    /// The server's end.
+    pub fn accept(stream: TcpStream, config: Arc<ServerConfig>) -> Secured {
+        Secured::from(stream, ServerConnection::new(config).expect("a session").into())
+    }
+
+    fn from(stream: TcpStream, mut tls: Connection) -> Secured {
         tls.set_buffer_limit(None);
         let session = Mutex::new(Session { tls, unread: Vec::new() });
         Secured(Arc::new(End { stream, session, unsent: Mutex::default(), has_died: AtomicBool::new(false) }))
@@ -159,7 +203,8 @@ impl Secured {
     pub fn shake_hands(&self) -> io::Result<()> {
         while self.0.session.lock().expect("the session").tls.is_handshaking() {
             self.flush()?;
-            self.fill()?;
+            // The alert, if there is one.
+            self.fill().inspect_err(|_| drop(self.flush()))?;
         }
         self.flush()
     }
@@ -244,6 +289,22 @@ impl Secured {
     /// Without close_notify, when it is dropped.
     pub fn die(&self) {
         self.0.has_died.store(true, Ordering::Relaxed);
+    }
+
+    /// Both get new keys, in the middle of everything (TLS 1.3).
+    pub fn refresh_keys(&self) {
+        match &mut self.0.session.lock().expect("the session").tls {
+            Connection::Client(client) => client.refresh_traffic_keys(),
+            Connection::Server(server) => server.refresh_traffic_keys(),
+        }
+        .expect("new keys");
+        self.flush().expect("the new keys sent");
+    }
+
+    /// Whether it went on with an earlier session.
+    pub fn is_resumed(&self) -> bool {
+        let session = self.0.session.lock().expect("the session");
+        session.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
     /// The certificate of the other end.

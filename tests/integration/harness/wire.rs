@@ -7,12 +7,14 @@ use super::tls::{self, Secured};
 use super::{SILENCE, TIMEOUT};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use rustix::net::{AddressFamily, SocketType, connect, socket};
+use rustls::ServerConfig;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How the other end stopped sending.
@@ -118,6 +120,16 @@ impl Wire {
             set(&stream, Some(TIMEOUT)).expect("a timeout");
         }
         Wire::over_secured(Secured::over(stream))
+    }
+
+    /// The server's end of a connection, with TLS if it has a configuration for it.
+    pub fn accepted(stream: TcpStream, config: Option<Arc<ServerConfig>>) -> Wire {
+        let Some(config) = config else { return Wire::over(stream) };
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
+            set(&stream, Some(TIMEOUT)).expect("a timeout");
+        }
+        Wire::over_secured(Secured::accept(stream, config))
     }
 
     /// A handshake that fails is seen by the first read.

@@ -19,19 +19,21 @@ mod choice;
 mod coverage;
 mod fault;
 #[cfg(test)]
-mod fixtures;
+pub(super) mod fixtures;
 mod leaf;
 mod pair;
 mod remark;
 mod renewal;
 
+pub(super) use fault::Fault;
+pub(super) use leaf::Leaf;
+pub(super) use pair::chain as read_chain;
 pub use renewal::{News, Renewal};
 
 use crate::config::{CertificateFiles, Config};
 use crate::observe::date::Date;
 use crate::observe::metrics::snapshot::CertificateEnd;
 use choice::Choice;
-use fault::Fault;
 use pair::Pair;
 use remark::Remark;
 use rustls::ServerConfig;

@@ -108,7 +108,8 @@ fn has_issuer_elsewhere(certificate: &X509Certificate<'_>) -> bool {
     })
 }
 
-fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
+/// All certificates of a file, in their order.
+pub fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let bytes = read(file)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match chain {
