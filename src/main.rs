@@ -7,7 +7,7 @@
 
 use ronde::cli::{check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::config::{self, Address, Backend, Command, Config, Explain, Loaded};
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
-    let logger = match start_logger(config.access_log, config.log_level) {
+    let logger = match start_logger(&config) {
         Ok(logger) => logger,
         Err(error) => return fail(&error, 1),
     };
@@ -82,18 +82,18 @@ fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(
     Ok(server.run()?)
 }
 
-/// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it
-/// adds its own.
-fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
+/// From here on, diagnostics go through the logger. In the journal of systemd they carry no time: it adds its own.
+fn start_logger(config: &Config) -> Result<Logger, logger::StartError> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
-    let logger = Logger::start(form)?;
+    let logger = Logger::start(config)?;
     let mut style = ConfigBuilder::new();
     style.set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Off);
     style.set_location_level(LevelFilter::Off).set_time_format_rfc3339();
-    if logger::is_journal() {
+    if config.log_file.is_none() && logger::is_journal() {
         style.set_time_level(LevelFilter::Off);
     }
-    WriteLogger::init(level, style.build(), Diagnostics::new(logger.clone())).map_err(io::Error::other)?;
+    // Only a second one would be refused.
+    let _ = WriteLogger::init(config.log_level, style.build(), Diagnostics::new(logger.clone()));
     Ok(logger)
 }
 

@@ -33,6 +33,7 @@ mod error;
 mod fields;
 mod file;
 mod help;
+mod log_file;
 mod remarks;
 mod retired;
 mod route;

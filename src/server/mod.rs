@@ -152,7 +152,7 @@ impl Server {
                 start(scope, "acceptor", move || accept(entrances, waker, shared))
             })();
             let served = started.map(|acceptor| {
-                orders.await_stop(renewal);
+                orders.await_stop(renewal, &shared.logger);
                 drain(shared, waker, acceptor);
             });
             // Also when a thread could not be started: those that were end, and the scope joins them.

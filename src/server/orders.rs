@@ -4,13 +4,14 @@
 //! the next signal may be the one that ends a hung process. The main thread has nothing else to do, and it may read
 //! files.
 //!
-//! Two channels, each with room for one order: an order to stop must not be lost behind one that is still being carried
+//! A channel for each order, with room for one: an order to stop must not be lost behind one that is still being carried
 //! out, and two of a kind are one.
 //!
 //! Not here: which signal is which order (`signals`), and the stop itself (`server`).
 
 use crate::config::waits;
 use crate::net::tls::{News, Renewal};
+use crate::observe::logger::Logger;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::time::SystemTime;
 
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 pub struct Commander {
     stop: Sender<()>,
     reread: Sender<()>,
+    reopen: Sender<()>,
 }
 
 /// Where a server hears of them. The end of every [`Commander`] is an order to stop, too.
@@ -26,12 +28,13 @@ pub struct Commander {
 pub struct Orders {
     stop: Receiver<()>,
     reread: Receiver<()>,
+    reopen: Receiver<()>,
 }
 
 /// What a server is ordered by. Made before the server, because a start may take seconds and must not be deaf.
 pub fn orders() -> (Commander, Orders) {
-    let ((stop, to_stop), (reread, to_reread)) = (bounded(1), bounded(1));
-    (Commander { stop, reread }, Orders { stop: to_stop, reread: to_reread })
+    let ((stop, to_stop), (reread, to_reread), (reopen, to_reopen)) = (bounded(1), bounded(1), bounded(1));
+    (Commander { stop, reread, reopen }, Orders { stop: to_stop, reread: to_reread, reopen: to_reopen })
 }
 
 impl Commander {
@@ -44,16 +47,25 @@ impl Commander {
     pub fn reread(&self) {
         let _ = self.reread.try_send(());
     }
+
+    /// Has the files of the logs opened again.
+    pub fn reopen(&self) {
+        let _ = self.reopen.try_send(());
+    }
 }
 
 impl Orders {
     /// Waits for the order to stop.
-    pub(super) fn await_stop(&self, mut renewal: Option<Renewal>) {
+    pub(super) fn await_stop(&self, mut renewal: Option<Renewal>, logger: &Logger) {
         loop {
             select! {
                 recv(self.stop) -> _ => return,
                 recv(self.reread) -> order => match order {
                     Ok(()) => reread(renewal.as_mut()),
+                    Err(_) => return,
+                },
+                recv(self.reopen) -> order => match order {
+                    Ok(()) => reopen(logger),
                     Err(_) => return,
                 },
                 default(waits::CERTIFICATE_WATCH) => {
@@ -73,6 +85,12 @@ fn reread(renewal: Option<&mut Renewal>) {
             report(renewal.look_afresh(SystemTime::now()));
         }
         None => log::warn!("SIGHUP has no meaning for a ronde without certificates, and is ignored"),
+    }
+}
+
+fn reopen(logger: &Logger) {
+    if !logger.reopen() {
+        log::warn!("SIGUSR1 has no meaning for a ronde without log files, and is ignored");
     }
 }
 

@@ -21,6 +21,7 @@ mod h_upgrade;
 mod i_commands;
 mod i_lifecycle;
 mod i_log;
+mod i_log_files;
 mod i_system;
 mod j_starvation;
 mod k_checks;

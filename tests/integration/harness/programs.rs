@@ -28,6 +28,7 @@ pub enum Program {
     Pebble,
     Certbot,
     Chromium,
+    Logrotate,
     /// To run a program as another user, which only root may.
     Setpriv,
     /// To run a program as process 1, which only root may.
@@ -53,6 +54,7 @@ impl Program {
             Program::Pebble => (&["pebble", "-h"], "apt-get install pebble"),
             Program::Certbot => (&["certbot", "--version"], "apt-get install certbot"),
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
+            Program::Logrotate => (&["logrotate", "--version"], "apt-get install logrotate"),
             Program::Setpriv => (
                 &["setpriv", "--reuid=54321", "--clear-groups", "true"],
                 "apt-get install util-linux; as root",
