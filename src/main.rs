@@ -8,6 +8,7 @@
 use ronde::cli::{check, demo, health};
 use ronde::config::waits;
 use ronde::config::{self, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::net::passed::{self, Passed, PassedError};
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
@@ -19,6 +20,8 @@ use std::process::ExitCode;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
+    // Before there is another thread: see there.
+    let passed = passed::take();
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if arguments == ["health"] {
         arguments.extend(health::arguments_of_the_container());
@@ -35,9 +38,9 @@ fn main() -> ExitCode {
     match command {
         Command::Help(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
-        Command::Serve(config) => serve(config, &notes, |_| {}),
+        Command::Serve(config) => serve(config, passed, &notes, |_| {}),
         Command::Demo(config) => match with_demo_backends(config) {
-            Ok(config) => serve(config, &notes, welcome),
+            Ok(config) => serve(config, passed, &notes, welcome),
             Err(error) => fail(&error, 1),
         },
         Command::Check(config, url) => match check::run(&config, url.as_ref(), &mut io::stdout()) {
@@ -54,13 +57,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
+fn serve(
+    config: Config,
+    passed: Result<Vec<Passed>, PassedError>,
+    notes: &[String],
+    announce: fn(&Server),
+) -> ExitCode {
+    let passed = match passed {
+        Ok(passed) => passed,
+        Err(error) => return fail(&error, 1),
+    };
     let logger = match start_logger(&config) {
         Ok(logger) => logger,
         Err(error) => return fail(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
-    let served = run_server(config, logger.clone(), announce);
+    let served = run_server(config, passed, logger.clone(), announce);
     logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,7 +80,12 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
     }
 }
 
-fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
+fn run_server(
+    config: Config,
+    passed: Vec<Passed>,
+    logger: Logger,
+    announce: fn(&Server),
+) -> Result<(), StartError> {
     let (commander, orders) = server::orders();
     let last_lines = logger.clone();
     signals::handle(commander, move || {
@@ -76,7 +93,7 @@ fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(
         last_lines.finish(waits::LAST_LINES);
         std::process::exit(INTERRUPTED);
     })?;
-    let server = Server::bind(config, logger, orders)?;
+    let server = Server::bind(config, passed, logger, orders)?;
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run()?)

@@ -1,4 +1,5 @@
-//! What the main thread does while the others serve: it waits for orders, and looks after the certificates.
+//! What the main thread does while the others serve: it waits for orders, looks after the certificates, and tells the service
+//! manager that ronde is alive.
 //!
 //! The problem: a signal means that something is to be done, and the thread that handles signals must do none of it:
 //! the next signal may be the one that ends a hung process. The main thread has nothing else to do, and it may read
@@ -12,7 +13,8 @@
 use crate::config::waits;
 use crate::net::tls::{News, Renewal};
 use crate::observe::logger::Logger;
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crate::server::manager::Manager;
+use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 use std::time::SystemTime;
 
 /// Gives orders to a server, also to one that is only about to run; may be cloned and sent anywhere.
@@ -56,23 +58,34 @@ impl Commander {
 
 impl Orders {
     /// Waits for the order to stop.
-    pub(super) fn await_stop(&self, mut renewal: Option<Renewal>, logger: &Logger) {
+    pub(super) fn await_stop(
+        &self,
+        mut renewal: Option<Renewal>,
+        logger: &Logger,
+        manager: &mut Manager<'_>,
+    ) {
+        let (looks, proofs) = (tick(waits::CERTIFICATE_WATCH), manager.proofs());
         loop {
             select! {
                 recv(self.stop) -> _ => return,
                 recv(self.reread) -> order => match order {
-                    Ok(()) => reread(renewal.as_mut()),
+                    Ok(()) => {
+                        manager.reloading();
+                        reread(renewal.as_mut());
+                        manager.ready();
+                    }
                     Err(_) => return,
                 },
                 recv(self.reopen) -> order => match order {
                     Ok(()) => reopen(logger),
                     Err(_) => return,
                 },
-                default(waits::CERTIFICATE_WATCH) => {
+                recv(looks) -> _ => {
                     if let Some(renewal) = &mut renewal {
                         report(renewal.look(SystemTime::now()));
                     }
                 }
+                recv(proofs) -> _ => manager.prove(),
             }
         }
     }
@@ -106,6 +119,14 @@ fn report(news: Vec<News>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::pool::waiter::Waiter;
+
+    /// Waits without anything to look after.
+    fn await_stop(orders: &Orders) {
+        let (logger, waiter) = (Logger::start(&Config::default()).unwrap(), Waiter::new(1, 1, 1).unwrap());
+        orders.await_stop(None, &logger, &mut Manager::new(&waiter, String::new()));
+    }
 
     #[test]
     fn an_order_to_stop_is_heard_behind_any_number_of_others() {
@@ -114,7 +135,7 @@ mod tests {
             commander.reread();
             commander.stop();
         }
-        orders.await_stop(None);
+        await_stop(&orders);
     }
 
     #[test]
@@ -122,6 +143,6 @@ mod tests {
         let (commander, orders) = orders();
         drop(commander.clone());
         drop(commander);
-        orders.await_stop(None);
+        await_stop(&orders);
     }
 }

@@ -51,3 +51,4 @@ mod u_acme;
 mod u_certificates;
 mod u_docs;
 mod u_tls;
+mod z_service;
