@@ -320,7 +320,7 @@ fn wrk_sees_no_error_while_ronde_is_restarted() {
         restarts += 1;
     }
     let report = load.success();
-    assert!(restarts > 1, "{restarts} restarts");
+    assert!(restarts > 0, "wrk was gone before the first");
     assert!(
         report.contains("requests in") && !report.contains("errors") && !report.contains("Non-2xx"),
         "{report}"
