@@ -238,8 +238,7 @@ impl Backends {
     ///
     /// A backend that is stuck gets no more requests: what it does not answer others can. Where all of them are stuck,
     /// that is no reason to refuse anything.
-    pub fn next(&self, tried: &mut Tried, client: Peer) -> Option<Turn> {
-        let now = Instant::now();
+    pub fn next(&self, tried: &mut Tried, client: Peer, now: Instant) -> Option<Turn> {
         let mut round = self.membership.round();
         round.skip_missed();
         let is_well = |backend: &Backend| backend.takes_turns(now);

@@ -74,6 +74,7 @@ pub struct Conn {
     socket: OwnedFd,
     kind: Kind,
     pub registration: Cell<Registration>,
+    left: Cell<Left>,
     session: Option<Box<Session>>,
     _descriptor: Descriptor,
 }
@@ -85,12 +86,23 @@ enum Kind {
     Unix,
 }
 
-/// Whether an epoll knows the socket. It keeps it until the socket is closed, so that waiting again is one call (MOD) and
+/// How an epoll knows the socket. It keeps it until the socket is closed, so that waiting again is one call (MOD) and
 /// not two (ADD and DEL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registration {
     Unknown,
-    Known,
+    /// For one event; then it is to be armed again.
+    OneShot,
+    /// For all events, each once.
+    Edge,
+}
+
+/// What the last receive left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing: what comes later is a new event.
+    Nothing,
+    Unknown,
 }
 
 impl Conn {
@@ -121,7 +133,8 @@ impl Conn {
 
     fn over(socket: OwnedFd, kind: Kind, descriptor: Descriptor) -> Self {
         let registration = Cell::new(Registration::Unknown);
-        Self { socket, kind, registration, session: None, _descriptor: descriptor }
+        let left = Cell::new(Left::Unknown);
+        Self { socket, kind, registration, left, session: None, _descriptor: descriptor }
     }
 
     /// Begins to connect.
@@ -234,9 +247,24 @@ impl Conn {
     /// of what it said may be missing (RFC 8446 §6.1).
     pub fn receive(&self, room: &mut [u8], block: Block) -> io::Result<Received> {
         match &self.session {
-            None => socket::receive(&self.socket, room, block),
+            None => {
+                let size = room.len();
+                let received = socket::receive(&self.socket, room, block);
+                self.left.set(match received {
+                    Ok(Received::Nothing) => Left::Nothing,
+                    Ok(Received::Bytes(count)) if count < size => Left::Nothing,
+                    _ => Left::Unknown,
+                });
+                received
+            }
             Some(session) => session.receive(&self.socket, room, block),
         }
+    }
+
+    /// Whether all that came has been received: what comes later is an event of its own (epoll(7): a read that returns less
+    /// than was asked for has drained the socket). Of TLS that is not known.
+    pub fn is_drained(&self) -> bool {
+        self.left.get() == Left::Nothing
     }
 
     /// Looks at what is there without taking it and without waiting.

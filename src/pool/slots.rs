@@ -8,21 +8,21 @@
 /// A slot and its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    slot: u32,
-    generation: u32,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
 }
 
 impl Key {
-    /// 31 bits, so that a key packed into 64 bits leaves one free.
-    const GENERATIONS: u32 = 1 << 31;
+    /// 30 bits, so that a key packed into 64 bits leaves two free.
+    pub(super) const GENERATIONS: u32 = 1 << 30;
 
-    /// The key in the upper 63 bits, and one bit more.
-    pub fn with_bit(self, bit: bool) -> u64 {
-        u64::from(self.slot) << 32 | u64::from(self.generation) << 1 | u64::from(bit)
+    /// The key in the upper 62 bits, and a tag of two.
+    pub fn with_tag(self, tag: u8) -> u64 {
+        u64::from(self.slot) << 32 | u64::from(self.generation) << 2 | u64::from(tag & 3)
     }
 
-    pub fn from_bits(bits: u64) -> (Self, bool) {
-        (Self { slot: (bits >> 32) as u32, generation: bits as u32 >> 1 }, bits & 1 == 1)
+    pub fn from_bits(bits: u64) -> (Self, u8) {
+        (Self { slot: (bits >> 32) as u32, generation: bits as u32 >> 2 }, bits as u8 & 3)
     }
 }
 
@@ -97,8 +97,8 @@ mod tests {
                 }
                 for (key, value) in &model {
                     prop_assert_eq!(slots.get(*key), Some(value));
-                    for bit in [false, true] {
-                        prop_assert_eq!(Key::from_bits(key.with_bit(bit)), (*key, bit));
+                    for tag in 0..4 {
+                        prop_assert_eq!(Key::from_bits(key.with_tag(tag)), (*key, tag));
                     }
                 }
             }

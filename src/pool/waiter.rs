@@ -10,15 +10,18 @@
 //! same epoll says that there are some, and a timerfd says that a deadline has come.
 //!
 //! One-shot events: an event comes out once, to one worker, and then the socket is silent until it is armed again. What is
-//! out belongs to that worker alone. An event of a socket whose value is out carries an old key and finds nothing.
+//! out belongs to that worker alone. An event of a socket whose value is out carries an old key and finds nothing. Only an
+//! idle client is not armed again for each of its requests (`edges`).
 //!
 //! Not here: HTTP, and what a worker does with what it takes.
 
 use crate::net::conn::{Conn, Registration};
 use crate::net::waker::Waker;
-use crate::pool::deadlines::{Class, Deadlines};
+use crate::pool::deadlines::Class;
+use crate::pool::edges::{Arming, Edges};
 use crate::pool::park::{Park, Wait, Woken};
-use crate::pool::slots::{Key, Slots};
+use crate::pool::parked::{Parked, State, descriptor};
+use crate::pool::slots::Key;
 use crate::pool::stop::{Phase, Stop};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::Timespec;
@@ -26,7 +29,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use rustix::time::{timerfd_create, timerfd_settime};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -59,32 +62,15 @@ struct Newcomer<T> {
     since: Instant,
 }
 
-struct State<T> {
-    parked: Slots<Parked<T>>,
-    deadlines: Deadlines,
-    /// Those of [`Class::Queued`], of each queue by itself; none is empty.
-    queues: BTreeMap<usize, BTreeSet<(Instant, Key)>>,
-    /// When the timer fires; an earlier deadline has to set it again.
-    timer_due: Option<Instant>,
-    weight: usize,
-    budget: usize,
-}
-
-struct Parked<T> {
-    value: T,
-    deadline: Instant,
-    class: Class,
-    queue: usize,
-    weight: usize,
-}
-
 const ARRIVAL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 const END: u64 = u64::MAX - 2;
 
-/// The bit beside a key that says which of the two sockets it is.
-const CLIENT: bool = false;
-const BACKEND: bool = true;
+/// The tag beside a key: which of the two sockets has an event.
+const CLIENT: u8 = 0;
+const BACKEND: u8 = 1;
+/// The client's, and the key is that of its edge.
+const EDGE: u8 = 2;
 
 impl<T: Park> Waiter<T> {
     /// For so many workers. `queue` is how many new connections may wait for one, `budget` how many bytes of memory all that
@@ -102,8 +88,7 @@ impl<T: Park> Waiter<T> {
         epoll::add(&epoll, &arrival, EventData::new_u64(ARRIVAL), edge)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), edge)?;
         epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
-        let (parked, deadlines, queues) = (Slots::new(), Deadlines::default(), BTreeMap::new());
-        let state = Mutex::new(State { parked, deadlines, queues, timer_due: None, weight: 0, budget });
+        let state = Mutex::new(State::new(budget));
         let (offers, offered) = bounded(queue);
         let (idle, rounds, stop) = (AtomicUsize::new(0), AtomicU64::new(0), Stop::default());
         Ok(Self { epoll, arrival, timer, end, offers, offered, state, idle, rounds, workers, stop })
@@ -140,15 +125,10 @@ impl<T: Park> Waiter<T> {
         let is_ready = wait.client.reads() && value.client().is_some_and(Conn::has_unread)
             || wait.backend.reads() && value.backend().is_some_and(Conn::has_unread);
         let deadline = if is_ready { Instant::now() } else { wait.deadline };
-        let key = state.parked.insert(Parked { value, deadline, class, queue, weight });
-        state.deadlines.insert(class, deadline, key);
-        if class == Class::Queued {
-            state.queues.entry(queue).or_default().insert((deadline, key));
-        }
-        state.weight += weight;
+        let key = state.insert(Parked { value, deadline, class, queue, weight });
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
-        if let Err(error) = self.arm(&state, key, wait) {
+        if let Err(error) = self.arm(&mut state, key, wait) {
             log::error!("a connection cannot be waited for: {error}");
             return state.take(key).map_or(Ok(()), Err);
         }
@@ -196,14 +176,23 @@ impl<T: Park> Waiter<T> {
                 ARRIVAL => {}
                 TIMER => is_due = true,
                 data => {
-                    let (key, side) = Key::from_bits(data);
-                    let woken = match side {
-                        CLIENT if flags.intersects(EventFlags::ERR | EventFlags::HUP) => Woken::ClientGone,
-                        BACKEND if flags.intersects(EventFlags::ERR | EventFlags::HUP) => Woken::BackendGone,
-                        CLIENT if flags.contains(EventFlags::RDHUP) => Woken::ClientClosed,
-                        CLIENT | BACKEND => Woken::Ready,
+                    let (key, tag) = Key::from_bits(data);
+                    let is_broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+                    let woken = match tag {
+                        BACKEND if is_broken => Woken::BackendGone,
+                        BACKEND => Woken::Ready,
+                        _ if is_broken => Woken::ClientGone,
+                        _ if flags.contains(EventFlags::RDHUP) => Woken::ClientClosed,
+                        _ => Woken::Ready,
                     };
-                    batch.extend(state.take(key).map(|value| (value, woken)));
+                    let key = if tag == EDGE { state.edges.fire(key) } else { Some(key) };
+                    let value = key.and_then(|key| state.take(key));
+                    if tag == EDGE && woken != Woken::Ready {
+                        // No other event follows: the next wait has to look at what is there.
+                        let client = value.as_ref().and_then(T::client);
+                        client.inspect(|client| client.registration.set(Registration::OneShot));
+                    }
+                    batch.extend(value.map(|value| (value, woken)));
                 }
             }
         }
@@ -345,18 +334,48 @@ impl<T: Park> Waiter<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn arm(&self, state: &State<T>, key: Key, wait: Wait) -> io::Result<()> {
-        let Some(Parked { value, .. }) = state.parked.get(key) else { return Ok(()) };
+    fn arm(&self, state: &mut State<T>, key: Key, wait: Wait) -> io::Result<()> {
+        let State { parked, edges, .. } = state;
+        let Some(Parked { value, .. }) = parked.get(key) else { return Ok(()) };
+        if let Some(client) = value.client()
+            && wait.class == Class::Idle
+            && client.is_drained()
+        {
+            return self.arm_edge(edges, client, key);
+        }
         for (conn, want, side) in
             [(value.client(), wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)]
         {
             let (Some(conn), Some(flags)) = (conn, want.flags()) else { continue };
-            let (data, mut flags) = (EventData::new_u64(key.with_bit(side)), flags | EventFlags::ONESHOT);
+            let (data, mut flags) = (EventData::new_u64(key.with_tag(side)), flags | EventFlags::ONESHOT);
             // What TLS has encrypted is sent as soon as the socket takes it, whatever else is waited for.
             flags.set(EventFlags::OUT, flags.contains(EventFlags::OUT) || conn.has_unsent());
-            match conn.registration.replace(Registration::Known) {
-                Registration::Known => epoll::modify(&self.epoll, conn.as_fd(), data, flags)?,
-                Registration::Unknown => epoll::add(&self.epoll, conn.as_fd(), data, flags)?,
+            self.register(conn, Registration::OneShot, data, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an idle client. What was armed for its last request mostly holds for the next.
+    fn arm_edge(&self, edges: &mut Edges, client: &Conn, key: Key) -> io::Result<()> {
+        let descriptor = descriptor(client);
+        if client.registration.get() == Registration::Edge && edges.park(descriptor, key) == Arming::Holds {
+            return Ok(());
+        }
+        let data = EventData::new_u64(edges.arm(descriptor, key).with_tag(EDGE));
+        self.register(client, Registration::Edge, data, EventFlags::IN | EventFlags::RDHUP | EventFlags::ET)
+    }
+
+    fn register(
+        &self,
+        conn: &Conn,
+        registration: Registration,
+        data: EventData,
+        flags: EventFlags,
+    ) -> io::Result<()> {
+        match conn.registration.replace(registration) {
+            Registration::Unknown => epoll::add(&self.epoll, conn.as_fd(), data, flags)?,
+            Registration::OneShot | Registration::Edge => {
+                epoll::modify(&self.epoll, conn.as_fd(), data, flags)?
             }
         }
         Ok(())
@@ -371,49 +390,6 @@ impl<T: Park> Waiter<T> {
         let setting = Itimerspec { it_interval: once, it_value: left };
         if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &setting) {
             log::error!("the timer cannot be set: {error}");
-        }
-    }
-}
-
-impl<T> State<T> {
-    /// Of the first class that there is, the next to expire.
-    fn first_of(&self, classes: &[Class]) -> Option<Key> {
-        classes.iter().find_map(|class| self.deadlines.first_of(*class))
-    }
-
-    /// It waits in no queue any more, and is due now.
-    fn make_due(&mut self, key: Key, now: Instant) {
-        if let Some(Parked { deadline, queue, .. }) = self.parked.get(key) {
-            leave(&mut self.queues, *queue, *deadline, key);
-            self.set_deadline(key, Class::Busy, now);
-        }
-    }
-
-    /// For what waits in no queue.
-    fn set_deadline(&mut self, key: Key, class: Class, deadline: Instant) {
-        if let Some(parked) = self.parked.get_mut(key) {
-            self.deadlines.remove(parked.class, parked.deadline, key);
-            (parked.class, parked.deadline) = (class, deadline);
-            self.deadlines.insert(class, deadline, key);
-        }
-    }
-
-    fn take(&mut self, key: Key) -> Option<T> {
-        let Parked { value, deadline, class, queue, weight } = self.parked.remove(key)?;
-        self.deadlines.remove(class, deadline, key);
-        if class == Class::Queued {
-            leave(&mut self.queues, queue, deadline, key);
-        }
-        self.weight -= weight;
-        Some(value)
-    }
-}
-
-fn leave(queues: &mut BTreeMap<usize, BTreeSet<(Instant, Key)>>, queue: usize, deadline: Instant, key: Key) {
-    if let Some(keys) = queues.get_mut(&queue) {
-        keys.remove(&(deadline, key));
-        if keys.is_empty() {
-            queues.remove(&queue);
         }
     }
 }

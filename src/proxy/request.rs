@@ -145,7 +145,7 @@ pub struct Source<'a> {
 }
 
 /// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one.
-/// The head that goes on takes the room of a spare one, if there is any.
+/// The head that goes on takes the room of a spare one, if there is any. Its first byte was read when it had `begun`.
 ///
 /// # Errors
 /// Why the request is refused. Where the next one would begin is unknown then.
@@ -155,6 +155,7 @@ pub fn parse(
     bytes: &mut [u8],
     spare_heads: &mut Vec<Vec<u8>>,
     source: &Source<'_>,
+    begun: Instant,
     config: &Config,
     logger: &Logger,
 ) -> Result<Parsed, Failure> {
@@ -222,7 +223,6 @@ pub fn parse(
         }
     }
     let route = Arc::clone(route);
-    let begun = Instant::now();
     let request = Request { route, head: head_out, meta, placeholders, line, begun, explanation: None };
     Ok(match is_last {
         true if forward::asks_for_health(&head) => Parsed::Options(request, end, Question::Health),

@@ -89,7 +89,7 @@ impl Exchange {
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
             Ok(last) => {
-                let took = self.was_answered(&asking);
+                let took = self.was_answered(&asking, context.allowance.now());
                 match self.instead() {
                     Some(turn) => self.ask_instead(asking, &last, turn, context.scratch),
                     None => self.begin_response(asking, last, took, context),
@@ -110,9 +110,8 @@ impl Exchange {
         }
     }
 
-    /// A final response has begun; returns how long it took.
-    fn was_answered(&mut self, asking: &Asking) -> Duration {
-        let now = Instant::now();
+    /// A final response has begun `now`; returns how long it took.
+    fn was_answered(&mut self, asking: &Asking, now: Instant) -> Duration {
         let took = now.saturating_duration_since(asking.sent);
         asking.turn.answered(&self.request.route.backends, now, took, self.status_failure());
         let status = self.record.status.unwrap_or_default();

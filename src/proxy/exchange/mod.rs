@@ -254,19 +254,22 @@ impl Exchange {
             return self.queue(client, context);
         }
         let Request { route, meta, .. } = &self.request;
-        let (turn, lap) = match route.backends.next(&mut self.choice.tried, meta.client) {
-            Some(turn) => (turn, Lap::First),
-            None => match self.choice.silent.pop_front() {
-                Some(turn) => (turn, Lap::Second),
-                None if self.choice.tried.is_first() && route.backends.absence() == Failure::BackendsBusy => {
-                    return self.queue(client, context);
-                }
-                None => {
-                    let failure = self.choice.last.unwrap_or_else(|| route.backends.absence());
-                    return self.fail(failure);
-                }
-            },
-        };
+        let (turn, lap) =
+            match route.backends.next(&mut self.choice.tried, meta.client, context.allowance.now()) {
+                Some(turn) => (turn, Lap::First),
+                None => match self.choice.silent.pop_front() {
+                    Some(turn) => (turn, Lap::Second),
+                    None if self.choice.tried.is_first()
+                        && route.backends.absence() == Failure::BackendsBusy =>
+                    {
+                        return self.queue(client, context);
+                    }
+                    None => {
+                        let failure = self.choice.last.unwrap_or_else(|| route.backends.absence());
+                        return self.fail(failure);
+                    }
+                },
+            };
         self.end_queueing();
         // The last one had the request and gave no response: asking another is a retry, which has a budget.
         if let Some(failure) = self.choice.last.filter(|failure| failure.is_unanswered())

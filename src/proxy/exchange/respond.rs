@@ -39,7 +39,7 @@ impl Exchange {
             if client.presence == Presence::Gone {
                 return Err(Failure::ClientGone.into());
             }
-            relaying.keep_backend(response, context.scratch);
+            relaying.keep_backend(response, context.scratch, context.allowance.now());
             if relaying.down.is_over() {
                 return Ok(response.fate);
             }
@@ -131,10 +131,10 @@ impl Relaying {
 
     /// The backend is done before its client is: another request may have the connection already. Bytes behind the response
     /// belong to no request; such a connection is not reused.
-    fn keep_backend(&mut self, response: FinalResponse, scratch: &Scratch) {
+    fn keep_backend(&mut self, response: FinalResponse, scratch: &Scratch, now: Instant) {
         let is_reusable = response.backend_persists && self.down.has_read_exactly(&scratch.from_backend);
         if let Some((conn, turn)) = self.backend.take_if(|_| is_reusable) {
-            turn.keep(conn, Instant::now());
+            turn.keep(conn, now);
         }
     }
 }

@@ -252,7 +252,7 @@ impl Session<'_, '_> {
                 },
                 Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
                     Ok(fate) => {
-                        let now = Instant::now();
+                        let now = self.context.allowance.now();
                         let settled = self.settle(exchange, fate, now);
                         *stage = Stage::Reading(Reading::next(self.context.shared.config.min_rate, now));
                         settled

@@ -81,16 +81,16 @@ impl Session<'_, '_> {
     pub(super) fn read_request(&mut self, reading: &mut Reading) -> Result<Request, End> {
         loop {
             if !self.context.scratch.from_client.is_empty() {
-                let begun = *reading.begun.get_or_insert_with(Instant::now);
-                match self.parse() {
-                    Ok(Parsed::Request(request, end)) => {
+                let begun = *reading.begun.get_or_insert(self.context.allowance.now());
+                match self.parse(begun) {
+                    Ok(Parsed::Request(mut request, end)) => {
                         self.context.scratch.from_client.consume(end);
-                        let explanation = self.explain(&request, begun, reading, end);
-                        return Ok(Request { begun, explanation, ..request });
+                        request.explanation = self.explain(&request, begun, reading, end);
+                        return Ok(request);
                     }
                     Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
-                        self.answer_options(Request { begun, ..request }, question)?;
+                        self.answer_options(request, question)?;
                         *reading = Reading::next(self.context.shared.config.min_rate, Instant::now());
                         continue;
                     }
@@ -123,13 +123,13 @@ impl Session<'_, '_> {
         Some(explanation)
     }
 
-    fn parse(&mut self) -> Result<Parsed, Failure> {
+    fn parse(&mut self, begun: Instant) -> Result<Parsed, Failure> {
         let Context { shared, scratch, .. } = &mut *self.context;
         let (client, scheme, conn) = (self.client.source(), self.client.scheme, &self.client.conn);
         let (local, pseudonym, routes) = (&|| conn.local(), &shared.pseudonym, &shared.routes);
         let source = Source { client, scheme, local, pseudonym, routes };
         let bytes = scratch.from_client.filled_mut();
-        request::parse(bytes, &mut scratch.spare_heads, &source, &shared.config, &shared.logger)
+        request::parse(bytes, &mut scratch.spare_heads, &source, begun, &shared.config, &shared.logger)
     }
 
     /// Reads what is there, or comes soon.

@@ -1,0 +1,114 @@
+//! What is parked, as the waiter keeps it under its lock.
+//!
+//! The problem: a parked value stands in several places at once: under its key, among the deadlines of its class, perhaps in
+//! a queue, and with its weight in a sum. If two of these disagree, a connection is never woken again or a budget is used
+//! up by what is gone. So all of them change together, here, and nothing of it waits for anything.
+//!
+//! Not here: the sockets and the timer (`waiter`).
+
+use crate::net::conn::Conn;
+use crate::pool::deadlines::{Class, Deadlines};
+use crate::pool::edges::Edges;
+use crate::pool::park::Park;
+use crate::pool::slots::{Key, Slots};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Instant;
+
+/// See the module.
+pub(super) struct State<T> {
+    pub parked: Slots<Parked<T>>,
+    pub edges: Edges,
+    pub deadlines: Deadlines,
+    /// Those of [`Class::Queued`], of each queue by itself; none is empty.
+    pub queues: BTreeMap<usize, BTreeSet<(Instant, Key)>>,
+    /// When the timer fires; an earlier deadline has to set it again.
+    pub timer_due: Option<Instant>,
+    pub weight: usize,
+    pub budget: usize,
+}
+
+/// A value that waits.
+pub(super) struct Parked<T> {
+    pub value: T,
+    pub deadline: Instant,
+    pub class: Class,
+    pub queue: usize,
+    pub weight: usize,
+}
+
+impl<T: Park> State<T> {
+    /// `budget` is how many bytes of memory all that is parked may keep.
+    pub fn new(budget: usize) -> Self {
+        Self {
+            parked: Slots::new(),
+            edges: Edges::default(),
+            deadlines: Deadlines::default(),
+            queues: BTreeMap::new(),
+            timer_due: None,
+            weight: 0,
+            budget,
+        }
+    }
+
+    pub fn insert(&mut self, parked: Parked<T>) -> Key {
+        let Parked { deadline, class, queue, weight, .. } = parked;
+        let key = self.parked.insert(parked);
+        self.deadlines.insert(class, deadline, key);
+        if class == Class::Queued {
+            self.queues.entry(queue).or_default().insert((deadline, key));
+        }
+        self.weight += weight;
+        key
+    }
+
+    pub fn take(&mut self, key: Key) -> Option<T> {
+        let Parked { value, deadline, class, queue, weight } = self.parked.remove(key)?;
+        self.deadlines.remove(class, deadline, key);
+        if class == Class::Queued {
+            leave(&mut self.queues, queue, deadline, key);
+        }
+        if class == Class::Idle
+            && let Some(client) = value.client()
+        {
+            self.edges.leave(descriptor(client));
+        }
+        self.weight -= weight;
+        Some(value)
+    }
+
+    /// It waits in no queue any more, and is due now.
+    pub fn make_due(&mut self, key: Key, now: Instant) {
+        if let Some(Parked { deadline, queue, .. }) = self.parked.get(key) {
+            leave(&mut self.queues, *queue, *deadline, key);
+            self.set_deadline(key, Class::Busy, now);
+        }
+    }
+
+    /// For what waits in no queue.
+    pub fn set_deadline(&mut self, key: Key, class: Class, deadline: Instant) {
+        if let Some(parked) = self.parked.get_mut(key) {
+            self.deadlines.remove(parked.class, parked.deadline, key);
+            (parked.class, parked.deadline) = (class, deadline);
+            self.deadlines.insert(class, deadline, key);
+        }
+    }
+
+    /// Of the first class that there is, the next to expire.
+    pub fn first_of(&self, classes: &[Class]) -> Option<Key> {
+        classes.iter().find_map(|class| self.deadlines.first_of(*class))
+    }
+}
+
+pub(super) fn descriptor(conn: &Conn) -> RawFd {
+    conn.as_fd().as_raw_fd()
+}
+
+fn leave(queues: &mut BTreeMap<usize, BTreeSet<(Instant, Key)>>, queue: usize, deadline: Instant, key: Key) {
+    if let Some(keys) = queues.get_mut(&queue) {
+        keys.remove(&(deadline, key));
+        if keys.is_empty() {
+            queues.remove(&queue);
+        }
+    }
+}
