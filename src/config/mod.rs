@@ -35,6 +35,7 @@ mod fields;
 mod file;
 mod help;
 mod instruction;
+mod log_file;
 mod remarks;
 mod retired;
 mod route;
