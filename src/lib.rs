@@ -46,8 +46,9 @@
 //!    [`observe::access`], which [`observe::logger`] writes.
 //! 9. Beside the requests, [`backend::checks`] probes the backends and [`backend::resolve`] follows their names.
 //!    [`server::admin`] shows what is going on, and [`cli::admin`] asks it. The main thread takes renewed certificates
-//!    (`net::tls`) and waits for orders: to reload, which puts another [`proxy::site`] in force (`server::reload`), or to
-//!    stop; the shutdown is in [`server`], phase by phase ([`pool::stop`]).
+//!    (`net::tls`), tells the service manager that ronde is alive (`server::manager`), and waits for orders: to reload,
+//!    which puts another [`proxy::site`] in force (`server::reload`), or to stop; the shutdown is in [`server`], phase by
+//!    phase ([`pool::stop`]).
 //!
 //! Imports point strictly down the floors (`tests/tidy.rs` checks it):
 //!

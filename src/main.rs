@@ -7,8 +7,9 @@
 
 use ronde::cli::{admin, check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::config::{self, Address, Backend, Command, Config, Explain, Loaded};
 use ronde::net::listener::Listener;
+use ronde::net::passed::{self, Passed, PassedError};
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Reader, Reread, Server, StartError, signals};
 use std::ffi::OsString;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
+    // Before there is another thread: see there.
+    let passed = passed::take();
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if arguments == ["health"] || admin::is_bare(&arguments) {
         arguments.extend(health::arguments_of_the_container());
@@ -38,12 +41,12 @@ fn main() -> ExitCode {
     match command {
         Command::Help(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
-        Command::Serve(config) => serve(config, &notes, reader(arguments, None), None, |_| {}),
+        Command::Serve(config) => serve(config, passed, &notes, reader(arguments, None), None, |_| {}),
         Command::Demo(config) => match Demo::start() {
             Ok((demo, admin)) => {
                 let config = demo.complete(config);
                 let admin = admin.filter(|_| config.admin.is_none());
-                serve(config, &notes, reader(arguments, Some(demo)), admin, welcome)
+                serve(config, passed, &notes, reader(arguments, Some(demo)), admin, welcome)
             }
             Err(error) => fail(&error, 1),
         },
@@ -87,17 +90,22 @@ fn reader(arguments: Vec<OsString>, demo: Option<Demo>) -> Reader {
 
 fn serve(
     config: Config,
+    passed: Result<Vec<Passed>, PassedError>,
     notes: &[String],
     read: Reader,
     admin: Option<Listener>,
     announce: fn(&Server),
 ) -> ExitCode {
-    let logger = match start_logger(config.access_log, config.log_level) {
+    let passed = match passed {
+        Ok(passed) => passed,
+        Err(error) => return fail(&error, 1),
+    };
+    let logger = match start_logger(&config) {
         Ok(logger) => logger,
         Err(error) => return fail(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
-    let served = run_server(config, logger.clone(), read, admin, announce);
+    let served = run_server(config, passed, logger.clone(), read, admin, announce);
     logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +115,7 @@ fn serve(
 
 fn run_server(
     config: Config,
+    passed: Vec<Passed>,
     logger: Logger,
     read: Reader,
     admin: Option<Listener>,
@@ -119,28 +128,26 @@ fn run_server(
         last_lines.finish(waits::LAST_LINES);
         std::process::exit(INTERRUPTED);
     })?;
-    let mut server = Server::bind(config, logger, orders)?;
+    let mut server = Server::bind(config, passed, logger, orders)?;
     server.open_admin_to(admin);
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run(read)?)
 }
 
-/// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it
-/// adds its own.
-fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
+/// From here on, diagnostics go through the logger. In the journal of systemd they carry no time: it adds its own.
+fn start_logger(config: &Config) -> Result<Logger, logger::StartError> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
-    let logger = Logger::start(form)?;
+    let logger = Logger::start(config)?;
     let mut style = ConfigBuilder::new();
     style.set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Off);
     style.set_location_level(LevelFilter::Off).set_time_format_rfc3339();
-    if logger::is_journal() {
+    if config.log_file.is_none() && logger::is_journal() {
         style.set_time_level(LevelFilter::Off);
     }
-    // It lets everything through: a reload may change the level.
-    WriteLogger::init(LevelFilter::Trace, style.build(), Diagnostics::new(logger.clone()))
-        .map_err(io::Error::other)?;
-    log::set_max_level(level);
+    // It lets everything through: a reload may change the level. Only a second one would be refused.
+    let _ = WriteLogger::init(LevelFilter::Trace, style.build(), Diagnostics::new(logger.clone()));
+    log::set_max_level(config.log_level);
     Ok(logger)
 }
 

@@ -36,6 +36,7 @@ mod fields;
 mod file;
 mod help;
 mod instruction;
+mod log_file;
 mod remarks;
 mod retired;
 mod route;

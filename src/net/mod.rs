@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod listener;
 pub mod listening;
 pub mod moved;
+pub mod passed;
 mod socket;
 pub mod splice;
 #[cfg(feature = "tls")]

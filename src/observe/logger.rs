@@ -6,17 +6,23 @@
 //! that cannot be written, is lost as a whole and counted. The log says so when lines begin to be lost, and how many
 //! were when that is over. Never `println!`, which panics when standard output is closed.
 //!
+//! A file is opened again by the thread that writes it, between two batches: so each line is in one file, as a whole. That
+//! it should is a flag and no message: a queue that is full would lose a message, but its thread sees the flag at the next
+//! batch.
+//!
 //! Not here: levels and filters of diagnostics. `log` and simplelog apply them, and write to [`Diagnostics`]. Counts of
 //! requests are in `metrics`, partial writes in `output`.
 
-use crate::config::AccessLog;
+use crate::config::{AccessLog, Config};
 use crate::observe::access::{self, Access, write_access};
+use crate::observe::destination::{Destination, OpenError};
 use crate::observe::metrics::snapshot::LinesLost;
 use crate::observe::output::{Output, identity};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::fmt;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,6 +44,7 @@ const BATCH: usize = 64 * 1024;
 pub struct Logger {
     /// None before the first line is wanted.
     access: Arc<OnceLock<Queue>>,
+    to_access: Arc<Destination>,
     diagnostics: Queue,
     form: Form,
 }
@@ -65,34 +72,66 @@ impl Form {
     }
 }
 
+/// Why there is no logger.
+#[derive(Debug)]
+pub enum StartError {
+    Destination(OpenError),
+    /// The system has no thread left.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Destination(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "the system has no thread for the logger: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
 impl Logger {
-    /// Starts the logger's threads. Access lines get this format.
+    /// Opens what is written to, and starts the logger's threads.
     ///
     /// # Errors
-    /// The system has no thread left.
-    pub fn start(format: AccessLog) -> io::Result<Self> {
-        let backlog = if is_one_output() { ACCESS_BACKLOG } else { DIAGNOSTICS_BACKLOG };
+    /// See [`StartError`].
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let (to_access, to_diagnostics) =
+            (Destination::of_access_lines(config), Destination::of_diagnostics(config));
+        // Opened first, so that there is a file to compare with.
+        let output = open(&to_diagnostics)?;
+        let backlog = if to_access.is(&to_diagnostics) { ACCESS_BACKLOG } else { DIAGNOSTICS_BACKLOG };
         let form = Form::new(AccessLog::Off);
-        let diagnostics = Queue::start("standard error", io::stderr(), backlog, form.clone())?;
-        let logger = Self { access: Arc::default(), diagnostics, form };
-        logger.change_form(format)?;
+        let diagnostics = Queue::start(to_diagnostics, output, backlog, form.clone())?;
+        let logger = Self { access: Arc::default(), to_access: Arc::new(to_access), diagnostics, form };
+        logger.change_form(config.access_log)?;
         Ok(logger)
     }
 
     /// Access lines get this format from now on.
     ///
     /// # Errors
-    /// The system has no thread left. Then nothing has changed.
-    pub fn change_form(&self, format: AccessLog) -> io::Result<()> {
+    /// See [`StartError`]. Then nothing has changed.
+    pub fn change_form(&self, format: AccessLog) -> Result<(), StartError> {
         if format != AccessLog::Off && self.access.get().is_none() {
-            let queue = match is_one_output() {
+            let to = &*self.to_access;
+            // With `2>&1`, or one file for both, one thread writes both: two would tear each other's lines, and both would
+            // stop with the one reader.
+            let queue = match to.is(&self.diagnostics.destination) {
                 true => self.diagnostics.clone(),
-                false => Queue::start("standard output", io::stdout(), ACCESS_BACKLOG, self.form.clone())?,
+                false => Queue::start(to.clone(), open(to)?, ACCESS_BACKLOG, self.form.clone())?,
             };
             let _ = self.access.set(queue);
         }
         self.form.set(format);
         Ok(())
+    }
+
+    /// Has the files opened again. Returns whether there are any.
+    pub fn reopen(&self) -> bool {
+        let queues = self.access.get().into_iter().chain([&self.diagnostics]);
+        queues.map(Queue::reopen).filter(|is_file| *is_file).count() > 0
     }
 
     /// Whether access lines are written. A caller that asks first need not collect their contents in vain.
@@ -114,14 +153,17 @@ impl Logger {
     pub fn access(&self, access: Access) {
         let Some(queue) = self.access.get() else { return };
         if queue.send(Message::Access(Box::new(access))) == Sent::FirstLost {
-            log::warn!("standard output is not read fast enough: access lines are lost until it is");
+            let to = &queue.destination;
+            log::warn!("{to} is not {} fast enough: access lines are lost until it is", to.neglect());
         }
     }
 
     /// How many lines each output has not taken, since the start.
     pub fn lost(&self) -> Vec<LinesLost> {
-        let of =
-            |queue: &Queue| LinesLost { output: queue.name, lines: queue.lost.total.load(Ordering::Relaxed) };
+        let of = |queue: &Queue| LinesLost {
+            output: queue.destination.to_string(),
+            lines: queue.lost.total.load(Ordering::Relaxed),
+        };
         let is_another = |access: &&Queue| !Arc::ptr_eq(&access.lost, &self.diagnostics.lost);
         let access = self.access.get().filter(is_another);
         std::iter::once(&self.diagnostics).chain(access).map(of).collect()
@@ -133,16 +175,11 @@ impl Logger {
         if let Some(queue) = self.access.get()
             && !queue.finish(timeout / 2)
         {
-            let waiting = queue.sender.len().max(1);
-            log::warn!("standard output is not read: at least {waiting} access lines are lost");
+            let (to, waiting) = (&queue.destination, queue.sender.len().max(1));
+            log::warn!("{to} is not {}: at least {waiting} access lines are lost", to.neglect());
         }
         self.diagnostics.finish(timeout / 2);
     }
-}
-
-/// With `2>&1` one thread writes both: two would tear each other's lines, and both would stop with the one reader.
-fn is_one_output() -> bool {
-    identity(io::stdout()).is_some_and(|stdout| Some(stdout) == identity(io::stderr()))
 }
 
 /// Whether standard error is the journal of systemd, which puts a time before each line. `JOURNAL_STREAM` names its
@@ -183,6 +220,8 @@ impl Write for Diagnostics {
 enum Message {
     Access(Box<Access>),
     Diagnostic(Vec<u8>),
+    /// Only wakes the thread, which then sees its flag.
+    Reopen,
     /// Answered once everything before it has been written.
     End(Sender<()>),
 }
@@ -190,8 +229,10 @@ enum Message {
 /// The lines that wait for one output.
 #[derive(Clone)]
 struct Queue {
+    destination: Arc<Destination>,
     sender: Sender<Message>,
-    name: &'static str,
+    /// Whether the file is to be opened again.
+    reopen: Arc<AtomicBool>,
     lost: Arc<Lost>,
 }
 
@@ -222,18 +263,32 @@ enum Sent {
 }
 
 impl Queue {
-    /// Starts the thread that writes the lines to `fd`.
+    /// Starts the thread that writes the lines.
     fn start(
-        name: &'static str,
-        fd: impl AsFd + Send + 'static,
+        destination: Destination,
+        output: Output<OwnedFd>,
         backlog: usize,
         form: Form,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, StartError> {
         let (sender, receiver) = bounded(backlog);
-        let lost = Arc::<Lost>::default();
-        let writer = Writer { name, output: Output::new(fd), receiver, lost: Arc::clone(&lost), form };
-        thread::Builder::new().name("logger".into()).spawn(move || writer.run())?;
-        Ok(Self { sender, name, lost })
+        let queue =
+            Self { destination: Arc::new(destination), sender, reopen: Arc::default(), lost: Arc::default() };
+        let Self { destination, reopen, lost, .. } = queue.clone();
+        let writer = Writer { destination, output, receiver, reopen, lost, form };
+        let builder = thread::Builder::new().name("logger".into());
+        builder.spawn(move || writer.run()).map_err(StartError::Thread)?;
+        Ok(queue)
+    }
+
+    /// Has the file opened again, if it is one.
+    fn reopen(&self) -> bool {
+        let is_file = matches!(*self.destination, Destination::File(_));
+        if is_file {
+            self.reopen.store(true, Ordering::Release);
+            // A full queue needs no wake-up.
+            let _ = self.sender.try_send(Message::Reopen);
+        }
+        is_file
     }
 
     fn send(&self, message: Message) -> Sent {
@@ -254,15 +309,16 @@ impl Queue {
 }
 
 /// A thread that writes to one output.
-struct Writer<F> {
-    name: &'static str,
-    output: Output<F>,
+struct Writer {
+    destination: Arc<Destination>,
+    output: Output<OwnedFd>,
     receiver: Receiver<Message>,
+    reopen: Arc<AtomicBool>,
     lost: Arc<Lost>,
     form: Form,
 }
 
-impl<F: AsFd> Writer<F> {
+impl Writer {
     fn run(mut self) {
         let mut lines = Vec::new();
         while let Ok(first) = self.receiver.recv() {
@@ -287,6 +343,7 @@ impl<F: AsFd> Writer<F> {
             match message {
                 Message::Access(access) => write_access(lines, &access, self.form.get()),
                 Message::Diagnostic(line) => lines.extend_from_slice(&line),
+                Message::Reopen => {}
                 Message::End(done) => ended = Some(done),
             }
             next = if lines.len() < BATCH { self.receiver.try_recv().ok() } else { None };
@@ -297,6 +354,9 @@ impl<F: AsFd> Writer<F> {
     /// Writes a batch. A loss is over when a batch is written and no line waits: until then more may be lost, and one
     /// report is enough.
     fn write(&mut self, lines: &mut Vec<u8>) {
+        if self.reopen.swap(false, Ordering::AcqRel) {
+            self.open_again();
+        }
         match self.output.write_lines(lines) {
             Ok(()) if self.receiver.is_empty() => self.report_lost(),
             Ok(()) => {}
@@ -304,7 +364,7 @@ impl<F: AsFd> Writer<F> {
                 if lost.lines > 0 && self.lost.add(lost.lines) {
                     log::warn!(
                         "cannot write to {}: {}; lines are lost until that is possible",
-                        self.name,
+                        self.destination,
                         lost.error
                     );
                 }
@@ -313,10 +373,27 @@ impl<F: AsFd> Writer<F> {
         lines.clear();
     }
 
+    /// The file that is open stays in use until there is another.
+    fn open_again(&mut self) {
+        match open(&self.destination) {
+            Ok(output) => {
+                self.output = output;
+                log::info!("{} is opened again", self.destination);
+            }
+            Err(error) => log::warn!("{error}; the lines go on into the file that was open"),
+        }
+    }
+
     fn report_lost(&self) {
         let count = self.lost.unreported.swap(0, Ordering::Relaxed);
         if count > 0 {
-            log::warn!("{count} lines were lost: {} did not take them", self.name);
+            log::warn!("{count} lines were lost: {} did not take them", self.destination);
         }
     }
+}
+
+/// Opens it; what it has of a line is ended before the first one.
+fn open(destination: &Destination) -> Result<Output<OwnedFd>, StartError> {
+    let fd = destination.open().map_err(StartError::Destination)?;
+    Ok(if destination.is_torn() { Output::behind_torn_line(fd) } else { Output::new(fd) })
 }

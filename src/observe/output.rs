@@ -40,6 +40,11 @@ impl<F: AsFd> Output<F> {
         Self { fd, end: End::OfLine }
     }
 
+    /// Behind half of a line, which is ended before the first.
+    pub fn behind_torn_line(fd: F) -> Self {
+        Self { fd, end: End::MidLine }
+    }
+
     /// Writes lines, each with its end. Blocks while the output takes nothing, also if it is non-blocking, which
     /// another process that shares it may have made it.
     ///

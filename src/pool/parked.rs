@@ -85,11 +85,18 @@ impl<T: Park> State<T> {
 
     /// It waits in no queue any more, and is due now.
     pub fn make_due(&mut self, key: Key, now: Instant) {
-        if let Some(Parked { class, deadline, queue, .. }) = self.parked.get_mut(key) {
-            self.deadlines.remove(*class, *deadline, key);
+        if let Some(Parked { deadline, queue, .. }) = self.parked.get(key) {
             leave(&mut self.queues, *queue, *deadline, key);
-            (*class, *deadline) = (Class::Busy, now);
-            self.deadlines.insert(Class::Busy, now, key);
+            self.set_deadline(key, Class::Busy, now);
+        }
+    }
+
+    /// For what waits in no queue.
+    pub fn set_deadline(&mut self, key: Key, class: Class, deadline: Instant) {
+        if let Some(parked) = self.parked.get_mut(key) {
+            self.deadlines.remove(parked.class, parked.deadline, key);
+            (parked.class, parked.deadline) = (class, deadline);
+            self.deadlines.insert(class, deadline, key);
         }
     }
 

@@ -50,7 +50,7 @@ impl Doors {
 /// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that no established connection
 /// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
 /// keep it from ending: a queue holds one backlog, and no more is taken from it. A Unix socket has no more clients once its
-/// file is gone.
+/// file is gone. What waits for a listener that was passed to ronde is left there: the next ronde takes it.
 pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorder<'_>) {
     let mut shortage = Shortage::default();
     let mut site = shared.site.get();
@@ -72,6 +72,10 @@ pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorde
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => log::error!("the acceptor cannot wait for connections: {error}"),
         }
+        // A change comes first: who has connected since counts on it. The listeners stay readable.
+        if fds.last().is_some_and(|waker| !waker.revents().is_empty()) {
+            continue;
+        }
         let site = shared.site.renew(&mut site);
         let ready = entrances.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
         for (entrance, _) in ready {
@@ -79,7 +83,8 @@ pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorde
         }
     }
     let gone = doors.change();
-    for entrance in gone.iter().chain(&doors.entrances) {
+    let own = gone.iter().chain(&doors.entrances).filter(|entrance| !entrance.listener.is_passed());
+    for entrance in own {
         empty(entrance, waker, Context { shared, site: &site, recorder }, &mut shortage);
     }
 }

@@ -10,8 +10,10 @@ use crate::config::{Address, Config, Listen};
 use crate::http1::forward::Scheme;
 use crate::net::listener::{self, Claim, Family, Listener};
 use crate::net::tls::LoadError;
+use crate::observe::logger;
 use crate::proxy::client::Closing;
 use crate::proxy::conversation::Opening;
+use crate::server::activation::{self, Misnamed};
 use rustix::io::Errno;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -71,6 +73,10 @@ pub enum StartError {
     Certificates(LoadError),
     /// A backend that is one of the listeners.
     Myself(Address),
+    /// A file of the logs cannot be opened.
+    Log(logger::StartError),
+    /// A socket that was passed to ronde, and cannot be served.
+    Passed(Option<Address>, Misnamed),
     System(io::Error),
 }
 
@@ -115,7 +121,14 @@ impl fmt::Display for StartError {
             Self::Myself(address) => {
                 write!(f, "the backend {address} is ronde's own address; a request would go round for ever")
             }
+            Self::Passed(Some(address), why) => {
+                write!(f, "the socket {address} was passed to ronde, and cannot be served: {why}")
+            }
+            Self::Passed(None, why) => {
+                write!(f, "a socket was passed to ronde, and cannot be served: {why}")
+            }
             Self::Certificates(error) => write!(f, "{error}"),
+            Self::Log(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -149,16 +162,22 @@ pub(super) fn refuse_all_myself(config: &Config, entrances: &[Entrance]) -> Resu
 }
 
 /// Opens a socket for each address that clients can reach only by it. What was open `before` a reload stays so, with what
-/// its connections begin with now.
+/// its connections begin with now. Sockets that were passed to ronde are among these, at the start as well.
 ///
 /// # Errors
 /// The first that cannot be had. Then no file of a Unix socket stays behind.
 pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Entrance>, StartError> {
+    let passed = activation::passed(before);
+    activation::check(&passed, config)?;
     let all = [(&config.listen, Scheme::Http), (&config.tls_listen, Scheme::Https)];
-    let all = all
+    let all: Vec<_> = all
         .into_iter()
-        .flat_map(|(wanted, scheme)| wanted.iter().map(move |listen| (listen, wanted, scheme)));
-    let mut entrances = Vec::new();
+        .flat_map(|(wanted, scheme)| {
+            let open = activation::not_passed(wanted, scheme, &passed);
+            open.into_iter().map(move |listen| (listen, wanted, scheme))
+        })
+        .collect();
+    let mut entrances = passed;
     for (listen, wanted, scheme) in all {
         if wanted.iter().any(|other| other.includes(listen)) {
             continue;
@@ -192,16 +211,21 @@ pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Ent
     Ok(entrances)
 }
 
-/// The sockets of `--admin`; none if it is off. A Unix socket is its owner's alone.
+/// The sockets of `--admin`, beside those that were passed to ronde for it; none if it is off. A Unix socket is its owner's
+/// alone.
 ///
 /// # Errors
 /// [`StartError::Admin`].
-pub(super) fn listen_for_admin(config: &Config) -> Result<Vec<Listener>, StartError> {
+pub(super) fn listen_for_admin(config: &Config, passed: Vec<Listener>) -> Result<Vec<Listener>, StartError> {
     /// Whoever may connect to it may drain every backend.
     const MODE: u32 = 0o600;
-    let opened = config.admin.iter().map(|admin| open(admin, &[admin], MODE, config));
-    let opened: Result<Vec<_>, _> = opened.collect();
-    opened.map(|all| all.into_iter().flatten().collect()).map_err(|error| StartError::Admin(Box::new(error)))
+    let mut listeners = passed;
+    let is_passed = |admin: &&Listen| listeners.iter().any(|passed| activation::is_served_by(admin, passed));
+    if let Some(admin) = config.admin.as_ref().filter(|admin| !is_passed(admin)) {
+        let opened = open(admin, &[admin], MODE, config);
+        listeners.extend(opened.map_err(|error| StartError::Admin(Box::new(error)))?);
+    }
+    Ok(listeners)
 }
 
 /// The sockets of this `--listen` that were there before. One that was there for the other scheme alone changes it.

@@ -7,15 +7,17 @@
 //! interrupted.
 //!
 //! ```text
-//! stop ─▶ acceptor empties the backlog ─▶ idle clients are closed ─▶ workers finish what is in flight
+//! stop ─▶ acceptor empties the backlog ─▶ idle clients are closed, after a moment ─▶ workers finish what is in flight
 //!      ─▶ (grace over: what is parked comes out, and is cut) ─▶ the last connection has ended: workers leave
 //! ```
 //!
 //! Not here: exit codes (`main`).
 
 mod acceptor;
+mod activation;
 pub mod admin;
 mod listeners;
+mod manager;
 mod orders;
 mod reload;
 mod scheduling;
@@ -32,6 +34,7 @@ use crate::config::{self, Address, Config, waits};
 use crate::http1::forward::Scheme;
 use crate::net::descriptors;
 use crate::net::listener::Listener;
+use crate::net::passed::Passed;
 use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
 use crate::observe::logger::{self, Logger};
@@ -45,9 +48,11 @@ use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
 use crate::proxy::site::{InForce, Site};
 use acceptor::Doors;
+use activation::Activated;
 use admin::Answers;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use listeners::{Entrance, listen_all, listen_for_admin, refuse_all_myself, withdraw_new};
+use manager::Manager;
 use orders::Next;
 use reload::Reloads;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -70,16 +75,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the addresses and gets everything ready. From here on the kernel accepts connections; they wait for
-    /// [`Server::run`].
+    /// Takes the addresses, beside the sockets that were passed to this process, and gets everything ready. From here on the
+    /// kernel accepts connections; they wait for [`Server::run`].
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn bind(config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
+    pub fn bind(
+        config: Config,
+        passed: Vec<Passed>,
+        logger: Logger,
+        orders: Orders,
+    ) -> Result<Self, StartError> {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
-        let entrances = listen_all(&config, &[])?;
-        let admin = listen_for_admin(&config).inspect_err(|_| withdraw_new(&entrances, &[]))?;
+        let activated = Activated::of(passed, &config)?;
+        let entrances = listen_all(&config, &activated.entrances)?;
+        let admin =
+            listen_for_admin(&config, activated.admin).inspect_err(|_| withdraw_new(&entrances, &[]))?;
         match Self::share(config, logger, &entrances) {
             Ok(shared) => Ok(Self { shared, entrances, admin, orders }),
             Err(error) => {
@@ -94,7 +106,8 @@ impl Server {
         refuse_all_myself(&config, entrances)?;
         bound_by_descriptors(&mut config, None);
         let metrics = Arc::new(Metrics::new(config.worker_count()));
-        let (certificates, routes) = (certificates(&config, None)?, Routes::start(&config, None, &metrics)?);
+        let certificates = certificates(&config, entrances, None)?;
+        let routes = Routes::start(&config, None, &metrics)?;
         Ok(Shared {
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             per_client: PerClient::default(),
@@ -118,41 +131,12 @@ impl Server {
 
     /// Of the admin listener; none if it is off.
     pub fn admin_addresses(&self) -> Vec<Address> {
-        self.admin.iter().filter_map(Listener::address).collect()
+        addresses_of(&self.admin)
     }
 
     /// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
     pub fn description(&self) -> String {
-        let config = &self.shared.site.get().config;
-        let addresses = |scheme| {
-            let entrances = self.entrances.iter().filter(move |entrance| entrance.scheme == scheme);
-            let addresses = entrances.filter_map(|entrance| entrance.listener.address());
-            addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        let mut listening = addresses(Scheme::Http);
-        if !config.tls_listen.is_empty() {
-            listening += &format!("; with TLS on {}", addresses(Scheme::Https));
-        }
-        if let Some(admin) = self.admin_addresses().first() {
-            listening += &format!("; admin on {admin}");
-        }
-        let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
-        let mut served = Vec::new();
-        if !backends.is_empty() || config.route.is_empty() {
-            served.push(format!("backends {}", backends.join(", ")));
-        }
-        if !config.route.is_empty() {
-            served.push(format!("routes {}", config.route.len()));
-        }
-        format!(
-            "listening on {}; {}; {} workers; at most {} connections and {} MB of memory \
-             (and what the kernel takes for sockets)",
-            listening,
-            served.join("; "),
-            config.worker_count(),
-            config.max_connections,
-            memory_ceiling(config).div_ceil(1_000_000),
-        )
+        describe(&self.shared.site.get().config, &self.entrances, &self.admin_addresses())
     }
 
     /// Serves until it is told to stop, and returns when everything has ended. An order to reload has the configuration read
@@ -162,6 +146,7 @@ impl Server {
     /// The system refused a thread, and which.
     pub fn run(self, read: Reader) -> io::Result<()> {
         let Self { shared, entrances, admin, orders } = self;
+        let admin_addresses = addresses_of(&admin);
         let workers = shared.site.get().config.worker_count();
         let (shared, waker, admin_end) = (&shared, &Waker::new()?, &Waker::new()?);
         let (watching, ended) = bounded::<()>(0);
@@ -181,8 +166,9 @@ impl Server {
                 start(scope, "acceptor", move || accept(doors, waker, shared))
             })();
             let served = started.map(|acceptor| {
-                await_stop(&orders, reloads);
-                drain(shared, waker, acceptor);
+                let mut manager = Manager::new(&shared.waiter);
+                await_stop(&orders, reloads, &mut manager, &admin_addresses);
+                drain(shared, waker, acceptor, &manager);
             });
             // Also when a thread could not be started: those that were end, and the scope joins them.
             shared.waiter.release_workers();
@@ -196,52 +182,85 @@ impl Server {
 }
 
 /// Carries out all other orders until that to stop. Then the acceptor alone has the listeners: they are closed when it ends.
-fn await_stop(orders: &Orders, mut reloads: Reloads<'_>) {
+fn await_stop(orders: &Orders, mut reloads: Reloads<'_>, manager: &mut Manager<'_>, admin: &[Address]) {
+    let (shared, proofs) = (reloads.shared, manager.proofs());
+    let status = |reloads: &Reloads<'_>| describe(&shared.site.get().config, &reloads.entrances, admin);
+    manager.ready(&status(&reloads));
     loop {
-        match orders.next(reloads.under_way()) {
+        match orders.next(reloads.under_way(), &proofs) {
             Next::Stop => return,
-            Next::Reload(askers) => reloads.begin(askers),
-            Next::Ready(built) => reloads.finish(built),
+            Next::Reload(askers) => {
+                manager.reloading();
+                reloads.begin(askers);
+                if reloads.under_way().is_none() {
+                    manager.ready(&status(&reloads));
+                }
+            }
+            Next::Ready(built) => {
+                reloads.finish(built);
+                manager.ready(&status(&reloads));
+            }
+            Next::Reopen if !shared.logger.reopen() => {
+                log::warn!("SIGUSR1 has no meaning for a ronde without log files, and is ignored");
+            }
+            Next::Reopen => {}
             Next::Look => reloads.look_at_certificates(),
+            Next::Prove => manager.prove(),
         }
     }
 }
 
 /// Ends everything that is in flight: what can be finished within the grace, and the rest at its end.
-fn drain(shared: &Shared, waker: &Waker, acceptor: ScopedJoinHandle<'_, ()>) {
-    let grace = shared.site.get().config.shutdown_grace;
+fn drain(
+    shared: &Shared,
+    waker: &Waker,
+    acceptor: ScopedJoinHandle<'_, Vec<Entrance>>,
+    manager: &Manager<'_>,
+) {
+    let (grace, begun) = (shared.site.get().config.shutdown_grace, Instant::now());
     log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
-    shared.waiter.drain();
+    // Of a short grace half, so that who is cut at its end had something under way.
+    shared.waiter.drain(begun + waits::LAST_REQUEST.min(grace / 2));
     waker.wake();
-    let _ = acceptor.join();
-    if !shared.connections.wait_until_empty(grace) {
-        log::warn!("the grace is over: {} connections are cut", shared.connections.count());
-        shared.waiter.cut();
-        shared.connections.wait_until_empty(Duration::MAX);
+    let _passed = acceptor.join();
+    loop {
+        manager.stopping(shared.connections.count());
+        let left = grace.saturating_sub(begun.elapsed());
+        if shared.connections.wait_until_empty(left.min(waits::DRAIN_STATUS)) {
+            return;
+        }
+        if left <= waits::DRAIN_STATUS {
+            break;
+        }
     }
+    log::warn!("the grace is over: {} connections are cut", shared.connections.count());
+    shared.waiter.cut();
+    shared.connections.wait_until_empty(Duration::MAX);
 }
 
 /// Starts a thread.
 ///
 /// # Errors
 /// The system has none; the error says for what.
-fn start<'scope, 'env>(
+fn start<'scope, 'env, R: Send + 'scope>(
     scope: &'scope Scope<'scope, 'env>,
     name: &str,
-    run: impl FnOnce() + Send + 'scope,
-) -> io::Result<ScopedJoinHandle<'scope, ()>> {
+    run: impl FnOnce() -> R + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, R>> {
     let builder = thread::Builder::new().name(name.into()).stack_size(STACK);
     builder.spawn_scoped(scope, run).map_err(|error| {
         io::Error::new(error.kind(), format!("the system has no thread for the {name}: {error}"))
     })
 }
 
-/// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
-fn accept(mut doors: Doors, waker: &Waker, shared: &Shared) {
+/// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers. Returns the listeners
+/// that were passed to ronde: they are closed with the process, so that clients wait even where nothing else keeps them.
+fn accept(mut doors: Doors, waker: &Waker, shared: &Shared) -> Vec<Entrance> {
     let recorder = shared.metrics.of_acceptor();
     while catch_unwind(AssertUnwindSafe(|| acceptor::run(&mut doors, waker, shared, &recorder))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
+    activation::passed(&doors.entrances)
 }
 
 /// Looks after the backends until the other end of `ended` is gone.
@@ -311,8 +330,12 @@ impl Watched {
 }
 
 /// What the listeners with TLS show; nothing is read without one. Then there may still be handshakes from `before` a reload.
-fn certificates(config: &Config, before: Option<&Certificates>) -> Result<Option<Certificates>, StartError> {
-    if config.tls_listen.is_empty() {
+fn certificates(
+    config: &Config,
+    entrances: &[Entrance],
+    before: Option<&Certificates>,
+) -> Result<Option<Certificates>, StartError> {
+    if !activation::is_tls_served(config, entrances) {
         return Ok(before.cloned());
     }
     let files = config.certificates();
@@ -321,8 +344,8 @@ fn certificates(config: &Config, before: Option<&Certificates>) -> Result<Option
 }
 
 /// Looks after the certificates from now on, where a listener shows them. What there is to say of them is said before.
-fn begin_renewal(site: &Site) -> Option<Renewal> {
-    let shown = site.certificates.as_ref().filter(|_| !site.config.tls_listen.is_empty());
+fn begin_renewal(site: &Site, entrances: &[Entrance]) -> Option<Renewal> {
+    let shown = site.certificates.as_ref().filter(|_| activation::is_tls_served(&site.config, entrances));
     shown.map(|certificates| {
         let now = SystemTime::now();
         certificates.remarks(&site.config, now).iter().for_each(|remark| log::warn!("{remark}"));
@@ -343,6 +366,43 @@ fn bound_by_descriptors(config: &mut Config, before: Option<&Config>) {
             );
         }
     }
+}
+
+/// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
+fn describe(config: &Config, entrances: &[Entrance], admin: &[Address]) -> String {
+    let addresses = |scheme| {
+        let entrances = entrances.iter().filter(move |entrance| entrance.scheme == scheme);
+        let addresses = entrances.filter_map(|entrance| entrance.listener.address());
+        addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let mut listening = match (addresses(Scheme::Http), addresses(Scheme::Https)) {
+        (plain, secured) if secured.is_empty() => format!("on {plain}"),
+        (plain, secured) if plain.is_empty() => format!("with TLS on {secured}"),
+        (plain, secured) => format!("on {plain}; with TLS on {secured}"),
+    };
+    if let Some(admin) = admin.first() {
+        listening += &format!("; admin on {admin}");
+    }
+    let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
+    let mut served = Vec::new();
+    if !backends.is_empty() || config.route.is_empty() {
+        served.push(format!("backends {}", backends.join(", ")));
+    }
+    if !config.route.is_empty() {
+        served.push(format!("routes {}", config.route.len()));
+    }
+    format!(
+        "listening {listening}; {}; {} workers; at most {} connections and {} MB of memory \
+         (and what the kernel takes for sockets)",
+        served.join("; "),
+        config.worker_count(),
+        config.max_connections,
+        memory_ceiling(config).div_ceil(1_000_000),
+    )
+}
+
+fn addresses_of(listeners: &[Listener]) -> Vec<Address> {
+    listeners.iter().filter_map(Listener::address).collect()
 }
 
 /// The most user-space memory that these settings can make ronde use, in bytes.

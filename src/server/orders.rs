@@ -1,22 +1,25 @@
-//! What the main thread does while the others serve: it waits for orders, and looks after the certificates.
+//! What the main thread does while the others serve: it waits for orders, looks after the certificates, and tells the service
+//! manager that ronde is alive.
 //!
 //! The problem: a signal means that something is to be done, and the thread that handles signals must do none of it:
 //! the next signal may be the one that ends a hung process. The main thread has nothing else to do, and it may read
 //! files. But what takes long it leaves to another thread, or the order to stop would have to wait for it.
 //!
 //! A channel for each kind of order: an order to stop must not be lost behind one that is still being carried out. Two of a
-//! kind are one.
+//! kind are one. What is due from time to time comes by ticks: a pause would begin anew with each order.
 //!
 //! Not here: which signal is which order (`signals`), the stop itself (`server`), and the reload (`reload`).
 
 use crate::config::waits;
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
+use std::time::Instant;
 
 /// Gives orders to a server, also to one that is only about to run; may be cloned and sent anywhere.
 #[derive(Clone, Debug)]
 pub struct Commander {
     stop: Sender<()>,
     reloader: Reloader,
+    reopen: Sender<()>,
 }
 
 /// Gives the order to reload alone: for the server's own threads, whose end must not be waited for by the server.
@@ -29,6 +32,8 @@ pub struct Orders {
     stop: Receiver<()>,
     reload: Receiver<Asker>,
     reloader: Reloader,
+    reopen: Receiver<()>,
+    looks: Receiver<Instant>,
 }
 
 /// What came of an order to reload: what is in force now, or why nothing has changed; one line for an admin.
@@ -47,15 +52,21 @@ pub(super) enum Next<T> {
     Reload(Vec<Asker>),
     /// What was under way has come to this; `None` if its thread has panicked.
     Ready(Option<T>),
-    /// To look at the certificates: there was no order for a while.
+    /// To open the files of the logs again.
+    Reopen,
+    /// To look at the certificates, from time to time.
     Look,
+    /// To prove to the service manager that ronde is alive.
+    Prove,
 }
 
 /// What a server is ordered by. Made before the server, because a start may take seconds and must not be deaf.
 pub fn orders() -> (Commander, Orders) {
     let ((stop, to_stop), (reload, to_reload)) = (bounded(1), bounded(MOST_ASKERS));
+    let ((reopen, to_reopen), looks) = (bounded(1), tick(waits::CERTIFICATE_WATCH));
     let (reloader, own) = (Reloader(reload.clone()), Reloader(reload));
-    (Commander { stop, reloader }, Orders { stop: to_stop, reload: to_reload, reloader: own })
+    let orders = Orders { stop: to_stop, reload: to_reload, reloader: own, reopen: to_reopen, looks };
+    (Commander { stop, reloader, reopen }, orders)
 }
 
 impl Commander {
@@ -68,6 +79,11 @@ impl Commander {
     /// server stops before, or when 64 wait for one already.
     pub fn reload(&self) -> Receiver<Outcome> {
         self.reloader.reload()
+    }
+
+    /// Has the files of the logs opened again.
+    pub fn reopen(&self) {
+        let _ = self.reopen.try_send(());
     }
 }
 
@@ -87,8 +103,9 @@ impl Orders {
         self.reloader.clone()
     }
 
-    /// Waits for what is to be done next. While something is under way, nothing else is begun.
-    pub(super) fn next<T>(&self, under_way: Option<&Receiver<T>>) -> Next<T> {
+    /// Waits for what is to be done next. While something is under way, no reload is begun. A proof is wanted at each of
+    /// `proofs`.
+    pub(super) fn next<T>(&self, under_way: Option<&Receiver<T>>, proofs: &Receiver<Instant>) -> Next<T> {
         let (no_order, nothing) = (never(), never());
         let reload = if under_way.is_some() { &no_order } else { &self.reload };
         select! {
@@ -98,7 +115,9 @@ impl Orders {
                 Err(_) => Next::Stop,
             },
             recv(under_way.unwrap_or(&nothing)) -> ready => Next::Ready(ready.ok()),
-            default(waits::CERTIFICATE_WATCH) => Next::Look,
+            recv(self.reopen) -> order => order.map_or(Next::Stop, |()| Next::Reopen),
+            recv(self.looks) -> _ => Next::Look,
+            recv(proofs) -> _ => Next::Prove,
         }
     }
 }
@@ -106,6 +125,12 @@ impl Orders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    /// Without a service manager.
+    fn next<T>(orders: &Orders, under_way: Option<&Receiver<T>>) -> Next<T> {
+        orders.next(under_way, &never())
+    }
 
     #[test]
     fn an_order_to_stop_is_heard_behind_any_number_of_others() {
@@ -114,7 +139,7 @@ mod tests {
             commander.reload();
             commander.stop();
         }
-        let nexts = [(); 2].map(|()| orders.next::<()>(None));
+        let nexts = [(); 2].map(|()| next::<()>(&orders, None));
         assert!(nexts.iter().any(|next| matches!(next, Next::Stop)));
     }
 
@@ -122,7 +147,7 @@ mod tests {
     fn orders_to_reload_that_wait_are_one_and_all_hear_of_it() {
         let (commander, orders) = orders();
         let outcomes: Vec<_> = (0..MOST_ASKERS + 1).map(|_| commander.reload()).collect();
-        let Next::Reload(askers) = orders.next::<()>(None) else { panic!("no order to reload") };
+        let Next::Reload(askers) = next::<()>(&orders, None) else { panic!("no order to reload") };
         askers.iter().for_each(|asker| asker.send(Ok("done".to_owned())).unwrap());
         drop(askers);
         let (last, heard) = outcomes.split_last().unwrap();
@@ -131,17 +156,25 @@ mod tests {
     }
 
     #[test]
-    fn while_a_reload_is_under_way_none_begins_but_a_stop_is_heard() {
+    fn while_a_reload_is_under_way_none_begins_but_a_stop_and_a_reopen_are_heard() {
         let (commander, orders) = orders();
         let (done, under_way) = bounded(1);
         commander.reload();
         done.send(7).unwrap();
-        assert!(matches!(orders.next(Some(&under_way)), Next::Ready(Some(7))));
+        assert!(matches!(next(&orders, Some(&under_way)), Next::Ready(Some(7))));
+        commander.reopen();
+        assert!(matches!(next(&orders, Some(&under_way)), Next::Reopen));
         commander.stop();
-        assert!(matches!(orders.next(Some(&under_way)), Next::Stop));
+        assert!(matches!(next(&orders, Some(&under_way)), Next::Stop));
         drop(done);
-        assert!(matches!(orders.next(Some(&under_way)), Next::Ready(None)));
-        assert!(matches!(orders.next::<()>(None), Next::Reload(_)));
+        assert!(matches!(next(&orders, Some(&under_way)), Next::Ready(None)));
+        assert!(matches!(next::<()>(&orders, None), Next::Reload(_)));
+    }
+
+    #[test]
+    fn a_proof_is_wanted_while_there_are_no_orders() {
+        let (_commander, orders) = orders();
+        assert!(matches!(orders.next::<()>(None, &tick(Duration::from_millis(1))), Next::Prove));
     }
 
     #[test]
@@ -149,6 +182,6 @@ mod tests {
         let (commander, orders) = orders();
         drop(commander.clone());
         drop(commander);
-        assert!(matches!(orders.next::<()>(None), Next::Stop));
+        assert!(matches!(next::<()>(&orders, None), Next::Stop));
     }
 }

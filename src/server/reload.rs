@@ -17,7 +17,7 @@
 
 use super::listeners::{Entrance, Reached, StartError, listen_all, refuse_all_myself, withdraw_new};
 use super::orders::{Asker, Outcome};
-use super::{begin_renewal, bound_by_descriptors, certificates};
+use super::{activation, begin_renewal, bound_by_descriptors, certificates};
 use crate::config::{Config, Listen, row};
 use crate::net::tls::{News, Renewal};
 use crate::net::waker::Waker;
@@ -77,7 +77,7 @@ impl<'a> Reloads<'a> {
         acceptor: Sender<Vec<Entrance>>,
         waker: &'a Waker,
     ) -> Self {
-        let renewal = begin_renewal(&shared.site.get());
+        let renewal = begin_renewal(&shared.site.get(), &entrances);
         let reached = Reached::default();
         reached.set(&entrances);
         Self { shared, read, renewal, entrances, reached, acceptor, waker, under_way: None }
@@ -92,9 +92,9 @@ impl<'a> Reloads<'a> {
     pub fn begin(&mut self, askers: Vec<Asker>) {
         let (done, built) = bounded(1);
         let (before, read) = (self.shared.site.get(), Arc::clone(&self.read));
-        let metrics = Arc::clone(&self.shared.metrics);
+        let (metrics, passed) = (Arc::clone(&self.shared.metrics), activation::passed(&self.entrances));
         let build = move || {
-            let _ = done.send(build(&before, &read, &metrics));
+            let _ = done.send(build(&before, &passed, &read, &metrics));
         };
         match thread::Builder::new().name("reload".into()).spawn(build) {
             Ok(_) => self.under_way = Some(UnderWay { built, askers }),
@@ -121,7 +121,7 @@ impl<'a> Reloads<'a> {
         let (shared, config) = (self.shared, &site.config);
         let entrances = listen_all(config, &self.entrances)?;
         if let Err(error) = refuse_all_myself(config, &entrances)
-            .and_then(|()| Ok(shared.logger.change_form(config.access_log)?))
+            .and_then(|()| shared.logger.change_form(config.access_log).map_err(StartError::Log))
         {
             withdraw_new(&entrances, &self.entrances);
             return Err(error);
@@ -149,20 +149,22 @@ impl<'a> Reloads<'a> {
         if let (Some(renewal), Some(certificates)) = (&self.renewal, &site.certificates) {
             report(renewal.news_of(certificates));
         }
-        self.renewal = begin_renewal(&site);
+        self.renewal = begin_renewal(&site, &self.entrances);
         Ok(said)
     }
 }
 
-/// Makes a site of the configuration as it is now. Nothing of the site before is changed.
-fn build(before: &Site, read: &Reader, metrics: &Metrics) -> Built {
+/// Makes a site of the configuration as it is now, for the sockets that were passed to ronde and those that it names.
+/// Nothing of the site before is changed.
+fn build(before: &Site, passed: &[Entrance], read: &Reader, metrics: &Metrics) -> Built {
     let Reread { config, notes } = read();
     notes.iter().for_each(|note| log::warn!("{note}"));
     let mut config = config?;
     let remarks = keep_what_stays(&mut config, &before.config);
     bound_by_descriptors(&mut config, Some(&before.config));
-    let certificates =
-        certificates(&config, before.certificates.as_ref()).map_err(|error| error.to_string())?;
+    let certificates = activation::check(passed, &config)
+        .and_then(|()| certificates(&config, passed, before.certificates.as_ref()))
+        .map_err(|error| error.to_string())?;
     let routes = Routes::start(&config, Some(&before.routes), metrics)
         .map_err(|error| format!("the system refuses what the backends need: {error}"))?;
     Ok(New { site: Site::new(config, routes, certificates), remarks })
@@ -186,7 +188,15 @@ fn keep_what_stays(config: &mut Config, before: &Config) -> Vec<String> {
     if config.admin != before.admin {
         remark(&row::admin);
     }
+    if config.access_log_file != before.access_log_file {
+        remark(&row::access_log_file);
+    }
+    if config.log_file != before.log_file {
+        remark(&row::log_file);
+    }
     config.admin.clone_from(&before.admin);
+    config.access_log_file.clone_from(&before.access_log_file);
+    config.log_file.clone_from(&before.log_file);
     (config.workers, config.scheduling, config.queue) = (before.workers, before.scheduling, before.queue);
     remarks
 }

@@ -86,12 +86,12 @@ fn keep_busy(client: Wire, sends: Option<&'static str>) {
     thread::spawn(move || drain(&client));
 }
 
-/// New clients are served soon.
+/// New clients are served soon. Where all workers are held it would take the whole `--queue-timeout`, or for ever.
 fn assert_served(proxy: &Proxy) {
     for _ in 0..20 {
         let start = Instant::now();
         assert_eq!(proxy.get("/").text(), "fine");
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
 }
 

@@ -20,6 +20,10 @@ const UNREAD: usize = 300_000;
 /// More than the sockets take on the way to a client with a buffer of the usual size.
 const LARGE: usize = 12 << 20;
 
+/// What a reader has sent beyond its request, which ronde keeps for it. What it keeps of the response is up to the kernel:
+/// a send that the socket does not take whole leaves anything from nothing to 64 KB, and mostly 2 KB.
+const BEHIND: usize = 20_000;
+
 const USED_UP: &str = "cause=\"the memory for slow clients is used up";
 
 /// Answers `/` at once, and `/late` when the gate opens; `/events` sends one event at once, and the last one then.
@@ -177,7 +181,8 @@ fn assert_slowest_give_way(request: impl Fn(usize) -> String) {
     };
     let mut clients = Vec::new();
     while ended().is_empty() {
-        assert!(clients.len() < 80, "all of them fit");
+        // Mostly 60; as many as this if the kernel leaves little of each response.
+        assert!(clients.len() < 120, "all of them fit");
         let mut client = proxy.connect();
         client.send(request(clients.len()));
         client.response_head();
@@ -202,7 +207,9 @@ fn assert_slowest_give_way(request: impl Fn(usize) -> String) {
 #[test]
 fn past_the_memory_for_slow_clients_the_slowest_readers_give_way() {
     ronde_only!();
-    assert_slowest_give_way(|number| format!("GET /n{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    // The head of its next request is not complete.
+    let behind = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(BEHIND));
+    assert_slowest_give_way(|number| format!("GET /n{number} HTTP/1.1\r\nHost: a\r\n\r\n{behind}"));
 }
 
 /// The cause is in the access line of some of forty clients that wait like this.

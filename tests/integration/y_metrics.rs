@@ -411,7 +411,7 @@ fn a_scrape_is_consistent_under_a_thousand_clients() {
     const CLIENTS: usize = 1000;
     const EACH: usize = 20;
     let backend = fast_backend();
-    let (proxy, admin) = watched(&format!("--workers 4 --access-log off {backend}"));
+    let (proxy, admin) = watched(&format!("--workers 4 --queue-timeout 30s --access-log off {backend}"));
     let is_over = Arc::new(AtomicBool::new(false));
     let scraper = thread::spawn({
         let is_over = Arc::clone(&is_over);

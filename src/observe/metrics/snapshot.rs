@@ -147,8 +147,9 @@ pub struct CertificateEnd {
 }
 
 /// Lines that were not written, since the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinesLost {
-    pub output: &'static str,
+    /// `standard output`, `standard error`, or the path of a file.
+    pub output: String,
     pub lines: u64,
 }

@@ -203,7 +203,7 @@ mod tests {
                 names: Vec::new(),
                 until: at(4_000_000_000_000),
             }],
-            lines_lost: vec![LinesLost { output: "standard output", lines: 7 }],
+            lines_lost: vec![LinesLost { output: "standard output".to_owned(), lines: 7 }],
             latest: metrics.latest(),
         }
     }

@@ -31,6 +31,11 @@ pub enum Program {
     Promtool,
     Prometheus,
     Openssl,
+    Logrotate,
+    /// A part of systemd that needs no systemd: it opens a socket, and passes it to a program.
+    SocketActivate,
+    /// The right to stop threads of another process.
+    Ptrace,
     /// To run a program as another user, which only root may.
     Setpriv,
     /// To run a program as process 1, which only root may.
@@ -59,6 +64,11 @@ impl Program {
             Program::Promtool => (&["promtool", "--version"], "apt-get install prometheus"),
             Program::Prometheus => (&["prometheus", "--version"], "apt-get install prometheus"),
             Program::Openssl => (&["openssl", "version"], "apt-get install openssl"),
+            Program::Logrotate => (&["logrotate", "--version"], "apt-get install logrotate"),
+            Program::SocketActivate => (&["systemd-socket-activate", "--version"], "apt-get install systemd"),
+            Program::Ptrace => {
+                (&["setpriv", "--reuid=0", "true"], "as root, in a container that may trace (SYS_PTRACE)")
+            }
             Program::Setpriv => (
                 &["setpriv", "--reuid=54321", "--clear-groups", "true"],
                 "apt-get install util-linux; as root",
