@@ -17,7 +17,8 @@
 //!
 //! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
 //! `access`, `fields`, `tls` and `unix` (texts to values), `command` and `file` (sources to texts), `endpoint` (what an address
-//! is to the rest of ronde), `conflicts`, `error` and `help`.
+//! is to the rest of ronde), `conflicts`, `error`; `commands` (their table), `help`, `man` and `completions` (what is made of
+//! both tables).
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
@@ -27,14 +28,19 @@ mod access;
 mod address;
 mod check;
 mod command;
+mod commands;
+mod completions;
 mod conflicts;
 mod endpoint;
 mod error;
 mod fields;
 mod file;
 mod help;
+mod keys;
+mod man;
 mod remarks;
 mod retired;
+mod roff;
 mod route;
 mod setting;
 mod settings;
@@ -49,7 +55,8 @@ mod workers;
 pub use access::Clients;
 pub use address::{Backend, Cidr, Endpoint, Listen, Network};
 pub use check::Statuses;
-pub use command::{Command, Loaded, load};
+pub use command::{CheckScope, Command, Loaded, load};
+pub use commands::{COMMANDS, CommandRow, OwnFlag, TEXTS};
 pub use endpoint::{Address, Peer};
 pub use error::Error;
 pub use fields::{FieldName, Part, SetField, Template};
