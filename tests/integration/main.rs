@@ -50,3 +50,4 @@ mod u_acme;
 mod u_certificates;
 mod u_docs;
 mod u_tls;
+mod v_installed;
