@@ -58,6 +58,8 @@ eventually() { # seconds, what; then a command that has to succeed
 }
 is_up() { in_it systemctl is-system-running | grep -Eq 'running|degraded'; }
 eventually 30 "systemd does not start" is_up
+# As on a machine, where systemd does it itself: or no service would see the credentials that it is handed.
+in_it mount --make-rshared /
 
 # An application: what it is asked for comes back, and a tunnel echoes.
 docker exec --interactive "$container" sh -c 'cat >/root/application.py' <<'PYTHON'
@@ -114,7 +116,8 @@ shell '[ "$(curl --silent --show-error http://127.0.0.1:8080/)" = application ]'
 shell 'systemctl disable --now ronde 2>/dev/null' "it does not stop"
 
 # --- Sockets of systemd: a restart under load refuses nobody --------------------------------------
-shell 'systemctl start ronde.socket' "the socket"
+# The machine of a test may be too busy for a worker within a second; that is another promise.
+shell 'sed -i "1i queue-timeout = \"30s\"" /etc/ronde/ronde.toml; systemctl start ronde.socket' "the socket"
 shell '[ "$(curl --silent --show-error http://127.0.0.1:8080/)" = application ]' "the socket starts no ronde"
 shell 'touch /run/loading; (while [ -e /run/loading ]; do curl --silent --fail --output /dev/null http://127.0.0.1:8080/ \
         || echo failed; done) >/run/failures 2>&1 & echo $! >/run/loader
@@ -128,6 +131,7 @@ shell 'mkdir -p /etc/systemd/system/ronde.service.d /root/tls
     chmod 600 /root/tls/key.pem
     printf "%s\n" "[Service]" SystemCallErrorNumber=kill \
         LoadCredential=certificate:/root/tls/chain.pem LoadCredential=key:/root/tls/key.pem \
+        ExecReload= "ExecReload=kill -HUP \$MAINPID" \
         >/etc/systemd/system/ronde.service.d/test.conf
     cat >/etc/ronde/ronde.toml' "the strict unit" <<'TOML'
 listen = [":80", "unix:/run/ronde/ronde.sock"]
@@ -151,7 +155,7 @@ shell 'fetch() { curl --silent --show-error --fail --cacert /root/tls/chain.pem 
     [ "$(fetch http://localhost/large | wc -c)" = 30000000 ]
     [ "$(fetch https://localhost/large | wc -c)" = 30000000 ]
     [ "$(head -c 1000000 /dev/zero | fetch --data-binary @- http://localhost/ | wc -c)" = 1000000 ]
-    fetch --limit-rate 1M http://localhost/large --max-time 2 --output /dev/null || true
+    ! fetch --limit-rate 1M http://localhost/large --max-time 2 --output /dev/null 2>/dev/null
     ! fetch http://localhost/unix 2>/dev/null' "an answer under a filter that kills"
 shell 'python3 - <<END
 import socket
@@ -164,8 +168,7 @@ assert b" 101 " in head, head
 tunnel.sendall(b"hello")
 assert tunnel.recv(5) == b"hello"
 END
-    seq 400 | xargs -P 100 -n 1 curl --silent --fail --output /dev/null http://localhost/ \
-        --next --silent --output /dev/null http://localhost/' "a tunnel, or many clients, under a filter that kills"
+    seq 400 | xargs -P 100 -I N curl --silent --fail --output /dev/null "http://localhost/?N"' "a tunnel, or many clients, under a filter that kills"
 shell 'systemctl reload ronde; systemctl kill --signal USR1 ronde; ronde health --config /etc/ronde/ronde.toml' \
     "signals under a filter that kills" >/dev/null
 [ "$(main_pid)" = "$pid" ] || failed "ronde died under a filter that kills"
