@@ -45,8 +45,9 @@
 //! 8. What fails has its row in [`observe::failure`], its response in [`http1::reply`], and its line in
 //!    [`observe::access`], which [`observe::logger`] writes.
 //! 9. Beside the requests, [`backend::checks`] probes the backends and [`backend::resolve`] follows their names. The
-//!    main thread takes renewed certificates (`net::tls`) and waits for the order to stop; the shutdown is in
-//!    [`server`], phase by phase ([`pool::stop`]).
+//!    main thread takes renewed certificates (`net::tls`), tells the service manager that ronde is alive
+//!    (`server::manager`), and waits for the order to stop; the shutdown is in [`server`], phase by phase
+//!    ([`pool::stop`]).
 //!
 //! Imports point strictly down the floors (`tests/tidy.rs` checks it):
 //!

@@ -7,7 +7,8 @@
 
 use ronde::cli::{check, demo, health};
 use ronde::config::waits;
-use ronde::config::{self, AccessLog, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::config::{self, Address, Backend, Command, Config, Explain, Loaded};
+use ronde::net::passed::{self, Passed, PassedError};
 use ronde::observe::logger::{self, Diagnostics, Logger};
 use ronde::server::{self, Server, StartError, signals};
 use std::fmt;
@@ -19,6 +20,8 @@ use std::process::ExitCode;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
+    // Before there is another thread: see there.
+    let passed = passed::take();
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if arguments == ["health"] {
         arguments.extend(health::arguments_of_the_container());
@@ -35,9 +38,9 @@ fn main() -> ExitCode {
     match command {
         Command::Print(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
-        Command::Serve(config) => serve(config, &notes, |_| {}),
+        Command::Serve(config) => serve(config, passed, &notes, |_| {}),
         Command::Demo(config) => match with_demo_backends(config) {
-            Ok(config) => serve(config, &notes, welcome),
+            Ok(config) => serve(config, passed, &notes, welcome),
             Err(error) => fail(&error, 1),
         },
         Command::Check(config, scope) => match check::run(&config, &scope, &mut io::stdout()) {
@@ -54,13 +57,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
-    let logger = match start_logger(config.access_log, config.log_level) {
+fn serve(
+    config: Config,
+    passed: Result<Vec<Passed>, PassedError>,
+    notes: &[String],
+    announce: fn(&Server),
+) -> ExitCode {
+    let passed = match passed {
+        Ok(passed) => passed,
+        Err(error) => return fail(&error, 1),
+    };
+    let logger = match start_logger(&config) {
         Ok(logger) => logger,
         Err(error) => return fail(&error, 1),
     };
     notes.iter().for_each(|note| log::warn!("{note}"));
-    let served = run_server(config, logger.clone(), announce);
+    let served = run_server(config, passed, logger.clone(), announce);
     logger.finish(waits::LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,7 +80,12 @@ fn serve(config: Config, notes: &[String], announce: fn(&Server)) -> ExitCode {
     }
 }
 
-fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(), StartError> {
+fn run_server(
+    config: Config,
+    passed: Vec<Passed>,
+    logger: Logger,
+    announce: fn(&Server),
+) -> Result<(), StartError> {
     let (commander, orders) = server::orders();
     let last_lines = logger.clone();
     signals::handle(commander, move || {
@@ -76,24 +93,24 @@ fn run_server(config: Config, logger: Logger, announce: fn(&Server)) -> Result<(
         last_lines.finish(waits::LAST_LINES);
         std::process::exit(INTERRUPTED);
     })?;
-    let server = Server::bind(config, logger, orders)?;
+    let server = Server::bind(config, passed, logger, orders)?;
     log::info!("{} {}", config::VERSION, server.description());
     announce(&server);
     Ok(server.run()?)
 }
 
-/// From here on, diagnostics go through the logger to standard error. In the journal of systemd they carry no time: it
-/// adds its own.
-fn start_logger(form: AccessLog, level: log::LevelFilter) -> io::Result<Logger> {
+/// From here on, diagnostics go through the logger. In the journal of systemd they carry no time: it adds its own.
+fn start_logger(config: &Config) -> Result<Logger, logger::StartError> {
     use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
-    let logger = Logger::start(form)?;
+    let logger = Logger::start(config)?;
     let mut style = ConfigBuilder::new();
     style.set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Off);
     style.set_location_level(LevelFilter::Off).set_time_format_rfc3339();
-    if logger::is_journal() {
+    if config.log_file.is_none() && logger::is_journal() {
         style.set_time_level(LevelFilter::Off);
     }
-    WriteLogger::init(level, style.build(), Diagnostics::new(logger.clone())).map_err(io::Error::other)?;
+    // Only a second one would be refused.
+    let _ = WriteLogger::init(config.log_level, style.build(), Diagnostics::new(logger.clone()));
     Ok(logger)
 }
 

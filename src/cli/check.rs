@@ -12,28 +12,30 @@ use crate::cli::routes;
 use crate::config::{Address, Backend, CheckScope, Config, Endpoint};
 use crate::net::conn::Conn;
 use crate::net::tls::Certificates;
+use crate::observe::destination::Destination;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-/// The outcome of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The outcome of a check; the worse is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Every certificate can be shown, every backend name resolves, and every address accepts connections and passes the
-    /// health check, if there is one.
+    /// Every certificate can be shown, every log written, every backend name resolves, and every address accepts connections
+    /// and passes the health check, if there is one.
     Sound,
-    /// A certificate cannot be shown, a name does not resolve, or an address does not accept connections or does not pass
-    /// the health check.
+    /// A certificate cannot be shown, a log cannot be written, a name does not resolve, or an address does not accept
+    /// connections or does not pass the health check.
     Faulty,
 }
 
 /// A line about a name or an address.
 type Line = (String, Verdict);
 
-/// Prints the certificates and the routes; resolves every backend once, connects to each of its addresses within `--connect-timeout`, makes the
-/// health check if there is one, and prints the results. With a URL, of its route alone. Offline, nothing behind the routes.
+/// Prints the logs, the certificates and the routes; resolves every backend once, connects to each of its addresses within
+/// `--connect-timeout`, makes the health check if there is one, and prints the results. With a URL, of its route alone.
+/// Offline, nothing behind the routes.
 ///
 /// # Errors
 /// Writing to `out` failed, or the system has no thread left.
@@ -52,7 +54,7 @@ pub fn run(config: &Config, scope: &CheckScope, out: &mut impl Write) -> io::Res
             for listen in &config.tls_listen {
                 writeln!(out, "listen   {listen} with TLS")?;
             }
-            verdict = check_certificates(config, out)?;
+            verdict = check_logs(config, out)?.max(check_certificates(config, out)?);
             routes::list_detours(config, out)?;
             routes::list(config, out)?
         }
@@ -66,6 +68,22 @@ pub fn run(config: &Config, scope: &CheckScope, out: &mut impl Write) -> io::Res
         for (line, found) in lines? {
             writeln!(out, "backend  {line}")?;
             if found == Verdict::Faulty {
+                verdict = Verdict::Faulty;
+            }
+        }
+    }
+    Ok(verdict)
+}
+
+/// Prints the files of the logs, and whether they can be written.
+fn check_logs(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
+    let mut verdict = Verdict::Sound;
+    for destination in [Destination::of_access_lines(config), Destination::of_diagnostics(config)] {
+        match (&destination, destination.try_out()) {
+            (Destination::StandardOutput | Destination::StandardError, _) => {}
+            (Destination::File(_), Ok(())) => writeln!(out, "log      {destination}")?,
+            (Destination::File(_), Err(error)) => {
+                writeln!(out, "log      {error}")?;
                 verdict = Verdict::Faulty;
             }
         }

@@ -112,6 +112,18 @@ fn program() -> String {
         page.term(code);
         page.text(what);
     }
+    page.section("SIGNALS");
+    for (signal, what) in [
+        (
+            "TERM, QUIT, INT",
+            "Stop: what is in flight has `--shutdown-grace` to end. A second Ctrl-C cuts it.",
+        ),
+        ("HUP", "Take what has changed on disk, such as renewed certificates."),
+        ("USR1", "Open the log files again."),
+    ] {
+        page.term(signal);
+        page.text(what);
+    }
     page.section("EXAMPLES");
     for (line, what) in [
         ("ronde demo", "Try it."),

@@ -37,6 +37,7 @@ mod fields;
 mod file;
 mod help;
 mod keys;
+mod log_file;
 mod man;
 mod remarks;
 mod retired;

@@ -19,6 +19,7 @@ use super::check::{Statuses, host, path, statuses};
 use super::error::Error;
 use super::fields::{FieldLines, FieldName, SetField, field, name};
 use super::file::{self, Entry, PairTable};
+use super::log_file::log_file;
 use super::retired::{RETIRED, Retired};
 use super::route::{Route, Routes, route};
 use super::setting::{Scope, Setting, Source};
@@ -361,19 +362,30 @@ settings! {
     }
 
     "Logging" {
-        /// per request, on stdout: off, plain, combined or json
+        /// a line per request: off, plain, combined or json
         /// On and readable: the first question after an incident is which client sent which request.
         "--access-log" "FORM", default "plain"
             => access_log: AccessLog = One(access_log);
+
+        /// where these lines go: stdout, or a path
+        /// A container's engine and systemd take them from there. A file is made with mode 640 and appended to; after a
+        /// SIGUSR1 the path is opened again, as logrotate wants it.
+        "--access-log-file" "FILE", default "stdout"
+            => access_log_file: Option<PathBuf> = Maybe(log_file);
 
         /// the steps of every request; with =N, of the first N
         /// A line for every step, with its time, in the words of docs/tour. For people: it is the slowest log there is.
         "--explain" "", default "false"
             => explain: Explain = One(explain);
 
-        /// on stderr: off, error, warn, info, debug or trace
+        /// of diagnostics: off, error, warn, info, debug or trace
         /// Info reports starts, stops and changes, but no single request.
         "--log-level" "LEVEL", default "info"
             => log_level: LevelFilter = One(level);
+
+        /// where diagnostics go: stderr, or a path
+        /// As --access-log-file. What is wrong with the settings themselves is on stderr in any case.
+        "--log-file" "FILE", default "stderr"
+            => log_file: Option<PathBuf> = Maybe(log_file);
     }
 }

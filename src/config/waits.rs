@@ -82,6 +82,10 @@ pub const LINGERING_CLOSE: Duration = seconds(2);
 /// For all of these together.
 pub const LINGERING_CLOSE_TOTAL: Duration = seconds(30);
 
+/// At a stop, for a client that has no request under way: one may be on its way, a round trip to the other side of the world.
+/// It is served, and told that the connection ends.
+pub const LAST_REQUEST: Duration = milliseconds(300);
+
 /// For the last packet to leave, and to be read, before a reset: a round trip to the other side of the world.
 pub const LAST_PACKET: Duration = milliseconds(300);
 
@@ -97,6 +101,9 @@ pub const SECOND_CTRL_C: Duration = milliseconds(300);
 /// Between two looks at the files of the certificates. Renewed weeks before its end, a certificate has time; a person who
 /// waits for it sends SIGHUP.
 pub const CERTIFICATE_WATCH: Duration = seconds(60);
+
+/// Between two reports to the service manager how many connections a stop still waits for.
+pub const DRAIN_STATUS: Duration = seconds(1);
 
 // The commands.
 

@@ -99,6 +99,17 @@ impl Conn {
         Self::over(stream.into(), Kind::Tcp, Descriptor::count())
     }
 
+    /// A connection from a listener that another process has made, without these options. The listener could be given them
+    /// now, but what waits in its queue already has not inherited them.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn accepted_as_is(stream: TcpStream) -> io::Result<Self> {
+        let _ = stream.set_nodelay(true);
+        set_timeouts(&stream)?;
+        Ok(Self::accepted(stream))
+    }
+
     /// A connection from a Unix socket, which passes on none.
     ///
     /// # Errors

@@ -30,6 +30,10 @@ pub const BACKLOG: u16 = 4096;
 pub enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, SocketFile),
+    /// Another process has opened it and keeps it: it outlives ronde, and its connections have none of ronde's options.
+    PassedTcp(TcpListener),
+    /// The same; the file is that process's, too.
+    PassedUnix(UnixListener, Arc<Path>),
 }
 
 /// The file of a Unix socket.
@@ -53,7 +57,11 @@ impl Listener {
                 let (stream, address) = listener.accept()?;
                 Ok((Conn::accepted(stream), address.ip().into()))
             }
-            Self::Unix(listener, _) => {
+            Self::PassedTcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                Ok((Conn::accepted_as_is(stream)?, address.ip().into()))
+            }
+            Self::Unix(listener, _) | Self::PassedUnix(listener, _) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Conn::accepted_locally(stream)?, Peer::Unix))
             }
@@ -63,8 +71,28 @@ impl Listener {
     /// Where it listens; `None` if the system does not say.
     pub fn address(&self) -> Option<Address> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
-            Self::Unix(_, file) => Some(Address::Unix(Arc::clone(&file.path))),
+            Self::Tcp(listener) | Self::PassedTcp(listener) => listener.local_addr().ok().map(Address::Tcp),
+            Self::Unix(_, SocketFile { path, .. }) | Self::PassedUnix(_, path) => {
+                Some(Address::Unix(Arc::clone(path)))
+            }
+        }
+    }
+
+    /// Whether it stays open when ronde ends.
+    pub fn is_passed(&self) -> bool {
+        matches!(self, Self::PassedTcp(_) | Self::PassedUnix(..))
+    }
+
+    /// Whether the clients of this address are its clients, so that no other socket can be had for them.
+    pub fn includes(&self, address: &Address) -> bool {
+        match (self.address(), address) {
+            (Some(Address::Tcp(own)), Address::Tcp(address)) => {
+                let is_dual = || own.is_ipv6() && !sockopt::ipv6_v6only(self).unwrap_or(true);
+                let is_family = own.is_ipv4() == address.is_ipv4() || is_dual();
+                own.port() == address.port()
+                    && (own.ip() == address.ip() || own.ip().is_unspecified() && is_family)
+            }
+            (own, address) => own.as_ref() == Some(address),
         }
     }
 
@@ -72,13 +100,19 @@ impl Listener {
     pub fn is_reached_by(&self, address: &Address) -> bool {
         match (self, address) {
             (Self::Unix(_, file), Address::Unix(path)) => identity(path).is_ok_and(|it| it == file.identity),
-            (Self::Tcp(listener), Address::Tcp(address)) => listener.local_addr().is_ok_and(|own| {
-                let every = own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4());
-                own.port() == address.port()
-                    && (own.ip() == address.ip()
-                        || every && (address.ip().is_loopback() || address.ip().is_unspecified()))
-            }),
-            (Self::Tcp(_), Address::Unix(_)) | (Self::Unix(..), Address::Tcp(_)) => false,
+            (Self::PassedUnix(_, own), Address::Unix(path)) => {
+                own == path || identity(path).is_ok_and(|it| identity(own).is_ok_and(|own| own == it))
+            }
+            (Self::Tcp(listener) | Self::PassedTcp(listener), Address::Tcp(address)) => {
+                listener.local_addr().is_ok_and(|own| {
+                    let every = own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4());
+                    own.port() == address.port()
+                        && (own.ip() == address.ip()
+                            || every && (address.ip().is_loopback() || address.ip().is_unspecified()))
+                })
+            }
+            (Self::Tcp(_) | Self::PassedTcp(_), Address::Unix(_)) => false,
+            (Self::Unix(..) | Self::PassedUnix(..), Address::Tcp(_)) => false,
         }
     }
 
@@ -97,8 +131,8 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(listener) => listener.as_fd(),
-            Self::Unix(listener, _) => listener.as_fd(),
+            Self::Tcp(listener) | Self::PassedTcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) | Self::PassedUnix(listener, _) => listener.as_fd(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod conn;
 pub mod descriptors;
 pub mod listener;
 pub mod listening;
+pub mod passed;
 mod socket;
 pub mod splice;
 #[cfg(feature = "tls")]

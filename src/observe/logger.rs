@@ -6,17 +6,23 @@
 //! that cannot be written, is lost as a whole and counted. The log says so when lines begin to be lost, and how many
 //! were when that is over. Never `println!`, which panics when standard output is closed.
 //!
+//! A file is opened again by the thread that writes it, between two batches: so each line is in one file, as a whole. That
+//! it should is a flag and no message: a queue that is full would lose a message, but its thread sees the flag at the next
+//! batch.
+//!
 //! Not here: levels and filters of diagnostics. `log` and simplelog apply them, and write to [`Diagnostics`]. Counts of
 //! requests are in `counters`, partial writes in `output`.
 
-use crate::config::AccessLog;
+use crate::config::{AccessLog, Config};
 use crate::observe::access::{self, Access, write_access};
+use crate::observe::destination::{Destination, OpenError};
 use crate::observe::output::{Output, identity};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::fmt;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,23 +46,53 @@ pub struct Logger {
     format: AccessLog,
 }
 
+/// Why there is no logger.
+#[derive(Debug)]
+pub enum StartError {
+    Destination(OpenError),
+    /// The system has no thread left.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Destination(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "the system has no thread for the logger: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
 impl Logger {
-    /// Starts the logger's threads. Access lines get this format.
+    /// Opens what is written to, and starts the logger's threads.
     ///
     /// # Errors
-    /// The system has no thread left.
-    pub fn start(format: AccessLog) -> io::Result<Self> {
-        // With `2>&1` one thread writes both: two would tear each other's lines, and both would stop with the one
-        // reader.
-        let is_one = identity(io::stdout()).is_some_and(|stdout| Some(stdout) == identity(io::stderr()));
+    /// See [`StartError`].
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let format = config.access_log;
+        let (access, diagnostics) =
+            (Destination::of_access_lines(config), Destination::of_diagnostics(config));
+        let to_diagnostics = open(&diagnostics)?;
+        let to_access = if format == AccessLog::Off { None } else { Some(open(&access)?) };
+        // With `2>&1`, or one file for both, one thread writes both: two would tear each other's lines, and both would stop
+        // with the one reader.
+        let own = to_access.filter(|output| output.identity() != to_diagnostics.identity());
+        let is_one = format != AccessLog::Off && own.is_none();
         let backlog = if is_one { ACCESS_BACKLOG } else { DIAGNOSTICS_BACKLOG };
-        let diagnostics = Queue::start("standard error", io::stderr(), backlog, format)?;
-        let access = match format {
-            AccessLog::Off => diagnostics.clone(),
-            _ if is_one => diagnostics.clone(),
-            _ => Queue::start("standard output", io::stdout(), ACCESS_BACKLOG, format)?,
+        let diagnostics = Queue::start(diagnostics, to_diagnostics, backlog, format)?;
+        let access = match own {
+            Some(output) => Queue::start(access, output, ACCESS_BACKLOG, format)?,
+            None => diagnostics.clone(),
         };
         Ok(Self { access, diagnostics, format })
+    }
+
+    /// Has the files opened again. Returns whether there are any.
+    pub fn reopen(&self) -> bool {
+        let queues = [&self.access, &self.diagnostics].map(Queue::reopen);
+        queues.contains(&true)
     }
 
     /// Whether access lines are written. A caller that asks first need not collect their contents in vain.
@@ -77,7 +113,8 @@ impl Logger {
     /// Queues an access line. If the queue is full, drops and counts it.
     pub fn access(&self, access: Access) {
         if self.access.send(Message::Access(Box::new(access))) == Sent::FirstLost {
-            log::warn!("standard output is not read fast enough: access lines are lost until it is");
+            let to = &self.access.destination;
+            log::warn!("{to} is not {} fast enough: access lines are lost until it is", to.neglect());
         }
     }
 
@@ -85,8 +122,8 @@ impl Logger {
     pub fn finish(&self, timeout: Duration) {
         // Access lines first: their writer may have to say how many were lost.
         if !self.access.finish(timeout / 2) {
-            let waiting = self.access.sender.len().max(1);
-            log::warn!("standard output is not read: at least {waiting} access lines are lost");
+            let (to, waiting) = (&self.access.destination, self.access.sender.len().max(1));
+            log::warn!("{to} is not {}: at least {waiting} access lines are lost", to.neglect());
         }
         self.diagnostics.finish(timeout / 2);
     }
@@ -130,6 +167,8 @@ impl Write for Diagnostics {
 enum Message {
     Access(Box<Access>),
     Diagnostic(Vec<u8>),
+    /// Only wakes the thread, which then sees its flag.
+    Reopen,
     /// Answered once everything before it has been written.
     End(Sender<()>),
 }
@@ -137,7 +176,10 @@ enum Message {
 /// The lines that wait for one output.
 #[derive(Clone)]
 struct Queue {
+    destination: Arc<Destination>,
     sender: Sender<Message>,
+    /// Whether the file is to be opened again.
+    reopen: Arc<AtomicBool>,
     /// Lines lost and not yet reported.
     lost: Arc<AtomicU64>,
 }
@@ -152,18 +194,32 @@ enum Sent {
 }
 
 impl Queue {
-    /// Starts the thread that writes the lines to `fd`.
+    /// Starts the thread that writes the lines.
     fn start(
-        name: &'static str,
-        fd: impl AsFd + Send + 'static,
+        destination: Destination,
+        output: Output<OwnedFd>,
         backlog: usize,
         format: AccessLog,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, StartError> {
         let (sender, receiver) = bounded(backlog);
-        let lost = Arc::new(AtomicU64::new(0));
-        let writer = Writer { name, output: Output::new(fd), receiver, lost: Arc::clone(&lost), format };
-        thread::Builder::new().name("logger".into()).spawn(move || writer.run())?;
-        Ok(Self { sender, lost })
+        let queue =
+            Self { destination: Arc::new(destination), sender, reopen: Arc::default(), lost: Arc::default() };
+        let Self { destination, reopen, lost, .. } = queue.clone();
+        let writer = Writer { destination, output, receiver, reopen, lost, format };
+        let builder = thread::Builder::new().name("logger".into());
+        builder.spawn(move || writer.run()).map_err(StartError::Thread)?;
+        Ok(queue)
+    }
+
+    /// Has the file opened again, if it is one.
+    fn reopen(&self) -> bool {
+        let is_file = matches!(*self.destination, Destination::File(_));
+        if is_file {
+            self.reopen.store(true, Ordering::Release);
+            // A full queue needs no wake-up.
+            let _ = self.sender.try_send(Message::Reopen);
+        }
+        is_file
     }
 
     fn send(&self, message: Message) -> Sent {
@@ -184,15 +240,16 @@ impl Queue {
 }
 
 /// A thread that writes to one output.
-struct Writer<F> {
-    name: &'static str,
-    output: Output<F>,
+struct Writer {
+    destination: Arc<Destination>,
+    output: Output<OwnedFd>,
     receiver: Receiver<Message>,
+    reopen: Arc<AtomicBool>,
     lost: Arc<AtomicU64>,
     format: AccessLog,
 }
 
-impl<F: AsFd> Writer<F> {
+impl Writer {
     fn run(mut self) {
         let mut lines = Vec::new();
         while let Ok(first) = self.receiver.recv() {
@@ -217,6 +274,7 @@ impl<F: AsFd> Writer<F> {
             match message {
                 Message::Access(access) => write_access(lines, &access, self.format),
                 Message::Diagnostic(line) => lines.extend_from_slice(&line),
+                Message::Reopen => {}
                 Message::End(done) => ended = Some(done),
             }
             next = if lines.len() < BATCH { self.receiver.try_recv().ok() } else { None };
@@ -227,6 +285,9 @@ impl<F: AsFd> Writer<F> {
     /// Writes a batch. A loss is over when a batch is written and no line waits: until then more may be lost, and one
     /// report is enough.
     fn write(&mut self, lines: &mut Vec<u8>) {
+        if self.reopen.swap(false, Ordering::AcqRel) {
+            self.open_again();
+        }
         match self.output.write_lines(lines) {
             Ok(()) if self.receiver.is_empty() => self.report_lost(),
             Ok(()) => {}
@@ -234,7 +295,7 @@ impl<F: AsFd> Writer<F> {
                 if lost.lines > 0 && self.lost.fetch_add(lost.lines, Ordering::Relaxed) == 0 {
                     log::warn!(
                         "cannot write to {}: {}; lines are lost until that is possible",
-                        self.name,
+                        self.destination,
                         lost.error
                     );
                 }
@@ -243,10 +304,27 @@ impl<F: AsFd> Writer<F> {
         lines.clear();
     }
 
+    /// The file that is open stays in use until there is another.
+    fn open_again(&mut self) {
+        match open(&self.destination) {
+            Ok(output) => {
+                self.output = output;
+                log::info!("{} is opened again", self.destination);
+            }
+            Err(error) => log::warn!("{error}; the lines go on into the file that was open"),
+        }
+    }
+
     fn report_lost(&self) {
         let count = self.lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            log::warn!("{count} lines were lost: {} did not take them", self.name);
+            log::warn!("{count} lines were lost: {} did not take them", self.destination);
         }
     }
+}
+
+/// Opens it; what it has of a line is ended before the first one.
+fn open(destination: &Destination) -> Result<Output<OwnedFd>, StartError> {
+    let fd = destination.open().map_err(StartError::Destination)?;
+    Ok(if destination.is_torn() { Output::behind_torn_line(fd) } else { Output::new(fd) })
 }

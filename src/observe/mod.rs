@@ -5,6 +5,7 @@
 pub mod access;
 pub mod counters;
 pub mod date;
+pub mod destination;
 pub mod explain;
 pub mod failure;
 pub mod logger;

@@ -40,6 +40,16 @@ impl<F: AsFd> Output<F> {
         Self { fd, end: End::OfLine }
     }
 
+    /// Behind half of a line, which is ended before the first.
+    pub fn behind_torn_line(fd: F) -> Self {
+        Self { fd, end: End::MidLine }
+    }
+
+    /// See [`identity`].
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        identity(&self.fd)
+    }
+
     /// Writes lines, each with its end. Blocks while the output takes nothing, also if it is non-blocking, which
     /// another process that shares it may have made it.
     ///

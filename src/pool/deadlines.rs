@@ -15,7 +15,8 @@ use std::time::Instant;
 /// What a value waits for, as far as others are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// A client with no request under way: it gives way when connections run out, and a shutdown does not wait for it.
+    /// A client with no request under way: it gives way when connections run out, and a shutdown waits for it only for a
+    /// moment.
     Idle,
     /// A client that sends or takes bytes slowly: it gives way when memory runs out.
     Slow,
@@ -57,6 +58,11 @@ impl Deadlines {
     /// The next to expire of a class.
     pub fn first_of(&self, class: Class) -> Option<Key> {
         self.0[class as usize].first().map(|(_, key)| *key)
+    }
+
+    /// The last to expire of a class.
+    pub fn last_of(&self, class: Class) -> Option<(Instant, Key)> {
+        self.0[class as usize].last().copied()
     }
 
     /// The next to expire of all.

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,7 @@ pub struct Waiter<T> {
     offered: Receiver<Newcomer<T>>,
     state: Mutex<State<T>>,
     idle: AtomicUsize,
+    rounds: AtomicU64,
     workers: usize,
     stop: Stop,
 }
@@ -103,8 +104,9 @@ impl<T: Park> Waiter<T> {
         epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
         let (parked, deadlines, queues) = (Slots::new(), Deadlines::default(), BTreeMap::new());
         let state = Mutex::new(State { parked, deadlines, queues, timer_due: None, weight: 0, budget });
-        let ((offers, offered), idle, stop) = (bounded(queue), AtomicUsize::new(0), Stop::default());
-        Ok(Self { epoll, arrival, timer, end, offers, offered, state, idle, workers, stop })
+        let (offers, offered) = bounded(queue);
+        let (idle, rounds, stop) = (AtomicUsize::new(0), AtomicU64::new(0), Stop::default());
+        Ok(Self { epoll, arrival, timer, end, offers, offered, state, idle, rounds, workers, stop })
     }
 
     /// Offers a new connection to the workers; it comes out as [`Woken::New`].
@@ -120,14 +122,15 @@ impl<T: Park> Waiter<T> {
     /// Parks a value until something of what it wants happens.
     ///
     /// # Errors
-    /// The value, if it is not waited for: the shutdown does not wait for its class, or the system refuses.
+    /// The value, if it is not waited for: the shutdown does not wait for it so long, or the system refuses.
     pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
         let (weight, queue) = (value.weight(), value.queue());
         let mut state = self.state();
         let is_welcome = match (self.stop.phase(), wait.class) {
             (Phase::Running, _) => true,
-            (Phase::Draining, Class::Idle) | (Phase::Over, _) => false,
+            (Phase::Draining, Class::Idle) => self.stop.bound_idle(wait.deadline) == wait.deadline,
             (Phase::Draining, _) => true,
+            (Phase::Over, _) => false,
         };
         if !is_welcome {
             return Err(value);
@@ -168,7 +171,10 @@ impl<T: Park> Waiter<T> {
             self.idle.fetch_sub(1, Ordering::Relaxed);
             match waited {
                 Ok((events, _)) if events.iter().any(|event| event.data.u64() == END) => return false,
-                Ok((events, _)) => self.sort(events, batch),
+                Ok((events, _)) => {
+                    self.sort(events, batch);
+                    self.rounds.fetch_add(1, Ordering::Relaxed);
+                }
                 Err(Errno::INTR) => {}
                 Err(error) => {
                     log::error!("a worker cannot wait: {error}");
@@ -290,25 +296,36 @@ impl<T: Park> Waiter<T> {
         self.idle.load(Ordering::Relaxed) + 1 >= self.workers
     }
 
+    /// How often a worker has come for something to do, whether there was any or not. It has passed the epoll and the lock.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Has an idle worker, or the next that becomes idle, come for something to do.
+    pub fn wake_one(&self) {
+        self.arrival.wake();
+    }
+
     /// How far the shutdown has come.
     pub fn phase(&self) -> Phase {
         self.stop.phase()
     }
 
-    /// Nothing new begins: closes those that are idle, now and from now on.
-    pub fn drain(&self) {
-        self.stop.advance(Phase::Draining);
-        loop {
-            let mut state = self.state();
-            let Some(key) = state.deadlines.first_of(Class::Idle) else { return };
-            let idle = state.take(key);
-            drop(state);
-            // Closing is a system call: not under the lock.
-            if let Some(client) = idle.as_ref().and_then(T::client) {
-                client.say_end();
-            }
-            drop(idle);
+    /// Until when a client with no request under way is waited for, if it would be until `deadline` without a shutdown.
+    pub fn bound_idle(&self, deadline: Instant) -> Instant {
+        self.stop.bound_idle(deadline)
+    }
+
+    /// The shutdown begins: those that are idle are waited for until `idle_end` and no longer.
+    pub fn drain(&self, idle_end: Instant) {
+        self.stop.begin(idle_end);
+        let mut state = self.state();
+        while let Some((deadline, key)) = state.deadlines.last_of(Class::Idle)
+            && deadline > idle_end
+        {
+            state.set_deadline(key, Class::Idle, idle_end);
         }
+        self.set_timer(&mut state, idle_end);
     }
 
     /// The grace is over: everything that is parked comes out, and nothing is parked any more.
@@ -366,11 +383,18 @@ impl<T> State<T> {
 
     /// It waits in no queue any more, and is due now.
     fn make_due(&mut self, key: Key, now: Instant) {
-        if let Some(Parked { class, deadline, queue, .. }) = self.parked.get_mut(key) {
-            self.deadlines.remove(*class, *deadline, key);
+        if let Some(Parked { deadline, queue, .. }) = self.parked.get(key) {
             leave(&mut self.queues, *queue, *deadline, key);
-            (*class, *deadline) = (Class::Busy, now);
-            self.deadlines.insert(Class::Busy, now, key);
+            self.set_deadline(key, Class::Busy, now);
+        }
+    }
+
+    /// For what waits in no queue.
+    fn set_deadline(&mut self, key: Key, class: Class, deadline: Instant) {
+        if let Some(parked) = self.parked.get_mut(key) {
+            self.deadlines.remove(parked.class, parked.deadline, key);
+            (parked.class, parked.deadline) = (class, deadline);
+            self.deadlines.insert(class, deadline, key);
         }
     }
 

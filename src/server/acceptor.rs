@@ -31,7 +31,7 @@ const BATCH: usize = 64;
 /// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that no established connection
 /// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
 /// keep it from ending: a queue holds one backlog, and no more is taken from it. A Unix socket has no more clients once its
-/// file is gone.
+/// file is gone. What waits for a listener that was passed to ronde is left there: the next ronde takes it.
 pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared) {
     let mut shortage = Shortage::default();
     while shared.is_running() {
@@ -47,7 +47,7 @@ pub fn run(entrances: &[Entrance], waker: &Waker, shared: &Shared) {
             accept_some(entrance, waker, shared, &mut shortage);
         }
     }
-    for entrance in entrances {
+    for entrance in entrances.iter().filter(|entrance| !entrance.listener.is_passed()) {
         entrance.listener.withdraw();
         for _ in 0..=usize::from(BACKLOG) / BATCH {
             if accept_some(entrance, waker, shared, &mut shortage) < BATCH {

@@ -9,8 +9,10 @@
 use crate::config::{Address, Config, Listen};
 use crate::http1::forward::Scheme;
 use crate::net::listener::{self, Claim, Family, Listener};
+use crate::net::passed::Passed;
 use crate::net::tls::LoadError;
 use crate::proxy::conversation::Opening;
+use crate::server::activation::{self, Misnamed};
 use rustix::io::Errno;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -35,6 +37,8 @@ pub enum StartError {
     Certificates(LoadError),
     /// A backend that is one of the listeners.
     Myself(Address),
+    /// A socket that was passed to ronde, and cannot be served.
+    Passed(Option<Address>, Misnamed),
     System(io::Error),
 }
 
@@ -67,6 +71,12 @@ impl fmt::Display for StartError {
             Self::Myself(address) => {
                 write!(f, "the backend {address} is ronde's own address; a request would go round for ever")
             }
+            Self::Passed(Some(address), why) => {
+                write!(f, "the socket {address} was passed to ronde, and cannot be served: {why}")
+            }
+            Self::Passed(None, why) => {
+                write!(f, "a socket was passed to ronde, and cannot be served: {why}")
+            }
             Self::Certificates(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
@@ -93,16 +103,22 @@ pub(super) fn refuse_myself(config: &Config, entrances: &[Entrance]) -> Result<(
     addresses.into_iter().find(is_own).map_or(Ok(()), |address| Err(StartError::Myself(address)))
 }
 
-/// Opens a socket for each address that clients can reach only by it.
+/// Opens a socket for each address that clients can reach only by it, beside those that were passed to ronde.
 ///
 /// # Errors
 /// The first that cannot be had. Then no file of a Unix socket stays behind.
-pub(super) fn listen_all(config: &Config) -> Result<Vec<Entrance>, StartError> {
+pub(super) fn listen_all(config: &Config, passed: Vec<Passed>) -> Result<Vec<Entrance>, StartError> {
+    let passed = activation::entrances(passed, config)
+        .map_err(|(address, misnamed)| StartError::Passed(address, misnamed))?;
     let all = [(&config.listen, Scheme::Http), (&config.tls_listen, Scheme::Https)];
-    let all = all
+    let all: Vec<_> = all
         .into_iter()
-        .flat_map(|(wanted, scheme)| wanted.iter().map(move |listen| (listen, wanted, scheme)));
-    let mut entrances = Vec::new();
+        .flat_map(|(wanted, scheme)| {
+            let open = activation::not_passed(wanted, scheme, &passed);
+            open.into_iter().map(move |listen| (listen, wanted, scheme))
+        })
+        .collect();
+    let mut entrances = passed;
     for (listen, wanted, scheme) in all {
         if wanted.iter().any(|other| other.includes(listen)) {
             continue;

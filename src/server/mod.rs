@@ -7,14 +7,16 @@
 //! interrupted.
 //!
 //! ```text
-//! stop ─▶ acceptor empties the backlog ─▶ idle clients are closed ─▶ workers finish what is in flight
+//! stop ─▶ acceptor empties the backlog ─▶ idle clients are closed, after a moment ─▶ workers finish what is in flight
 //!      ─▶ (grace over: what is parked comes out, and is cut) ─▶ the last connection has ended: workers leave
 //! ```
 //!
 //! Not here: exit codes (`main`).
 
 mod acceptor;
+mod activation;
 mod listeners;
+mod manager;
 mod orders;
 mod scheduling;
 pub mod signals;
@@ -28,6 +30,7 @@ use crate::config::value::time_text;
 use crate::config::{self, Address, Config, waits};
 use crate::http1::forward::Scheme;
 use crate::net::descriptors;
+use crate::net::passed::Passed;
 use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
 use crate::observe::counters::Counters;
@@ -41,6 +44,7 @@ use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use listeners::{Entrance, listen_all, refuse_myself, withdraw_all};
+use manager::Manager;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,15 +64,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the addresses and gets everything ready. From here on the kernel accepts connections; they wait for
+    /// Takes the addresses, beside the sockets that were passed to this process, and gets everything ready. From here on the kernel accepts connections; they wait for
     /// [`Server::run`].
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn bind(config: Config, logger: Logger, orders: Orders) -> Result<Self, StartError> {
+    pub fn bind(
+        config: Config,
+        passed: Vec<Passed>,
+        logger: Logger,
+        orders: Orders,
+    ) -> Result<Self, StartError> {
         // Before anything depends on this process: a system call filter may kill it for the attempt.
         scheduling::set(config.scheduling);
-        let entrances = listen_all(&config)?;
+        let entrances = listen_all(&config, passed)?;
         match Self::share(config, logger, &entrances) {
             Ok(shared) => Ok(Self { shared, entrances, orders }),
             Err(error) => {
@@ -85,7 +94,7 @@ impl Server {
         }
         bound_by_descriptors(&mut config);
         Ok(Shared {
-            certificates: certificates(&config)?,
+            certificates: certificates(&config, entrances)?,
             routes: Routes::start(&config)?,
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
             per_client: PerClient::new(config.max_per_client),
@@ -110,10 +119,11 @@ impl Server {
             let addresses = entrances.filter_map(|entrance| entrance.listener.address());
             addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
         };
-        let mut listening = addresses(Scheme::Http);
-        if !config.tls_listen.is_empty() {
-            listening += &format!("; with TLS on {}", addresses(Scheme::Https));
-        }
+        let listening = match (addresses(Scheme::Http), addresses(Scheme::Https)) {
+            (plain, secured) if secured.is_empty() => format!("on {plain}"),
+            (plain, secured) if plain.is_empty() => format!("with TLS on {secured}"),
+            (plain, secured) => format!("on {plain}; with TLS on {secured}"),
+        };
         let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
         let mut served = Vec::new();
         if !backends.is_empty() || config.route.is_empty() {
@@ -123,7 +133,7 @@ impl Server {
             served.push(format!("routes {}", config.route.len()));
         }
         format!(
-            "listening on {}; {}; {} workers; at most {} connections and {} MB of memory \
+            "listening {}; {}; {} workers; at most {} connections and {} MB of memory \
              (and what the kernel takes for sockets)",
             listening,
             served.join("; "),
@@ -138,6 +148,7 @@ impl Server {
     /// # Errors
     /// The system refused a thread, and which.
     pub fn run(self) -> io::Result<()> {
+        let status = self.description();
         let Self { shared, entrances, orders } = self;
         let renewal =
             shared.certificates.as_ref().map(|certificates| begin_renewal(certificates, &shared.config));
@@ -152,8 +163,10 @@ impl Server {
                 start(scope, "acceptor", move || accept(entrances, waker, shared))
             })();
             let served = started.map(|acceptor| {
-                orders.await_stop(renewal);
-                drain(shared, waker, acceptor);
+                let mut manager = Manager::new(&shared.waiter, status);
+                manager.ready();
+                orders.await_stop(renewal, &shared.logger, &mut manager);
+                drain(shared, waker, acceptor, &manager);
             });
             // Also when a thread could not be started: those that were end, and the scope joins them.
             shared.waiter.release_workers();
@@ -166,39 +179,56 @@ impl Server {
 }
 
 /// Ends everything that is in flight: what can be finished within the grace, and the rest at its end.
-fn drain(shared: &Shared, waker: &Waker, acceptor: ScopedJoinHandle<'_, ()>) {
-    let grace = shared.config.shutdown_grace;
+fn drain(
+    shared: &Shared,
+    waker: &Waker,
+    acceptor: ScopedJoinHandle<'_, Vec<Entrance>>,
+    manager: &Manager<'_>,
+) {
+    let (grace, begun) = (shared.config.shutdown_grace, Instant::now());
     log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
-    shared.waiter.drain();
+    // Of a short grace half, so that who is cut at its end had something under way.
+    shared.waiter.drain(begun + waits::LAST_REQUEST.min(grace / 2));
     waker.wake();
-    let _ = acceptor.join();
-    if !shared.connections.wait_until_empty(grace) {
-        log::warn!("the grace is over: {} connections are cut", shared.connections.count());
-        shared.waiter.cut();
-        shared.connections.wait_until_empty(Duration::MAX);
+    let _passed = acceptor.join();
+    loop {
+        manager.stopping(shared.connections.count());
+        let left = grace.saturating_sub(begun.elapsed());
+        if shared.connections.wait_until_empty(left.min(waits::DRAIN_STATUS)) {
+            return;
+        }
+        if left <= waits::DRAIN_STATUS {
+            break;
+        }
     }
+    log::warn!("the grace is over: {} connections are cut", shared.connections.count());
+    shared.waiter.cut();
+    shared.connections.wait_until_empty(Duration::MAX);
 }
 
 /// Starts a thread.
 ///
 /// # Errors
 /// The system has none; the error says for what.
-fn start<'scope, 'env>(
+fn start<'scope, 'env, R: Send + 'scope>(
     scope: &'scope Scope<'scope, 'env>,
     name: &str,
-    run: impl FnOnce() + Send + 'scope,
-) -> io::Result<ScopedJoinHandle<'scope, ()>> {
+    run: impl FnOnce() -> R + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, R>> {
     let builder = thread::Builder::new().name(name.into()).stack_size(STACK);
     builder.spawn_scoped(scope, run).map_err(|error| {
         io::Error::new(error.kind(), format!("the system has no thread for the {name}: {error}"))
     })
 }
 
-/// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers.
-fn accept(entrances: Vec<Entrance>, waker: &Waker, shared: &Shared) {
+/// Accepts until the stop. A panic is a bug; it must not leave a proxy that listens and never answers. Returns the listeners
+/// that were passed to ronde: they are closed with the process, so that clients wait even where nothing else keeps them.
+fn accept(mut entrances: Vec<Entrance>, waker: &Waker, shared: &Shared) -> Vec<Entrance> {
     while catch_unwind(AssertUnwindSafe(|| acceptor::run(&entrances, waker, shared))).is_err() {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
+    entrances.retain(|entrance| entrance.listener.is_passed());
+    entrances
 }
 
 /// Looks after the backends until the other end of `ended` is gone.
@@ -252,8 +282,8 @@ impl<'a> Watched<'a> {
 }
 
 /// What the listeners with TLS show; nothing is read without one.
-fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
-    if config.tls_listen.is_empty() {
+fn certificates(config: &Config, entrances: &[Entrance]) -> Result<Option<Certificates>, StartError> {
+    if entrances.iter().all(|entrance| entrance.scheme == Scheme::Http) {
         return Ok(None);
     }
     Certificates::load(&config.certificates()).map(Some).map_err(StartError::Certificates)

@@ -10,7 +10,8 @@
 //! | `TERM`, `QUIT` (nginx's word) | stop: finish what is in flight |
 //! | `INT` (Ctrl-C) | the same; another one after [`waits::SECOND_CTRL_C`] ends the process at once |
 //! | `HUP` | read the certificates again; without any, a line in the log. Its default would end the process |
-//! | `USR1`, `USR2` | none yet: a line in the log. The same |
+//! | `USR1` | open the files of the logs again (nginx's meaning); without any, a line in the log. The same |
+//! | `USR2` | none: a line in the log. The same |
 //! | `XFSZ` | none: the write that is too large fails, and the logger reports that |
 //!
 //! A signal that is ignored when ronde starts stays ignored: that is how `nohup` keeps a process alive when its
@@ -63,6 +64,7 @@ fn heed(signal: c_int, commander: &Commander) {
     match signal {
         SIGTERM | SIGQUIT => commander.stop(),
         SIGHUP => commander.reread(),
+        SIGUSR1 => commander.reopen(),
         SIGXFSZ => {}
         _ => log::warn!("{} has no meaning for ronde, and is ignored", name(signal)),
     }

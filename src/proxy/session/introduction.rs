@@ -82,8 +82,12 @@ impl Session<'_, '_> {
     /// Its time is one for the whole: a proxy that drips does not prolong it.
     fn await_introduction(&mut self, introduction: &Introduction) -> End {
         let shared = self.context.shared;
-        let deadline = introduction.since + shared.config.head_timeout;
-        if shared.is_over() || !shared.is_running() && self.context.scratch.from_client.is_empty() {
+        let mut deadline = introduction.since + shared.config.head_timeout;
+        let is_idle = self.context.scratch.from_client.is_empty();
+        if is_idle {
+            deadline = shared.waiter.bound_idle(deadline);
+        }
+        if shared.is_over() || !shared.is_running() && is_idle && deadline <= Instant::now() {
             return End::Close;
         }
         if deadline <= Instant::now() {

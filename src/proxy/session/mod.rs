@@ -315,7 +315,8 @@ impl Session<'_, '_> {
     fn persist(&mut self, now: Instant) -> Result<(), End> {
         let Context { shared, scratch, allowance, .. } = &*self.context;
         self.served += 1;
-        let (deadline, class) = (now + shared.config.keep_alive_timeout, Class::Idle);
+        let deadline = shared.waiter.bound_idle(now + shared.config.keep_alive_timeout);
+        let class = Class::Idle;
         let is_piped = !scratch.from_client.is_empty();
         if is_piped && self.served >= MOST_IN_A_ROW {
             // What is in hand is served after other conversations: a client can nearly always be written to.
@@ -325,7 +326,7 @@ impl Session<'_, '_> {
         if is_piped || allowance.is_alone() && shared.waiter.is_only_one_busy() {
             return Ok(());
         }
-        if !shared.is_running() {
+        if deadline <= now {
             return Err(End::Close);
         }
         Err(Halt::Wait(Wait { client: Want::Read, backend: Want::Nothing, deadline, class }).into())

@@ -135,7 +135,7 @@ impl Session<'_, '_> {
     /// Reads what is there, or comes soon.
     fn read_more(&mut self, reading: &mut Reading) -> Result<(), End> {
         let is_idle = reading.missing == Missing::Everything;
-        if is_idle && !self.context.shared.is_running() {
+        if is_idle && self.context.shared.is_over() {
             return Err(End::Close);
         }
         match self.receive() {
@@ -181,7 +181,10 @@ impl Session<'_, '_> {
         reading.since = if fresh > 0 { now } else { last };
         let (deadline, class, failure) = match reading.missing {
             // A client that has sent nothing gets no 408.
-            Missing::Everything => (reading.since + config.keep_alive_timeout, Class::Idle, None),
+            Missing::Everything => {
+                let deadline = reading.since + config.keep_alive_timeout;
+                (self.context.shared.waiter.bound_idle(deadline), Class::Idle, None)
+            }
             // Its time is one for the whole: a client that drips does not prolong it.
             Missing::Head => (begun + config.head_timeout, Class::Slow, Some(Failure::HeadTimeout)),
             Missing::Body(_) => {

@@ -82,11 +82,13 @@ impl Session<'_, '_> {
     /// not among the slow ones, which give way first when memory runs out. It has no request under way.
     fn await_handshake(&mut self, securing: &Securing) -> End {
         let shared = self.context.shared;
-        let (deadline, class) = (securing.since + shared.config.head_timeout, Class::Idle);
-        if !shared.is_running() {
+        let now = Instant::now();
+        let deadline = shared.waiter.bound_idle(securing.since + shared.config.head_timeout);
+        let class = Class::Idle;
+        if deadline <= now && !shared.is_running() {
             return End::Close;
         }
-        if deadline <= Instant::now() {
+        if deadline <= now {
             let cause = match self.client.conn.is_secured() {
                 true => "the client is too slow",
                 false => "the client says nothing",

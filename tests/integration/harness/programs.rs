@@ -28,6 +28,11 @@ pub enum Program {
     Pebble,
     Certbot,
     Chromium,
+    Logrotate,
+    /// A part of systemd that needs no systemd: it opens a socket, and passes it to a program.
+    SocketActivate,
+    /// The right to stop threads of another process.
+    Ptrace,
     /// To run a program as another user, which only root may.
     Setpriv,
     /// To run a program as process 1, which only root may.
@@ -59,6 +64,11 @@ impl Program {
             Program::Pebble => (&["pebble", "-h"], "apt-get install pebble"),
             Program::Certbot => (&["certbot", "--version"], "apt-get install certbot"),
             Program::Chromium => (&["chromium", "--version"], "apt-get install chromium"),
+            Program::Logrotate => (&["logrotate", "--version"], "apt-get install logrotate"),
+            Program::SocketActivate => (&["systemd-socket-activate", "--version"], "apt-get install systemd"),
+            Program::Ptrace => {
+                (&["setpriv", "--reuid=0", "true"], "as root, in a container that may trace (SYS_PTRACE)")
+            }
             Program::Setpriv => (
                 &["setpriv", "--reuid=54321", "--clear-groups", "true"],
                 "apt-get install util-linux; as root",
