@@ -9,7 +9,7 @@
 use crate::backend::checks::Check;
 use crate::backend::resolve;
 use crate::cli::routes;
-use crate::config::{Address, Backend, Config, Endpoint, Url};
+use crate::config::{Address, Backend, CheckScope, Config, Endpoint};
 use crate::net::conn::Conn;
 use crate::net::tls::Certificates;
 use crate::observe::destination::Destination;
@@ -34,14 +34,15 @@ pub enum Verdict {
 type Line = (String, Verdict);
 
 /// Prints the logs, the certificates and the routes; resolves every backend once, connects to each of its addresses within
-/// `--connect-timeout`, makes the health check if there is one, and prints the results. With a `url`, of its route alone.
+/// `--connect-timeout`, makes the health check if there is one, and prints the results. With a URL, of its route alone.
+/// Offline, nothing behind the routes.
 ///
 /// # Errors
 /// Writing to `out` failed, or the system has no thread left.
-pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Result<Verdict> {
+pub fn run(config: &Config, scope: &CheckScope, out: &mut impl Write) -> io::Result<Verdict> {
     writeln!(out, "the configuration is valid")?;
     let mut verdict = Verdict::Sound;
-    let tried = match url {
+    let tried = match &scope.url {
         Some(url) => {
             routes::list_detours(config, out)?;
             routes::explain(config, url, out)?
@@ -58,6 +59,10 @@ pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Resu
             routes::list(config, out)?
         }
     };
+    if scope.offline {
+        writeln!(out, "no backend is tried, because of --offline")?;
+        return Ok(verdict);
+    }
     let check = |(backend, config): &(&Backend, &Config)| check_backend(backend, config);
     for lines in side_by_side(&once_each(tried), check)? {
         for (line, found) in lines? {

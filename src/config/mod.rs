@@ -16,8 +16,9 @@
 //! own bounds (a test reads them all).
 //!
 //! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
-//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction` and `file` (sources to texts), `endpoint` (what an address
-//! is to the rest of ronde), `conflicts`, `error` and `help`.
+//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction` and `file` (sources to texts),
+//! `endpoint` (what an address is to the rest of ronde), `conflicts`, `error`; `commands` (their table), `help`, `man` and
+//! `completions` (what is made of both tables).
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
@@ -28,6 +29,8 @@ mod address;
 mod admin;
 mod check;
 mod command;
+mod commands;
+mod completions;
 mod conflicts;
 mod endpoint;
 mod error;
@@ -35,9 +38,12 @@ mod fields;
 mod file;
 mod help;
 mod instruction;
+mod keys;
 mod log_file;
+mod man;
 mod remarks;
 mod retired;
+mod roff;
 mod route;
 mod setting;
 mod settings;
@@ -52,7 +58,8 @@ mod workers;
 pub use access::Clients;
 pub use address::{Backend, Cidr, Endpoint, Listen, Network};
 pub use check::Statuses;
-pub use command::{Command, Loaded, load};
+pub use command::{CheckScope, Command, Loaded, load};
+pub use commands::{COMMANDS, CommandRow, OwnFlag, TEXTS};
 pub use endpoint::{Address, Peer};
 pub use error::Error;
 pub use fields::{FieldName, Part, SetField, Template};

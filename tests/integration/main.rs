@@ -52,6 +52,7 @@ mod u_certificates;
 mod u_docs;
 mod u_openssl;
 mod u_tls;
+mod v_installed;
 mod w_reload;
 mod x_admin;
 mod x_commands;
