@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, 2),
     };
     match command {
-        Command::Help(text) => print(&text),
+        Command::Print(text) => print(&text),
         Command::Version => print(&format!("{}\n", config::VERSION)),
         Command::Serve(config) => serve(config, passed, &notes, reader(arguments, None), None, |_| {}),
         Command::Demo(config) => match Demo::start() {
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             }
             Err(error) => fail(&error, 1),
         },
-        Command::Check(config, url) => match check::run(&config, url.as_ref(), &mut io::stdout()) {
+        Command::Check(config, scope) => match check::run(&config, &scope, &mut io::stdout()) {
             Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
             Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
         },

@@ -9,7 +9,7 @@
 use crate::backend::checks::Check;
 use crate::backend::resolve;
 use crate::cli::routes;
-use crate::config::{Address, Backend, Config, Endpoint, Transport, Url};
+use crate::config::{Address, Backend, CheckScope, Config, Endpoint, Transport};
 use crate::net::conn::Conn;
 use crate::net::tls::{Certificates, Identity, Refusal, Trust, Trusts};
 use crate::observe::destination::Destination;
@@ -34,14 +34,14 @@ type Line = (String, Verdict);
 
 /// Prints the logs, the certificates and the routes; resolves every backend once, connects to each of its addresses within
 /// `--connect-timeout`, with TLS where it has TLS, makes the health check if there is one, and prints the results. With a
-/// `url`, of its route alone.
+/// URL, of its route alone. Offline, nothing behind the routes.
 ///
 /// # Errors
 /// Writing to `out` failed, or the system has no thread left.
-pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Result<Verdict> {
+pub fn run(config: &Config, scope: &CheckScope, out: &mut impl Write) -> io::Result<Verdict> {
     writeln!(out, "the configuration is valid")?;
     let mut verdict = Verdict::Sound;
-    let tried = match url {
+    let tried = match &scope.url {
         Some(url) => {
             routes::list_detours(config, out)?;
             routes::explain(config, url, out)?
@@ -69,6 +69,10 @@ pub fn run(config: &Config, url: Option<&Url>, out: &mut impl Write) -> io::Resu
                 return Ok(Verdict::Faulty);
             }
         }
+    }
+    if scope.offline {
+        writeln!(out, "no backend is tried, because of --offline")?;
+        return Ok(verdict);
     }
     let check = |(backend, trust, config): &(&Backend, Option<Trust>, &Config)| {
         check_backend(backend, trust.as_ref(), config)

@@ -15,9 +15,10 @@ use std::ffi::OsString;
 
 use pico_args::Arguments;
 
+use super::commands::{COMMANDS, CommandRow, Own, OwnFlag, TEXTS};
 use super::error::{Error, did_you_mean, nearest, shown};
 use super::retired::{RETIRED, Retired};
-use super::{Config, Instruction, RawValue, Source, TABLE, Url, file, help, row};
+use super::{Config, Instruction, RawValue, Source, TABLE, Url, completions, file, help, man, row};
 
 /// What ronde is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,16 +27,25 @@ pub enum Command {
     Serve(Config),
     /// Proxy to two small built-in backends.
     Demo(Config),
-    /// Try every backend once, print the results, serve nothing; of one URL alone, if it is given.
-    Check(Config, Option<Url>),
+    /// Print what would be served, and what becomes of trying it once.
+    Check(Config, CheckScope),
     /// Ask the running ronde whether it is well.
     Health(Config),
     /// Tell the running ronde something, or ask it how it is.
     Admin(Config, Instruction),
     /// Print this text.
-    Help(String),
+    Print(String),
     /// Print [`VERSION`](super::VERSION).
     Version,
+}
+
+/// How much `ronde check` tries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckScope {
+    /// The route of this request alone; `None`: all of them.
+    pub url: Option<Url>,
+    /// Whether no backend is tried: it may be elsewhere, or not be there yet.
+    pub offline: bool,
 }
 
 /// What was loaded.
@@ -51,8 +61,8 @@ pub struct Loaded {
 const PREFIX: &str = "RONDE_";
 
 /// The path of the configuration file is the one setting that cannot be in that file, so it is not a row of the table.
-const CONFIG_FLAG: &str = "--config";
-const CONFIG_VARIABLE: &str = "RONDE_CONFIG";
+pub(super) const CONFIG_FLAG: &str = "--config";
+pub(super) const CONFIG_VARIABLE: &str = "RONDE_CONFIG";
 
 /// Reads the arguments, without the program's name, the environment, and the file that they name.
 pub fn load(args: Vec<OsString>, env: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
@@ -72,16 +82,21 @@ fn command(
     let mut line = Arguments::from_vec(args);
     // First, because a user who asks for help has often made a mistake elsewhere on the line.
     if asks_for_help || line.contains(["-h", "--help"]) {
-        return Ok(Command::Help(help::text()));
+        return Ok(Command::Print(help::text()));
     }
     if asks_for_version || line.contains(["-V", "--version"]) {
         return Ok(Command::Version);
     }
 
     let mut words = line.finish();
-    let instruction = Instruction::take(&mut words)?;
+    if let Some(page) = take_flag(&mut words, "--man") {
+        return Ok(Command::Print(man::page(page.as_deref())?));
+    }
+    if let Some(shell) = take_flag(&mut words, "--completions") {
+        return Ok(Command::Print(completions::script(shell.as_deref())?));
+    }
     let named = take_command(&mut words);
-    let url = take_url(&mut words)?;
+    let own = take_own(&mut words, named)?;
     let words = without_retired(words, notes);
     let variables = variables(env, notes);
     let flags = flags(words)?;
@@ -93,15 +108,7 @@ fn command(
     let config = Config::from_sources(&[&file, &variables.settings, &flags.settings])?;
     config.check_conflicts()?;
     notes.extend(config.remarks());
-    let command = match instruction {
-        Some(instruction) => Command::Admin(config, instruction),
-        None => named(config),
-    };
-    let command = match (command, url) {
-        (Command::Check(config, _), url) => Command::Check(config, url),
-        (command, None) => command,
-        (_, Some(_)) => return Err(Error::at(URL_FLAG, "is for `ronde check` alone")),
-    };
+    let command = (named.with)(config, &own)?;
     match &command {
         Command::Serve(config) | Command::Check(config, _) if config.serves_nothing() => Err(Error::new(
             "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
@@ -114,37 +121,76 @@ fn command(
     }
 }
 
-/// The words that can come first, for a hint.
-const COMMANDS: [&str; 10] =
-    ["serve", "demo", "check", "health", "status", "drain", "undrain", "reload", "help", "version"];
-
-/// The first word, if it is a command.
-fn take_command(words: &mut Vec<OsString>) -> fn(Config) -> Command {
-    let command: fn(Config) -> Command = match words.first().and_then(|word| word.to_str()) {
-        Some("serve") => Command::Serve,
-        Some("demo") => Command::Demo,
-        Some("check") => |config| Command::Check(config, None),
-        Some("health") => Command::Health,
-        _ => return Command::Serve,
-    };
-    words.remove(0);
-    command
+/// The command that the first word names; serving, if it names none.
+fn take_command(words: &mut Vec<OsString>) -> &'static CommandRow {
+    let first = words.first().and_then(|word| word.to_str());
+    let named = COMMANDS.iter().find(|row| Some(row.name) == first);
+    if named.is_some() {
+        words.remove(0);
+    }
+    named.unwrap_or(&COMMANDS[0])
 }
 
-/// Which request `ronde check` is asked about.
-const URL_FLAG: &str = "--url";
+/// The words that can come first, for a hint.
+fn first_words() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|row| row.name).chain(["help", "version"])
+}
 
-fn take_url(words: &mut Vec<OsString>) -> Result<Option<Url>, Error> {
-    let is_flag =
-        |word: &OsString| word.to_str().is_some_and(|word| word.split('=').next() == Some(URL_FLAG));
-    let Some(at) = words.iter().position(is_flag) else { return Ok(None) };
+/// Takes what belongs to this command out of the words. Its word stands right behind it, or behind a flag of its own:
+/// elsewhere it could be the value of a setting.
+fn take_own(words: &mut Vec<OsString>, named: &CommandRow) -> Result<Own, Error> {
+    let mut own = Own::default();
+    for row in named.flags {
+        let OwnFlag { flag, form, .. } = row;
+        let value = match form.is_empty() || row.may_have_value() {
+            true => take_switch(words, row),
+            false => take_flag(words, flag)
+                .map(|value| value.ok_or_else(|| Error::new(format!("{flag} needs a value: {flag} {form}"))))
+                .transpose()?,
+        };
+        own.flags.extend(value.map(|value| (*flag, value)));
+    }
+    if !named.word.is_empty() {
+        let CommandRow { name, word, .. } = named;
+        match words.first().filter(|word| !word.to_string_lossy().starts_with('-')) {
+            Some(_) => own.word = words.remove(0).to_string_lossy().into_owned(),
+            None => return Err(Error::new(format!("ronde {name} needs a backend: ronde {name} {word}"))),
+        }
+    }
+    let others = COMMANDS.iter().flat_map(|row| row.flags.iter().map(move |own| (row, own.flag)));
+    for (row, flag) in others {
+        if !named.flags.iter().any(|own| own.flag == flag) && words.iter().any(|word| is_flag(word, flag)) {
+            return Err(Error::at(flag, format_args!("is for `ronde {}` alone", row.name)));
+        }
+    }
+    Ok(own)
+}
+
+/// Takes a switch out of the words. Returns what stands behind its `=`, if it may have a value.
+fn take_switch(words: &mut Vec<OsString>, row: &OwnFlag) -> Option<String> {
+    let is_given = |word: &OsString| word == row.flag || row.may_have_value() && is_flag(word, row.flag);
+    let word = words.remove(words.iter().position(is_given)?);
+    let text = word.to_string_lossy();
+    Some(text.split_once('=').map_or(String::new(), |(_, value)| value.to_owned()))
+}
+
+/// Takes a flag and its value out of the words. `None`: the flag is not there; `Some(None)`: it has no value.
+fn take_flag(words: &mut Vec<OsString>, flag: &str) -> Option<Option<String>> {
+    let at = words.iter().position(|word| is_flag(word, flag))?;
     let word = words.remove(at).to_string_lossy().into_owned();
-    let text = match word.split_once('=') {
-        Some((_, text)) => text.to_owned(),
-        None if at < words.len() => words.remove(at).to_string_lossy().into_owned(),
-        None => return Err(Error::new("--url needs a value: --url http://HOST/PATH")),
+    let value = match word.split_once('=') {
+        Some((_, value)) => Some(value.to_owned()),
+        // No value begins with two dashes; a flag does.
+        None if words.get(at).is_some_and(|next| !next.to_string_lossy().starts_with("--")) => {
+            Some(words.remove(at).to_string_lossy().into_owned())
+        }
+        None => None,
     };
-    text.parse().map(Some).map_err(|fault: String| Error::at(URL_FLAG, fault))
+    Some(value.filter(|value| !value.is_empty()))
+}
+
+fn is_flag(word: &OsString, flag: &str) -> bool {
+    word.to_str().is_some_and(|word| word.split('=').next() == Some(flag))
 }
 
 /// The words without the flags of older versions and their values; and a note for each of these flags.
@@ -211,14 +257,18 @@ fn one_word_each(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
         if !word.starts_with('-') {
             if !word.contains([':', '/']) {
                 // A command in the wrong place needs no hint to itself.
-                let guess = did_you_mean(&word, COMMANDS.into_iter().filter(|command| *command != word));
-                let line = "is not a backend HOST:PORT; a command (serve, demo, check, health, status, ...) comes first";
-                return Err(Error::new(format!("{} {line}{guess}", shown(&word))));
+                let guess = did_you_mean(&word, first_words().filter(|command| *command != word));
+                let commands: Vec<_> = COMMANDS.iter().map(|row| row.name).collect();
+                return Err(Error::new(format!(
+                    "{} is not a backend HOST:PORT; a command ({}) comes first{guess}",
+                    shown(&word),
+                    commands.join(", ")
+                )));
             }
             joined.push(format!("{}={word}", row::backend.flag));
         } else if row.is_none() && flag != CONFIG_FLAG {
-            let known =
-                TABLE.iter().map(|row| row.flag).chain([CONFIG_FLAG, URL_FLAG, "--help", "--version"]);
+            let others = COMMANDS.iter().flat_map(|row| row.flags).chain(TEXTS).map(|own| own.flag);
+            let known = TABLE.iter().map(|row| row.flag).chain([CONFIG_FLAG]).chain(others);
             return Err(Error::new(format!("unknown flag {}{}", shown(flag), did_you_mean(flag, known))));
         } else if word.contains('=') {
             joined.push(word);

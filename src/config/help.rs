@@ -7,23 +7,17 @@
 //! Not here: the reasons for the defaults. The help has one line per setting; the reasons are in the table and in the
 //! README.
 
-use super::{Scope, Setting, TABLE};
+use super::{COMMANDS, OwnFlag, Scope, Setting, TABLE, TEXTS};
 
 /// What `--version` prints.
 pub const VERSION: &str = concat!("ronde ", env!("CARGO_PKG_VERSION"));
 
-const INTRODUCTION: &str = "\
-ronde forwards HTTP/1.1 requests to backends in round-robin order.
+/// When it was finished, for the heads of the man pages. `packaging/changelog` has the same day.
+pub(super) const RELEASED: &str = "2026-11-26";
 
-  ronde [FLAGS] HOST:PORT ...    proxy to these backends
-  ronde demo [FLAGS]             proxy to two small built-in backends
-  ronde check [FLAGS] ...        try every backend once, print the results, serve nothing;
-                                 with --url URL: which route it takes, and why
-  ronde health [FLAGS]           ask the running ronde whether it is healthy
-  ronde status [--watch] | reload | drain HOST:PORT [--wait[=TIME]] | undrain HOST:PORT
-                                 ask the running ronde, or tell it, at its --admin
-  ronde --help | --version
+const INTRODUCTION: &str = "ronde forwards HTTP/1.1 requests to backends in round-robin order.\n";
 
+const SOURCES: &str = "\
 Each flag is also a variable (RONDE_QUEUE_TIMEOUT=2s, lists with commas) and a key of the file that
 --config FILE names (queue-timeout = \"2s\"). Flags win over variables, variables over the file.
 A [[backend]] of the file has three more: weight = 1..256, backup = true, max-connections = N.
@@ -35,7 +29,13 @@ A TIME is 500ms, 2s, 1m or 1h; a SIZE is bytes, or 64k, 1m, 2g. [default; least.
 
 /// What `--help` prints.
 pub(super) fn text() -> String {
-    let mut text = INTRODUCTION.to_string();
+    let mut text = format!("{INTRODUCTION}\n");
+    for row in COMMANDS {
+        let own: String = row.flags.iter().map(|own| format!(" [{own}]")).collect();
+        text.push_str(&format!("  {:<32} {}{own}\n", row.usage, row.what));
+    }
+    let texts: Vec<_> = TEXTS.iter().map(OwnFlag::to_string).collect();
+    text.push_str(&format!("  ronde {}\n\n{SOURCES}", texts.join(" | ")));
     let mut group = "";
     for row in TABLE.iter() {
         if row.group != group {

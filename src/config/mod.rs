@@ -16,8 +16,9 @@
 //! own bounds (a test reads them all).
 //!
 //! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
-//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction` and `file` (sources to texts), `endpoint` (what an address
-//! is to the rest of ronde), `conflicts`, `error` and `help`.
+//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction` and `file` (sources to texts),
+//! `endpoint` (what an address is to the rest of ronde), `conflicts`, `error`; `commands` (their table), `help`, `man` and
+//! `completions` (what is made of both tables).
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 
@@ -29,6 +30,8 @@ mod admin;
 mod backend;
 mod check;
 mod command;
+mod commands;
+mod completions;
 mod conflicts;
 mod endpoint;
 mod error;
@@ -36,9 +39,12 @@ mod fields;
 mod file;
 mod help;
 mod instruction;
+mod keys;
 mod log_file;
+mod man;
 mod remarks;
 mod retired;
+mod roff;
 mod route;
 mod setting;
 mod settings;
@@ -54,7 +60,8 @@ pub use access::Clients;
 pub use address::{Cidr, Endpoint, Listen, Network};
 pub use backend::{Backend, Transport};
 pub use check::Statuses;
-pub use command::{Command, Loaded, load};
+pub use command::{CheckScope, Command, Loaded, load};
+pub use commands::{COMMANDS, CommandRow, OwnFlag, TEXTS};
 pub use endpoint::{Address, Peer};
 pub use error::Error;
 pub use fields::{FieldName, Part, SetField, Template};

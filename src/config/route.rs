@@ -148,7 +148,12 @@ fn without_routes(source: &Source) -> Source {
 }
 
 /// A row that only a route has.
-const fn key(flag: &'static str, form: &'static str, separator: Option<char>, what: &'static str) -> Setting {
+pub(super) const fn key(
+    flag: &'static str,
+    form: &'static str,
+    separator: Option<char>,
+    what: &'static str,
+) -> Setting {
     let (group, default, bounds, why, scope) = ("Route", "", None, "", Scope::Route);
     Setting { group, flag, form, default, bounds, what, why, separator, scope }
 }
@@ -165,7 +170,7 @@ static RESPOND: Setting = Setting {
 static TEXT: Setting = key("--text", "TEXT", None, "the sentence that goes with it");
 
 /// The keys that only a route has.
-static KEYS: [&Setting; 6] = [&HOST, &PATH, &STRIP, &REDIRECT, &RESPOND, &TEXT];
+pub(super) static KEYS: [&Setting; 6] = [&HOST, &PATH, &STRIP, &REDIRECT, &RESPOND, &TEXT];
 
 /// The row of a key in a `[[route]]`.
 pub(super) fn row_of(key: &str) -> Option<&'static Setting> {

@@ -187,8 +187,8 @@ fn commands() {
     assert!(matches!(command("demo --listen :0"), Command::Demo(_)));
     assert!(matches!(command("check a:1"), Command::Check(..)));
     assert!(matches!(command("health"), Command::Health(_)));
-    assert!(matches!(command("--workers --help"), Command::Help(_)));
-    assert!(matches!(command("check -h --nonsense"), Command::Help(_)));
+    assert!(matches!(command("--workers --help"), Command::Print(_)));
+    assert!(matches!(command("check -h --nonsense"), Command::Print(_)));
     assert_eq!(command("-V"), Command::Version);
     assert_eq!(command("--version"), Command::Version);
 }
@@ -198,8 +198,8 @@ fn commands() {
 fn words_that_other_programs_know() {
     let command = |words| try_load(words, &[]).unwrap();
     assert_eq!(command("serve a:1"), command("a:1"));
-    assert!(matches!(command("help"), Command::Help(_)));
-    assert!(matches!(command("help check"), Command::Help(_)));
+    assert!(matches!(command("help"), Command::Print(_)));
+    assert!(matches!(command("help check"), Command::Print(_)));
     assert_eq!(command("version"), Command::Version);
     assert!(config("--reveal-backends true a:1", &[]).reveal_backends);
     assert!(!config("a:1 --reveal-backends false --queue 5", &[]).reveal_backends);
@@ -299,11 +299,11 @@ fn errors_in_the_command_line() {
         ("demo a:1", "the demo brings its own backends; leave out a:1, or leave out `demo`"),
         (
             "dmeo",
-            r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, ...) comes first"#,
+            r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first"#,
         ),
         (
             "--queue 5 demo",
-            r#""demo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, ...) comes first"#,
+            r#""demo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first"#,
         ),
         ("--workers", "--workers needs a value: --workers N"),
         ("--workers= a:1", "--workers needs a value: --workers N"),

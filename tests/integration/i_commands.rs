@@ -189,6 +189,21 @@ fn health_follows_the_arguments_of_process_1() {
 
 /// They were in the file and nowhere else.
 #[test]
+fn an_offline_check_tries_no_backend_and_reads_all_the_rest() {
+    ronde_only!();
+    let down = Origin::down();
+    let nobody = down.address;
+    let (code, stdout, stderr) = run(Ronde::with(&format!("check --offline {nobody}")));
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("no backend is tried") && !stdout.contains("connect"), "{stdout}");
+    let (code, stdout, _) = run(Ronde::with(&format!("check --offline --url http://a/x {nobody}")));
+    assert!(code == 0 && stdout.contains("http://a/x"), "{stdout}");
+    let keyless = format!("check --offline --tls-certificate /none.pem --tls-key /none.key {nobody}");
+    let (code, _, _) = run(Ronde::with(&keyless));
+    assert_eq!(code, 1);
+}
+
+#[test]
 fn the_start_line_and_check_say_the_options_of_a_backend() {
     ronde_only!();
     let backend = Backend::named("b");

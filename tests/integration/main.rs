@@ -52,6 +52,7 @@ mod u_certificates;
 mod u_docs;
 mod u_openssl;
 mod u_tls;
+mod v_installed;
 mod v_tls_backends;
 mod v_tls_servers;
 mod w_reload;

@@ -143,7 +143,7 @@ fn a_command_that_fails_says_why() {
         ),
         (format!("drain --admin {at}"), 2, "ronde drain needs a backend".into()),
         (format!("drain a:1 --wait=2 --admin {at}"), 2, "has no unit".into()),
-        (format!("status --wait --admin {at}"), 2, "unknown flag \"--wait\"".into()),
+        (format!("status --wait --admin {at}"), 2, "--wait: is for `ronde drain` alone".into()),
         (format!("serve drain {} --admin {at}", backend.address), 2, "is not a backend".into()),
     ] {
         let (found, why) = failed(Ronde::with(&words).spawn());

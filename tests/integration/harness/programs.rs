@@ -42,6 +42,12 @@ pub enum Program {
     Unshare,
     /// To give the loopback interface another address, in a network namespace of its own, which only root may.
     Ip,
+    Mandoc,
+    Groff,
+    Bash,
+    Zsh,
+    Fish,
+    SystemdAnalyze,
 }
 
 impl Program {
@@ -81,6 +87,13 @@ impl Program {
                 &["unshare", "--net", "ip", "address", "add", "192.0.2.1/32", "dev", "lo"],
                 "apt-get install util-linux iproute2; as root",
             ),
+            // It has no flag for its version.
+            Program::Mandoc => (&["sh", "-c", "command -v mandoc"], "apt-get install mandoc"),
+            Program::Groff => (&["groff", "--version"], "apt-get install groff-base"),
+            Program::Bash => (&["bash", "--version"], "apt-get install bash"),
+            Program::Zsh => (&["zsh", "--version"], "apt-get install zsh"),
+            Program::Fish => (&["fish", "--version"], "apt-get install fish"),
+            Program::SystemdAnalyze => (&["systemd-analyze", "--version"], "apt-get install systemd"),
         };
         let done = Command::new(probe[0]).args(&probe[1..]).output();
         // wrk exits with a failure even when asked for its version.
