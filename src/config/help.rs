@@ -24,7 +24,6 @@ A [[backend]] of the file has three more: weight = 1..256, backup = true, max-co
 A [[route]] of the file has host, path, and one of backend (strip = true), redirect, or respond with
 text; and of its own, where they differ: the settings with a + below.
 A TIME is 500ms, 2s, 1m or 1h; a SIZE is bytes, or 64k, 1m, 2g. [default; least..most]
-
 ";
 
 /// What `--help` prints.
@@ -40,7 +39,7 @@ pub(super) fn text() -> String {
     for row in TABLE.iter() {
         if row.group != group {
             group = row.group;
-            text.push_str(&format!("{group}\n"));
+            text.push_str(&format!("\n{group}\n"));
         }
         let flag = format!("{} {}", row.flag, row.form);
         let mark = if row.scope == Scope::Route { '+' } else { ' ' };
