@@ -217,7 +217,7 @@ pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Ent
 /// # Errors
 /// [`StartError::Admin`].
 pub(super) fn listen_for_admin(config: &Config, passed: Vec<Listener>) -> Result<Vec<Listener>, StartError> {
-    /// Whoever may connect to it may drain every backend.
+    /// What may connect to it may drain every backend.
     const MODE: u32 = 0o600;
     let mut listeners = passed;
     let is_passed = |admin: &&Listen| listeners.iter().any(|passed| activation::is_served_by(admin, passed));

@@ -1,7 +1,7 @@
 //! The certificates that ronde shows to its clients.
 //!
 //! The problem: a certificate lives for weeks and a server for years. What a connection begins with must be the newest
-//! one, without a restart, and without that clients who come back lose their sessions.
+//! one, without a restart, and without that clients that come back lose their sessions.
 //!
 //! The idea: one [`ServerConfig`] until the next reload, and one pair of ticket keys for ever. What changes is what it asks
 //! for a certificate: each handshake looks up the names of now (`choice`).
@@ -73,7 +73,7 @@ impl Certificates {
         Self::read(files, Arc::new(default_provider()), Ticketer::new()?)
     }
 
-    /// Reads other files, or the same again. Clients who come back keep their sessions.
+    /// Reads other files, or the same again. Clients that come back keep their sessions.
     ///
     /// # Errors
     /// As [`Certificates::load`].
