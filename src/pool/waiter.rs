@@ -38,8 +38,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a worker takes at once. Batches of 8 and 32 are as good; with 64 the first answer waits for the last request.
-pub const BATCH: usize = 16;
+/// What a worker takes at once. The waits of six overlap as well as those of sixteen, and what a batch touches twice, its
+/// sockets above all, is still in the core's cache the second time: with a thousand clients a request takes a quarter more
+/// CPU time in batches of sixteen, and a fifth more in batches of eight. With 16 to 256 clients they are alike.
+pub const BATCH: usize = 6;
 
 /// See the module.
 pub struct Waiter<T> {
@@ -342,7 +344,7 @@ impl<T: Park> Waiter<T> {
 
     /// The grace is over: everything that is parked comes out, and nothing is parked any more.
     pub fn cut(&self) {
-        self.stop.advance(Phase::Over);
+        self.stop.cut();
         self.set_timer(&mut self.state(), Instant::now());
     }
 
