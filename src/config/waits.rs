@@ -129,6 +129,10 @@ pub const ADMIN_OUTCOME_LOOK: Duration = milliseconds(50);
 /// Between two reports to the service manager how many connections a stop still waits for.
 pub const DRAIN_STATUS: Duration = seconds(1);
 
+/// For such a report to come; after that the service manager takes the stop for one that hangs, and kills. Many reports
+/// long, because a busy machine delays them, and as long as the unit's own `TimeoutStopSec=`.
+pub const DRAIN_REPORT: Duration = seconds(10);
+
 // The commands.
 
 /// For the answer of the admin listener to a command.

@@ -520,7 +520,10 @@ fn the_service_manager_hears_of_the_start_a_reload_and_the_stop() {
     client.send(GET);
     let (mut backend, _) = origin.request();
     proxy.process.signal(Signal::TERM);
-    manager.expect("STOPPING=1\nSTATUS=draining: 1 connections");
+    // Twice: each report has the service manager wait for the next, however long the grace.
+    for _ in 0..2 {
+        manager.expect("STOPPING=1\nEXTEND_TIMEOUT_USEC=10000000\nSTATUS=draining: 1 connections");
+    }
     backend.send(ok("finished"));
     assert_eq!(client.response().text(), "finished");
     drop(client);
