@@ -32,9 +32,9 @@ pub enum Verdict {
 /// A line about a name or an address.
 type Line = (String, Verdict);
 
-/// Prints the logs, the certificates and the routes; resolves every backend once, connects to each of its addresses within
-/// `--connect-timeout`, with TLS where it has TLS, makes the health check if there is one, and prints the results. With a
-/// URL, of its route alone. Offline, nothing behind the routes.
+/// Prints the addresses, the logs, the certificates and the routes; resolves every backend once, connects to each of its
+/// addresses within `--connect-timeout`, with TLS where it has TLS, makes the health check if there is one, and prints the
+/// results. With a URL, of its route alone. Offline, nothing behind the routes.
 ///
 /// # Errors
 /// Writing to `out` failed, or the system has no thread left.
@@ -52,6 +52,9 @@ pub fn run(config: &Config, scope: &CheckScope, out: &mut impl Write) -> io::Res
             }
             for listen in &config.tls_listen {
                 writeln!(out, "listen   {listen} with TLS")?;
+            }
+            if let Some(listen) = &config.admin {
+                writeln!(out, "admin    {listen}")?;
             }
             verdict = check_logs(config, out)?.max(check_certificates(config, out)?);
             routes::list_detours(config, out)?;

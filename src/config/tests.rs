@@ -1039,11 +1039,16 @@ fn a_mistake_in_tls_is_named_with_its_place() {
         assert_eq!(file_error(content), error, "{content}");
     }
     for (words, notes) in [
-        ("--tls-certificate a --tls-key a", &["--tls-certificate changes nothing without --tls-listen"][..]),
-        ("--hsts max-age=1", &["--hsts changes nothing without --tls-listen"]),
+        (
+            "--tls-certificate a --tls-key a",
+            &["--tls-certificate changes nothing without --tls-listen, or a passed socket for https"][..],
+        ),
+        ("--hsts max-age=1", &["--hsts changes nothing without --tls-listen, or a passed socket for https"]),
         (
             "--redirect-to-https",
-            &["--redirect-to-https sends clients where nothing listens; add --tls-listen"],
+            &[
+                "--redirect-to-https sends clients where nothing listens; add --tls-listen, or a passed socket for https",
+            ],
         ),
         ("--redirect-to-https --trust-proxy ::1", &[]),
         ("--redirect-to-https --tls-listen :1 --tls-certificate a --tls-key a --hsts max-age=1", &[]),

@@ -141,13 +141,16 @@ impl Config {
         // Behind a proxy that speaks TLS for ronde, what came to that without is redirected.
         if self.redirect_to_https && self.trust_proxy.is_empty() {
             let flag = row::redirect_to_https.flag;
-            return Some(format!("{flag} sends clients where nothing listens; add {listen}"));
+            return Some(format!("{flag} sends clients where nothing listens; add {listen}{OR_PASSED}"));
         }
         let idle =
             [(&row::tls_certificate, !self.tls_certificate.is_empty()), (&row::hsts, self.hsts.is_some())];
         let (row, _) = idle.into_iter().find(|(_, is_given)| *is_given)?;
-        Some(format!("{} changes nothing without {listen}", row.flag))
+        Some(format!("{} changes nothing without {listen}{OR_PASSED}", row.flag))
     }
 }
+
+/// What the settings cannot know of.
+const OR_PASSED: &str = ", or a passed socket for https";
 
 const WITHOUT_TLS: &str = "this ronde was built without TLS";

@@ -224,6 +224,15 @@ fn the_start_line_and_check_say_the_options_of_a_backend() {
     }
 }
 
+#[test]
+fn check_says_every_address_that_ronde_would_listen_on() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let flags = "--listen 127.0.0.1:1 --admin 127.0.0.1:2";
+    let (code, stdout, _) = run(Ronde::with(&format!("check {flags} {}", backend.address)));
+    assert!(code == 0 && stdout.contains("listen   127.0.0.1:1\nadmin    127.0.0.1:2\n"), "{stdout}");
+}
+
 /// It was mentioned among the things that are no news.
 #[test]
 fn a_backend_that_was_never_up_is_one_warning() {
