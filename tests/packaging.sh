@@ -39,7 +39,7 @@ if ! docker image inspect "$image" >/dev/null 2>&1; then
     root=$(mktemp -d)
     packages=systemd,systemd-sysv,dbus,curl,man-db,bash-completion,python3,procps,openssl
     debootstrap --variant=minbase --include="$packages" bookworm "$root" >"${TMPDIR:-/tmp}/debootstrap.log" 2>&1 \
-        || { tail -n 5 "${TMPDIR:-/tmp}/debootstrap.log" >&2; exit 1; }
+        || { tail -n 5 "${TMPDIR:-/tmp}/debootstrap.log" >&2; not_tried "debootstrap fails"; }
     tar -C "$root" -c . | docker import - "$image" >/dev/null
     rm -rf "$root"
 fi
@@ -63,7 +63,7 @@ in_it mount --make-rshared /
 
 # An application: what it is asked for comes back, and a tunnel echoes.
 docker exec --interactive "$container" sh -c 'cat >/root/application.py' <<'PYTHON'
-import http.server, socketserver
+import http.server, socketserver, time
 class Application(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -73,6 +73,9 @@ class Application(http.server.BaseHTTPRequestHandler):
                 self.connection.sendall(data)
             self.close_connection = True
             return
+        if self.path == "/late":
+            open("/run/late-has-begun", "w").close()
+            time.sleep(4)
         self.answer(b"x" * 30_000_000 if self.path == "/large" else b"application\n")
     def do_POST(self):
         self.answer(self.rfile.read(int(self.headers["Content-Length"])))
@@ -113,15 +116,28 @@ shell 'sed -i /nonsense/d /etc/ronde/ronde.toml; systemctl reload ronde' "a relo
 shell 'dpkg -i /root/ronde.deb >/dev/null' "an upgrade"
 [ "$(main_pid)" != "$pid" ] || failed "an upgrade leaves the old ronde running"
 shell '[ "$(curl --silent --show-error http://127.0.0.1:8080/)" = application ]' "no answer after an upgrade"
+# A grace that is longer than the unit's own timeout: what is under way is finished, and ronde is not killed.
+shell 'mkdir -p /run/systemd/system/ronde.service.d
+    printf "[Service]\nTimeoutStopSec=1\n" >/run/systemd/system/ronde.service.d/short.conf
+    systemctl daemon-reload; curl --silent --fail http://127.0.0.1:8080/late >/run/late & request=$!
+    until [ -e /run/late-has-begun ]; do kill -0 $request; sleep 0.05; done
+    systemctl stop ronde; wait $request; [ "$(cat /run/late)" = application ]
+    [ "$(systemctl show --property Result --value ronde)" = success ]
+    rm -r /run/systemd/system/ronde.service.d; systemctl daemon-reload' "systemd cuts a long grace"
+# Invalid settings are no crash, which another start could mend.
+shell 'echo nonsense >>/etc/ronde/ronde.toml; systemctl start ronde 2>/dev/null && exit 1
+    [ "$(systemctl show --property ActiveState --value ronde)" = failed ]
+    sed -i /nonsense/d /etc/ronde/ronde.toml; systemctl reset-failed ronde' "invalid settings are tried again and again"
 shell 'systemctl disable --now ronde 2>/dev/null' "it does not stop"
 
-# --- Sockets of systemd: a restart under load refuses nobody --------------------------------------
+# --- Sockets of systemd: neither a restart nor an upgrade under load refuses anybody --------------
 # The machine of a test may be too busy for a worker within a second; that is another promise.
 shell 'sed -i "1i queue-timeout = \"30s\"" /etc/ronde/ronde.toml; systemctl start ronde.socket' "the socket"
 shell '[ "$(curl --silent --show-error http://127.0.0.1:8080/)" = application ]' "the socket starts no ronde"
 shell 'touch /run/loading; (while [ -e /run/loading ]; do curl --silent --fail --output /dev/null http://127.0.0.1:8080/ \
         || echo failed; done) >/run/failures 2>&1 & echo $! >/run/loader
-    for _ in 1 2 3; do systemctl restart ronde; done; rm /run/loading; wait; [ ! -s /run/failures ]' "a restart refuses clients"
+    for _ in 1 2 3; do systemctl restart ronde; done; dpkg -i /root/ronde.deb >/dev/null
+    rm /run/loading; wait; [ ! -s /run/failures ]' "a restart or an upgrade refuses clients"
 shell 'systemctl stop ronde.socket ronde' "the socket does not stop"
 
 # --- With a filter that kills: none of the refused calls is made, whatever ronde is asked to do ---
@@ -181,6 +197,10 @@ shell 'printf "[Service]\nEnvironment=RONDE_SCHEDULING=batch\nRestart=no\n" >/et
     journalctl -u ronde | grep status=31/SYS >/dev/null' "the filter does not kill"
 
 # --- Purged: nothing is left ----------------------------------------------------------------------
+shell 'printf "[Service]\nLogsDirectory=ronde\n" >/etc/systemd/system/ronde.service.d/test.conf
+    rm /etc/systemd/system/ronde.service.d/wrong.conf; systemctl daemon-reload
+    printf "access-log-file = \"/var/log/ronde/access.log\"\nbackend = \"127.0.0.1:8000\"\n" >/etc/ronde/ronde.toml
+    systemctl start ronde; [ -e /var/log/ronde/access.log ]' "log files"
 shell 'systemctl enable ronde ronde.socket 2>/dev/null; rm -r /etc/systemd/system/ronde.service.d
     systemctl daemon-reload; dpkg --purge ronde >/dev/null 2>&1' "purge"
 # man-db keeps what it has formatted.
