@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests that need a browser. Not for CI: Chromium and its dependencies take several hundred megabytes.
+# Runs the tests that need a browser. No part of `cargo test`: Chromium and its dependencies take several hundred megabytes.
 #
 #   tests/chromium.sh                   needs Chromium (apt-get install chromium) and python3 with websockets
 set -eu

@@ -462,7 +462,7 @@ mod wrk_if_installed {
     }
 }
 
-/// Chromium is too large to install for each run of CI: `tests/chromium.sh` runs these tests.
+/// Chromium is too large to ask for with `cargo test`: `tests/chromium.sh` runs these tests, and CI runs that.
 mod chromium {
     use super::{Proxy, needs, python_server, text_of};
     use crate::harness::{
