@@ -515,6 +515,25 @@ fn promtool_has_no_objection() {
 }
 
 #[test]
+fn the_alerts_in_the_docs_are_of_metrics_that_there_are_and_promtool_has_no_objection() {
+    ronde_only!();
+    needs!(Promtool);
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"))
+        .expect("the docs");
+    let (_, rules) = docs.split_once("```yaml\ngroups:").expect("the alerts");
+    let (rules, _) = rules.split_once("```").expect("their end");
+    for name in rules.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_') {
+        assert!(!name.starts_with("ronde_") || docs.contains(&format!("\n| `{name}` |")), "{name}");
+    }
+    let file = scratch_directory().join("rules.yml");
+    std::fs::write(&file, format!("groups:{rules}")).expect("the rules");
+    let judged = Command::new("promtool").args(["check", "rules"]).arg(&file).output().expect("promtool");
+    let said = [judged.stdout, judged.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(judged.status.success() && said.contains("SUCCESS: 6 rules found"), "{said}");
+}
+
+#[test]
 fn a_real_prometheus_scrapes_it() {
     ronde_only!();
     needs!(Prometheus);
