@@ -31,16 +31,13 @@ fn assert_same(got: &[u8], sent: &[u8]) {
 
 /// Sends the first part of the response, as long as the target says, and the others when the gate opens.
 fn cutting(response: &'static str) -> (Gate, Backend) {
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let backend = Backend::start(move |wire, request| {
+    Backend::gated(move |wire, request, gate| {
         let Some(cut) = request.target().strip_prefix("/cut/") else { return wire.send(ok("next")) };
         let (first, rest) = response.split_at(cut.parse().expect("a length"));
         wire.send(first);
-        guard.pass();
+        gate.pass();
         wire.send(rest);
-    });
-    (gate, backend)
+    })
 }
 
 #[test]

@@ -28,16 +28,14 @@ const USED_UP: &str = "cause=\"the memory for slow clients is used up";
 
 /// Answers `/` at once, and `/late` when the gate opens; `/events` sends one event at once, and the last one then.
 fn gated() -> (Gate, Backend) {
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let backend = Backend::start(move |wire, request| match request.target() {
+    Backend::gated(|wire, request, gate| match request.target() {
         "/late" => {
-            guard.pass();
+            gate.pass();
             wire.send(ok("late"));
         }
         "/events" => {
             wire.send(format!("{CHUNKED}5\r\nfirst\r\n"));
-            guard.pass();
+            gate.pass();
             wire.send("4\r\nlast\r\n0\r\n\r\n");
         }
         "/upload" => wire.send(ok(&request.text())),
@@ -47,8 +45,7 @@ fn gated() -> (Gate, Backend) {
             wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {UNREAD}\r\n\r\n"));
             wire.send(vec![digit; UNREAD]);
         }
-    });
-    (gate, backend)
+    })
 }
 
 fn setup() -> (Gate, Backend, Proxy) {
