@@ -3,7 +3,7 @@
 //!
 //! Not here: what holds a worker without waiting (`j_starvation`).
 
-use crate::harness::{Backend, Gate, PARKED, Proxy, Wire, eventually, within};
+use crate::harness::{Backend, CHUNKED, Gate, PARKED, Proxy, Wire, eventually, within};
 use crate::harness::{needs, ok, open_many_files, python, ronde_only};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,8 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const THOUSAND: usize = 1000;
-
-const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// What a client that does not read is sent: more than the sockets on the way to it take.
 const UNREAD: usize = 300_000;

@@ -33,7 +33,7 @@ pub use anybody::Anybody;
 pub use authority::{Authority, Issued};
 pub use backend::Backend;
 pub use gate::Gate;
-pub use message::{Framing, Message, ok, ok_chunked};
+pub use message::{CHUNKED, Framing, Message, SWITCH, UPGRADE, noise, ok, ok_chunked};
 pub use names::{DnsReply, NameService};
 pub use origin::{Origin, Port};
 pub use peers::free_address;
