@@ -209,7 +209,7 @@ impl Session<'_, '_> {
                 self.load();
                 let fate = exchange.give_up(Failure::OverBudget);
                 // Its memory is wanted: the connection ends even if it could persist.
-                return match self.settle(exchange, fate, Instant::now()) {
+                return match self.settle(exchange, fate, self.context.allowance.now()) {
                     Ok(()) | Err(End::Halt(_)) => End::Linger,
                     Err(end) => end,
                 };

@@ -93,7 +93,8 @@ impl Session<'_, '_> {
                     Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
                         self.answer_options(request, question)?;
-                        *reading = Reading::next(self.context.site.config.min_rate, Instant::now());
+                        let Context { site, allowance, .. } = &*self.context;
+                        *reading = Reading::next(site.config.min_rate, allowance.now());
                         continue;
                     }
                     Ok(Parsed::Partial(missing)) => reading.missing = missing,
