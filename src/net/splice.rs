@@ -6,7 +6,7 @@
 //! The way goes by a pipe, which holds the pages meanwhile. What the sink does not take is read back from it, so that the
 //! pipe is empty between two calls, and one pipe serves all that its worker serves.
 //!
-//! Not here: which bytes may pass unseen (`http1::reframer`), and bytes that have to be encrypted.
+//! Not here: which bytes go out verbatim (`http1::reframer`), and bytes that have to be encrypted.
 
 use crate::net::buffer::READ_SIZE;
 use crate::net::conn::Conn;

@@ -170,7 +170,7 @@ fn bytes_are_counted_however_they_pass() {
     let backend = by_path();
     let (proxy, admin) = watched(&backend.address.to_string());
     let request = get(&format!("/200?{LONG}"), "a");
-    // Long enough to pass unseen, by splice(2).
+    // Long enough for splice(2).
     let received = exchange(proxy.plain, &request);
     assert!(received > LONG);
     // An upload that streams.
