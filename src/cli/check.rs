@@ -106,6 +106,9 @@ fn check_logs(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
 
 /// Prints the certificates and the remarks on them, or the first fault of a file. A remark is no fault: it would serve.
 fn check_certificates(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
+    if let Some(remark) = config.idle_tls() {
+        writeln!(out, "tls      {remark}")?;
+    }
     let files = config.certificates();
     if files.is_empty() {
         return Ok(Verdict::Sound);

@@ -1038,17 +1038,18 @@ fn a_mistake_in_tls_is_named_with_its_place() {
     ] {
         assert_eq!(file_error(content), error, "{content}");
     }
-    for (words, notes) in [
-        ("--tls-certificate a --tls-key a", &["--tls-certificate changes nothing without --tls-listen"][..]),
-        ("--hsts max-age=1", &["--hsts changes nothing without --tls-listen"]),
+    for (words, remark) in [
+        ("--tls-certificate a --tls-key a", Some("--tls-certificate changes nothing without --tls-listen")),
+        ("--hsts max-age=1", Some("--hsts changes nothing without --tls-listen")),
         (
             "--redirect-to-https",
-            &["--redirect-to-https sends clients where nothing listens; add --tls-listen"],
+            Some("--redirect-to-https sends clients where nothing listens; add --tls-listen"),
         ),
-        ("--redirect-to-https --trust-proxy ::1", &[]),
-        ("--redirect-to-https --tls-listen :1 --tls-certificate a --tls-key a --hsts max-age=1", &[]),
+        ("--redirect-to-https --trust-proxy ::1", None),
+        ("--redirect-to-https --tls-listen :1 --tls-certificate a --tls-key a --hsts max-age=1", None),
     ] {
-        assert_eq!(loaded(&format!("{words} a:1"), &[]).notes, notes, "{words}");
+        let remark = remark.map(|remark| format!("{remark}, or a socket that is passed as https"));
+        assert_eq!(config(&format!("{words} a:1"), &[]).idle_tls(), remark, "{words}");
     }
 }
 
