@@ -170,14 +170,15 @@ fn statuses_are_a_list_in_each_source() {
 }
 
 #[test]
-fn a_route_inherits_the_statuses_to_retry_or_has_others() {
+fn a_route_inherits_the_statuses_to_retry_or_has_others_or_none() {
     let file = Toml::new(
         "retry-status = [502, 503]\nbackend = 'a:1'\n[[route]]\npath = '/x'\nbackend = 'b:1'\n\
-         [[route]]\npath = '/y'\nbackend = 'c:1'\nretry-status = ['429', '500-599']",
+         [[route]]\npath = '/y'\nbackend = 'c:1'\nretry-status = ['429', '500-599']\n\
+         [[route]]\npath = '/z'\nbackend = 'd:1'\nretry-status = []",
     );
     let config = config(&file.flag(), &[]);
     let all: Vec<_> = config.route.iter().map(|route| shown(&route.config.retry_status)).collect();
-    assert_eq!(all, [["502", "503"], ["429", "500-599"]]);
+    assert_eq!(all, [&["502", "503"][..], &["429", "500-599"], &[]]);
 }
 
 #[test]
