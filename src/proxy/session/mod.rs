@@ -200,7 +200,8 @@ impl Session<'_, '_> {
             }
             (Stage::Reading(reading), Woken::OverBudget) if reading.has_begun() => {
                 self.load();
-                return self.refuse(Failure::OverBudget, Instant::now(), reading.queued);
+                let begun = reading.begun.unwrap_or(self.context.allowance.now());
+                return self.refuse(Failure::OverBudget, begun, reading.queued);
             }
             (Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_), Woken::OverBudget) => {
                 return End::Close;

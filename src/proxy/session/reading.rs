@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub struct Reading {
     missing: Missing,
     /// When the first byte was read.
-    begun: Option<Instant>,
+    pub(super) begun: Option<Instant>,
     /// Since when nothing has come.
     since: Instant,
     rate: MinRate,
@@ -155,7 +155,8 @@ impl Session<'_, '_> {
                     Missing::Body(_) => Failure::BodyIncomplete,
                     Missing::Everything | Missing::Head => Failure::HeadIncomplete,
                 };
-                Err(self.refuse(failure, Instant::now(), reading.queued))
+                let begun = reading.begun.unwrap_or(self.context.allowance.now());
+                Err(self.refuse(failure, begun, reading.queued))
             }
         }
     }
