@@ -223,7 +223,7 @@ impl FieldLines {
 }
 
 /// The rows of this module, those that take a table first.
-pub(super) static ROWS: [&Setting; 4] = [
+static ROWS: [&Setting; 4] = [
     &row::set_request_header,
     &row::set_response_header,
     &row::remove_request_header,
@@ -233,6 +233,11 @@ pub(super) static ROWS: [&Setting; 4] = [
 /// Whether a row takes a table of fields.
 pub(super) fn is_table(row: &Setting) -> bool {
     ROWS[..2].iter().any(|table| table.flag == row.flag)
+}
+
+/// Whether a row may be given nothing, which is how a route undoes what it would inherit.
+pub(super) fn may_be_empty(row: &Setting) -> bool {
+    ROWS.iter().chain([&&row::retry_status]).any(|own| own.flag == row.flag)
 }
 
 /// A table of fields: each name with its value.

@@ -151,7 +151,7 @@ impl ConfigFile<'_> {
             Entry::Fields(fields) => fields.into_iter().map(|field| self.field(row, field)).collect(),
             Entry::Table(_) => Err(Error::at(place, "takes a value, not a table")),
             Entry::List(_) if row.separator.is_none() => Err(Error::at(place, "takes one value, not a list")),
-            Entry::List(entries) if entries.is_empty() && !may_be_empty(row) => {
+            Entry::List(entries) if entries.is_empty() && !fields::may_be_empty(row) => {
                 Err(Error::at(place, "the list is empty; leave the key out instead"))
             }
             Entry::List(entries) => {
@@ -288,11 +288,6 @@ pub(super) enum Entry {
     Table(BackendTable),
     Routes(Vec<Spanned<RouteTable>>),
     Fields(Vec<Field>),
-}
-
-/// Whether a row may be given nothing, which is how a route undoes what it would inherit.
-fn may_be_empty(row: &Setting) -> bool {
-    fields::ROWS.iter().chain([&&row::retry_status]).any(|own| own.flag == row.flag)
 }
 
 /// What was written for a row, whatever it may be.
