@@ -132,25 +132,22 @@ impl Config {
         }
     }
 
-    /// A setting that does nothing without TLS.
-    pub(super) fn idle_tls(&self) -> Option<String> {
-        let listen = row::tls_listen.flag;
+    /// A setting that does nothing without TLS, unless a socket is passed for it: of that only the server knows.
+    pub fn idle_tls(&self) -> Option<String> {
         if !self.tls_listen.is_empty() {
             return None;
         }
+        let listen = format!("{}, or a socket that is passed as https", row::tls_listen.flag);
         // Behind a proxy that speaks TLS for ronde, what came to that without is redirected.
         if self.redirect_to_https && self.trust_proxy.is_empty() {
             let flag = row::redirect_to_https.flag;
-            return Some(format!("{flag} sends clients where nothing listens; add {listen}{OR_PASSED}"));
+            return Some(format!("{flag} sends clients where nothing listens; add {listen}"));
         }
         let idle =
             [(&row::tls_certificate, !self.tls_certificate.is_empty()), (&row::hsts, self.hsts.is_some())];
         let (row, _) = idle.into_iter().find(|(_, is_given)| *is_given)?;
-        Some(format!("{} changes nothing without {listen}{OR_PASSED}", row.flag))
+        Some(format!("{} changes nothing without {listen}", row.flag))
     }
 }
-
-/// What the settings cannot know of.
-const OR_PASSED: &str = ", or a passed socket for https";
 
 const WITHOUT_TLS: &str = "this ronde was built without TLS";
