@@ -173,18 +173,22 @@ fn where_there_is_no_stream_the_oldest_that_has_not_asked_gives_way() {
     held[1..31].iter_mut().for_each(Wire::expect_end);
 }
 
-#[test]
-fn where_every_answer_is_under_way_the_thirty_third_is_503() {
-    ronde_only!();
-    let backend = Backend::named("b");
-    // It accepts and says nothing: its first check, and so the reload, lasts until the timeout.
-    let silent = Origin::start();
+/// A ronde whose next reload lasts: the new backend accepts and says nothing to its first check, which has a minute.
+fn slow_to_reload() -> (Origin, Proxy, Admin) {
+    let (backend, silent) = (Backend::named("b"), Origin::start());
     let file = scratch_directory().join("ronde.toml");
     fs::write(&file, format!("backend = '{}'\n", backend.address)).expect("a file");
     let proxy = Proxy::with(&format!("{ADMIN} --config {}", file.display()), &[]);
     let admin = Admin::of(&proxy);
     let checks = "health-path = '/h'\nhealth-interval = '1m'\nhealth-timeout = '1m'\n";
     fs::write(&file, format!("{checks}backend = '{}'\n", silent.address)).expect("a file");
+    (silent, proxy, admin)
+}
+
+#[test]
+fn where_every_answer_is_under_way_the_thirty_third_is_503() {
+    ronde_only!();
+    let (silent, _proxy, admin) = slow_to_reload();
     let _held: Vec<_> = (0..32).map(|_| admin.begin("POST /reload", "X-Ronde-Admin: 1\r\n")).collect();
     let _check = silent.request();
     assert_eq!(Wire::connect_plain(admin.address).response().status(), 503);
@@ -201,14 +205,7 @@ fn ticks(proxy: &Proxy) -> u64 {
 #[test]
 fn a_client_that_ends_while_it_waits_for_a_reload_costs_no_processor_time() {
     ronde_only!();
-    let backend = Backend::named("b");
-    let silent = Origin::start();
-    let file = scratch_directory().join("ronde.toml");
-    fs::write(&file, format!("backend = '{}'\n", backend.address)).expect("a file");
-    let proxy = Proxy::with(&format!("{ADMIN} --config {}", file.display()), &[]);
-    let admin = Admin::of(&proxy);
-    let checks = "health-path = '/h'\nhealth-interval = '1m'\nhealth-timeout = '1m'\n";
-    fs::write(&file, format!("{checks}backend = '{}'\n", silent.address)).expect("a file");
+    let (silent, proxy, admin) = slow_to_reload();
     let order = || admin.begin("POST /reload", "X-Ronde-Admin: 1\r\n");
     let (half_closed, mut talks) = (order(), order());
     let _check = silent.request();

@@ -99,10 +99,8 @@ fn a_drain_waits_for_the_last_answer() {
 #[test]
 fn a_drain_does_not_take_a_backend_that_a_reload_has_removed_for_one_that_has_ended() {
     ronde_only!();
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let slow = Backend::start(move |wire, _| {
-        guard.pass();
+    let (gate, slow) = Backend::gated(|wire, _, gate| {
+        gate.pass();
         wire.send(ok("late"));
     });
     let other = Backend::named("other");
