@@ -22,8 +22,8 @@
 //! gets the same error as `--idle-timeout 30`: it has no unit.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -32,14 +32,12 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use super::contents;
 use super::error::{Error, did_you_mean, shown};
 use super::fields::{self, FieldTable};
 use super::retired::Retired;
 use super::settings::Document;
 use super::{RawValue, Setting, Source, TABLE, route, row};
-
-/// No configuration file is this large, but `--config /dev/zero` is, and a disk image given by mistake.
-const MAX_BYTES: usize = 1 << 20;
 
 /// The options in a `[[backend]]` table. Flags and variables cannot set them.
 #[derive(Clone, Copy, Debug)]
@@ -71,26 +69,23 @@ pub(super) fn read(path: &str, notes: &mut Vec<String>) -> Result<Source, Error>
 }
 
 fn contents(path: &str) -> Result<String, Error> {
-    let mut bytes = Vec::new();
-    let read: io::Result<usize> =
-        File::open(Path::new(path)).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
     let name = path.escape_debug();
-    match read {
+    match contents::read(Path::new(path)) {
         Err(error) => {
             let remedy = remedy(&error, path);
             Err(Error::at(format_args!("cannot read {name}"), format_args!("{error}{remedy}")))
         }
-        Ok(length) if length > MAX_BYTES => Err(Error::at(
+        Ok(bytes) if bytes.len() > contents::MOST => Err(Error::at(
             format_args!("cannot read {name}"),
             "it is larger than 1 MiB, the limit for a configuration file",
         )),
         // TOML has no NUL, so this is no text: UTF-16 perhaps, or what a crash left of a file.
-        Ok(_) if bytes.contains(&0) => {
+        Ok(bytes) if bytes.contains(&0) => {
             let (line, column) = position(&bytes, bytes.iter().take_while(|byte| **byte != 0).count());
             let fault = "a NUL byte, so this is no text file; save it as UTF-8";
             Err(Error::at(format_args!("{name}:{line}:{column}"), fault))
         }
-        Ok(_) => String::from_utf8(bytes).map_err(|error| {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
             let (line, column) = position(error.as_bytes(), error.utf8_error().valid_up_to());
             Error::at(format_args!("{name}:{line}:{column}"), "not UTF-8; save the file as UTF-8")
         }),

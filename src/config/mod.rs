@@ -33,6 +33,7 @@ mod command;
 mod commands;
 mod completions;
 mod conflicts;
+pub mod contents;
 mod endpoint;
 mod error;
 mod fields;

@@ -45,6 +45,8 @@ enum Why {
     NoListener,
     /// It is a Unix socket without a path, which has no mode, so that every program of the machine could connect.
     NoPath,
+    /// The others have names. Without one it would be served without TLS, and it may be meant for `https` or `admin`.
+    NoName,
     System(io::Error),
 }
 
@@ -59,6 +61,7 @@ impl fmt::Display for PassedError {
             Why::NoStream => f.write_str("it is no stream socket; give ListenStream= in its unit"),
             Why::NoListener => f.write_str("it does not listen; give Accept=no in its unit"),
             Why::NoPath => f.write_str("it is a Unix socket without a path; give it one"),
+            Why::NoName => write!(f, "{NAMES} has fewer names than sockets were passed"),
             Why::System(error) => error.fmt(f),
         }
     }
@@ -73,12 +76,16 @@ impl std::error::Error for PassedError {}
 /// The first that is no listener of streams.
 pub fn take() -> Result<Vec<Passed>, PassedError> {
     let names: Option<Vec<String>> =
-        std::env::var(NAMES).ok().map(|names| names.split(':').map(str::to_owned).collect());
+        std::env::var_os(NAMES).map(|names| names.to_string_lossy().split(':').map(str::to_owned).collect());
     let mut descriptors = ListenFd::from_env();
     let count = descriptors.len();
     let take_one = |place| {
         let name = names.as_ref().and_then(|names| names.get(place)).cloned();
-        match listener(&mut descriptors, place) {
+        let listener = match listener(&mut descriptors, place) {
+            Ok(_) if names.is_some() && name.is_none() => Err(Why::NoName),
+            listener => listener,
+        };
+        match listener {
             Ok(listener) => Ok(Passed { listener, name }),
             Err(why) => Err(PassedError { descriptor: FIRST_DESCRIPTOR + place, name, why }),
         }

@@ -7,8 +7,10 @@ use crate::harness::{
 };
 use rustix::process::Signal;
 use std::fs;
+use std::io::Write;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -673,6 +675,56 @@ fn a_thousand_routes_are_reloaded_while_requests_are_served() {
     });
     println!("a thousand routes: the longest answer took {longest:?}");
     assert!(longest < Duration::from_secs(2), "{longest:?}");
+}
+
+/// A pipe (fifo) where a file was.
+fn make_pipe(path: &Path) {
+    let _ = fs::remove_file(path);
+    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo");
+    assert!(made.success());
+}
+
+#[test]
+fn a_pipe_that_nothing_writes_into_is_given_up_and_the_next_reload_is_heard() {
+    ronde_only!();
+    let [one, two] = ["one", "two"].map(Backend::named);
+    let served = Served::with(&backends(&[&one]));
+    make_pipe(&served.file);
+    let outcome = served.outcome();
+    assert!(outcome.contains("not reloaded") && outcome.contains("nothing came out of it"), "{outcome}");
+    fs::remove_file(&served.file).expect("the pipe");
+    // A certificate is a file as well.
+    let pipe = served.file.with_file_name("chain.pem");
+    make_pipe(&pipe);
+    let names = format!("[[tls]]\ncertificate = '{0}'\nkey = '{0}'\n", pipe.display());
+    let settings = format!("tls-listen = '127.0.0.1:0'\n{}{names}", backends(&[&one]));
+    fs::write(&served.file, of_file(&settings)).expect("a file");
+    let outcome = served.outcome();
+    assert!(outcome.contains("not reloaded") && outcome.contains("nothing came out of it"), "{outcome}");
+    served.reload(&backends(&[&two]));
+    assert_eq!(served.proxy.get("/").text(), "two");
+}
+
+#[test]
+fn a_pipe_that_is_written_into_is_read_to_its_end() {
+    ronde_only!();
+    let [one, two] = ["one", "two"].map(Backend::named);
+    let served = Served::with(&backends(&[&one]));
+    make_pipe(&served.file);
+    let text = of_file(&backends(&[&two]));
+    thread::scope(|scope| {
+        // Two writes: after the first there is a moment with nothing in the pipe.
+        scope.spawn(|| {
+            let mut pipe = fs::File::options().write(true).open(&served.file).expect("a reader");
+            let (half, rest) = text.split_at(text.len() / 2);
+            pipe.write_all(half.as_bytes()).expect("it is read");
+            eventually("the half is read", || rustix::io::ioctl_fionread(&pipe).is_ok_and(|left| left == 0));
+            pipe.write_all(rest.as_bytes()).expect("it is read");
+        });
+        let outcome = served.outcome();
+        assert!(!outcome.contains("not reloaded"), "{outcome}");
+    });
+    assert_eq!(served.proxy.get("/").text(), "two");
 }
 
 #[test]

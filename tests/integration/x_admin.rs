@@ -4,12 +4,13 @@
 //! Not here: what it says of requests (`observe`), and what `drain` does (`x_drain`).
 
 use crate::harness::{
-    ADMIN, Admin, Backend, Port, Proxy, Ronde, TIMEOUT, Wire, curl, each_row, eventually, next_event, ok,
-    open_many_files, ronde_only, within,
+    ADMIN, Admin, Backend, Origin, Port, Proxy, Ronde, TIMEOUT, Wire, curl, each_row, eventually, next_event,
+    ok, open_many_files, ronde_only, scratch_directory, within,
 };
 use crate::harness::{End, GET, Process, needs, socket_path};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -158,15 +159,75 @@ fn a_scrape_beside_as_many_streams_as_there_may_be_costs_the_oldest_stream() {
 }
 
 #[test]
-fn where_there_is_no_stream_the_thirty_third_is_503() {
+fn where_there_is_no_stream_the_oldest_that_has_not_asked_gives_way() {
     ronde_only!();
     let (_backend, _proxy, admin) = setup("");
     let mut held: Vec<_> = (0..32).map(|_| Wire::connect_plain(admin.address)).collect();
     held.iter_mut().for_each(|wire| wire.send("GET /status HTTP/1.1\r\n"));
-    assert_eq!(Wire::connect_plain(admin.address).response().status(), 503);
+    // Each is answered, and then ends: it leaves its place to the next.
+    (0..4).for_each(|_| assert_eq!(admin.status()["phase"], "running"));
+    assert_ne!(held[0].rest().1, End::Silence);
+    held[31].send("Host: localhost\r\n\r\n");
+    assert_eq!(held[31].response().status(), 200, "the youngest has its place");
     // Half a head is not waited for.
-    held.iter_mut().for_each(Wire::expect_eof);
-    assert_eq!(admin.status()["phase"], "running");
+    held[1..31].iter_mut().for_each(Wire::expect_end);
+}
+
+/// A ronde whose next reload lasts: the new backend accepts and says nothing to its first check, which has a minute.
+fn slow_to_reload() -> (Origin, Proxy, Admin) {
+    let (backend, silent) = (Backend::named("b"), Origin::start());
+    let file = scratch_directory().join("ronde.toml");
+    fs::write(&file, format!("backend = '{}'\n", backend.address)).expect("a file");
+    let proxy = Proxy::with(&format!("{ADMIN} --config {}", file.display()), &[]);
+    let admin = Admin::of(&proxy);
+    let checks = "health-path = '/h'\nhealth-interval = '1m'\nhealth-timeout = '1m'\n";
+    fs::write(&file, format!("{checks}backend = '{}'\n", silent.address)).expect("a file");
+    (silent, proxy, admin)
+}
+
+#[test]
+fn where_every_answer_is_under_way_the_thirty_third_is_503() {
+    ronde_only!();
+    let (silent, _proxy, admin) = slow_to_reload();
+    let _held: Vec<_> = (0..32).map(|_| admin.begin("POST /reload", "X-Ronde-Admin: 1\r\n")).collect();
+    let _check = silent.request();
+    assert_eq!(Wire::connect_plain(admin.address).response().status(), 503);
+}
+
+/// The processor time that a process has had, in hundredths of a second.
+fn ticks(proxy: &Proxy) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.process.id())).expect("its state");
+    let (_, after_the_name) = stat.rsplit_once(')').expect("a name");
+    let fields: Vec<_> = after_the_name.split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn a_client_that_ends_while_it_waits_for_a_reload_costs_no_processor_time() {
+    ronde_only!();
+    let (silent, proxy, admin) = slow_to_reload();
+    let order = || admin.begin("POST /reload", "X-Ronde-Admin: 1\r\n");
+    let (half_closed, mut talks) = (order(), order());
+    let _check = silent.request();
+    half_closed.finish();
+    talks.send("more");
+    order().reset();
+    let mut events = admin.events();
+    next_event(&mut events);
+    let before = ticks(&proxy);
+    (0..2).for_each(|_| drop(next_event(&mut events)));
+    let spent = ticks(&proxy) - before;
+    assert!(spent < 20, "{spent} hundredths of a second in two");
+}
+
+#[test]
+fn a_stream_is_no_place_to_send_to() {
+    ronde_only!();
+    let (_backend, _proxy, admin) = setup("");
+    let mut stream = admin.events();
+    next_event(&mut stream);
+    stream.send("GET /status HTTP/1.1\r\n");
+    assert_ne!(stream.rest().1, End::Silence);
 }
 
 #[test]

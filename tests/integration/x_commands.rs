@@ -97,6 +97,33 @@ fn a_drain_waits_for_the_last_answer() {
 }
 
 #[test]
+fn a_drain_does_not_take_a_backend_that_a_reload_has_removed_for_one_that_has_ended() {
+    ronde_only!();
+    let (gate, slow) = Backend::gated(|wire, _, gate| {
+        gate.pass();
+        wire.send(ok("late"));
+    });
+    let other = Backend::named("other");
+    let file = scratch_directory().join("ronde.toml");
+    let write = |list: &str| std::fs::write(&file, format!("backend = [{list}]\n")).expect("the file");
+    write(&format!("'{}', '{}'", slow.address, other.address));
+    let proxy = Proxy::with(&format!("{ADMIN} --config {}", file.display()), &[]);
+    let admin = Admin::of(&proxy);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("the backend has it", || slow.count() == 1);
+    let waiting = command(&format!("drain {} --wait", slow.address), &admin);
+    waiting.stdout.line_with("1 under way");
+    write(&format!("'{}'", other.address));
+    assert_eq!(admin.post("/reload").status(), 200);
+    let (code, why) = failed(waiting);
+    assert_eq!(code, 1);
+    assert!(why.contains(&format!("{} is no backend any more", slow.address)), "{why}");
+    gate.open();
+    assert_eq!(client.response().text(), "late");
+}
+
+#[test]
 fn a_reload_says_what_came_of_it_and_a_drain_outlasts_it() {
     ronde_only!();
     let (one, two) = (Backend::named("one"), Backend::named("two"));

@@ -186,6 +186,7 @@ fn a_socket_that_cannot_be_served_is_an_error_that_says_what_to_do() {
             elsewhere.into(),
             "other machines reach it; say which may read it, with --admin-allow",
         ),
+        (&listener, "$(printf 'adm\\377in')", elsewhere.into(), "its name \"adm\u{fffd}in\" says nothing"),
         (&listener, "http", address.to_string(), "is ronde's own address; a request would go round for ever"),
     ];
     for (socket, name, flags, said) in rows {
@@ -194,6 +195,16 @@ fn a_socket_that_cannot_be_served_is_an_error_that_says_what_to_do() {
         assert_eq!(process.exit().code(), Some(1), "{name} {flags}");
         assert!(process.stderr.text().contains(said), "{said} in {}", process.stderr.text());
     }
+}
+
+#[test]
+fn a_socket_for_which_no_name_is_left_is_not_served_without_tls() {
+    ronde_only!();
+    let sockets = [listener().0, listener().0];
+    let mut process = passing(&[&sockets[0], &sockets[1]], Some("http"), "--listen 127.0.0.1:0 127.0.0.1:1");
+    assert_eq!(process.exit().code(), Some(1));
+    let said = "descriptor 4 was passed to ronde, and cannot be used: LISTEN_FDNAMES has fewer names than";
+    assert!(process.stderr.text().contains(said), "{}", process.stderr.text());
 }
 
 /// A ronde with a file, and the sockets that are passed to it.

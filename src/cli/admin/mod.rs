@@ -41,6 +41,8 @@ pub enum Failed {
     Refused(u16, String),
     /// So many requests were still under way at the end of `--wait=TIME`.
     StillBusy(usize, Duration),
+    /// These addresses were removed during `--wait`, with requests under way.
+    Removed(String),
     /// Standard output is closed.
     Output,
 }
@@ -69,6 +71,11 @@ impl fmt::Display for Failed {
                 f,
                 "{count} requests are still under way after {}; the backend stays drained",
                 time_text(*waited)
+            ),
+            Self::Removed(addresses) => write!(
+                f,
+                "{addresses} is no backend any more: a reload, or its name, has taken it out with requests under way; \
+                 ronde cannot say when these end"
             ),
             Self::Output => f.write_str("standard output is closed"),
         }
@@ -158,7 +165,7 @@ fn wait_for_the_last(
 ) -> Result<(), Failed> {
     let deadline = most.map(|most| Instant::now() + most);
     let mut follow = Follow::begin(at)?;
-    let mut told = None;
+    let (mut told, mut busy) = (None, Vec::new());
     loop {
         let status = match follow.next(deadline) {
             Err(Failed::TimedOut(_)) if let Some(most) = most => {
@@ -167,10 +174,16 @@ fn wait_for_the_last(
             status => status?,
         };
         let backends = status.routes.iter().flat_map(|route| &route.backends);
-        let ours = backends.filter(|backend| addresses.contains(&backend.address));
-        let active = ours.map(|backend| backend.active).sum();
+        let ours: Vec<_> = backends.filter(|backend| addresses.contains(&backend.address)).collect();
+        // Those that are busy, and those that were busy when they were last seen.
+        busy.retain(|address| ours.iter().all(|backend| backend.address != *address));
+        busy.extend(ours.iter().filter(|backend| backend.active > 0).map(|backend| backend.address.clone()));
+        let active = ours.iter().map(|backend| backend.active).sum();
         if active == 0 {
-            return say(out, "nothing is under way");
+            return match busy.is_empty() {
+                true => say(out, "nothing is under way"),
+                false => Err(Failed::Removed(busy.join(", "))),
+            };
         }
         if told.replace(active) != Some(active) {
             say(out, &format!("{active} under way"))?;

@@ -76,10 +76,13 @@ impl Connection {
         &self.conn
     }
 
-    pub fn wants(&self) -> PollFlags {
+    /// What its socket is polled for. `None` while a reload is awaited: what its client sends meanwhile is not read, and that
+    /// it is gone changes nothing, so poll(2) would report either over and over.
+    pub fn wants(&self) -> Option<PollFlags> {
         match self.state {
-            State::Reading(_) | State::AwaitsOutcome(_) | State::Listening | State::Ending => PollFlags::IN,
-            State::Writing { .. } => PollFlags::OUT,
+            State::Reading(_) | State::Listening | State::Ending => Some(PollFlags::IN),
+            State::Writing { .. } => Some(PollFlags::OUT),
+            State::AwaitsOutcome(_) => None,
         }
     }
 
@@ -94,6 +97,11 @@ impl Connection {
     /// Whether it is an event stream.
     pub fn is_stream(&self) -> bool {
         matches!(self.state, State::Listening | State::Writing { then: Then::Events, .. })
+    }
+
+    /// Whether no answer is under way: it has not asked yet, or it has the answer.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Reading(_) | State::Ending)
     }
 
     /// Whether it waits for what comes by no socket.
@@ -141,13 +149,16 @@ impl Connection {
                 self.begin(response.bytes().into(), Then::Close, now);
                 Ok(Step::Again)
             }
-            State::Listening | State::Ending => {
-                Ok(match self.conn.receive(&mut [0; 1024], Block::Never)? {
-                    Received::Bytes(_) => Step::Again,
-                    Received::Nothing => Step::Waits,
-                    Received::End => Step::Over,
-                })
-            }
+            // One request is all that a connection is for.
+            State::Listening => Ok(match self.conn.receive(&mut [0; 1], Block::Never)? {
+                Received::Nothing => Step::Waits,
+                Received::Bytes(_) | Received::End => Step::Over,
+            }),
+            // One read a turn: a client that sends without end holds up no other, and its time runs out.
+            State::Ending => Ok(match self.conn.receive(&mut [0; 16 * 1024], Block::Never)? {
+                Received::Bytes(_) | Received::Nothing => Step::Waits,
+                Received::End => Step::Over,
+            }),
             State::Reading(head) => {
                 let mut room = [0; 4096];
                 match self.conn.receive(&mut room, Block::Never)? {

@@ -6,7 +6,8 @@
 //!
 //! There are [`MOST`] connections at most. Event streams last for as long as a page is open, so when one more client comes,
 //! the oldest stream gives way, and its page connects anew; a scrape is never turned away because of pages. Where there is
-//! no stream, the newcomer is told 503: the others end within seconds.
+//! no stream, the oldest that has not sent its request gives way: connections that are opened and left alone, as a web page
+//! can have a browser do, must not keep an admin out. Where an answer is under way on each, the newcomer is told 503.
 //!
 //! Reading order: `connection` (its states), `guard` (who may ask for what), `answers` (what is asked for), `response` (how it
 //! is written), `status` (what it says), `snapshot` (where that comes from), `page` (what draws it).
@@ -68,7 +69,7 @@ struct Admin<'a, 's> {
 struct Found {
     is_over: bool,
     is_offered: bool,
-    /// For each connection.
+    /// For each connection that is polled.
     ready: Vec<bool>,
 }
 
@@ -88,7 +89,7 @@ impl<'a, 's> Admin<'a, 's> {
             let now = Instant::now();
             let mut ready = found.ready.into_iter();
             self.connections.retain_mut(|connection| {
-                let is_ready = ready.next().unwrap_or_default();
+                let is_ready = connection.wants().is_some() && ready.next().unwrap_or_default();
                 let goes_on = is_ready || connection.is_due(now) || connection.awaits_outcome();
                 !goes_on || connection.go_on(now, self.answers) == Stay::Open
             });
@@ -110,9 +111,9 @@ impl<'a, 's> Admin<'a, 's> {
         if self.connections.iter().any(Connection::awaits_outcome) {
             left = left.min(waits::ADMIN_OUTCOME_LOOK);
         }
-        let connections = self.connections.iter();
-        let mut fds: Vec<_> =
-            connections.map(|connection| PollFd::new(connection.conn(), connection.wants())).collect();
+        let polled = |connection| Some(PollFd::new(Connection::conn(connection), connection.wants()?));
+        let mut fds: Vec<_> = self.connections.iter().filter_map(polled).collect();
+        let count = fds.len();
         fds.push(PollFd::new(self.end, PollFlags::IN));
         if self.accepts_from.is_none_or(|from| from <= Instant::now()) {
             fds.extend(self.listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
@@ -122,7 +123,7 @@ impl<'a, 's> Admin<'a, 's> {
             Err(error) => log::error!("the admin listener cannot wait: {error}"),
         }
         let mut ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let mut others = ready.split_off(self.connections.len()).into_iter();
+        let mut others = ready.split_off(count).into_iter();
         let is_over = others.next().unwrap_or_default();
         Found { is_over, is_offered: others.any(|is_ready| is_ready), ready }
     }
@@ -159,7 +160,8 @@ impl<'a, 's> Admin<'a, 's> {
 
     fn admit(&mut self, connection: Connection) {
         if self.connections.len() >= MOST {
-            match self.connections.iter().position(Connection::is_stream) {
+            let oldest = |is: fn(&Connection) -> bool| self.connections.iter().position(is);
+            match oldest(Connection::is_stream).or_else(|| oldest(Connection::is_idle)) {
                 Some(oldest) => drop(self.connections.remove(oldest)),
                 None => return refuse(connection.conn(), &Response::text(503, TOO_MANY)),
             }

@@ -8,23 +8,18 @@
 
 use super::fault::{Fault, Instead};
 use super::leaf::Leaf;
-use crate::config::CertificateFiles;
+use crate::config::{CertificateFiles, contents};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
 use x509_parser::parse_x509_certificate;
-
-/// No chain is this large, but `/dev/zero` is.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// A certificate that can be shown.
 #[derive(Clone, Debug)]
@@ -147,12 +142,10 @@ fn broken(file: &Path, error: &pem::Error) -> Fault {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Fault> {
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    match read {
+    match contents::read(file) {
         Err(error) => Err(Fault::unreadable(file, error)),
-        Ok(length) if length as u64 > MAX_BYTES => Err(Fault::TooLarge(file.to_owned())),
-        Ok(_) => Ok(bytes),
+        Ok(bytes) if bytes.len() > contents::MOST => Err(Fault::TooLarge(file.to_owned())),
+        Ok(bytes) => Ok(bytes),
     }
 }
 
