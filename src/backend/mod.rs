@@ -105,8 +105,8 @@ pub struct Backends {
     rules: Rules,
     check: Option<Check>,
     history: Arc<History>,
-    /// Those of the configuration before, as long as they are in force.
-    predecessor: Weak<Self>,
+    /// Those of the configuration before, until these take over.
+    predecessor: Mutex<Weak<Self>>,
     limits: Limits,
     balance: Balance,
 }
@@ -185,20 +185,21 @@ impl Backends {
             },
             check: Check::configured(config),
             history: predecessor.as_ref().map_or_else(Arc::default, |before| Arc::clone(&before.history)),
-            predecessor: predecessor.as_ref().map_or_else(Weak::new, Arc::downgrade),
+            predecessor: Mutex::new(predecessor.as_ref().map_or_else(Weak::new, Arc::downgrade)),
             limits: if has_limits { Limits::Some } else { Limits::None },
             balance: config.balance,
         })
     }
 
-    /// Whether they follow these, after a reload.
-    pub fn follows(&self, before: &Arc<Self>) -> bool {
-        std::ptr::eq(self.predecessor.as_ptr(), Arc::as_ptr(before))
+    /// Whether they follow these, after one reload or several.
+    pub fn follows(&self, before: &Self) -> bool {
+        Arc::ptr_eq(&self.history, &before.history)
     }
 
-    /// They are about to be in force, and go on where those that they follow stand.
+    /// They are about to be in force, and go on where those that they follow stand. Those are forgotten: even a weak pointer
+    /// would keep half a kilobyte of each.
     pub fn take_over(&self) {
-        let before = self.predecessor.upgrade();
+        let before = std::mem::take(&mut *lock(&self.predecessor)).upgrade();
         self.membership.take_over(before.as_ref().map(|before| &before.membership));
     }
 
