@@ -13,6 +13,7 @@
 # machines do not have; and where it is there, the published port is asked as well.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/checks.sh
 
 not_tried() {
     echo "the swarm was NOT tried: $1"
@@ -26,45 +27,13 @@ docker info >/dev/null 2>&1 || not_tried "no Docker engine answers here"
 
 stack=ronde$$
 scratch=$(mktemp -d)
-edge='' load='' failures=0
+edge='' load=''
 gateway=$(docker network ls -q --filter name=docker_gwbridge) # made by the swarm, if it is not there
-free_port() {
-    local port
-    for ((;;)); do
-        port=$((20000 + RANDOM % 10000))
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-    done
-}
 export RONDE_PORT RONDE_TLS_PORT
 RONDE_PORT=$(free_port) RONDE_TLS_PORT=$(free_port)
 
 # ---- Helpers ---------------------------------------------------------------------------------------
 
-quietly() { "$@" >>"$scratch/log" 2>&1; }
-milliseconds() { echo $((${EPOCHREALTIME//[!0-9]/} / 1000)); }
-within() { # SECONDS COMMAND...: repeats the command until it succeeds or the time is over; sets `took` to milliseconds.
-    local start deadline
-    start=$(milliseconds) deadline=$(($(milliseconds) + $1 * 1000))
-    shift
-    until "$@"; do
-        took=$(($(milliseconds) - start))
-        (($(milliseconds) < deadline)) || return 1
-        sleep 0.2
-    done
-    took=$(($(milliseconds) - start))
-}
-check() { # WHAT COMMAND...: prints one line. The command can add to it by setting `detail`.
-    local what=$1
-    shift
-    detail=''
-    if "$@"; then
-        echo "ok   $what${detail:+ ($detail)}"
-    else
-        echo "FAIL $what${detail:+ ($detail)}"
-        failures=$((failures + 1))
-        [[ -e $scratch/failed ]] || state >"$scratch/failed" 2>&1 || true
-    fi
-}
 state() {
     docker service ls
     docker service ps --no-trunc --format '{{.Name}} {{.Image}} {{.DesiredState}} {{.CurrentState}} {{.Error}}' \
@@ -116,8 +85,6 @@ update_is() { # SERVICE STATE
 a_ronde() { docker ps -q --filter "name=${stack}_proxy" --filter health=healthy | head -n 1; }
 
 # ---- The checks ------------------------------------------------------------------------------------
-
-ask() { curl -sS --noproxy '*' --max-time 5 "$@" "$url" 2>&1; }
 
 # turns N: of N requests, how many each backend had, whichever ronde they came through.
 turns() {
@@ -232,7 +199,6 @@ published_tls_answers() {
 
 # ---- The run -----------------------------------------------------------------------------------------
 
-begin=$(milliseconds)
 quietly docker build -t "$stack:1" .
 quietly docker build -t "$stack-app:1" backend
 # The next version of both: other images, and backends that say so.
@@ -281,8 +247,4 @@ else echo "     the published port was NOT tried: this kernel has no ip_vs, and 
 check "host-ports.yaml: the port of the node answers" has_host_ports
 check "with TLS, by the certificate of the secret" published_tls_answers
 
-if ((failures > 0)); then
-    echo "swarm.sh: $failures failed, $((($(milliseconds) - begin) / 1000)) s"
-    exit 1
-fi
-echo "swarm.sh: all ok, $((($(milliseconds) - begin) / 1000)) s"
+conclude

@@ -6,6 +6,8 @@
 //! Not here: the load and the measurements (`versus`, `hazards`).
 
 pub mod account;
+#[path = "../../tests/integration/harness/anybody.rs"]
+mod anybody;
 pub mod backends;
 pub mod http;
 pub mod ports;

@@ -3,15 +3,14 @@
 //! All agree on the same: TLS 1.3, TLS_AES_256_GCM_SHA384 (which rustls and OpenSSL both ask for first), X25519, and a
 //! certificate with an ECDSA key on P-256. All give tickets, as they do by default.
 
+use crate::stage::anybody::Anybody;
 use crate::stage::http;
 use anyhow::Result;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -56,10 +55,9 @@ pub fn client(resumption: Resumption) -> Result<Arc<ClientConfig>> {
     cipher_suites.retain(|suite| *suite == ring::cipher_suite::TLS13_AES_256_GCM_SHA384);
     kx_groups.retain(|group| group.name() == ring::kx_group::X25519.name());
     let provider = CryptoProvider { cipher_suites, kx_groups, ..ring::default_provider() };
-    let believer = Believer(provider.signature_verification_algorithms);
     let builder =
         ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[&TLS13])?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(believer));
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody));
     let mut config = builder.with_no_client_auth();
     config.resumption = resumption;
     Ok(Arc::new(config))
@@ -82,43 +80,4 @@ pub fn ask(address: SocketAddr, config: &Arc<ClientConfig>, host: &str, path: &s
     let mut client = connect(address, config)?;
     http::ask_on(&mut client, host, path)?;
     Ok(client.sock)
-}
-
-/// Verifies nothing. A load without the client's own work is a measure of the server.
-#[derive(Debug)]
-struct Believer(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Believer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }

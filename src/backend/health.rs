@@ -91,9 +91,11 @@ enum State {
 
 const HEALTHY: State = State::In { failures: 0, since: None, refused: false };
 
-/// The result of the active checks. Without active checks it stays `Up`.
+/// The result of the active checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Checked {
+    /// There are none. One that was under way when a reload ended them says nothing any more.
+    Never,
     /// No check has ended yet; a backend that was never seen to work gets no requests.
     Awaited,
     Up {
@@ -106,7 +108,7 @@ enum Checked {
 
 impl Health {
     pub fn new() -> Self {
-        Self { state: HEALTHY, checked: Checked::Up { failed: 0 }, has_worked: false }
+        Self { state: HEALTHY, checked: Checked::Never, has_worked: false }
     }
 
     /// For a backend that takes no turns before its first check.
@@ -116,8 +118,7 @@ impl Health {
 
     /// Whether it may take the next turn: it is in, or a trial is due.
     pub fn takes_turns(&self, now: Instant) -> bool {
-        let is_up = matches!(self.checked, Checked::Up { .. });
-        is_up
+        self.passes_checks()
             && match self.state {
                 State::In { .. } => true,
                 State::AwaitsTrial { next, .. } => next <= now,
@@ -127,7 +128,11 @@ impl Health {
 
     /// Whether it is in the round, by its requests and by its checks.
     pub fn is_in(&self) -> bool {
-        matches!((self.state, self.checked), (State::In { .. }, Checked::Up { .. }))
+        self.passes_checks() && matches!(self.state, State::In { .. })
+    }
+
+    fn passes_checks(&self) -> bool {
+        matches!(self.checked, Checked::Never | Checked::Up { .. })
     }
 
     /// Whether a success would change nothing, so that callers can skip the lock.
@@ -140,15 +145,22 @@ impl Health {
         match (self.checked, self.state) {
             (Checked::Awaited, _) => Standing::Unchecked,
             (Checked::Down { .. }, _) => Standing::Unwell,
-            (Checked::Up { .. }, State::AwaitsConnect) => Standing::Unreachable,
-            (Checked::Up { .. }, State::AwaitsTrial { .. } | State::InTrial { .. }) => Standing::OnTrial,
-            (Checked::Up { .. }, State::In { .. }) => Standing::In,
+            (_, State::AwaitsConnect) => Standing::Unreachable,
+            (_, State::AwaitsTrial { .. } | State::InTrial { .. }) => Standing::OnTrial,
+            (_, State::In { .. }) => Standing::In,
+        }
+    }
+
+    /// There are active checks from now on. A backend that was in without them stays in until one fails.
+    pub fn begin_checks(&mut self) {
+        if self.checked == Checked::Never {
+            self.checked = Checked::Up { failed: 0 };
         }
     }
 
     /// There are no active checks any more, so none keeps it out.
-    pub fn is_checked_no_more(&mut self) {
-        self.checked = Checked::Up { failed: 0 };
+    pub fn end_checks(&mut self) {
+        self.checked = Checked::Never;
     }
 
     pub fn awaits_check(&self) -> bool {
@@ -264,6 +276,7 @@ impl Health {
     /// says nothing about responses.
     pub fn checked(&mut self, passed: bool, trouble: Trouble, rules: &Rules) -> Option<Change> {
         let (checked, change) = match (self.checked, passed) {
+            (Checked::Never, _) => return None,
             (Checked::Awaited, _) => {
                 self.first_checked(passed);
                 return None;
@@ -303,6 +316,9 @@ impl Health {
 
     /// The result of the very first check, which counts alone, without `rise` and `fall`.
     pub fn first_checked(&mut self, passed: bool) {
+        if self.checked == Checked::Never {
+            return;
+        }
         self.checked = if passed { Checked::Up { failed: 0 } } else { Checked::Down { passed: 0 } };
         self.has_worked |= passed;
     }
@@ -327,6 +343,7 @@ mod tests {
 
     fn out(trouble: Trouble) -> Health {
         let mut health = Health::new();
+        health.begin_checks();
         assert_eq!(health.failed(trouble, &RULES, after(0)), None);
         assert_eq!(health.failed(trouble, &RULES, after(1)), None);
         assert!(health.takes_turns(after(1)));
@@ -451,6 +468,22 @@ mod tests {
         let mut expected = vec![None; 12];
         (expected[1], expected[7], expected[11]) = (Some(Change::In), Some(Change::Out), Some(Change::In));
         assert_eq!(changes, expected);
+    }
+
+    #[test]
+    fn a_check_that_ends_after_the_checks_have_ended_says_nothing() {
+        let mut health = Health::unchecked();
+        health.first_checked(false);
+        health.end_checks();
+        assert!(
+            [true, false, false, false]
+                .iter()
+                .all(|passed| health.checked(*passed, Trouble::Answer, &RULES).is_none())
+        );
+        health.first_checked(false);
+        assert!(health.takes_turns(after(0)), "no later check could bring it back");
+        health.begin_checks();
+        assert!(health.takes_turns(after(0)));
     }
 
     #[test]

@@ -127,12 +127,14 @@ impl Membership {
         }
         for backend in round.iter() {
             backend.kept.open(self.keep_alive);
-            if !self.has_checks {
-                backend.standing.change(|health| {
-                    health.is_checked_no_more();
-                    None
-                });
-            }
+            backend.standing.change(|health| {
+                if self.has_checks {
+                    health.begin_checks()
+                } else {
+                    health.end_checks()
+                }
+                None
+            });
         }
     }
 

@@ -27,11 +27,10 @@ impl RetryBudget {
         Self { tokens: AtomicUsize::new(capacity), capacity }
     }
 
-    /// A response arrived. The load before the write is cheap, and the bucket is nearly always full.
+    /// A response arrived. The bucket is nearly always full, and then it is only looked at, which is cheap.
     pub fn earn(&self) {
-        if self.tokens.load(Ordering::Relaxed) < self.capacity {
-            self.tokens.fetch_add(1, Ordering::Relaxed);
-        }
+        let add = |tokens: usize| (tokens < self.capacity).then_some(tokens + 1);
+        let _full = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Takes the tokens of one retry, if there are enough. Returns whether the request may be sent again.

@@ -16,6 +16,7 @@ use crate::observe::destination::Destination;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::panic::resume_unwind;
+use std::slice::from_ref;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
@@ -104,8 +105,12 @@ fn check_logs(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
     Ok(verdict)
 }
 
-/// Prints the certificates and the remarks on them, or the first fault of a file. A remark is no fault: it would serve.
+/// Prints the certificates and the remarks on them, or the fault of each pair that has one. A remark is no fault: it would
+/// serve.
 fn check_certificates(config: &Config, out: &mut impl Write) -> io::Result<Verdict> {
+    if let Some(remark) = config.idle_tls() {
+        writeln!(out, "tls      {remark}")?;
+    }
     let files = config.certificates();
     if files.is_empty() {
         return Ok(Verdict::Sound);
@@ -120,8 +125,11 @@ fn check_certificates(config: &Config, out: &mut impl Write) -> io::Result<Verdi
             }
             Ok(Verdict::Sound)
         }
-        Err(error) => {
-            writeln!(out, "tls      {error}")?;
+        Err(_) => {
+            // Each alone, so that the fault of one hides no other's.
+            for error in files.iter().filter_map(|pair| Certificates::load(from_ref(pair)).err()) {
+                writeln!(out, "tls      {error}")?;
+            }
             Ok(Verdict::Faulty)
         }
     }

@@ -237,7 +237,7 @@ pub(super) fn is_table(row: &Setting) -> bool {
 
 /// Whether a row may be given nothing, which is how a route undoes what it would inherit.
 pub(super) fn may_be_empty(row: &Setting) -> bool {
-    ROWS.iter().any(|own| own.flag == row.flag)
+    ROWS.iter().chain([&&row::retry_status]).any(|own| own.flag == row.flag)
 }
 
 /// A table of fields: each name with its value.

@@ -10,7 +10,7 @@ use super::{Config, Listen};
 impl Config {
     /// One warning each.
     pub(super) fn remarks(&self) -> Vec<String> {
-        let idle = self.idle_checks().into_iter().chain(self.idle_mode()).chain(self.idle_tls());
+        let idle = self.idle_checks().into_iter().chain(self.idle_mode());
         let checks = idle.chain(self.long_check());
         let odd = self.odd_access_lists().into_iter().chain(self.remarks_on_backends());
         self.many_workers().into_iter().chain(checks).chain(odd).collect()

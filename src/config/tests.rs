@@ -171,14 +171,15 @@ fn statuses_are_a_list_in_each_source() {
 }
 
 #[test]
-fn a_route_inherits_the_statuses_to_retry_or_has_others() {
+fn a_route_inherits_the_statuses_to_retry_or_has_others_or_none() {
     let file = Toml::new(
         "retry-status = [502, 503]\nbackend = 'a:1'\n[[route]]\npath = '/x'\nbackend = 'b:1'\n\
-         [[route]]\npath = '/y'\nbackend = 'c:1'\nretry-status = ['429', '500-599']",
+         [[route]]\npath = '/y'\nbackend = 'c:1'\nretry-status = ['429', '500-599']\n\
+         [[route]]\npath = '/z'\nbackend = 'd:1'\nretry-status = []",
     );
     let config = config(&file.flag(), &[]);
     let all: Vec<_> = config.route.iter().map(|route| shown(&route.config.retry_status)).collect();
-    assert_eq!(all, [["502", "503"], ["429", "500-599"]]);
+    assert_eq!(all, [&["502", "503"][..], &["429", "500-599"], &[]]);
 }
 
 #[test]
@@ -1048,17 +1049,18 @@ fn a_mistake_in_tls_is_named_with_its_place() {
     ] {
         assert_eq!(file_error(content), error, "{content}");
     }
-    for (words, notes) in [
-        ("--tls-certificate a --tls-key a", &["--tls-certificate changes nothing without --tls-listen"][..]),
-        ("--hsts max-age=1", &["--hsts changes nothing without --tls-listen"]),
+    for (words, remark) in [
+        ("--tls-certificate a --tls-key a", Some("--tls-certificate changes nothing without --tls-listen")),
+        ("--hsts max-age=1", Some("--hsts changes nothing without --tls-listen")),
         (
             "--redirect-to-https",
-            &["--redirect-to-https sends clients where nothing listens; add --tls-listen"],
+            Some("--redirect-to-https sends clients where nothing listens; add --tls-listen"),
         ),
-        ("--redirect-to-https --trust-proxy ::1", &[]),
-        ("--redirect-to-https --tls-listen :1 --tls-certificate a --tls-key a --hsts max-age=1", &[]),
+        ("--redirect-to-https --trust-proxy ::1", None),
+        ("--redirect-to-https --tls-listen :1 --tls-certificate a --tls-key a --hsts max-age=1", None),
     ] {
-        assert_eq!(loaded(&format!("{words} a:1"), &[]).notes, notes, "{words}");
+        let remark = remark.map(|remark| format!("{remark}, or a socket that is passed as https"));
+        assert_eq!(config(&format!("{words} a:1"), &[]).idle_tls(), remark, "{words}");
     }
 }
 

@@ -132,12 +132,12 @@ impl Config {
         }
     }
 
-    /// A setting that does nothing without TLS.
-    pub(super) fn idle_tls(&self) -> Option<String> {
-        let listen = row::tls_listen.flag;
+    /// A setting that does nothing without TLS, unless a socket is passed for it: of that only the server knows.
+    pub fn idle_tls(&self) -> Option<String> {
         if !self.tls_listen.is_empty() {
             return None;
         }
+        let listen = format!("{}, or a socket that is passed as https", row::tls_listen.flag);
         // Behind a proxy that speaks TLS for ronde, what came to that without is redirected.
         if self.redirect_to_https && self.trust_proxy.is_empty() {
             let flag = row::redirect_to_https.flag;

@@ -116,7 +116,7 @@ impl Decoder {
     }
 
     /// How many of the next bytes are data, whatever they are.
-    pub fn unseen(&self) -> u64 {
+    pub fn verbatim(&self) -> u64 {
         match self {
             Self::Length(left) => *left,
             Self::UntilClose => u64::MAX,
@@ -125,7 +125,7 @@ impl Decoder {
         }
     }
 
-    /// So many of them have passed elsewhere.
+    /// So many of them were spliced.
     pub fn pass(&mut self, count: u64) {
         if let Self::Length(left) = self {
             *left = left.saturating_sub(count);

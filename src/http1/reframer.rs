@@ -111,15 +111,15 @@ impl Reframer {
         Ok(())
     }
 
-    /// How many of the next bytes go out as they come, whatever they are: so many may pass elsewhere, unseen.
-    pub fn unseen(&self) -> u64 {
+    /// How many of the next bytes go out verbatim, whatever they are: so many may be spliced.
+    pub fn verbatim(&self) -> u64 {
         match (self.state, self.coding, self.lead) {
-            (State::Empty, Coding::Plain, 0) => self.decoder.unseen().min(self.max_length - self.moved),
+            (State::Empty, Coding::Plain, 0) => self.decoder.verbatim().min(self.max_length - self.moved),
             _ => 0,
         }
     }
 
-    /// So many of them have passed elsewhere.
+    /// So many of them were spliced.
     pub fn passed(&mut self, count: usize) {
         self.moved += count as u64;
         self.decoder.pass(count as u64);
@@ -341,27 +341,27 @@ mod tests {
     fn what_passes_elsewhere_counts_as_decoded() {
         let of = |framing, coding| Reframer::new(Decoder::new(framing), coding, 0);
         let mut reframer = of(Framing::Length(10), Coding::Plain);
-        assert_eq!(reframer.unseen(), 10);
+        assert_eq!(reframer.verbatim(), 10);
         reframer.passed(6);
         reframer.load(&mut b"abcdef".to_vec()).unwrap();
-        assert_eq!((reframer.unseen(), reframer.consumed(), reframer.moved()), (0, 4, 10));
+        assert_eq!((reframer.verbatim(), reframer.consumed(), reframer.moved()), (0, 4, 10));
         reframer.sent(4);
         assert!(reframer.is_over());
         let mut reframer = of(Framing::Length(3), Coding::Plain).at_most(Some(2));
-        assert_eq!(reframer.unseen(), 2);
+        assert_eq!(reframer.verbatim(), 2);
         reframer.passed(2);
-        assert_eq!((reframer.unseen(), reframer.closed()), (0, Err(Malformed::Incomplete)));
+        assert_eq!((reframer.verbatim(), reframer.closed()), (0, Err(Malformed::Incomplete)));
         let mut reframer = of(Framing::UntilClose, Coding::Plain);
         reframer.passed(1 << 20);
-        assert!(reframer.unseen() > 1 << 40 && !reframer.is_at_end());
+        assert!(reframer.verbatim() > 1 << 40 && !reframer.is_at_end());
         reframer.closed().unwrap();
         assert!(reframer.is_over());
         // Where framing is put on or taken off, every byte is looked at.
         for (framing, coding) in [(Framing::Chunked, Coding::Plain), (Framing::UntilClose, Coding::Chunked)] {
-            assert_eq!(of(framing, coding).unseen(), 0);
+            assert_eq!(of(framing, coding).verbatim(), 0);
         }
         // A head goes before, in the same write.
-        assert_eq!(Reframer::new(Decoder::new(Framing::Length(10)), Coding::Plain, 5).unseen(), 0);
+        assert_eq!(Reframer::new(Decoder::new(Framing::Length(10)), Coding::Plain, 5).verbatim(), 0);
     }
 
     #[test]

@@ -390,21 +390,9 @@ pub(super) fn set_timeouts(socket: impl AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::listener::{Claim, Family, listen};
+    use crate::net::fixtures::pair;
     use std::io::Write;
     use std::net::{Ipv4Addr, TcpListener};
-
-    fn pair() -> (Conn, TcpStream) {
-        let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), Family::Own, Claim::Existing).unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let stream = loop {
-            match listener.accept() {
-                Ok((stream, _)) => break stream,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
-        };
-        (Conn::accepted(stream), peer)
-    }
 
     #[test]
     fn an_accepted_socket_has_the_options_of_its_listener() {

@@ -6,6 +6,8 @@ pub mod buffer;
 mod by_deadline;
 pub mod conn;
 pub mod descriptors;
+#[cfg(test)]
+mod fixtures;
 pub mod listener;
 pub mod listening;
 pub mod moved;

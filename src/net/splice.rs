@@ -6,7 +6,7 @@
 //! The way goes by a pipe, which holds the pages meanwhile. What the sink does not take is read back from it, so that the
 //! pipe is empty between two calls, and one pipe serves all that its worker serves.
 //!
-//! Not here: which bytes may pass unseen (`http1::reframer`), and bytes that have to be encrypted.
+//! Not here: which bytes go out verbatim (`http1::reframer`), and bytes that have to be encrypted.
 
 use crate::net::buffer::READ_SIZE;
 use crate::net::conn::Conn;
@@ -111,22 +111,9 @@ impl Pipe {
 mod tests {
     use super::*;
     use crate::net::conn::{Block, Received};
-    use crate::net::listener::{Claim, Family, listen};
-    use std::io::{ErrorKind, Read, Write};
-    use std::net::{Ipv4Addr, Shutdown, TcpStream};
-
-    /// One of ronde's connections, with its timeouts, and the other end.
-    fn pair() -> (Conn, TcpStream) {
-        let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), Family::Own, Claim::Existing).unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let stream = loop {
-            match listener.accept() {
-                Ok((stream, _)) => break stream,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
-        };
-        (Conn::accepted(stream), peer)
-    }
+    use crate::net::fixtures::pair;
+    use std::io::{Read, Write};
+    use std::net::Shutdown;
 
     #[test]
     fn what_the_sink_does_not_take_comes_back_in_order() {

@@ -15,7 +15,7 @@ use crate::pool::slots::Key;
 use std::os::fd::RawFd;
 
 /// By descriptor.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Edges(Vec<Edge>);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,5 +131,121 @@ mod tests {
         assert_eq!(edges.fire(late), None);
         assert_eq!(edges.fire(event), Some(SECOND));
         assert_eq!(edges.fire(Key { slot: 9, generation: 0 }), None, "of no descriptor that was ever armed");
+    }
+
+    /// One descriptor, its clients one after the other, and a kernel that reports edges late: everything that can happen
+    /// next, from every state. It explores the orders in which workers come to the lock, so no chance decides what is tried.
+    #[derive(Clone)]
+    struct World {
+        edges: Edges,
+        place: Place,
+        /// What the client has sent and no worker has read.
+        has_unread: bool,
+        /// The name of the registration, if there is one, and whether the kernel has an event for it.
+        registered: Option<Key>,
+        is_ready: bool,
+        /// Events that workers have, but have not come to the lock with.
+        events: Vec<Key>,
+        sends: usize,
+        closes: usize,
+        parks: u32,
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Place {
+        Parked,
+        TakenOut,
+        /// Read until nothing was there, and served.
+        Drained,
+    }
+
+    impl World {
+        fn begin() -> Self {
+            Self {
+                edges: Edges::default(),
+                place: Place::Drained,
+                has_unread: false,
+                registered: None,
+                is_ready: false,
+                events: Vec::new(),
+                sends: 3,
+                closes: 1,
+                parks: 0,
+            }
+        }
+
+        /// As `Waiter::arm_edge` does it. The kernel looks at what is there when it registers.
+        fn park(&mut self) {
+            self.parks += 1;
+            let key = Key { slot: 0, generation: self.parks };
+            if self.registered.is_none() || self.edges.park(7, key) == Arming::Spent {
+                self.registered = Some(self.edges.arm(7, key));
+                self.is_ready = self.has_unread;
+            }
+            self.place = Place::Parked;
+        }
+
+        /// As `Waiter::sort` does it.
+        fn come_with(&mut self, event: Key) {
+            if self.edges.fire(event).is_some() {
+                assert!(self.place == Place::Parked, "the client is with another worker");
+                self.edges.leave(7);
+                self.place = Place::TakenOut;
+            }
+        }
+
+        /// Goes on in every way there is. Returns how many steps that took.
+        fn explore(self) -> usize {
+            let mut next = Vec::new();
+            let mut then = |change: &dyn Fn(&mut Self)| {
+                let mut world = self.clone();
+                change(&mut world);
+                next.push(world);
+            };
+            if self.is_ready {
+                then(&|world| {
+                    world.is_ready = false;
+                    world.events.extend(world.registered);
+                });
+            }
+            for index in 0..self.events.len() {
+                then(&|world| {
+                    let event = world.events.remove(index);
+                    world.come_with(event);
+                });
+            }
+            match self.place {
+                Place::Parked => {}
+                Place::TakenOut => then(&|world| (world.has_unread, world.place) = (false, Place::Drained)),
+                Place::Drained => then(&Self::park),
+            }
+            if next.is_empty() {
+                assert!(!self.has_unread, "a client has sent something, and no worker will ever know");
+            }
+            let mut then = |change: &dyn Fn(&mut Self)| {
+                let mut world = self.clone();
+                change(&mut world);
+                next.push(world);
+            };
+            if self.sends > 0 {
+                then(&|world| {
+                    (world.has_unread, world.is_ready) = (true, world.registered.is_some());
+                    world.sends -= 1;
+                });
+            }
+            if self.closes > 0 && self.place == Place::Drained {
+                // The next client has the same descriptor. The events of this one are on their way yet.
+                then(&|world| {
+                    (world.registered, world.is_ready, world.has_unread) = (None, false, false);
+                    world.closes -= 1;
+                });
+            }
+            1 + next.into_iter().map(Self::explore).sum::<usize>()
+        }
+    }
+
+    #[test]
+    fn in_no_order_is_a_client_left_behind() {
+        assert!(World::begin().explore() > 10_000, "the search ended early");
     }
 }

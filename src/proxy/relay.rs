@@ -21,8 +21,8 @@ use std::io;
 /// What one read takes from the source of a sink that does not keep up: it is what a slow client keeps in memory.
 const SMALL_READ: usize = 16 * 1024;
 
-/// What is left of a body from which on passing it unseen is cheaper than a read and a write: by a third of a body of 256 KB,
-/// by half of a megabyte, and by nothing of 64 KB.
+/// What is left of a body from which on splice(2) is cheaper than a read and a write: by a third of a body of 256 KB, by half
+/// of a megabyte, and by nothing of 64 KB.
 const LEAST_PASSED: u64 = 16 * 1024;
 
 /// How many of these, taken whole, make a sink fast again.
@@ -214,16 +214,16 @@ impl Pipe<'_> {
         Ok(1)
     }
 
-    /// Whether so much of the body is to go out as it comes that it is better not copied into the buffer.
+    /// Whether so much of the body is to go out verbatim that it is better not copied into the buffer.
     pub fn may_pass(&self) -> bool {
-        let is_long = self.direction.reframer.unseen() >= LEAST_PASSED;
+        let is_long = self.direction.reframer.verbatim() >= LEAST_PASSED;
         is_long && self.direction.reads == Reads::Whole && self.buffer.is_empty()
     }
 
     /// Passes bytes of the body from one connection to the other. What the sink does not take is in the buffer then.
     pub fn pass(&mut self, splice: &mut Splice, source: &Conn, sink: &Conn) -> Result<usize, Broken> {
         let room = self.buffer.one_read();
-        let most = room.len().min(usize::try_from(self.direction.reframer.unseen()).unwrap_or(usize::MAX));
+        let most = room.len().min(usize::try_from(self.direction.reframer.verbatim()).unwrap_or(usize::MAX));
         match splice.pass(source, sink, &mut room[..most]) {
             Ok(Passed::Bytes { sent, rest }) => {
                 self.direction.reframer.passed(sent);

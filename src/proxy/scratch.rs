@@ -29,7 +29,7 @@ pub struct Scratch {
     pub response: Vec<u8>,
     /// Room for the next requests' heads for backends: that of those before, which were sent.
     pub spare_heads: Vec<Vec<u8>>,
-    /// For what passes unseen.
+    /// For what goes out verbatim.
     pub splice: Splice,
 }
 

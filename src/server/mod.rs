@@ -336,6 +336,7 @@ fn certificates(
     before: Option<&Certificates>,
 ) -> Result<Option<Certificates>, StartError> {
     if !activation::is_tls_served(config, entrances) {
+        config.idle_tls().iter().for_each(|remark| log::warn!("{remark}"));
         return Ok(before.cloned());
     }
     let files = config.certificates();

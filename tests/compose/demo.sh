@@ -10,6 +10,7 @@
 # Every wait polls its condition until a deadline; no check relies on a fixed sleep.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. tests/checks.sh
 
 if docker compose version >/dev/null 2>&1; then compose_command=(docker compose)
 elif command -v docker-compose >/dev/null; then compose_command=(docker-compose)
@@ -21,57 +22,19 @@ scratch=$(mktemp -d)
 placeholders=()       # containers that this script starts itself, outside of Compose
 foreground='' loop='' # background processes of this script
 
-free_port() {
-    local port
-    for ((;;)); do
-        port=$((20000 + RANDOM % 10000))
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-    done
-}
 export RONDE_PORT=${RONDE_PORT:-$(free_port)}
 url=http://localhost:$RONDE_PORT/
 
 # ---- Helpers ---------------------------------------------------------------------------------------
 
 compose() { "${compose_command[@]}" -p "$project" "$@"; }
-quietly() { "$@" >>"$scratch/compose.log" 2>&1; }
-milliseconds() { echo $((${EPOCHREALTIME//[!0-9]/} / 1000)); }
-ask() { curl -sS --noproxy '*' --max-time 5 "$@" "$url" 2>&1; }
+state() { compose logs --no-color --tail 30; }
 facts() { docker inspect -f "$1" "$2"; }
 
 # The containers of a service, by the labels that both versions of Compose set; with -a also the stopped ones.
 containers() {
     docker ps -q --no-trunc "${@:2}" --filter "label=com.docker.compose.project=$project" \
         --filter "label=com.docker.compose.service=$1"
-}
-
-# within SECONDS COMMAND...: repeats the command until it succeeds or the time is over; sets `took` to milliseconds.
-within() {
-    local start deadline
-    start=$(milliseconds) deadline=$(($(milliseconds) + $1 * 1000))
-    shift
-    until "$@"; do
-        took=$(($(milliseconds) - start))
-        (($(milliseconds) < deadline)) || return 1
-        sleep 0.1
-    done
-    took=$(($(milliseconds) - start))
-}
-
-# check WHAT COMMAND...: prints one line. The command can add to it by setting `detail`.
-failures=0
-check() {
-    local what=$1
-    shift
-    detail=''
-    if "$@"; then
-        echo "ok   $what${detail:+ ($detail)}"
-    else
-        echo "FAIL $what${detail:+ ($detail)}"
-        failures=$((failures + 1))
-        # The services' output up to the first failure only: later failures often follow from it.
-        [[ -e $scratch/failed ]] || compose logs --no-color --tail 30 >"$scratch/failed" 2>&1 || true
-    fi
 }
 
 clean_up() {
@@ -82,13 +45,13 @@ clean_up() {
     set +e
     for process in $loop ${foreground:+-$foreground}; do kill -- "$process" 2>/dev/null; done
     ((${#placeholders[@]} == 0)) || quietly docker rm -f "${placeholders[@]}"
-    cp "$scratch/compose.log" "$scratch/compose.tail" 2>/dev/null
+    cp "$scratch/log" "$scratch/tail" 2>/dev/null
     quietly compose down --rmi local --volumes --remove-orphans --timeout 2
     if ((failures > 0 || status > 0)); then
         echo "---- output of the services up to the first failure"
         cat "$scratch/failed"
         echo "---- last output of Compose"
-        tail -n 40 "$scratch/compose.tail"
+        tail -n 40 "$scratch/tail"
     fi 2>/dev/null
     rm -rf "$scratch"
     exit "$status"
@@ -352,7 +315,6 @@ down_at_once() {
 # ---- The run, in the order of a walk through the README ---------------------------------------------
 
 echo "demo.sh: $("${compose_command[@]}" version --short), engine $(docker version -f '{{.Server.Version}}'), $url"
-begin=$(milliseconds)
 
 for file in ronde.toml backend/server.py; do
     # The containers run as other users. After a clone with a strict umask they cannot read the files.
@@ -362,7 +324,7 @@ check "compose.yaml is valid, without a warning" config_is_clean
 
 # Like a command in the foreground of a terminal. Without `set -m` bash makes the command ignore Ctrl-C.
 set -m
-compose up --build >>"$scratch/compose.log" 2>&1 &
+compose up --build >>"$scratch/log" 2>&1 &
 foreground=$!
 set +m
 check "up --build: the first response" first_response
@@ -414,8 +376,4 @@ placeholders=()
 check "the proxy stops at once, with an idle client connected" stops_at_once
 check "down stops everything and leaves no container" down_at_once
 
-if ((failures > 0)); then
-    echo "demo.sh: $failures failed, $((($(milliseconds) - begin) / 1000)) s"
-    exit 1
-fi
-echo "demo.sh: all ok, $((($(milliseconds) - begin) / 1000)) s"
+conclude

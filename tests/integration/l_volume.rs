@@ -53,7 +53,7 @@ fn a_gigabyte_up_passes_in_constant_memory() {
 
 /// Between two plain TCP connections the kernel passes a long body on, and ronde does not see it.
 #[test]
-fn what_passes_unseen_arrives_as_it_was_and_nothing_of_it_later() {
+fn what_is_spliced_arrives_as_it_was_and_nothing_of_it_later() {
     const LENGTH: usize = 12 << 20;
     let body: Vec<u8> = (0..LENGTH).map(|at| (at % 251) as u8).collect();
     for (version, head) in [

@@ -2,7 +2,9 @@
 //!
 //! Not here: those of the pool (`q_pool`).
 
-use crate::harness::{Backend, End, GET, Origin, Port, Proxy, Ronde, Wire, each_row, ok, ronde_only, setup};
+use crate::harness::{
+    Backend, End, GET, Origin, Port, Proxy, Ronde, SWITCH, UPGRADE, Wire, each_row, ok, ronde_only, setup,
+};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::thread;
 use std::time::Duration;
@@ -82,13 +84,10 @@ fn a_client_that_sent_20_megabytes_before_reading_never_saw_the_413() {
     client.expect_eof();
 }
 
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-
 #[test]
 fn a_tunnel_whose_backend_half_closed_lost_bytes_of_the_client() {
     let (origin, _proxy, mut client) = setup("");
-    client.send(format!("{UPGRADE}\r\n"));
+    client.send(UPGRADE);
     let (mut backend, _) = origin.answer(SWITCH);
     backend.finish();
     assert_eq!(client.response().status(), 101);
@@ -106,7 +105,7 @@ fn a_tunnel_whose_backend_half_closed_lost_bytes_of_the_client() {
 #[test]
 fn a_tunnel_that_was_reset_looked_finished() {
     let (origin, _proxy, mut client) = setup("");
-    client.send(format!("{UPGRADE}\r\n"));
+    client.send(UPGRADE);
     let (backend, _) = origin.answer(SWITCH);
     assert_eq!(client.response().status(), 101);
     backend.reset();
@@ -116,7 +115,7 @@ fn a_tunnel_that_was_reset_looked_finished() {
 #[test]
 fn the_101_to_an_upgrade_with_many_field_lines_was_taken_for_unrequested() {
     let (origin, _proxy, mut client) = setup("");
-    client.send(format!("{UPGRADE}{}\r\n", "A: b\r\n".repeat(253)));
+    client.send(UPGRADE.replacen("\r\n", &format!("\r\n{}", "A: b\r\n".repeat(253)), 1));
     origin.answer(SWITCH);
     assert_eq!(client.response().status(), 101);
 }
@@ -326,7 +325,7 @@ fn what_was_received_before_a_cut_was_taken_back() {
 fn what_was_received_before_a_tunnel_broke_was_taken_back() {
     let (origin, proxy, _) = setup("--tunnel-timeout 500ms");
     let mut client = Wire::connect_narrow(proxy.address, 4096);
-    client.send(format!("{UPGRADE}\r\n"));
+    client.send(UPGRADE);
     let (mut backend, _) = origin.answer(SWITCH);
     backend.send(vec![b'x'; 300_000]);
     proxy.process.stdout.line_with("fell silent");

@@ -1,6 +1,8 @@
 //! Regressions that attacks on the pool found. Each test is named by what went wrong.
 
-use crate::harness::{Backend, GET, Proxy, Ronde, Wire, each_row, eventually, ok, plain_only, ronde_only};
+use crate::harness::{
+    Backend, CHUNKED, GET, Proxy, Ronde, Wire, each_row, eventually, ok, plain_only, ronde_only,
+};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
 use std::io::Read;
@@ -12,7 +14,6 @@ use std::time::{Duration, Instant};
 /// The pause of a trickling sender between two sends: shorter than any silence that ronde reacts to.
 const PAUSE: Duration = Duration::from_millis(2);
 
-const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const UPLOAD: &str = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 const CHUNK: &str = "1\r\nx\r\n";
 

@@ -13,13 +13,10 @@ const LATE: Duration = Duration::from_millis(60);
 
 /// A backend that responds when the gate opens.
 fn gated() -> (Gate, Backend) {
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let backend = Backend::start(move |wire, request| {
-        guard.pass();
+    Backend::gated(|wire, request, gate| {
+        gate.pass();
         wire.send(ok(request.target()));
-    });
-    (gate, backend)
+    })
 }
 
 /// `count` clients whose requests have reached the backend.

@@ -2,12 +2,10 @@
 //!
 //! Not here: `--half-close-timeout` (`s_half_close`), and the stop (`s_stop`).
 
-use crate::harness::{End, GET, Proxy, Wire, each_row, ok, ronde_only, setup, tls};
+use crate::harness::{CHUNKED, End, GET, Proxy, Wire, each_row, ok, ronde_only, setup, tls};
 use std::io::{ErrorKind, Read};
 use std::thread;
 use std::time::{Duration, Instant};
-
-const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 fn wait(milliseconds: u64) {
     thread::sleep(Duration::from_millis(milliseconds));

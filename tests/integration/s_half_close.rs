@@ -2,14 +2,13 @@
 //!
 //! Not here: a client whose request is not whole (`s_gone`), and tunnels as such (`h_upgrade`, `s_parked`).
 
-use crate::harness::{End, GET, Origin, Proxy, Wire, each_row, ok, ronde_only, setup};
+use crate::harness::{
+    CHUNKED, End, GET, Origin, Proxy, SWITCH, UPGRADE, Wire, each_row, ok, ronde_only, setup,
+};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const EVENT: &str = "3\r\none\r\n";
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\none";
 const CHUNKED_POST: &str =
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n";

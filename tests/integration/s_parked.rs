@@ -2,22 +2,17 @@
 //!
 //! Not here: a side that leaves meanwhile (`s_gone`), deadlines (`s_deadlines`), a thousand at once (`s_thousands`).
 
-use crate::harness::{Backend, Gate, PARKED, Proxy, Wire, each_row, eventually, ok, ronde_only, setup};
+use crate::harness::{
+    Backend, CHUNKED, Gate, PARKED, Proxy, SWITCH, UPGRADE, Wire, each_row, eventually, noise, ok,
+    ronde_only, setup,
+};
 use std::thread;
 
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
-const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const UPLOAD: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
 
 fn pause() {
     thread::sleep(PARKED);
-}
-
-/// Bytes of which no two stretches are alike: one that is lost, repeated or out of place shows.
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
 fn assert_same(got: &[u8], sent: &[u8]) {
@@ -31,16 +26,13 @@ fn assert_same(got: &[u8], sent: &[u8]) {
 
 /// Sends the first part of the response, as long as the target says, and the others when the gate opens.
 fn cutting(response: &'static str) -> (Gate, Backend) {
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let backend = Backend::start(move |wire, request| {
+    Backend::gated(move |wire, request, gate| {
         let Some(cut) = request.target().strip_prefix("/cut/") else { return wire.send(ok("next")) };
         let (first, rest) = response.split_at(cut.parse().expect("a length"));
         wire.send(first);
-        guard.pass();
+        gate.pass();
         wire.send(rest);
-    });
-    (gate, backend)
+    })
 }
 
 #[test]
@@ -150,7 +142,7 @@ fn a_trailer_section_of_a_request_goes_on_wherever_it_was_cut() {
 fn a_large_upload_goes_on_wherever_it_was_cut() {
     let backend = Backend::mirror();
     let proxy = Proxy::with("--workers 2", &[backend.address]);
-    let body = String::from_utf8(pattern(70_000).iter().map(|byte| b'a' + byte % 26).collect()).unwrap();
+    let body = String::from_utf8(noise(70_000).iter().map(|byte| b'a' + byte % 26).collect()).unwrap();
     let (left, right) = body.split_at(30_000);
     let rows = [
         format!("PUT /l HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n{body}"),
@@ -222,7 +214,7 @@ fn an_upload_whose_answer_has_begun_goes_on_both_ways() {
 #[test]
 fn an_upload_that_is_echoed_while_nothing_is_read_is_whole() {
     let (origin, _proxy, mut client) = setup("--workers 2");
-    let body = pattern(6 << 20);
+    let body = noise(6 << 20);
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
     let mut backend = origin.accept();
     backend.request_head();
@@ -247,7 +239,7 @@ fn an_upload_that_is_echoed_while_nothing_is_read_is_whole() {
 
 #[test]
 fn a_response_that_is_not_read_waits_with_what_came_with_its_head() {
-    let body = pattern(6 << 20);
+    let body = noise(6 << 20);
     let sent = body.clone();
     let backend = Backend::start(move |wire, request| match request.target() {
         "/next" => wire.send(ok("next")),
@@ -330,7 +322,7 @@ fn a_tunnel_that_is_not_read_on_one_side_carries_the_other_direction() {
             Closes::Client => (client, backend),
             Closes::Backend => (backend, client),
         };
-        let bytes = pattern(8 << 20);
+        let bytes = noise(8 << 20);
         let mut sender = other.twin();
         thread::scope(|scope| {
             scope.spawn(|| {

@@ -2,15 +2,15 @@
 //!
 //! Not here: what is idle, and what never pauses (`i_lifecycle`, `q_pool`).
 
-use crate::harness::{End, GET, Origin, PARKED, Proxy, Wire, each_row, eventually, ronde_only, setup};
+use crate::harness::{
+    End, GET, Origin, PARKED, Proxy, SWITCH, UPGRADE, Wire, each_row, eventually, ronde_only, setup,
+};
 use rustix::process::Signal;
 use std::net::TcpStream;
 use std::thread;
 
 const UPLOAD: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\non";
 const UPLOAD_END: &str = "ly.\r\n0\r\n\r\n";
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer";
 const CUT: &str = "the transfer was cut at the end of the shutdown grace";
 

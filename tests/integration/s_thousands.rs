@@ -3,7 +3,7 @@
 //!
 //! Not here: what holds a worker without waiting (`j_starvation`).
 
-use crate::harness::{Backend, Gate, PARKED, Proxy, Wire, eventually, within};
+use crate::harness::{Backend, CHUNKED, Gate, PARKED, Proxy, Wire, eventually, within};
 use crate::harness::{needs, ok, open_many_files, python, ronde_only};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,8 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const THOUSAND: usize = 1000;
-
-const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// What a client that does not read is sent: more than the sockets on the way to it take.
 const UNREAD: usize = 300_000;
@@ -28,16 +26,14 @@ const USED_UP: &str = "cause=\"the memory for slow clients is used up";
 
 /// Answers `/` at once, and `/late` when the gate opens; `/events` sends one event at once, and the last one then.
 fn gated() -> (Gate, Backend) {
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let backend = Backend::start(move |wire, request| match request.target() {
+    Backend::gated(|wire, request, gate| match request.target() {
         "/late" => {
-            guard.pass();
+            gate.pass();
             wire.send(ok("late"));
         }
         "/events" => {
             wire.send(format!("{CHUNKED}5\r\nfirst\r\n"));
-            guard.pass();
+            gate.pass();
             wire.send("4\r\nlast\r\n0\r\n\r\n");
         }
         "/upload" => wire.send(ok(&request.text())),
@@ -47,8 +43,7 @@ fn gated() -> (Gate, Backend) {
             wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {UNREAD}\r\n\r\n"));
             wire.send(vec![digit; UNREAD]);
         }
-    });
-    (gate, backend)
+    })
 }
 
 fn setup() -> (Gate, Backend, Proxy) {

@@ -4,8 +4,8 @@
 
 use crate::harness::tls::{self, Identity, Secured};
 use crate::harness::{
-    Backend, End, GET, Origin, PARKED, Proxy, Ronde, Wire, curl, eventually, needs, ok, open_many_files,
-    ronde_only, socket_path,
+    Backend, CHUNKED, End, GET, Origin, PARKED, Proxy, Ronde, SWITCH, UPGRADE, Wire, curl, eventually, needs,
+    noise, ok, open_many_files, ronde_only, socket_path,
 };
 use rustls::version::{TLS12, TLS13};
 use std::io::{Read, Write};
@@ -26,9 +26,6 @@ macro_rules! tls_only {
     };
 }
 
-const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
 const LARGE: usize = 12 << 20;
 
 /// A backend that the test drives, the proxy in front of it, and a client with TLS.
@@ -175,8 +172,7 @@ fn a_slow_client_gets_all_that_the_backend_sent() {
     };
     client.send(format!("{GET}{GET}"));
     let (mut backend, _) = origin.request();
-    let body: Vec<u8> =
-        (0..LARGE as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    let body = noise(LARGE);
     let whole = body.clone();
     let sending = thread::spawn(move || {
         backend.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));

@@ -8,8 +8,8 @@
 
 use crate::harness::tls::{self, Secured};
 use crate::harness::{
-    Authority, Backend, End, GET, Issued, Message, Origin, PARKED, Proxy, Ronde, Stream, Wire, each_row,
-    eventually, ok, open_many_files, ronde_only, scratch_directory,
+    Authority, Backend, End, GET, Issued, Message, Origin, PARKED, Proxy, Ronde, SWITCH, Stream, UPGRADE,
+    Wire, each_row, eventually, noise, ok, open_many_files, ronde_only, scratch_directory,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -33,8 +33,6 @@ macro_rules! by_its_own_transport {
 }
 pub(crate) use by_its_own_transport;
 
-const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
 const LARGE: usize = 30 << 20;
 
@@ -62,10 +60,6 @@ fn secured(wire: &Wire) -> &Secured {
         Stream::Tls(secured) => secured,
         Stream::Plain(_) => panic!("no TLS"),
     }
-}
-
-fn noise(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
 #[test]

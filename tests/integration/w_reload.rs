@@ -2,8 +2,8 @@
 
 use crate::harness::tls::{self, Identity};
 use crate::harness::{
-    Backend, GET, Gate, Message, NameService, Origin, Proxy, Ronde, Wire, each_row, eventually, free_address,
-    ok, ronde_only, scratch_directory, serve_unix, socket_path, wrk,
+    Backend, GET, Message, NameService, Origin, Proxy, Ronde, Wire, each_row, eventually, free_address, ok,
+    ronde_only, scratch_directory, serve_unix, socket_path, wrk,
 };
 use rustix::process::Signal;
 use std::fs;
@@ -387,10 +387,8 @@ fn who_is_under_way_ends_with_what_it_began_with() {
 #[test]
 fn who_waits_for_room_gets_it_after_a_reload() {
     ronde_only!();
-    let gate = Gate::default();
-    let passed = gate.clone();
-    let backend = Backend::start(move |wire, _| {
-        passed.pass();
+    let (gate, backend) = Backend::gated(|wire, _, gate| {
+        gate.pass();
         wire.send(ok("b"));
     });
     let settings =

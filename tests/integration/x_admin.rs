@@ -4,8 +4,8 @@
 //! Not here: what it says of requests (`observe`), and what `drain` does (`x_drain`).
 
 use crate::harness::{
-    ADMIN, Admin, Backend, Gate, Port, Proxy, Ronde, TIMEOUT, Wire, curl, each_row, eventually, next_event,
-    ok, open_many_files, ronde_only, within,
+    ADMIN, Admin, Backend, Port, Proxy, Ronde, TIMEOUT, Wire, curl, each_row, eventually, next_event, ok,
+    open_many_files, ronde_only, within,
 };
 use crate::harness::{End, GET, Process, needs, socket_path};
 use rustix::process::Signal;
@@ -121,10 +121,8 @@ fn it_answers_while_every_worker_is_busy_and_eight_thousand_clients_wait() {
 #[test]
 fn it_answers_when_the_descriptors_are_used_up() {
     ronde_only!();
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let backend = Backend::start(move |wire, _| {
-        guard.pass();
+    let (gate, backend) = Backend::gated(|wire, _, gate| {
+        gate.pass();
         wire.send(ok("late"));
     });
     let proxy = Proxy::with_descriptors(64, &format!("{ADMIN} --workers 2"), &[backend.address]);
@@ -323,10 +321,8 @@ fn a_unix_socket_is_its_owners_alone_and_goes_with_ronde() {
 #[test]
 fn it_tells_that_ronde_drains_until_the_last_answer_is_out() {
     ronde_only!();
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let backend = Backend::start(move |wire, _| {
-        guard.pass();
+    let (gate, backend) = Backend::gated(|wire, _, gate| {
+        gate.pass();
         wire.send(ok("late"));
     });
     let mut proxy = Proxy::with(ADMIN, &[backend.address]);

@@ -3,7 +3,7 @@
 //! Not here: what a drain does to requests (`x_drain`).
 
 use crate::harness::{
-    ADMIN, Admin, Backend, Gate, Process, Proxy, Ronde, eventually, free_address, ok, ronde_only,
+    ADMIN, Admin, Backend, Process, Proxy, Ronde, eventually, free_address, ok, ronde_only,
     scratch_directory, socket_path,
 };
 use rustix::process::Signal;
@@ -73,10 +73,8 @@ fn the_same_configuration_finds_the_running_ronde() {
 #[test]
 fn a_drain_waits_for_the_last_answer() {
     ronde_only!();
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let backend = Backend::start(move |wire, _| {
-        guard.pass();
+    let (gate, backend) = Backend::gated(|wire, _, gate| {
+        gate.pass();
         wire.send(ok("late"));
     });
     let proxy = Proxy::with(ADMIN, &[backend.address]);

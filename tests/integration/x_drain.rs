@@ -2,9 +2,7 @@
 //!
 //! Not here: the command (`x_commands`).
 
-use crate::harness::{
-    ADMIN, Admin, Backend, Gate, NameService, Origin, Proxy, Wire, eventually, ok, ronde_only,
-};
+use crate::harness::{ADMIN, Admin, Backend, NameService, Origin, Proxy, Wire, eventually, ok, ronde_only};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -68,11 +66,9 @@ fn a_drain_under_load_costs_no_request() {
 #[test]
 fn what_is_under_way_ends_as_if_nothing_had_happened() {
     ronde_only!();
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let slow = Backend::start(move |wire, _| {
+    let (gate, slow) = Backend::gated(|wire, _, gate| {
         wire.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
-        guard.pass();
+        gate.pass();
         wire.send("-last");
     });
     let proxy = Proxy::with(ADMIN, &[slow.address]);
@@ -145,10 +141,8 @@ fn a_retry_status_goes_to_no_drained_backend() {
 #[test]
 fn a_backend_at_its_limit_does_not_send_requests_to_a_drained_one() {
     ronde_only!();
-    let gate = Gate::default();
-    let guard = gate.clone();
-    let limited = Backend::start(move |wire, _| {
-        guard.pass();
+    let (gate, limited) = Backend::gated(|wire, _, gate| {
+        gate.pass();
         wire.send(ok("limited"));
     });
     let other = Backend::named("other");

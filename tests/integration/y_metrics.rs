@@ -5,8 +5,8 @@
 #[cfg(feature = "tls")]
 use crate::harness::tls::{self, Secured};
 use crate::harness::{
-    Backend, Gate, Message, Origin, Process, Proxy, Ronde, TIMEOUT, Wire, eventually, free_address, needs,
-    ok, open_many_files, ronde_only, scratch_directory, within,
+    Backend, Message, Origin, Process, Proxy, Ronde, TIMEOUT, Wire, eventually, free_address, needs, ok,
+    open_many_files, ronde_only, scratch_directory, within,
 };
 use rustix::process::Signal;
 use std::collections::HashMap;
@@ -170,7 +170,7 @@ fn bytes_are_counted_however_they_pass() {
     let backend = by_path();
     let (proxy, admin) = watched(&backend.address.to_string());
     let request = get(&format!("/200?{LONG}"), "a");
-    // Long enough to pass unseen, by splice(2).
+    // Long enough for splice(2).
     let received = exchange(proxy.plain, &request);
     assert!(received > LONG);
     // An upload that streams.
@@ -216,15 +216,12 @@ fn a_tunnel_counts_its_bytes_while_it_is_open() {
 #[test]
 fn connections_are_counted_where_they_are() {
     ronde_only!();
-    let (gate, guard) = (Gate::default(), Gate::default());
-    let pass = guard.clone();
-    let backend = Backend::start(move |wire, request| {
+    let (gate, backend) = Backend::gated(|wire, request, gate| {
         if request.target() == "/late" {
-            pass.pass();
+            gate.pass();
         }
         wire.send(ok("fine"));
     });
-    drop(gate);
     let (proxy, admin) = watched(&format!("--max-connections 50 {}", backend.address));
     let connect = || Wire::connect_plain(proxy.plain);
     let clients = |count: usize, say: &str| -> Vec<Wire> {
@@ -251,7 +248,7 @@ fn connections_are_counted_where_they_are() {
     eventually("each is in its place", || places(&[("idle", 3.0), ("request", 2.0), ("response", 4.0)]));
     assert_eq!(Scrape::of(admin).get("ronde_connections_limit"), 50.0);
     assert!(Scrape::of(admin).get("ronde_parked_memory_bytes") > 0.0);
-    guard.open();
+    gate.open();
     late.iter_mut().for_each(|wire| assert_eq!(wire.response().status(), 200));
     drop(idle);
     eventually("those that are answered are idle", || places(&[("idle", 4.0), ("request", 2.0)]));

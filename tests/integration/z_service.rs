@@ -77,6 +77,9 @@ fn a_passed_socket_is_served_in_place_of_the_default_address() {
     });
 }
 
+/// What ronde says of a certificate that it shows nobody.
+const IDLE: &str = "--tls-certificate changes nothing";
+
 #[test]
 fn names_say_what_a_socket_is_for() {
     ronde_only!();
@@ -87,11 +90,13 @@ fn names_say_what_a_socket_is_for() {
         Proxy::of(passing(&[&first, &second], Some(names), &flags))
     };
     {
-        let _proxy = start("http:https", "");
+        let proxy = start("http:https", "");
         assert!(Wire::connect(plain).get("/").text().contains("X-Forwarded-Proto: http\n"));
         assert!(Wire::connect_tls(other).get("/").text().contains("X-Forwarded-Proto: https\n"));
+        assert!(!proxy.process.stderr.text().contains(IDLE), "{}", proxy.process.stderr.text());
     }
-    let _proxy = start("http:http-proxy-protocol", "--trust-proxy 127.0.0.1");
+    let proxy = start("http:http-proxy-protocol", "--trust-proxy 127.0.0.1");
+    proxy.process.stderr.line_with(IDLE);
     let asked = format!("PROXY TCP4 203.0.113.9 198.51.100.1 4711 80\r\n{GET}");
     assert!(Wire::connect(other).ask(asked).text().contains("X-Forwarded-For: 203.0.113.9\n"));
     assert!(Wire::connect(plain).get("/").text().contains("X-Forwarded-For: 127.0.0.1\n"));
@@ -271,6 +276,7 @@ fn a_reload_reads_the_certificates_of_a_passed_socket() {
     fs::write(&own, "no certificate").expect("a file");
     let said = served.reload(&settings);
     assert!(said.contains("not reloaded") && said.contains("certificate.pem"), "{said}");
+    assert!(!served.proxy.process.stderr.text().contains(IDLE));
     assert_eq!(Wire::connect_tls(secured).get("/").text(), "b");
     let without = format!("backend = '{}'\n", backend.address);
     let said = served.reload(&without);

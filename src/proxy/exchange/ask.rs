@@ -94,7 +94,7 @@ impl Exchange {
             Ok(last) => {
                 let took = self.was_answered(&asking, context);
                 match self.instead() {
-                    Some(turn) => self.ask_instead(asking, &last, turn, context.scratch),
+                    Some(turn) => self.ask_instead(asking, &last, turn, context),
                     None => self.begin_response(asking, last, took, context),
                 }
             }

@@ -14,8 +14,7 @@ use super::{Exchange, Step};
 use crate::backend::Turn;
 use crate::observe::explain;
 use crate::observe::failure::Failure;
-use crate::proxy::scratch::Scratch;
-use std::time::Instant;
+use crate::proxy::conversation::Context;
 
 impl Exchange {
     /// What the status says about the backend. Of those that count as no answer, those below 500 speak of the request. The
@@ -44,15 +43,15 @@ impl Exchange {
         asking: Asking,
         last: &Final,
         next: Turn,
-        scratch: &Scratch,
+        context: &Context<'_>,
     ) -> Step {
         let Asking { conn, turn, .. } = asking;
         self.request.explain(|| explain::Step::Dropped);
         self.record.tried.push(turn.address());
         self.record.status = None;
         self.choice.last = None;
-        if last.leaves_reusable(&scratch.from_backend) {
-            turn.keep(conn, Instant::now());
+        if last.leaves_reusable(&context.scratch.from_backend) {
+            turn.keep(conn, context.allowance.now());
         }
         self.begin(next, Lap::First)
     }

@@ -150,7 +150,7 @@ impl Session<'_, '_> {
             self.note(Some(&request.route.counts), record, || request.line);
         }
         match persistence {
-            Persistence::Persist if said => self.persist(Instant::now()),
+            Persistence::Persist if said => self.persist(self.context.allowance.now()),
             Persistence::Close if said => Err(self.linger_or_close(&request.meta, 0)),
             _ => Err(End::Close),
         }

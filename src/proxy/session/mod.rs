@@ -200,7 +200,8 @@ impl Session<'_, '_> {
             }
             (Stage::Reading(reading), Woken::OverBudget) if reading.has_begun() => {
                 self.load();
-                return self.refuse(Failure::OverBudget, Instant::now(), reading.queued);
+                let begun = reading.begun.unwrap_or(self.context.allowance.now());
+                return self.refuse(Failure::OverBudget, begun, reading.queued);
             }
             (Stage::Reading(_) | Stage::Lingering(_) | Stage::Resetting(_), Woken::OverBudget) => {
                 return End::Close;
@@ -209,7 +210,7 @@ impl Session<'_, '_> {
                 self.load();
                 let fate = exchange.give_up(Failure::OverBudget);
                 // Its memory is wanted: the connection ends even if it could persist.
-                return match self.settle(exchange, fate, Instant::now()) {
+                return match self.settle(exchange, fate, self.context.allowance.now()) {
                     Ok(()) | Err(End::Halt(_)) => End::Linger,
                     Err(end) => end,
                 };

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub struct Reading {
     missing: Missing,
     /// When the first byte was read.
-    begun: Option<Instant>,
+    pub(super) begun: Option<Instant>,
     /// Since when nothing has come.
     since: Instant,
     rate: MinRate,
@@ -93,7 +93,8 @@ impl Session<'_, '_> {
                     Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
                         self.answer_options(request, question)?;
-                        *reading = Reading::next(self.context.site.config.min_rate, Instant::now());
+                        let Context { site, allowance, .. } = &*self.context;
+                        *reading = Reading::next(site.config.min_rate, allowance.now());
                         continue;
                     }
                     Ok(Parsed::Partial(missing)) => reading.missing = missing,
@@ -154,7 +155,8 @@ impl Session<'_, '_> {
                     Missing::Body(_) => Failure::BodyIncomplete,
                     Missing::Everything | Missing::Head => Failure::HeadIncomplete,
                 };
-                Err(self.refuse(failure, Instant::now(), reading.queued))
+                let begun = reading.begun.unwrap_or(self.context.allowance.now());
+                Err(self.refuse(failure, begun, reading.queued))
             }
         }
     }

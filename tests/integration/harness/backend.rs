@@ -3,6 +3,7 @@
 //! Not here: a backend that the test drives step by step (`origin`).
 
 use super::eventually;
+use super::gate::Gate;
 use super::message::{Message, ok};
 use super::origin::Port;
 use super::tls;
@@ -66,6 +67,13 @@ impl Backend {
         let mut backend = Backend { address: port.address, port, listener: None, shared };
         backend.come_up();
         backend
+    }
+
+    /// The handler can have its request wait until the test opens the gate.
+    pub fn gated(handler: impl Fn(&mut Wire, &Message, &Gate) + Send + Sync + 'static) -> (Gate, Backend) {
+        let gate = Gate::default();
+        let guard = gate.clone();
+        (gate, Backend::start(move |wire, request| handler(wire, request, &guard)))
     }
 
     /// Responds to every request with this name.

@@ -206,5 +206,17 @@ pub fn ok(body: &str) -> String {
 /// A plain 200 in chunks, one for each part.
 pub fn ok_chunked(parts: &[&str]) -> String {
     let chunks: String = parts.iter().map(|part| format!("{:x}\r\n{part}\r\n", part.len())).collect();
-    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
+    format!("{CHUNKED}{chunks}0\r\n\r\n")
+}
+
+/// The head of a 200 in chunks.
+pub const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// The simplest request for a tunnel, and its answer.
+pub const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+pub const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+
+/// Bytes of which no two stretches are alike: one that is lost, repeated or out of place shows.
+pub fn noise(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }

@@ -1,16 +1,18 @@
 //! The tools of the tests: the proxy in a process of its own, backends, raw connections, a strict parser.
 //!
 //! Reading order: `message` (the valid messages), `wire` (one end of a connection), `origin` (a backend that the test
-//! drives step by step), `backend` (a backend that runs by itself), `gate` (where
-//! several of its requests wait), `authority` (certificates for backends), `silent` (no backend at all), `unix` (a backend on a Unix socket), `tls` (clients that speak it), `proxy`, `process` and `admin` (the program under test), `peers` (nginx
-//! and HAProxy in its place), `programs` (third-party clients, and the rule for when they are missing), `names` (a name
-//! service for one test).
+//! drives step by step), `backend` (a backend that runs by itself), `gate` (where several of its requests wait),
+//! `authority` (certificates for backends), `silent` (no backend at all), `unix` (a backend on a Unix socket), `tls`
+//! (clients that speak it), `anybody` (clients that believe every certificate), `proxy`, `process` and `admin` (the program
+//! under test), `peers` (nginx and HAProxy in its place), `programs` (third-party clients, and the rule for when they are
+//! missing), `names` (a name service for one test).
 //!
 //! No test sleeps to synchronise: it waits for the event itself and gives up after [`TIMEOUT`].
 //!
 //! Not here: the tests.
 
 mod admin;
+mod anybody;
 mod authority;
 mod backend;
 mod gate;
@@ -27,10 +29,11 @@ mod unix;
 mod wire;
 
 pub use admin::{ADMIN, Admin, next_event};
+pub use anybody::Anybody;
 pub use authority::{Authority, Issued};
 pub use backend::Backend;
 pub use gate::Gate;
-pub use message::{Framing, Message, ok, ok_chunked};
+pub use message::{CHUNKED, Framing, Message, SWITCH, UPGRADE, noise, ok, ok_chunked};
 pub use names::{DnsReply, NameService};
 pub use origin::{Origin, Port};
 pub use peers::free_address;
