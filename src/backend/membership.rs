@@ -35,8 +35,6 @@ pub(super) struct Membership {
     followed: Mutex<Vec<(String, Arc<Following>)>>,
     /// Backends of the configuration before, whose standing those of this one take over if they are the same.
     heritage: Mutex<Vec<Arc<Backend>>>,
-    /// That count what the backends do.
-    workers: usize,
 }
 
 /// A configured name and the addresses it resolves to at present.
@@ -69,12 +67,7 @@ pub(super) fn follow(all: &[Arc<Backends>]) -> io::Result<()> {
 impl Membership {
     /// # Errors
     /// No certificate can be for the host of a backend with TLS.
-    pub fn new(
-        config: &Config,
-        trust: Option<&Trust>,
-        registry: Arc<Registry>,
-        workers: usize,
-    ) -> Result<Self, TrustError> {
+    pub fn new(config: &Config, trust: Option<&Trust>, registry: Arc<Registry>) -> Result<Self, TrustError> {
         let named = |spec: &config::Backend| {
             let trust = trust.filter(|_| spec.transport == Transport::Tls);
             let identity = trust.map(|trust| trust.in_host_of(&spec.endpoint)).transpose()?;
@@ -89,7 +82,6 @@ impl Membership {
             has_checks: config.check_interval().is_some(),
             followed: Mutex::default(),
             heritage: Mutex::default(),
-            workers,
         })
     }
 
@@ -207,7 +199,7 @@ impl Membership {
         let name = named.spec.to_string();
         let new = || {
             let health = if self.has_checks { Health::unchecked() } else { Health::new() };
-            Arc::new(Standing::new(&address, health, self.workers))
+            Arc::new(Standing::new(&address, health))
         };
         Backend {
             standing: self.inherited(&name, &address).unwrap_or_else(new),

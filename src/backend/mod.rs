@@ -33,7 +33,6 @@ mod unreachable;
 use crate::config::{Address, Balance, Config, Peer};
 use crate::net::tls::{Identity, TrustError, Trusts};
 use crate::observe::failure::{Blame, Failure};
-use crate::observe::metrics::Metrics;
 use balance::Place;
 use checks::Check;
 use drained::Drained;
@@ -106,8 +105,8 @@ pub struct Backends {
     rules: Rules,
     check: Option<Check>,
     history: Arc<History>,
-    /// Those of the configuration before, as long as they are in force.
-    predecessor: Weak<Self>,
+    /// Those of the configuration before, until these take over.
+    predecessor: Mutex<Weak<Self>>,
     limits: Limits,
     balance: Balance,
 }
@@ -146,10 +145,9 @@ impl Backends {
         planned: impl Iterator<Item = Planned<'a>>,
         before: &[Arc<Self>],
         registry: &Arc<Registry>,
-        metrics: &Metrics,
     ) -> io::Result<Vec<Arc<Self>>> {
         let mut trusts = Trusts::default();
-        let all = planned.map(|planned| Self::new(planned, &mut trusts, registry, metrics).map(Arc::new));
+        let all = planned.map(|planned| Self::new(planned, &mut trusts, registry).map(Arc::new));
         let all = all.collect::<Result<Vec<_>, _>>()?;
         succession::arrange(&all, before);
         membership::follow(&all)?;
@@ -162,12 +160,8 @@ impl Backends {
     ///
     /// # Errors
     /// See [`Self::start`].
-    pub fn start_occasional(
-        planned: Planned<'_>,
-        registry: &Arc<Registry>,
-        metrics: &Metrics,
-    ) -> io::Result<Arc<Self>> {
-        let all = [Arc::new(Self::new(planned, &mut Trusts::default(), registry, metrics)?)];
+    pub fn start_occasional(planned: Planned<'_>, registry: &Arc<Registry>) -> io::Result<Arc<Self>> {
+        let all = [Arc::new(Self::new(planned, &mut Trusts::default(), registry)?)];
         succession::arrange(&all, &[]);
         membership::follow(&all)?;
         let [backends] = all;
@@ -178,12 +172,11 @@ impl Backends {
         Planned { config, predecessor }: Planned<'_>,
         trusts: &mut Trusts,
         registry: &Arc<Registry>,
-        metrics: &Metrics,
     ) -> Result<Self, TrustError> {
         let trust = trusts.of(config)?;
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Ok(Self {
-            membership: Membership::new(config, trust.as_ref(), Arc::clone(registry), metrics.workers)?,
+            membership: Membership::new(config, trust.as_ref(), Arc::clone(registry))?,
             rules: Rules {
                 max_fails: config.max_fails,
                 fail_timeout: config.fail_timeout,
@@ -192,20 +185,21 @@ impl Backends {
             },
             check: Check::configured(config),
             history: predecessor.as_ref().map_or_else(Arc::default, |before| Arc::clone(&before.history)),
-            predecessor: predecessor.as_ref().map_or_else(Weak::new, Arc::downgrade),
+            predecessor: Mutex::new(predecessor.as_ref().map_or_else(Weak::new, Arc::downgrade)),
             limits: if has_limits { Limits::Some } else { Limits::None },
             balance: config.balance,
         })
     }
 
-    /// Whether they follow these, after a reload.
-    pub fn follows(&self, before: &Arc<Self>) -> bool {
-        std::ptr::eq(self.predecessor.as_ptr(), Arc::as_ptr(before))
+    /// Whether they follow these, after one reload or several.
+    pub fn follows(&self, before: &Self) -> bool {
+        Arc::ptr_eq(&self.history, &before.history)
     }
 
-    /// They are about to be in force, and go on where those that they follow stand.
+    /// They are about to be in force, and go on where those that they follow stand. Those are forgotten: even a weak pointer
+    /// would keep half a kilobyte of each.
     pub fn take_over(&self) {
-        let before = self.predecessor.upgrade();
+        let before = std::mem::take(&mut *lock(&self.predecessor)).upgrade();
         self.membership.take_over(before.as_ref().map(|before| &before.membership));
     }
 

@@ -46,8 +46,8 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Of a backend at this address of which nothing else is known. So many workers count what it does.
-    pub fn new(address: &Address, health: Health, workers: usize) -> Self {
+    /// Of a backend at this address of which nothing else is known.
+    pub fn new(address: &Address, health: Health) -> Self {
         Self {
             waiting: AtomicUsize::new(0),
             is_slow: AtomicBool::new(false),
@@ -60,7 +60,7 @@ impl Standing {
             failed_returns: AtomicUsize::new(0),
             is_drained: AtomicBool::new(false),
             why_out: Mutex::default(),
-            counts: BackendCounts::new(workers),
+            counts: BackendCounts::default(),
         }
     }
 

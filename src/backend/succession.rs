@@ -10,7 +10,7 @@
 //!
 //! Not here: which route follows which (`proxy::route`), and what is taken over (`membership`).
 
-use super::{Backend, Backends};
+use super::{Backend, Backends, lock};
 use std::sync::Arc;
 
 /// Tells the new ones what they may inherit of these before.
@@ -23,7 +23,7 @@ pub(super) fn arrange(new: &[Arc<Backends>], before: &[Arc<Backends>]) {
         orphans.extend(old.all().into_iter().filter(|backend| !has_heir(backend)));
     }
     for backends in new {
-        let predecessor = backends.predecessor.upgrade();
+        let predecessor = lock(&backends.predecessor).upgrade();
         let mut from = predecessor.map_or_else(Vec::new, |predecessor| predecessor.all());
         let adopted = |orphan: &mut Arc<Backend>| {
             backends.membership.has_name(&orphan.name) && !from.iter().any(|own| own.name == orphan.name)

@@ -10,7 +10,6 @@ use crate::config::{Address, waits};
 use crate::net::conn::{Block, Conn, Connected, Window};
 use crate::net::tls::{Identity, Refusal};
 use crate::observe::failure::Failure;
-use crate::observe::metrics::Shard;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
@@ -130,16 +129,9 @@ impl Turn {
     }
 
     /// The response head is there, since `now`, and it `took` so long. Its status may be a `failure`.
-    pub fn answered(
-        &self,
-        backends: &Backends,
-        now: Instant,
-        took: Duration,
-        failure: Option<Failure>,
-        shard: &Shard,
-    ) {
+    pub fn answered(&self, backends: &Backends, now: Instant, took: Duration, failure: Option<Failure>) {
         self.await_client();
-        self.backend.standing.counts.answered(shard, took);
+        self.backend.standing.counts.answered(took);
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
         let is_slow = took > waits::PROMPT_RESPONSE;
         // Nearly always it is as it was, and reading it is cheaper than taking the cache line from another core.

@@ -25,7 +25,7 @@ pub fn list<'a>(config: &'a Config, out: &mut impl Write) -> io::Result<Vec<&'a 
     for (said, told) in lines {
         writeln!(out, "route    {said:<width$}  {told}")?;
     }
-    Ok(config.route.iter().map(|route| &route.config).chain([config]).collect())
+    Ok(config.with_routes().collect())
 }
 
 /// Prints what requests without TLS get whatever their route is.

@@ -84,7 +84,7 @@ impl Config {
 
     /// Remarks about lists that surely do something else than was meant.
     pub(super) fn odd_access_lists(&self) -> Vec<String> {
-        let routes = self.route.iter().map(|route| (format!(" of {route}"), &route.config));
+        let routes = self.route.iter().map(|route| (format!(" of {route}"), &*route.config));
         let closed =
             [(String::new(), self)].into_iter().chain(routes).filter(|(_, config)| config.is_closed());
         let mut remarks: Vec<_> = closed

@@ -127,9 +127,9 @@ impl Config {
         self.backend.iter().any(|backend| backend.transport == Transport::Tls)
     }
 
-    /// The settings of the top level, of each route, and of `--acme-challenge`.
-    fn with_routes(&self) -> impl Iterator<Item = &Config> {
-        self.route.iter().map(|route| &route.config).chain([self])
+    /// The settings of each route, and last those of the top level.
+    pub fn with_routes(&self) -> impl Iterator<Item = &Config> {
+        self.route.iter().map(|route| &*route.config).chain([self])
     }
 
     /// # Errors

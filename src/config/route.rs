@@ -22,6 +22,7 @@ use super::{Backend, Config, RawValue, Scope, Setting, Source, row};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The requests that belong together, and what becomes of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +32,9 @@ pub struct Route {
     /// A prefix that ends with a segment, such as `/api`; empty: any path.
     pub path: String,
     pub action: Action,
-    /// Every setting: the route's own, and for the rest those of the top level. Its backends are the route's.
-    pub config: Config,
+    /// Every setting: the route's own, and for the rest those of the top level. Its backends are the route's. A kilobyte: a
+    /// route shares it with the one before it where nothing differs.
+    pub config: Arc<Config>,
 }
 
 /// A host as it is compared: in lower case, without port and trailing dot.
@@ -114,7 +116,10 @@ impl Routes {
             routes.clear();
             let mut places = HashMap::new();
             for raw in raws {
-                let route = read(raw, &inherited)?;
+                let mut route = read(raw, &inherited)?;
+                if let Some(before) = routes.last().filter(|before: &&Route| before.config == route.config) {
+                    route.config = Arc::clone(&before.config);
+                }
                 if has_others && route.hosts.is_empty() && route.path.is_empty() {
                     let fault = "takes every request, so no other backend gets any; give it a host or a path";
                     return Err(Error::at(&raw.place, fault));
@@ -223,7 +228,7 @@ pub(super) fn route(raw: &RawValue, inherited: &[&Source]) -> Result<Route, Erro
     if path.is_empty() && action == Action::Proxy(Prefix::Stripped) {
         return Err(Error::at(&raw.place, "strip takes the path off, and this route has none"));
     }
-    Ok(Route { hosts, path, action, config })
+    Ok(Route { hosts, path, action, config: Arc::new(config) })
 }
 
 fn sole<T>(

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -674,6 +675,15 @@ fn a_route_inherits_what_it_does_not_set() {
     assert_eq!((config.idle_timeout, config.balance), (Duration::from_secs(60), Balance::RoundRobin));
     assert_eq!(shown(&own.backend), ["b:1"]);
     assert!(own.route.is_empty());
+}
+
+#[test]
+fn a_route_shares_the_settings_of_the_one_before_it_where_nothing_differs() {
+    let line = "--route a.example=a:1 --route b.example=a:1 --route c.example=b:1 --route d.example=a:1";
+    let routes = config(line, &[]).route;
+    let is_shared: Vec<_> =
+        routes.windows(2).map(|two| Arc::ptr_eq(&two[0].config, &two[1].config)).collect();
+    assert_eq!(is_shared, [true, false, false]);
 }
 
 /// The fields that are set in requests and removed from responses, as flags would say it.

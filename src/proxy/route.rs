@@ -31,7 +31,7 @@ pub struct Route {
     /// What becomes of the request; `None`: there is no place for it.
     pub action: Option<Action>,
     /// The route's own settings, and for the rest those of the top level.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// What the admin changes in the heads of requests and of responses; `None`: nothing.
     pub request_edits: Option<Arc<Edits>>,
     pub response_edits: Option<Arc<Edits>>,
@@ -78,11 +78,10 @@ impl Routes {
     pub fn start(config: &Config, before: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
         let registry = before.map_or_else(Arc::default, |before| Arc::clone(&before.registry));
         let first_number = before.map_or(0, |before| before.next_number);
-        let configs = config.route.iter().map(|route| &route.config).chain([config]);
-        let planned = configs.zip(predecessors(config, before));
+        let planned = config.with_routes().zip(predecessors(config, before));
         let planned = planned.map(|(config, predecessor)| Planned { config, predecessor });
         let old: Vec<_> = before.into_iter().flat_map(Self::configured).cloned().collect();
-        let mut all_backends = Backends::start(planned, &old, &registry, metrics)?.into_iter();
+        let mut all_backends = Backends::start(planned, &old, &registry)?.into_iter();
         let mut table = Table::default();
         let mut all = Vec::new();
         for (route, backends) in config.route.iter().zip(&mut all_backends) {
@@ -97,7 +96,7 @@ impl Routes {
             label: String::new(),
             strip: String::new(),
             action: has_place.then_some(Action::Proxy(config::Prefix::Kept)),
-            config: Config { route: Vec::new(), ..config.clone() },
+            config: Arc::new(Config { route: Vec::new(), ..config.clone() }),
             request_edits: Edits::of_requests(config),
             response_edits: Edits::of_responses(config),
             backends,
@@ -219,7 +218,7 @@ impl Route {
             label: route.to_string(),
             strip: if strips { route.path.clone() } else { String::new() },
             action: Some(route.action.clone()),
-            config: route.config.clone(),
+            config: Arc::clone(&route.config),
             request_edits: Edits::of_requests(&route.config),
             response_edits: Edits::of_responses(&route.config),
             backends,
@@ -236,7 +235,7 @@ impl Route {
         metrics: &Metrics,
     ) -> io::Result<Arc<Self>> {
         let planned = Planned { config: &config, predecessor };
-        let backends = Backends::start_occasional(planned, registry, metrics)?;
+        let backends = Backends::start_occasional(planned, registry)?;
         let action = Some(Action::Proxy(config::Prefix::Kept));
         let (request_edits, response_edits) = (None, None);
         Ok(Arc::new(Self {
@@ -244,7 +243,7 @@ impl Route {
             label: String::new(),
             strip: String::new(),
             action,
-            config,
+            config: Arc::new(config),
             request_edits,
             response_edits,
             backends,
@@ -254,7 +253,7 @@ impl Route {
 
     /// Of what has to come again by https, which needs no backend.
     fn to_https(&self, metrics: &Metrics) -> Self {
-        let (config, backends) = (self.config.clone(), Arc::clone(&self.backends));
+        let (config, backends) = (Arc::clone(&self.config), Arc::clone(&self.backends));
         Self {
             number: self.number,
             label: String::new(),

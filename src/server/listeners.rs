@@ -157,7 +157,7 @@ fn refuse_myself(config: &Config, entrances: &[Entrance]) -> Result<(), StartErr
 /// The same for all of a configuration's backends.
 pub(super) fn refuse_all_myself(config: &Config, entrances: &[Entrance]) -> Result<(), StartError> {
     let challenges = config.challenges();
-    let mut configs = config.route.iter().map(|route| &route.config).chain([config]).chain(&challenges);
+    let mut configs = config.with_routes().chain(&challenges);
     configs.try_for_each(|config| refuse_myself(config, entrances))
 }
 

@@ -204,8 +204,7 @@ fn keep_what_stays(config: &mut Config, before: &Config) -> Vec<String> {
 /// `reloaded: 3 routes, 5 backends (1 new, 1 gone), 2 certificates, 1 listener`
 fn told(before: &Site, now: &Site, listened: &[Entrance], listens: &[Entrance]) -> String {
     let backends = |config: &Config| -> BTreeSet<String> {
-        let configs = config.route.iter().map(|route| &route.config).chain([config]);
-        configs.flat_map(|config| &config.backend).map(ToString::to_string).collect()
+        config.with_routes().flat_map(|config| &config.backend).map(ToString::to_string).collect()
     };
     let wanted = |entrances: &[Entrance]| -> Vec<Listen> {
         let mut wanted: Vec<_> = entrances.iter().map(|entrance| entrance.wanted.clone()).collect();

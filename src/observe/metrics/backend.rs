@@ -1,30 +1,25 @@
 //! What is counted of one backend.
 //!
-//! The problem: the time to the first byte comes with every answer, so each thread counts it for itself. The rest is rare,
-//! or changes a word that all workers write with each turn anyway (the round's own).
+//! The problem: a thousand routes may have thousands of backends, each with its counts, and every worker a part in all of
+//! them. Counts for each worker would be megabytes. They are not needed: a turn changes words that all workers write
+//! anyway (how many requests are under way), so two more beside them travel with the same cache line.
 //!
 //! Not here: the health that follows from it (`backend`).
 
-use super::shard::{Count, Shard, Sharded};
+use crate::observe::activity::nanoseconds;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct BackendCounts {
     turns: AtomicU64,
     failures: AtomicU64,
-    answers: Sharded<Answers>,
+    answers: AtomicU64,
+    /// To the first byte of these, in nanoseconds.
+    took: AtomicU64,
     checks: Mutex<Checks>,
-}
-
-/// What one thread has got.
-#[derive(Debug, Default)]
-struct Answers {
-    count: Count,
-    /// To the first byte, in nanoseconds.
-    took: Count,
 }
 
 /// The active checks of a backend.
@@ -58,21 +53,15 @@ pub struct BackendTotals {
 }
 
 impl BackendCounts {
-    pub fn new(workers: usize) -> Self {
-        let (turns, failures, checks) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::default());
-        Self { turns, failures, answers: Sharded::new(workers), checks }
-    }
-
     /// It was given a turn.
     pub fn asked(&self) {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Its response has begun.
-    pub fn answered(&self, shard: &Shard, took: Duration) {
-        let answers = self.answers.of(shard);
-        answers.count.add(1);
-        answers.took.add(crate::observe::activity::nanoseconds(took));
+    pub fn answered(&self, took: Duration) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.took.fetch_add(nanoseconds(took), Ordering::Relaxed);
     }
 
     pub fn failed(&self) {
@@ -93,8 +82,8 @@ impl BackendCounts {
         BackendTotals {
             turns: self.turns.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
-            answers: self.answers.sum(|answers| &answers.count),
-            first_byte: Duration::from_nanos(self.answers.sum(|answers| &answers.took)),
+            answers: self.answers.load(Ordering::Relaxed),
+            first_byte: Duration::from_nanos(self.took.load(Ordering::Relaxed)),
             checks: self.checks().clone(),
         }
     }
@@ -110,11 +99,11 @@ mod tests {
 
     #[test]
     fn a_backend_has_its_counts() {
-        let backend = BackendCounts::new(2);
+        let backend = BackendCounts::default();
         (0..3).for_each(|_| backend.asked());
         backend.failed();
-        backend.answered(&Shard::at(1), Duration::from_millis(2));
-        backend.answered(&Shard::at(2), Duration::from_millis(3));
+        backend.answered(Duration::from_millis(2));
+        backend.answered(Duration::from_millis(3));
         let now = SystemTime::now();
         backend.checked(now, None);
         backend.checked(now, Some("the backend refused the connection"));

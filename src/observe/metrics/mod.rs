@@ -29,14 +29,13 @@ pub use backend::{BackendCounts, BackendTotals, Checks, LastCheck};
 pub use histogram::{BOUNDS, Distribution};
 pub use latest::Failed;
 pub use route::{Class, Durations, RouteCounts, RouteTotals};
-pub use shard::Shard;
 pub use snapshot::Snapshot;
 
 use crate::observe::access::Record;
 use crate::observe::activity::{Activity, Doing};
 use crate::observe::failure::Failure;
 use latest::Latest;
-use shard::{Count, Sharded};
+use shard::{Count, Shard, Sharded};
 use snapshot::{Handshakes, Traffic, WorkerState};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,7 +48,7 @@ pub struct Metrics {
     /// The same time; what workers tell of is counted from then on.
     epoch: Instant,
     /// How many there are; a reload does not change that.
-    pub workers: usize,
+    workers: usize,
     routes: Mutex<BTreeMap<Arc<str>, Arc<RouteCounts>>>,
     unrouted: Arc<RouteCounts>,
     threads: Sharded<Block>,
@@ -179,7 +178,7 @@ pub enum Secured {
 /// What one thread counts with. It stays with that thread.
 #[derive(Debug)]
 pub struct Recorder<'a> {
-    pub shard: Shard,
+    shard: Shard,
     block: &'a Block,
     metrics: &'a Metrics,
 }

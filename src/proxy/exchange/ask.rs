@@ -115,11 +115,11 @@ impl Exchange {
 
     /// A final response has begun; returns how long it took.
     fn was_answered(&mut self, asking: &Asking, context: &Context<'_>) -> Duration {
-        let (now, recorder) = (context.allowance.now(), context.recorder);
+        let now = context.allowance.now();
         let took = now.saturating_duration_since(asking.sent);
-        recorder.go_on(Doing::Relaying);
+        context.recorder.go_on(Doing::Relaying);
         let (backends, failure) = (&self.request.route.backends, self.status_failure());
-        asking.turn.answered(backends, now, took, failure, &recorder.shard);
+        asking.turn.answered(backends, now, took, failure);
         let status = self.record.status.unwrap_or_default();
         self.request.explain(|| explain::Step::Answered { status, took });
         self.timer.restart();
