@@ -9,7 +9,7 @@
 //!       ┌──────────── the waiter: one epoll, a place and not a thread ─────────────┐
 //!  ┌───▶│ parked: idle clients, half a head, late answers, slow transfers, tunnels │
 //!  │    └──────┬───────────────────────┬─────────────────────────────┬─────────────┘
-//!  │           ▼ a batch, up to 6      ▼                             ▼
+//!  │           ▼ a batch, up to 16     ▼                             ▼
 //!  │        worker 1                worker 2          ...         worker N
 //!  │          1. each request: read it, send it ahead  ──▶  backends, in the round
 //!  │          2. each answer: collect it, relay it     ◀──

@@ -48,7 +48,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 pub use tried::Tried;
-pub use turn::Turn;
+pub use turn::{Pace, Turn};
 pub use unreachable::connect_failure;
 
 /// One address that takes turns.

@@ -29,6 +29,14 @@ pub struct Turn {
     verdict: Cell<Verdict>,
 }
 
+/// How a backend answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// So that a worker does well to wait for it.
+    Prompt,
+    Slow,
+}
+
 /// Which side the request waits for. Only the backend's silence says something about the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
@@ -49,6 +57,13 @@ enum Verdict {
     Open,
     /// Its status was a failure, and this is one failure, however the body ends.
     Failed,
+}
+
+impl Pace {
+    /// Of a response that took so long.
+    pub fn of(took: Duration) -> Self {
+        if took > waits::PROMPT_RESPONSE { Self::Slow } else { Self::Prompt }
+    }
 }
 
 impl Turn {
@@ -118,12 +133,16 @@ impl Turn {
         self.backend.standing.progress.waits(&backends.history.answers, now);
     }
 
-    /// A worker has waited for the response in vain. None should wait for the next one.
-    pub fn note_late(&self) {
-        self.backend.standing.is_slow.store(true, Ordering::Relaxed);
+    /// How the backend answers at present. Nearly always it is as it was, and reading it is cheaper than taking the cache
+    /// line from another core.
+    pub fn note_pace(&self, pace: Pace) {
+        let is_slow = pace == Pace::Slow;
+        if self.is_slow() != is_slow {
+            self.backend.standing.is_slow.store(is_slow, Ordering::Relaxed);
+        }
     }
 
-    /// Whether the backend's last response was late: its next request is parked as soon as it is sent.
+    /// Whether no worker should wait for the backend's next response: its request is parked as soon as it is sent.
     pub fn is_slow(&self) -> bool {
         self.backend.standing.is_slow.load(Ordering::Relaxed)
     }
@@ -133,11 +152,6 @@ impl Turn {
         self.await_client();
         self.backend.standing.counts.answered(took);
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
-        let is_slow = took > waits::PROMPT_RESPONSE;
-        // Nearly always it is as it was, and reading it is cheaper than taking the cache line from another core.
-        if self.is_slow() != is_slow {
-            self.backend.standing.is_slow.store(is_slow, Ordering::Relaxed);
-        }
         self.backend.standing.progress.answered(&backends.history.answers, now, took);
         match failure {
             None => backends.note_success(&self.backend, now),

@@ -52,6 +52,10 @@ pub const FAR_CONNECT: Duration = milliseconds(20);
 /// [`ONE_CALL`], so that a wait that was in vain is not repeated.
 pub const PROMPT_RESPONSE: Duration = milliseconds(9);
 
+/// Between two waits of one worker for a backend that counts as slow, to see whether it still is. A wait in vain takes
+/// [`ONE_CALL`], which is then a hundredth of the worker's time.
+pub const SLOW_SAMPLE: Duration = seconds(1);
+
 /// All interim responses to one request. Each is a sign of life and restarts the response timeout, and a backend may say
 /// "still working" for long; one that has said nothing else for an hour is not working.
 pub const INTERIM_TOTAL: Duration = seconds(3600);

@@ -8,6 +8,9 @@
 //! waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of five hundred event
 //! streams would take five seconds.
 //!
+//! So what is known to be slow is parked at once. But how long parked bytes have lain there nobody knows; whether the
+//! backend is still slow shows only if a worker waits for it. Each worker does so once in [`waits::SLOW_SAMPLE`].
+//!
 //! Not here: the length of one blocking call, which is the socket's (also [`waits::ONE_CALL`]).
 
 use crate::config::waits;
@@ -27,6 +30,8 @@ pub struct Allowance {
     stage: Duration,
     company: Company,
     now: Instant,
+    /// When it last waited for what is known to be slow.
+    sampled: Instant,
 }
 
 /// What else is in the batch.
@@ -37,10 +42,17 @@ enum Company {
 }
 
 impl Allowance {
-    /// Of a batch of so many that begins.
-    pub fn of_batch(size: usize) -> Self {
+    /// Of a worker that begins.
+    pub fn new() -> Self {
+        let (batch, stage, company, now) = (Duration::ZERO, Duration::ZERO, Company::Alone, Instant::now());
+        Self { batch, stage, company, now, sampled: now }
+    }
+
+    /// A batch of so many begins.
+    pub fn begin_batch(&mut self, size: usize) {
         let company = if size > 1 { Company::Others } else { Company::Alone };
-        Self { batch: Duration::ZERO, stage: Duration::ZERO, company, now: Instant::now() }
+        let (batch, stage, now) = (Duration::ZERO, Duration::ZERO, Instant::now());
+        *self = Self { batch, stage, company, now, ..*self };
     }
 
     /// The time when the batch began, or a wait ended. Between two waits a worker computes for some microseconds, and time
@@ -62,6 +74,15 @@ impl Allowance {
     /// The stage was parked before, or something of it came: whatever is missing now is not waited for.
     pub fn stop_waiting(&mut self) {
         self.stage = Duration::MAX;
+    }
+
+    /// Whether the worker may wait for what is known to be slow, to see whether it still is.
+    pub fn may_sample(&mut self) -> bool {
+        let is_due = self.now.saturating_duration_since(self.sampled) >= waits::SLOW_SAMPLE;
+        if is_due {
+            self.sampled = self.now;
+        }
+        is_due
     }
 
     /// Whether an exchange that has moved so many bytes in a row is to be parked, so that others are served. While another
@@ -88,5 +109,28 @@ impl Allowance {
         self.stage += waited;
         self.batch += waited;
         (result, Block::Briefly)
+    }
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_slow_is_sampled_once_in_a_while() {
+        let mut allowance = Allowance::new();
+        let mut samples_after = |wait: Duration| {
+            allowance.now += wait;
+            allowance.may_sample()
+        };
+        let short = waits::SLOW_SAMPLE / 2;
+        let samples = [Duration::ZERO, short, short, Duration::ZERO, short, short].map(&mut samples_after);
+        assert_eq!(samples, [false, false, true, false, false, true]);
     }
 }

@@ -34,12 +34,13 @@ fn survive<R>(serve: impl FnOnce() -> R) -> Option<R> {
 /// Serves until the end.
 fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
     let mut site = shared.site.get();
-    let mut scratch = Scratch::new(&site.config);
+    let (mut scratch, mut allowance) = (Scratch::new(&site.config), Allowance::new());
     let (mut batch, mut ahead) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(2 * BATCH));
     while shared.waiter.next(&mut batch) {
         let site = shared.site.renew(&mut site);
         scratch.fit(&site.config);
-        let (scratch, allowance) = (&mut scratch, &mut Allowance::of_batch(batch.len()));
+        allowance.begin_batch(batch.len());
+        let (scratch, allowance) = (&mut scratch, &mut allowance);
         recorder.begin(Doing::Reading, allowance.now());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };
         let mut context = Context { worker, shared, site, recorder, scratch, allowance, pass };

@@ -14,7 +14,7 @@ use super::response_head::{Final, Head};
 use super::send::Outgoing;
 use super::timer::{Awaited, watch};
 use super::{BackendEnd, Exchange, Stage, Step, Stop};
-use crate::backend::Turn;
+use crate::backend::{Pace, Turn};
 use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
@@ -39,6 +39,7 @@ pub(super) struct Asking {
     pub(super) outgoing: Outgoing,
     /// When the whole request was sent; of one in hand, when the connection was chosen or made, which saves a clock read.
     sent: Instant,
+    awaited_by: AwaitedBy,
     pub(super) interims: Interims,
     /// Since when the client is waited for.
     pub(super) awaits_client: Option<Instant>,
@@ -52,6 +53,17 @@ enum Age {
     Fresh,
     /// It may turn out stale.
     Kept,
+}
+
+/// Where the response is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AwaitedBy {
+    /// With a blocking call, unless the backend is known to be slow by then.
+    Worker,
+    /// With a blocking call although the backend counts as slow.
+    Sample,
+    /// Parked. When it comes is not known, only when a worker comes for it.
+    Waiter,
 }
 
 impl Asking {
@@ -71,6 +83,7 @@ impl Asking {
             age,
             outgoing: Outgoing::Partly(0),
             sent,
+            awaited_by: AwaitedBy::Worker,
             interims: Interims::default(),
             awaits_client: None,
             received: Vec::new(),
@@ -83,6 +96,24 @@ impl Asking {
 
     pub(super) fn is_sending(&self) -> bool {
         matches!(self.outgoing, Outgoing::Partly(_))
+    }
+
+    /// Whether a worker waits for the response all the same.
+    fn begins_sample(&mut self, context: &mut Context<'_>) -> bool {
+        let begins = context.allowance.may_sample();
+        if begins {
+            self.awaited_by = AwaitedBy::Sample;
+        }
+        begins
+    }
+
+    /// The response is there, after so long. One that was parked may have lain there: with a thousand clients, workers come
+    /// for it after 30 ms, and a backend that counted as slow for that would be parked for, and count as slow, for ever.
+    fn note_pace(&self, took: Duration) {
+        let pace = Pace::of(took);
+        if pace == Pace::Prompt || self.awaited_by != AwaitedBy::Waiter {
+            self.turn.note_pace(pace);
+        }
     }
 }
 
@@ -119,6 +150,7 @@ impl Exchange {
         let took = now.saturating_duration_since(asking.sent);
         context.recorder.go_on(Doing::Relaying);
         let (backends, failure) = (&self.request.route.backends, self.status_failure());
+        asking.note_pace(took);
         asking.turn.answered(backends, now, took, failure);
         let status = self.record.status.unwrap_or_default();
         self.request.explain(|| explain::Step::Answered { status, took });
@@ -244,7 +276,9 @@ impl Exchange {
             // What it said before it took no more is there already.
             (Outgoing::Refused, _) => Ok(()),
             _ if !context.scratch.from_backend.is_empty() => Ok(()),
-            _ if asking.turn.is_slow() => Err(self.await_either(asking, client, context)),
+            _ if asking.turn.is_slow() && !asking.begins_sample(context) => {
+                Err(self.await_either(asking, client, context))
+            }
             (_, Pass::Ahead) => Err(Stop::Halt(Halt::SentAhead)),
             (_, Pass::Collect) => Ok(()),
         }
@@ -256,7 +290,8 @@ impl Exchange {
         let has_spoken = asking.interims.first.is_some() || !scratch.from_backend.is_empty();
         let mut receive = |block| asking.conn.receive(scratch.from_backend.one_read(), block);
         // A backend that is late is not waited for, nor is one that has not got the whole request.
-        let (received, block) = match asking.is_sending() || asking.turn.is_slow() {
+        let is_late = asking.turn.is_slow() && asking.awaited_by != AwaitedBy::Sample;
+        let (received, block) = match asking.is_sending() || is_late {
             true => (receive(Block::Never), Block::Never),
             false => allowance.spend(&shared.waiter, receive),
         };
@@ -267,7 +302,7 @@ impl Exchange {
             }
             Ok(Received::Nothing) => {
                 if block == Block::Briefly {
-                    asking.turn.note_late();
+                    asking.turn.note_pace(Pace::Slow);
                 }
                 Ok(0)
             }
@@ -287,6 +322,7 @@ impl Exchange {
 
     /// Neither side moves.
     fn await_either(&mut self, asking: &mut Asking, client: &Client, context: &mut Context<'_>) -> Stop {
+        asking.awaited_by = AwaitedBy::Waiter;
         let config = &self.request.route.config;
         if asking.interims.first.is_some_and(|first| first.elapsed() > waits::INTERIM_TOTAL) {
             return Stop::Failed(Failure::ResponseTimeout);
