@@ -192,3 +192,45 @@ fn a_kept_connection_that_closes_before_its_late_response_is_retried_if_idempote
         }
     });
 }
+
+/// A worker that waits for a late response in vain loses 10 ms. The prompt responses between the late ones once made it
+/// wait for each late one again.
+#[test]
+fn prompt_responses_are_no_reason_to_wait_for_the_late_ones_between_them() {
+    ronde_only!();
+    const PAIRS: usize = 200;
+    let (gate, backend) = Backend::gated(|wire, request, gate| {
+        if request.target() == "/late" {
+            gate.pass();
+        }
+        wire.send(ok(request.target()));
+    });
+    let proxy = Proxy::with("--workers 1 --explain", &[backend.address]);
+    let mut prompt = proxy.connect();
+    let mut ask = |_| {
+        let mut late = proxy.connect();
+        late.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n");
+        prompt.send("GET /prompt HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(prompt.response().text(), "/prompt");
+        late
+    };
+    let mut late: Vec<_> = (0..PAIRS).map(&mut ask).collect();
+    gate.open();
+    assert!(late.iter_mut().all(|late| late.response().text() == "/late"));
+    let explained = || proxy.process.stderr.all().join("\n");
+    eventually("all are explained", || explained().matches("GET /late").count() == PAIRS);
+    let waits_in_vain = explained().split("GET /").filter(|lines| waited(lines) > LATE / 12).count();
+    assert!(waits_in_vain <= PAIRS / 10, "{waits_in_vain} of {PAIRS}");
+}
+
+/// How long a worker waited between sending a request and parking it.
+fn waited(explanation: &str) -> Duration {
+    let at = |step| {
+        let line = explanation.lines().find(|line| line.contains(step))?;
+        line.split_whitespace().next()?.parse().ok().map(|ms: f64| Duration::from_secs_f64(ms / 1000.0))
+    };
+    match (at("the request is sent"), at("parked")) {
+        (Some(sent), Some(parked)) => parked.saturating_sub(sent),
+        _ => Duration::ZERO,
+    }
+}
