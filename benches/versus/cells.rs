@@ -44,6 +44,8 @@ pub enum Speed {
     Fast,
     /// Each response takes [`crate::slow::DELAY`].
     Slow,
+    /// One response in ten does.
+    Mixed,
 }
 
 impl Cell {
@@ -101,6 +103,13 @@ pub const CELLS: &[Cell] = &[
         about: "backends that take 100 ms, 1000 clients",
         clients: 1000,
         backends: Speed::Slow,
+        ..GET
+    },
+    Cell {
+        name: "mixed-256",
+        about: "one response in ten takes 100 ms, 256 clients",
+        clients: 256,
+        backends: Speed::Mixed,
         ..GET
     },
     Cell { name: "idle-64", about: "64 clients while 10,000 others idle", idle: 10_000, ..GET },

@@ -6,7 +6,7 @@ use crate::idle;
 use crate::load::Load;
 use crate::options::{Lifetime, Options};
 use crate::results::Sample;
-use crate::slow;
+use crate::slow::{self, Late};
 use crate::stage::backends::Backends;
 use crate::stage::proxies::{Kind, Proxy};
 use crate::stage::site::Site;
@@ -76,6 +76,7 @@ pub struct Setup {
     lifetime: Lifetime,
     fast: Backends,
     slow: [SocketAddr; 2],
+    mixed: [SocketAddr; 2],
     /// Only where a cell needs them.
     many: Option<Backends>,
     wrk: Tool,
@@ -100,7 +101,8 @@ impl Setup {
             running: HashMap::new(),
             lifetime: options.lifetime,
             fast: Backends::two(nginx)?,
-            slow: slow::start()?,
+            slow: slow::start(Late::All)?,
+            mixed: slow::start(Late::OneInTen)?,
             many: match options.cells.iter().any(|cell| cell.site == Site::Backends) {
                 true => Some(Backends::many(nginx)?),
                 false => None,
@@ -175,6 +177,7 @@ impl Setup {
             (Site::Backends, _, Some(many)) => &many.addresses,
             (_, Speed::Fast, _) => &self.fast.addresses,
             (_, Speed::Slow, _) => &self.slow[..],
+            (_, Speed::Mixed, _) => &self.mixed[..],
         };
         let flags: Vec<_> = self.flags.split_whitespace().collect();
         let proxy = Rc::new(Proxy::start(

@@ -1,4 +1,4 @@
-//! Two slow backends: every response comes after [`DELAY`].
+//! Two slow backends: every response comes after [`DELAY`], or one in ten.
 //!
 //! They share one thread, one epoll and one queue; a queue is enough because all waits are equally long. They must not
 //! be the bottleneck: the thread wakes once for all responses that are due, and a request costs two system calls.
@@ -19,15 +19,23 @@ pub const DELAY: Duration = Duration::from_millis(100);
 const BODY: &str =
     "A hundred bytes of text, late. ................................................................. end\n";
 
+/// Which responses are late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    All,
+    /// Nine come at once, and the tenth is late: an application with a database behind some of its pages.
+    OneInTen,
+}
+
 /// Starts both backends; they run until the bench ends.
 ///
 /// # Errors
 /// The system has no port, no epoll or no thread left.
-pub fn start() -> Result<[SocketAddr; 2]> {
+pub fn start(late: Late) -> Result<[SocketAddr; 2]> {
     let listeners =
         [TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?];
     let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
-    let server = Server::new(listeners)?;
+    let server = Server::new(listeners, late)?;
     thread::Builder::new().name("slow backends".to_owned()).spawn(move || {
         let error = server.run();
         eprintln!("the slow backends ended: {error:?}");
@@ -41,6 +49,8 @@ struct Server {
     connections: HashMap<u64, Connection>,
     next: u64,
     due: VecDeque<(Instant, u64)>,
+    late: Late,
+    requests: u64,
     response: String,
 }
 
@@ -50,7 +60,7 @@ struct Connection {
 }
 
 impl Server {
-    fn new(listeners: [TcpListener; 2]) -> Result<Self> {
+    fn new(listeners: [TcpListener; 2], late: Late) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         for (key, listener) in (0..).zip(&listeners) {
             rustix::net::listen(listener, 4096)?;
@@ -59,7 +69,8 @@ impl Server {
         }
         let next = listeners.len() as u64;
         let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{BODY}", BODY.len());
-        Ok(Self { epoll, listeners, connections: HashMap::new(), next, due: VecDeque::new(), response })
+        let (connections, due) = (HashMap::new(), VecDeque::new());
+        Ok(Self { epoll, listeners, connections, next, due, late, requests: 0, response })
     }
 
     fn run(mut self) -> io::Error {
@@ -110,7 +121,11 @@ impl Server {
                 connection.received.extend_from_slice(&room[..count]);
                 if connection.received.ends_with(b"\r\n\r\n") {
                     connection.received.clear();
-                    self.due.push_back((Instant::now() + DELAY, key));
+                    self.requests += 1;
+                    match self.late {
+                        Late::OneInTen if !self.requests.is_multiple_of(10) => self.respond(key),
+                        Late::All | Late::OneInTen => self.due.push_back((Instant::now() + DELAY, key)),
+                    }
                 }
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
@@ -124,10 +139,14 @@ impl Server {
             && due <= now
         {
             self.due.pop_front();
-            if let Some(connection) = self.connections.get_mut(&key) {
-                // A response of 150 bytes fits into the send buffer, so this fails only if the connection is gone.
-                let _ = connection.stream.write_all(self.response.as_bytes());
-            }
+            self.respond(key);
+        }
+    }
+
+    fn respond(&mut self, key: u64) {
+        if let Some(connection) = self.connections.get_mut(&key) {
+            // A response of 150 bytes fits into the send buffer, so this fails only if the connection is gone.
+            let _ = connection.stream.write_all(self.response.as_bytes());
         }
     }
 }
