@@ -389,10 +389,7 @@ fn who_is_under_way_ends_with_what_it_began_with() {
 #[test]
 fn who_waits_for_room_gets_it_after_a_reload() {
     ronde_only!();
-    let (gate, backend) = Backend::gated(|wire, _, gate| {
-        gate.pass();
-        wire.send(ok("b"));
-    });
+    let (gate, backend) = Backend::gated_named("b");
     let settings =
         |most: &str| format!("queue-timeout = '1m'\n[[backend]]\naddress = '{}'\n{most}", backend.address);
     let served = Served::with(&settings("max-connections = 1\n"));

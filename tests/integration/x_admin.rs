@@ -5,7 +5,7 @@
 
 use crate::harness::{
     ADMIN, Admin, Backend, Origin, Port, Proxy, Ronde, TIMEOUT, Wire, curl, each_row, eventually, next_event,
-    ok, open_many_files, ronde_only, scratch_directory, within,
+    open_many_files, ronde_only, scratch_directory, within,
 };
 use crate::harness::{End, GET, Process, needs, socket_path};
 use rustix::process::Signal;
@@ -122,10 +122,7 @@ fn it_answers_while_every_worker_is_busy_and_eight_thousand_clients_wait() {
 #[test]
 fn it_answers_when_the_descriptors_are_used_up() {
     ronde_only!();
-    let (gate, backend) = Backend::gated(|wire, _, gate| {
-        gate.pass();
-        wire.send(ok("late"));
-    });
+    let (gate, backend) = Backend::gated_named("late");
     let proxy = Proxy::with_descriptors(64, &format!("{ADMIN} --workers 2"), &[backend.address]);
     let admin = Admin::of(&proxy);
     let ask = |_| {
@@ -382,10 +379,7 @@ fn a_unix_socket_is_its_owners_alone_and_goes_with_ronde() {
 #[test]
 fn it_tells_that_ronde_drains_until_the_last_answer_is_out() {
     ronde_only!();
-    let (gate, backend) = Backend::gated(|wire, _, gate| {
-        gate.pass();
-        wire.send(ok("late"));
-    });
+    let (gate, backend) = Backend::gated_named("late");
     let mut proxy = Proxy::with(ADMIN, &[backend.address]);
     let admin = Admin::of(&proxy);
     let mut client = proxy.connect();

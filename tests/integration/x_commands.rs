@@ -3,8 +3,8 @@
 //! Not here: what a drain does to requests (`x_drain`).
 
 use crate::harness::{
-    ADMIN, Admin, Backend, Process, Proxy, Ronde, eventually, free_address, ok, ronde_only,
-    scratch_directory, socket_path,
+    ADMIN, Admin, Backend, Process, Proxy, Ronde, eventually, free_address, ronde_only, scratch_directory,
+    socket_path,
 };
 use rustix::process::Signal;
 
@@ -73,10 +73,7 @@ fn the_same_configuration_finds_the_running_ronde() {
 #[test]
 fn a_drain_waits_for_the_last_answer() {
     ronde_only!();
-    let (gate, backend) = Backend::gated(|wire, _, gate| {
-        gate.pass();
-        wire.send(ok("late"));
-    });
+    let (gate, backend) = Backend::gated_named("late");
     let proxy = Proxy::with(ADMIN, &[backend.address]);
     let admin = Admin::of(&proxy);
     let mut client = proxy.connect();
@@ -99,10 +96,7 @@ fn a_drain_waits_for_the_last_answer() {
 #[test]
 fn a_drain_does_not_take_a_backend_that_a_reload_has_removed_for_one_that_has_ended() {
     ronde_only!();
-    let (gate, slow) = Backend::gated(|wire, _, gate| {
-        gate.pass();
-        wire.send(ok("late"));
-    });
+    let (gate, slow) = Backend::gated_named("late");
     let other = Backend::named("other");
     let file = scratch_directory().join("ronde.toml");
     let write = |list: &str| std::fs::write(&file, format!("backend = [{list}]\n")).expect("the file");

@@ -141,10 +141,7 @@ fn a_retry_status_goes_to_no_drained_backend() {
 #[test]
 fn a_backend_at_its_limit_does_not_send_requests_to_a_drained_one() {
     ronde_only!();
-    let (gate, limited) = Backend::gated(|wire, _, gate| {
-        gate.pass();
-        wire.send(ok("limited"));
-    });
+    let (gate, limited) = Backend::gated_named("limited");
     let other = Backend::named("other");
     let file = crate::harness::scratch_directory().join("ronde.toml");
     let backends = format!(

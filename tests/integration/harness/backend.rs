@@ -82,6 +82,15 @@ impl Backend {
         Backend::start(move |wire, _| wire.send(ok(&name)))
     }
 
+    /// The same when the test opens the gate.
+    pub fn gated_named(name: &str) -> (Gate, Backend) {
+        let name = name.to_owned();
+        Self::gated(move |wire, _, gate| {
+            gate.pass();
+            wire.send(ok(&name));
+        })
+    }
+
     /// Responds to every request with the request itself: the start line, the fields, the body, the trailers.
     pub fn mirror() -> Backend {
         Backend::start(|wire, request| wire.send(ok(&request.to_string())))
