@@ -113,8 +113,8 @@ pub const SECOND_CTRL_C: Duration = milliseconds(300);
 /// waits for it sends SIGHUP.
 pub const CERTIFICATE_WATCH: Duration = seconds(60);
 
-/// For the next bytes of a file that is a pipe. What generates a configuration takes a moment; a pipe that nothing writes
-/// into would hold up each later reload.
+/// From the opening of a file that is a pipe: one that has nothing more to give after that, and is not at its end, is given up.
+/// What generates a configuration takes a moment; a pipe that nothing writes into would hold up each later reload.
 pub const FILE: Duration = seconds(5);
 
 // The admin listener.

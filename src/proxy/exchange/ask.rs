@@ -111,8 +111,9 @@ impl Asking {
     /// thousand clients. And where a tenth of the answers are late, nine prompt ones are no reason to wait for the tenth: a
     /// wait in vain costs a worker as much as three thousand trips through the waiter.
     fn note_pace(&self, took: Duration) {
-        match (self.awaited_by, Pace::of(took)) {
-            (AwaitedBy::Worker, Pace::Slow) | (AwaitedBy::Sample, _) => self.turn.note_pace(Pace::of(took)),
+        let pace = Pace::of(took);
+        match (self.awaited_by, pace) {
+            (AwaitedBy::Worker, Pace::Slow) | (AwaitedBy::Sample, _) => self.turn.note_pace(pace),
             (AwaitedBy::Worker, Pace::Prompt) | (AwaitedBy::Waiter, _) => {}
         }
     }
