@@ -1,6 +1,8 @@
 //! The cells of the table: one kind of load each.
 
+use crate::slow::Late;
 use crate::stage::site::Site;
+use std::time::Duration;
 
 /// One kind of load.
 #[derive(Debug)]
@@ -42,10 +44,12 @@ pub enum Handshake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Speed {
     Fast,
-    /// Each response takes [`crate::slow::DELAY`].
-    Slow,
-    /// One response in ten does.
-    Mixed,
+    /// Some responses are late, or all.
+    Late(Late),
+}
+
+const fn late(one_in: u64, milliseconds: u64) -> Speed {
+    Speed::Late(Late { one_in, delay: Duration::from_millis(milliseconds) })
 }
 
 impl Cell {
@@ -102,14 +106,27 @@ pub const CELLS: &[Cell] = &[
         name: "slow-1000",
         about: "backends that take 100 ms, 1000 clients",
         clients: 1000,
-        backends: Speed::Slow,
+        backends: late(1, 100),
         ..GET
     },
     Cell {
         name: "mixed-256",
         about: "one response in ten takes 100 ms, 256 clients",
         clients: 256,
-        backends: Speed::Mixed,
+        backends: late(10, 100),
+        ..GET
+    },
+    Cell {
+        name: "mixed-64",
+        about: "one response in ten takes 5 ms, 64 clients",
+        backends: late(10, 5),
+        ..GET
+    },
+    Cell {
+        name: "steady-256",
+        about: "backends that take 2 ms, 256 clients",
+        clients: 256,
+        backends: late(1, 2),
         ..GET
     },
     Cell { name: "idle-64", about: "64 clients while 10,000 others idle", idle: 10_000, ..GET },

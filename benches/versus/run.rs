@@ -15,6 +15,7 @@ use crate::stage::tools::{Tool, given_or_found};
 use crate::stage::{account, raise_descriptor_limit};
 use anyhow::Result;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::env;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -75,8 +76,8 @@ pub struct Setup {
     running: HashMap<(String, Speed, Site, bool), Rc<Proxy>>,
     lifetime: Lifetime,
     fast: Backends,
-    slow: [SocketAddr; 2],
-    mixed: [SocketAddr; 2],
+    /// As cells need them.
+    late: HashMap<Late, [SocketAddr; 2]>,
     /// Only where a cell needs them.
     many: Option<Backends>,
     wrk: Tool,
@@ -101,8 +102,7 @@ impl Setup {
             running: HashMap::new(),
             lifetime: options.lifetime,
             fast: Backends::two(nginx)?,
-            slow: slow::start(Late::All)?,
-            mixed: slow::start(Late::OneInTen)?,
+            late: HashMap::new(),
             many: match options.cells.iter().any(|cell| cell.site == Site::Backends) {
                 true => Some(Backends::many(nginx)?),
                 false => None,
@@ -176,8 +176,10 @@ impl Setup {
         let backends = match (cell.site, cell.backends, &self.many) {
             (Site::Backends, _, Some(many)) => &many.addresses,
             (_, Speed::Fast, _) => &self.fast.addresses,
-            (_, Speed::Slow, _) => &self.slow[..],
-            (_, Speed::Mixed, _) => &self.mixed[..],
+            (_, Speed::Late(late), _) => match self.late.entry(late) {
+                Entry::Occupied(backends) => &backends.into_mut()[..],
+                Entry::Vacant(place) => &place.insert(slow::start(late)?)[..],
+            },
         };
         let flags: Vec<_> = self.flags.split_whitespace().collect();
         let proxy = Rc::new(Proxy::start(

@@ -1,4 +1,4 @@
-//! Two slow backends: every response comes after [`DELAY`], or one in ten.
+//! Two slow backends: every response comes after the same delay, or one in ten does.
 //!
 //! They share one thread, one epoll and one queue; a queue is enough because all waits are equally long. They must not
 //! be the bottleneck: the thread wakes once for all responses that are due, and a request costs two system calls.
@@ -14,17 +14,15 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const DELAY: Duration = Duration::from_millis(100);
-
 const BODY: &str =
     "A hundred bytes of text, late. ................................................................. end\n";
 
-/// Which responses are late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Late {
-    All,
-    /// Nine come at once, and the tenth is late: an application with a database behind some of its pages.
-    OneInTen,
+/// Which responses are late, and by how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Late {
+    /// 1: each of them. 10: nine come at once, as from an application with a database behind some of its pages.
+    pub one_in: u64,
+    pub delay: Duration,
 }
 
 /// Starts both backends; they run until the bench ends.
@@ -122,9 +120,9 @@ impl Server {
                 if connection.received.ends_with(b"\r\n\r\n") {
                     connection.received.clear();
                     self.requests += 1;
-                    match self.late {
-                        Late::OneInTen if !self.requests.is_multiple_of(10) => self.respond(key),
-                        Late::All | Late::OneInTen => self.due.push_back((Instant::now() + DELAY, key)),
+                    match self.requests.is_multiple_of(self.late.one_in) {
+                        true => self.due.push_back((Instant::now() + self.late.delay, key)),
+                        false => self.respond(key),
                     }
                 }
             }
