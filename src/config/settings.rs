@@ -146,9 +146,9 @@ settings! {
     }
 
     "Workers" {
-        /// threads; auto: 2 per core, at least 4
-        /// What waits is parked, and takes no thread; a second one keeps a core busy while the first waits for a
-        /// moment. More only take turns, and a client waits for those that have their request and not the core.
+        /// threads; auto: 3 per core, at least 4
+        /// What waits is parked, and takes no thread; a second and a third one keep a core busy while the first waits for
+        /// a moment. More only take turns, and a client waits for those that have their request and not the core.
         "--workers" "N", default "auto" ["1" to "16384"]
             => workers: Option<usize> = Maybe(count);
 

@@ -7,6 +7,10 @@
 
 use std::time::Duration;
 
+const fn microseconds(count: u64) -> Duration {
+    Duration::from_micros(count)
+}
+
 const fn milliseconds(count: u64) -> Duration {
     Duration::from_millis(count)
 }
@@ -21,9 +25,13 @@ const fn seconds(count: u64) -> Duration {
 /// longer, and an answer that does not come would hold a worker for more than the trip through the waiter is worth.
 pub const ONE_CALL: Duration = milliseconds(10);
 
-/// While no other worker is idle: once the waits of a batch have lasted this long, no new one begins. An answer that is on
-/// its way is there by then.
-pub const ONE_BATCH: Duration = milliseconds(2);
+/// While no other worker is idle: what the further waits of a batch may take together after its first, or twice as long as
+/// that one, if that is longer. Less, and a prompt answer is parked for a moment's delay; with more, late ones among
+/// prompt ones leave the cores idle.
+pub const AFTER_FIRST: Duration = milliseconds(1);
+
+/// A call that took no longer has not waited: what it asked for was there.
+pub const NO_WAIT: Duration = microseconds(20);
 
 // A backend.
 

@@ -1,8 +1,7 @@
 //! One connection, to a client or to a backend, by TCP or a Unix socket, with waits that end.
 //!
 //! The problem: a blocking call blocks for as long as the peer likes. SO_RCVTIMEO and SO_SNDTIMEO bound one call, so every
-//! socket gets them once, and a call here does one of two things: it waits for [`waits::ONE_CALL`] at most, or not at
-//! all. When nothing came, the caller decides what to do next: nearly always, to park the connection.
+//! socket gets them once, and a call here waits for [`waits::ONE_CALL`] at most, for less, or not at all ([`Block`]). When nothing came, the caller decides what to do next: nearly always, to park the connection.
 //!
 //! A connection is more than its socket: over TLS, bytes that were decrypted stand in a [`Session`] and no event tells of
 //! them, and bytes that were encrypted may have to wait for the socket. Callers see what is inside; what they have to know
@@ -191,7 +190,9 @@ impl Conn {
         let received = match &self.session {
             None => {
                 let size = room.len();
-                let received = socket::receive(&self.socket, room, block);
+                let received = socket::receive(&self.socket, block, |flags| {
+                    socket::take(&self.socket, &mut *room, flags)
+                });
                 self.left.set(match received {
                     Ok(Received::Nothing) => Left::Nothing,
                     Ok(Received::Bytes(count)) if count < size => Left::Nothing,
@@ -374,7 +375,7 @@ impl AsFd for Conn {
 fn new_socket(family: AddressFamily, block: Block) -> io::Result<OwnedFd> {
     let flags = match block {
         Block::Never => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        Block::Briefly => SocketFlags::CLOEXEC,
+        Block::Briefly | Block::For(_) => SocketFlags::CLOEXEC,
     };
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     set_timeouts(&socket)?;
@@ -413,6 +414,10 @@ mod tests {
         assert_eq!(conn.receive(&mut room, Block::Never).unwrap(), Received::Nothing);
         peer.write_all(b"abc").unwrap();
         assert_eq!(conn.receive(&mut room, Block::Briefly).unwrap(), Received::Bytes(3));
+        let shortly = Block::For(Duration::from_micros(100));
+        assert_eq!(conn.receive(&mut room, shortly).unwrap(), Received::Nothing);
+        peer.write_all(b"de").unwrap();
+        assert_eq!(conn.receive(&mut room, shortly).unwrap(), Received::Bytes(2));
         peer.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(conn.receive(&mut room, Block::Briefly).unwrap(), Received::End);
         assert_eq!(conn.send(&[IoSlice::new(b"x")], Block::Never).unwrap(), Sent::Bytes(1));
@@ -426,11 +431,22 @@ mod tests {
     }
 
     #[test]
+    fn a_short_wait_ends_when_the_bytes_come() {
+        let (conn, mut peer) = pair();
+        let patiently = Block::For(Duration::from_secs(60));
+        let writer = std::thread::spawn(move || peer.write_all(b"abc").map(|()| peer));
+        assert_eq!(conn.receive(&mut [0; 8], patiently).unwrap(), Received::Bytes(3));
+        writer.join().unwrap().unwrap();
+    }
+
+    #[test]
     fn a_full_socket_takes_nothing() {
         let (conn, _peer) = pair();
         let piece = vec![0; 1 << 16];
         while conn.send(&[IoSlice::new(&piece)], Block::Never).unwrap() != Sent::Nothing {}
-        assert_eq!(conn.send(&[IoSlice::new(&piece)], Block::Briefly).unwrap(), Sent::Nothing);
+        for block in [Block::Briefly, Block::For(Duration::from_micros(100))] {
+            assert_eq!(conn.send(&[IoSlice::new(&piece)], block).unwrap(), Sent::Nothing);
+        }
     }
 
     #[test]

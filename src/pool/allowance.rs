@@ -3,10 +3,13 @@
 //! The problem: blocking is fast, because it saves the trip through the waiter; and it holds a thread. Which of the two
 //! counts depends on what else waits. A stage of an exchange that is alone in its batch, while another worker is idle, may
 //! wait for [`waits::ONE_CALL`]: nothing else waits for this worker. Beside others in the batch, no wait begins once those
-//! of the whole batch have lasted as long. And while no worker is idle, all that is ready in the epoll waits, too: then no
-//! wait begins once they have lasted [`waits::ONE_BATCH`]. What has not come by then is parked. What was parked once is not
-//! waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of five hundred event
-//! streams would take five seconds.
+//! of the whole batch have lasted as long. What was parked once is not waited for again in the same stage: it will mostly be
+//! slow again, and waiting 10 ms for each of five hundred event streams would take five seconds.
+//!
+//! While no worker is idle, all that is ready in the epoll waits, too. How long is too long then? No number fits: on a busy
+//! machine a prompt backend takes milliseconds, because it waits for a core, and nothing is lost meanwhile; and where one
+//! response in ten takes 5 ms, waiting for each of these leaves the cores idle. So each batch is its own yardstick. Its first
+//! wait shows how long a response takes at present; what takes three times as long is late, and is parked.
 //!
 //! So what is known to be slow is parked at once. But how long parked bytes have lain there nobody knows; whether the
 //! backend is still slow shows only if a worker waits for it. Each worker does so once in [`waits::SLOW_SAMPLE`].
@@ -28,6 +31,8 @@ const MOST_MOVED: usize = 1024 * 1024;
 pub struct Allowance {
     batch: Duration,
     stage: Duration,
+    /// How long the first wait of the batch took.
+    first: Option<Duration>,
     company: Company,
     now: Instant,
     /// When it last waited for what is known to be slow.
@@ -45,14 +50,14 @@ impl Allowance {
     /// Of a worker that begins.
     pub fn new() -> Self {
         let (batch, stage, company, now) = (Duration::ZERO, Duration::ZERO, Company::Alone, Instant::now());
-        Self { batch, stage, company, now, sampled: now }
+        Self { batch, stage, first: None, company, now, sampled: now }
     }
 
     /// A batch of so many begins.
     pub fn begin_batch(&mut self, size: usize) {
         let company = if size > 1 { Company::Others } else { Company::Alone };
         let (batch, stage, now) = (Duration::ZERO, Duration::ZERO, Instant::now());
-        *self = Self { batch, stage, company, now, ..*self };
+        *self = Self { batch, stage, first: None, company, now, ..*self };
     }
 
     /// The time when the batch began, or a wait ended. Between two waits a worker computes for some microseconds, and time
@@ -92,23 +97,49 @@ impl Allowance {
         moved >= MOST_MOVED && (others_wait || waiter.phase() == Phase::Over)
     }
 
-    /// Makes a call that may wait as long as this stage and this batch may. Returns whether it was allowed to.
-    pub fn spend<T: Park, R>(&mut self, waiter: &Waiter<T>, call: impl FnOnce(Block) -> R) -> (R, Block) {
-        let most = match (waiter.has_idle_workers(), self.company) {
-            (false, _) => waits::ONE_BATCH,
-            (true, Company::Others) => waits::ONE_CALL,
-            (true, Company::Alone) => Duration::MAX,
-        };
-        if self.stage >= waits::ONE_CALL || self.batch >= most {
-            return (call(Block::Never), Block::Never);
+    /// Makes a call that may wait as long as this stage and this batch may. Returns how long it took, or zero if it was not
+    /// allowed to wait.
+    pub fn spend<T: Park, R>(&mut self, waiter: &Waiter<T>, call: impl FnOnce(Block) -> R) -> (R, Duration) {
+        let block = if waiter.has_idle_workers() { self.beside_idle() } else { self.among_busy() };
+        if block == Block::Never {
+            return (call(block), Duration::ZERO);
         }
         let begun = Instant::now();
-        let result = call(Block::Briefly);
+        let result = call(block);
         self.now = Instant::now();
         let waited = self.now.saturating_duration_since(begun);
+        self.note(waited);
+        (result, waited)
+    }
+
+    fn note(&mut self, waited: Duration) {
         self.stage += waited;
         self.batch += waited;
-        (result, Block::Briefly)
+        if waited > waits::NO_WAIT {
+            self.first.get_or_insert(waited);
+        }
+    }
+
+    /// How long the next call may wait while another worker is idle.
+    fn beside_idle(&self) -> Block {
+        let most = match self.company {
+            Company::Alone => Duration::MAX,
+            Company::Others => waits::ONE_CALL,
+        };
+        if self.stage < waits::ONE_CALL && self.batch < most { Block::Briefly } else { Block::Never }
+    }
+
+    /// The same while none is.
+    fn among_busy(&self) -> Block {
+        if self.stage >= waits::ONE_CALL {
+            return Block::Never;
+        }
+        let Some(first) = self.first else { return Block::Briefly };
+        let most = first + (2 * first).max(waits::AFTER_FIRST);
+        match most.saturating_sub(self.batch) {
+            Duration::ZERO => Block::Never,
+            left => Block::For(left),
+        }
     }
 }
 
@@ -121,6 +152,55 @@ impl Default for Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn while_none_is_idle_the_first_wait_of_a_batch_is_the_measure_of_the_others() {
+        let ms = Duration::from_millis;
+        let mut allowance = Allowance::new();
+        let mut begin_and_wait = |waits: &[Duration]| {
+            allowance.begin_batch(16);
+            waits.iter().for_each(|wait| {
+                allowance.begin_stage();
+                allowance.note(*wait);
+            });
+            allowance.among_busy()
+        };
+        let none = Duration::from_micros(2);
+        assert_eq!(begin_and_wait(&[]), Block::Briefly);
+        assert_eq!(begin_and_wait(&[none, none]), Block::Briefly, "what was there was not waited for");
+        assert_eq!(begin_and_wait(&[ms(2)]), Block::For(ms(4)));
+        assert_eq!(begin_and_wait(&[ms(2), ms(3)]), Block::For(ms(1)));
+        assert_eq!(begin_and_wait(&[ms(2), ms(4)]), Block::Never);
+        let short = Duration::from_micros(100);
+        assert_eq!(
+            begin_and_wait(&[short]),
+            Block::For(waits::AFTER_FIRST),
+            "some time they get in any case"
+        );
+    }
+
+    #[test]
+    fn beside_an_idle_worker_a_batch_may_wait_for_one_call() {
+        let mut allowance = Allowance::new();
+        let mut begin_and_wait = |size, wait| {
+            allowance.begin_batch(size);
+            allowance.begin_stage();
+            allowance.note(wait);
+            allowance.begin_stage();
+            allowance.beside_idle()
+        };
+        assert_eq!(begin_and_wait(2, waits::ONE_CALL / 2), Block::Briefly);
+        assert_eq!(begin_and_wait(2, waits::ONE_CALL), Block::Never);
+        assert_eq!(begin_and_wait(1, waits::ONE_CALL), Block::Briefly, "nothing else waits for this worker");
+    }
+
+    #[test]
+    fn what_was_parked_once_is_not_waited_for() {
+        let mut allowance = Allowance::new();
+        allowance.begin_batch(1);
+        allowance.stop_waiting();
+        assert_eq!((allowance.beside_idle(), allowance.among_busy()), (Block::Never, Block::Never));
+    }
 
     #[test]
     fn what_is_slow_is_sampled_once_in_a_while() {

@@ -209,6 +209,7 @@ fn waits(code: &str) -> String {
 fn time(value: &str) -> String {
     let (unit, count) = value.trim_end_matches(");").split_once('(').expect("a unit and a count");
     match unit {
+        "microseconds" => format!("{count} µs"),
         "milliseconds" => format!("{count} ms"),
         "seconds" => format!("{count} s"),
         _ => panic!("src/config/waits.rs has a unit that this test does not know: {unit}"),

@@ -155,7 +155,9 @@ impl Records {
             return Err(ErrorKind::InvalidData.into());
         }
         self.incoming.reserve_exact(RECORD);
-        let received = socket::receive(socket, spare_capacity(&mut self.incoming), block);
+        let received = socket::receive(socket, block, |flags| {
+            socket::take(socket, spare_capacity(&mut self.incoming), flags)
+        });
         if matches!(received, Ok(Received::Nothing)) {
             // The connection is parked now, mostly.
             self.incoming.shrink_to_fit();

@@ -39,7 +39,7 @@ pub(super) struct Asking {
     pub(super) outgoing: Outgoing,
     /// When the whole request was sent; of one in hand, when the connection was chosen or made, which saves a clock read.
     sent: Instant,
-    awaited_by: AwaitedBy,
+    sample: Sample,
     pub(super) interims: Interims,
     /// Since when the client is waited for.
     pub(super) awaits_client: Option<Instant>,
@@ -55,15 +55,11 @@ enum Age {
     Kept,
 }
 
-/// Where the response is waited for.
+/// Whether a worker waits for the response although the backend counts as slow, to see whether it still is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AwaitedBy {
-    /// With a blocking call, unless the backend is known to be slow by then.
-    Worker,
-    /// With a blocking call although the backend counts as slow.
-    Sample,
-    /// Parked. When it comes is not known, only when a worker comes for it.
-    Waiter,
+enum Sample {
+    No,
+    Yes,
 }
 
 impl Asking {
@@ -83,7 +79,7 @@ impl Asking {
             age,
             outgoing: Outgoing::Partly(0),
             sent,
-            awaited_by: AwaitedBy::Worker,
+            sample: Sample::No,
             interims: Interims::default(),
             awaits_client: None,
             received: Vec::new(),
@@ -102,19 +98,17 @@ impl Asking {
     fn begins_sample(&mut self, context: &mut Context<'_>) -> bool {
         let begins = context.allowance.may_sample();
         if begins {
-            self.awaited_by = AwaitedBy::Sample;
+            self.sample = Sample::Yes;
         }
         begins
     }
 
-    /// The response is there, after so long. One that was parked says nothing: it may have lain there, for 30 ms with a
-    /// thousand clients. And where a tenth of the answers are late, nine prompt ones are no reason to wait for the tenth: a
-    /// wait in vain costs a worker as much as three thousand trips through the waiter.
+    /// The response is there, after so long. Only a sample can say that a backend is prompt again: where a tenth of the
+    /// responses are late, nine prompt ones are no reason to wait for the tenth. A wait in vain costs a worker as much as three
+    /// thousand trips through the waiter.
     fn note_pace(&self, took: Duration) {
-        let pace = Pace::of(took);
-        match (self.awaited_by, pace) {
-            (AwaitedBy::Worker, Pace::Slow) | (AwaitedBy::Sample, _) => self.turn.note_pace(pace),
-            (AwaitedBy::Worker, Pace::Prompt) | (AwaitedBy::Waiter, _) => {}
+        if self.sample == Sample::Yes {
+            self.turn.note_pace(Pace::of(took));
         }
     }
 }
@@ -292,22 +286,21 @@ impl Exchange {
         let has_spoken = asking.interims.first.is_some() || !scratch.from_backend.is_empty();
         let mut receive = |block| asking.conn.receive(scratch.from_backend.one_read(), block);
         // A backend that is late is not waited for, nor is one that has not got the whole request.
-        let is_late = asking.turn.is_slow() && asking.awaited_by != AwaitedBy::Sample;
-        let (received, block) = match asking.is_sending() || is_late {
-            true => (receive(Block::Never), Block::Never),
+        let is_late = asking.turn.is_slow() && asking.sample == Sample::No;
+        let (received, waited) = match asking.is_sending() || is_late {
+            true => (receive(Block::Never), Duration::ZERO),
             false => allowance.spend(&shared.waiter, receive),
         };
+        // The time since the request was sent says less: where many wait for a core, most of it may be theirs.
+        if Pace::of(waited) == Pace::Slow {
+            asking.turn.note_pace(Pace::Slow);
+        }
         match received {
             Ok(Received::Bytes(count)) => {
                 scratch.from_backend.grew(count);
                 Ok(count)
             }
-            Ok(Received::Nothing) => {
-                if block == Block::Briefly {
-                    asking.turn.note_pace(Pace::Slow);
-                }
-                Ok(0)
-            }
+            Ok(Received::Nothing) => Ok(0),
             Ok(Received::End) | Err(_) if has_spoken => Err(Failure::ResponseHeadCut.into()),
             Ok(Received::End) => Err(Failure::BackendClosed.into()),
             // Over TLS: without the word for it.
@@ -324,7 +317,8 @@ impl Exchange {
 
     /// Neither side moves.
     fn await_either(&mut self, asking: &mut Asking, client: &Client, context: &mut Context<'_>) -> Stop {
-        asking.awaited_by = AwaitedBy::Waiter;
+        // A response that was parked says nothing: it may have lain there, for 30 ms with a thousand clients.
+        asking.sample = Sample::No;
         let config = &self.request.route.config;
         if asking.interims.first.is_some_and(|first| first.elapsed() > waits::INTERIM_TOTAL) {
             return Stop::Failed(Failure::ResponseTimeout);

@@ -76,7 +76,7 @@ impl Exchange {
             Some((conn, _)) if stalled == Stalled::OnSource => {
                 let may_pass = pipe.may_pass() && splice.connects(conn, &client.conn);
                 let fill = |block| match block {
-                    Block::Briefly if may_pass => pipe.pass(splice, conn, &client.conn),
+                    Block::Briefly | Block::For(_) if may_pass => pipe.pass(splice, conn, &client.conn),
                     block => pipe.fill(|room| conn.receive(room, block)),
                 };
                 allowance.spend(waiter, fill).0
