@@ -76,7 +76,7 @@ pub struct Setup {
     running: HashMap<(String, Speed, Site, bool), Rc<Proxy>>,
     lifetime: Lifetime,
     fast: Backends,
-    /// As cells need them.
+    /// Each pair is started by the first cell that needs it.
     late: HashMap<Late, [SocketAddr; 2]>,
     /// Only where a cell needs them.
     many: Option<Backends>,

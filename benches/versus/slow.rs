@@ -1,4 +1,4 @@
-//! Two slow backends: every response comes after the same delay, or one in ten does.
+//! Two slow backends: every response comes after the same delay, or one of several does.
 //!
 //! They share one thread, one epoll and one queue; a queue is enough because all waits are equally long. They must not
 //! be the bottleneck: the thread wakes once for all responses that are due, and a request costs two system calls.

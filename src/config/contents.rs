@@ -21,7 +21,8 @@ pub const MOST: usize = 1 << 20;
 /// Reads all of it, or [`MOST`] bytes and one, which says that it is too large.
 ///
 /// # Errors
-/// What the system says about the path; or `TimedOut`, when a pipe has nothing to give and is not at its end after [`waits::FILE`].
+/// What the system says about the path; or `TimedOut`, when a pipe has nothing to give and is not at its end after
+/// [`waits::FILE`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + waits::FILE;
     // A terminal must not become the one that controls ronde.

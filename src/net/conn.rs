@@ -1,7 +1,8 @@
 //! One connection, to a client or to a backend, by TCP or a Unix socket, with waits that end.
 //!
 //! The problem: a blocking call blocks for as long as the peer likes. SO_RCVTIMEO and SO_SNDTIMEO bound one call, so every
-//! socket gets them once, and a call here waits for [`waits::ONE_CALL`] at most, for less, or not at all ([`Block`]). When nothing came, the caller decides what to do next: nearly always, to park the connection.
+//! socket gets them once, and a call here waits for [`waits::ONE_CALL`] at most, for less, or not at all ([`Block`]). When
+//! nothing came, the caller decides what to do next: nearly always, to park the connection.
 //!
 //! A connection is more than its socket: over TLS, bytes that were decrypted stand in a [`Session`] and no event tells of
 //! them, and bytes that were encrypted may have to wait for the socket. Callers see what is inside; what they have to know
@@ -375,6 +376,7 @@ impl AsFd for Conn {
 fn new_socket(family: AddressFamily, block: Block) -> io::Result<OwnedFd> {
     let flags = match block {
         Block::Never => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        // connect(2) knows no wait but the timeout of the socket.
         Block::Briefly | Block::For(_) => SocketFlags::CLOEXEC,
     };
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;

@@ -8,10 +8,11 @@
 //!
 //! While no worker is idle, all that is ready in the epoll waits, too. How long is too long then? No number fits: on a busy
 //! machine a prompt backend takes milliseconds, because it waits for a core, and nothing is lost meanwhile; and where one
-//! response in ten takes 5 ms, waiting for each of these leaves the cores idle. So each batch is its own yardstick. Its first
-//! wait shows how long a response takes at present; what takes three times as long is late, and is parked.
+//! response in ten takes 5 ms, waiting for each of these leaves the cores idle. So each batch is measured by itself. Its first
+//! wait shows how long a response takes at present; what takes three times as long, and [`waits::AFTER_FIRST`] longer at least,
+//! is late, and is parked.
 //!
-//! So what is known to be slow is parked at once. But how long parked bytes have lain there nobody knows; whether the
+//! What is known to be slow is parked at once. But how long parked bytes have lain there nobody knows; whether the
 //! backend is still slow shows only if a worker waits for it. Each worker does so once in [`waits::SLOW_SAMPLE`].
 //!
 //! Not here: the length of one blocking call, which is the socket's (also [`waits::ONE_CALL`]).
@@ -56,8 +57,7 @@ impl Allowance {
     /// A batch of so many begins.
     pub fn begin_batch(&mut self, size: usize) {
         let company = if size > 1 { Company::Others } else { Company::Alone };
-        let (batch, stage, now) = (Duration::ZERO, Duration::ZERO, Instant::now());
-        *self = Self { batch, stage, first: None, company, now, ..*self };
+        *self = Self { company, sampled: self.sampled, ..Self::new() };
     }
 
     /// The time when the batch began, or a wait ended. Between two waits a worker computes for some microseconds, and time

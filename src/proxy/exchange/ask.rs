@@ -291,7 +291,7 @@ impl Exchange {
             true => (receive(Block::Never), Duration::ZERO),
             false => allowance.spend(&shared.waiter, receive),
         };
-        // The time since the request was sent says less: where many wait for a core, most of it may be theirs.
+        // The time since the request was sent says less: on a busy machine much of it is a wait for a core.
         if Pace::of(waited) == Pace::Slow {
             asking.turn.note_pace(Pace::Slow);
         }

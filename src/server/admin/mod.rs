@@ -7,7 +7,8 @@
 //! There are [`MOST`] connections at most. Event streams last for as long as a page is open, so when one more client comes,
 //! the oldest stream gives way, and its page connects anew; a scrape is never turned away because of pages. Where there is
 //! no stream, the oldest gives way that has not sent its request, or has its answer: connections that are opened and left
-//! alone, as a web page can have a browser do, must not keep an admin out. Where an answer is under way on each, the newcomer is told 503.
+//! alone, as a web page can have a browser do, must not keep an admin out. Where an answer is under way on each, the newcomer
+//! is told 503.
 //!
 //! Reading order: `connection` (its states), `guard` (who may ask for what), `answers` (what is asked for), `response` (how it
 //! is written), `status` (what it says), `snapshot` (where that comes from), `page` (what draws it).
