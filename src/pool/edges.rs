@@ -1,13 +1,13 @@
-//! Edge-triggered registrations: those of idle clients, which stay while requests follow each other.
+//! Edge-triggered registrations: those of clients, which stay while requests follow each other.
 //!
-//! The problem: a registration that is good for one event costs a call for each request, to arm it again. With a thousand
-//! clients that is 6 % of a request, most of it the kernel's way to the descriptor among all others. One that stays costs
-//! nothing, but its events also come while a worker has the client, and then they must not be lost: the next such event
-//! may never come.
+//! The problem: a registration that is good for one event costs a call for each request, to arm it again, and two for a
+//! request that waits for its backend meanwhile. With a thousand clients that is 6 % of a request, most of it the kernel's
+//! way to the descriptor among all others. One that stays costs nothing, but its events also come while a worker has the
+//! client, and then they must not be lost: the next such event may never come.
 //!
-//! So for each descriptor stands here whether its client is parked, and under which key; or else whether an event has come
-//! since it was taken out. Then it is armed anew, and arming looks at what is there already. What is armed has a number, so
-//! that a late event of an earlier client with the same descriptor names nothing.
+//! So for each descriptor stands here whether its client is parked, under which key, and which events are of interest; and
+//! whether an event has come that was of none. Then it is armed anew, and arming looks at what is there already. What is armed
+//! has a number, so that a late event of an earlier client with the same descriptor names nothing.
 //!
 //! Not here: all other waits. Each of these is for one event, and nothing happens while a worker has the client.
 
@@ -21,24 +21,31 @@ pub struct Edges(Vec<Edge>);
 #[derive(Clone, Copy, Debug, Default)]
 struct Edge {
     arming: u32,
-    client: Client,
+    /// Under which key the client is parked, if it is, and waited for in this way.
+    parked: Option<(Key, Interest)>,
+    arms: Arming,
 }
 
-/// Where the client is.
-#[derive(Clone, Copy, Debug, Default)]
-enum Client {
-    /// With a worker, or parked and waited for in another way.
-    #[default]
-    Out,
-    /// The same, and an event has come meanwhile.
-    OutOfDate,
-    /// Idle, under this key among what is parked.
-    Parked(Key),
+/// Which events bring a client out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// All: it is idle.
+    Any,
+    /// The end of the connection, or of one direction: its backend is waited for. What the client sends meanwhile can wait.
+    End,
+}
+
+/// What an event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    Bytes,
+    End,
 }
 
 /// Whether what was armed before still says when something happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Arming {
+    #[default]
     Holds,
     /// Something has happened already.
     Spent,
@@ -46,30 +53,29 @@ pub enum Arming {
 
 impl Edges {
     /// Parks a client that has been armed before, if that still holds.
-    pub fn park(&mut self, descriptor: RawFd, key: Key) -> Arming {
+    pub fn park(&mut self, descriptor: RawFd, key: Key, interest: Interest) -> Arming {
         let edge = self.edge(descriptor);
-        if let Client::OutOfDate = edge.client {
-            return Arming::Spent;
+        if edge.arms == Arming::Holds {
+            edge.parked = Some((key, interest));
         }
-        edge.client = Client::Parked(key);
-        Arming::Holds
+        edge.arms
     }
 
     /// Parks a client that is armed now. Returns the name of its events.
-    pub fn arm(&mut self, descriptor: RawFd, key: Key) -> Key {
+    pub fn arm(&mut self, descriptor: RawFd, key: Key, interest: Interest) -> Key {
         let edge = self.edge(descriptor);
-        edge.arming = (edge.arming + 1) % Key::GENERATIONS;
-        edge.client = Client::Parked(key);
-        Key { slot: descriptor as u32, generation: edge.arming }
+        let arming = (edge.arming + 1) % Key::GENERATIONS;
+        *edge = Edge { arming, parked: Some((key, interest)), arms: Arming::Holds };
+        Key { slot: descriptor as u32, generation: arming }
     }
 
-    /// An event has come. Returns the key of its client if that is parked.
-    pub fn fire(&mut self, event: Key) -> Option<Key> {
+    /// An event has come. Returns the key of the client that it brings out.
+    pub fn fire(&mut self, event: Key, happened: Happened) -> Option<Key> {
         let edge = self.0.get_mut(event.slot as usize).filter(|edge| edge.arming == event.generation)?;
-        match edge.client {
-            Client::Parked(key) => Some(key),
-            Client::Out | Client::OutOfDate => {
-                edge.client = Client::OutOfDate;
+        match (edge.parked, happened) {
+            (Some((key, Interest::Any)), _) | (Some((key, Interest::End)), Happened::End) => Some(key),
+            (Some((_, Interest::End)), Happened::Bytes) | (None, _) => {
+                edge.arms = Arming::Spent;
                 None
             }
         }
@@ -77,9 +83,8 @@ impl Edges {
 
     /// The client is taken out.
     pub fn leave(&mut self, descriptor: RawFd) {
-        let edge = self.edge(descriptor);
-        if let Client::Parked(_) = edge.client {
-            edge.client = Client::Out;
+        if let Some(edge) = self.0.get_mut(descriptor as usize) {
+            edge.parked = None;
         }
     }
 
@@ -103,34 +108,45 @@ mod tests {
     #[test]
     fn an_event_brings_out_what_is_parked() {
         let mut edges = Edges::default();
-        let event = edges.arm(7, FIRST);
-        assert_eq!(edges.fire(event), Some(FIRST));
+        let event = edges.arm(7, FIRST, Interest::Any);
+        assert_eq!(edges.fire(event, Happened::Bytes), Some(FIRST));
         edges.leave(7);
-        assert_eq!(edges.park(7, SECOND), Arming::Holds, "nothing has come meanwhile");
-        assert_eq!(edges.fire(event), Some(SECOND));
+        assert_eq!(edges.park(7, SECOND, Interest::Any), Arming::Holds, "nothing has come meanwhile");
+        assert_eq!(edges.fire(event, Happened::End), Some(SECOND));
     }
 
     #[test]
     fn an_event_while_the_client_is_out_is_not_lost() {
         let mut edges = Edges::default();
-        let event = edges.arm(7, FIRST);
+        let event = edges.arm(7, FIRST, Interest::Any);
         edges.leave(7);
-        assert_eq!(edges.fire(event), None);
-        assert_eq!(edges.park(7, SECOND), Arming::Spent);
-        let anew = edges.arm(7, SECOND);
-        assert_eq!(edges.fire(event), None, "of the first arming");
-        assert_eq!(edges.fire(anew), Some(SECOND));
+        assert_eq!(edges.fire(event, Happened::Bytes), None);
+        assert_eq!(edges.park(7, SECOND, Interest::Any), Arming::Spent);
+        let anew = edges.arm(7, SECOND, Interest::Any);
+        assert_eq!(edges.fire(event, Happened::Bytes), None, "of the first arming");
+        assert_eq!(edges.fire(anew, Happened::Bytes), Some(SECOND));
+    }
+
+    #[test]
+    fn what_a_client_sends_while_its_backend_is_waited_for_brings_it_out_later() {
+        let mut edges = Edges::default();
+        let event = edges.arm(7, FIRST, Interest::End);
+        assert_eq!(edges.fire(event, Happened::Bytes), None);
+        assert_eq!(edges.fire(event, Happened::End), Some(FIRST), "its end does so at once");
+        edges.leave(7);
+        assert_eq!(edges.park(7, SECOND, Interest::Any), Arming::Spent, "the bytes are there");
     }
 
     #[test]
     fn a_late_event_of_a_closed_connection_names_nothing() {
         let mut edges = Edges::default();
-        let late = edges.arm(7, FIRST);
+        let late = edges.arm(7, FIRST, Interest::Any);
         edges.leave(7);
-        let event = edges.arm(7, SECOND);
-        assert_eq!(edges.fire(late), None);
-        assert_eq!(edges.fire(event), Some(SECOND));
-        assert_eq!(edges.fire(Key { slot: 9, generation: 0 }), None, "of no descriptor that was ever armed");
+        let event = edges.arm(7, SECOND, Interest::Any);
+        assert_eq!(edges.fire(late, Happened::Bytes), None);
+        assert_eq!(edges.fire(event, Happened::Bytes), Some(SECOND));
+        let unknown = Key { slot: 9, generation: 0 };
+        assert_eq!(edges.fire(unknown, Happened::Bytes), None, "of no descriptor that was ever armed");
     }
 
     /// One descriptor, its clients one after the other, and a kernel that reports edges late: everything that can happen
@@ -141,22 +157,34 @@ mod tests {
         place: Place,
         /// What the client has sent and no worker has read.
         has_unread: bool,
+        /// Whether the client has ended the connection.
+        has_ended: bool,
         /// The name of the registration, if there is one, and whether the kernel has an event for it.
         registered: Option<Key>,
         is_ready: bool,
         /// Events that workers have, but have not come to the lock with.
-        events: Vec<Key>,
-        sends: usize,
-        closes: usize,
+        events: Vec<(Key, Happened)>,
+        left: Left,
         parks: u32,
     }
 
     #[derive(Clone, Copy, PartialEq, Eq)]
     enum Place {
-        Parked,
+        Parked(Interest),
         TakenOut,
         /// Read until nothing was there, and served.
         Drained,
+        /// Read to its end.
+        Closed,
+    }
+
+    /// How often each of these may happen yet.
+    #[derive(Clone, Copy)]
+    struct Left {
+        sends: usize,
+        waits_for_backend: usize,
+        /// The next client has the same descriptor.
+        successors: usize,
     }
 
     impl World {
@@ -165,82 +193,123 @@ mod tests {
                 edges: Edges::default(),
                 place: Place::Drained,
                 has_unread: false,
+                has_ended: false,
                 registered: None,
                 is_ready: false,
                 events: Vec::new(),
-                sends: 3,
-                closes: 1,
+                left: Left { sends: 2, waits_for_backend: 1, successors: 1 },
                 parks: 0,
             }
         }
 
+        fn after(&self, change: impl FnOnce(&mut Self)) -> Self {
+            let mut world = self.clone();
+            change(&mut world);
+            world
+        }
+
         /// As `Waiter::arm_edge` does it. The kernel looks at what is there when it registers.
-        fn park(&mut self) {
+        fn park(&mut self, interest: Interest) {
             self.parks += 1;
             let key = Key { slot: 0, generation: self.parks };
-            if self.registered.is_none() || self.edges.park(7, key) == Arming::Spent {
-                self.registered = Some(self.edges.arm(7, key));
-                self.is_ready = self.has_unread;
+            if self.registered.is_none() || self.edges.park(7, key, interest) == Arming::Spent {
+                self.registered = Some(self.edges.arm(7, key, interest));
+                self.is_ready = self.has_unread || self.has_ended;
             }
-            self.place = Place::Parked;
+            self.place = Place::Parked(interest);
         }
 
         /// As `Waiter::sort` does it.
-        fn come_with(&mut self, event: Key) {
-            if self.edges.fire(event).is_some() {
-                assert!(self.place == Place::Parked, "the client is with another worker");
-                self.edges.leave(7);
-                self.place = Place::TakenOut;
+        fn come_with(&mut self, (event, happened): (Key, Happened)) {
+            if self.edges.fire(event, happened).is_some() {
+                assert!(matches!(self.place, Place::Parked(_)), "the client is with another worker");
+                self.take_out(Place::TakenOut);
             }
+        }
+
+        fn take_out(&mut self, place: Place) {
+            self.edges.leave(7);
+            self.place = place;
+        }
+
+        /// What the kernel and the workers can do.
+        fn steps(&self) -> Vec<Self> {
+            let mut next = Vec::new();
+            if self.is_ready {
+                next.push(self.after(|world| {
+                    world.is_ready = false;
+                    let happened = if world.has_ended { Happened::End } else { Happened::Bytes };
+                    world.events.extend(world.registered.map(|name| (name, happened)));
+                }));
+            }
+            next.extend((0..self.events.len()).map(|index| {
+                self.after(|world| {
+                    let event = world.events.remove(index);
+                    world.come_with(event);
+                })
+            }));
+            match self.place {
+                Place::Parked(Interest::Any) | Place::Closed => {}
+                // The backend's response is there.
+                Place::Parked(Interest::End) => {
+                    next.push(self.after(|world| world.take_out(Place::Drained)));
+                }
+                Place::TakenOut => next.push(self.after(|world| {
+                    world.has_unread = false;
+                    world.place = if world.has_ended { Place::Closed } else { Place::Drained };
+                })),
+                Place::Drained => {
+                    next.push(self.after(|world| world.park(Interest::Any)));
+                    if self.left.waits_for_backend > 0 {
+                        next.push(self.after(|world| {
+                            world.left.waits_for_backend -= 1;
+                            world.park(Interest::End);
+                        }));
+                    }
+                }
+            }
+            next
+        }
+
+        /// What clients can do.
+        fn surprises(&self) -> Vec<Self> {
+            let mut next = Vec::new();
+            if self.left.sends > 0 && !self.has_ended {
+                next.push(self.after(|world| {
+                    world.left.sends -= 1;
+                    (world.has_unread, world.is_ready) = (true, world.registered.is_some());
+                }));
+            }
+            if !self.has_ended {
+                next.push(self.after(|world| {
+                    (world.has_ended, world.is_ready) = (true, world.registered.is_some());
+                }));
+            }
+            if self.left.successors > 0 && matches!(self.place, Place::Drained | Place::Closed) {
+                // The events of this one are on their way yet.
+                next.push(self.after(|world| {
+                    world.left.successors -= 1;
+                    (world.registered, world.is_ready) = (None, false);
+                    (world.has_unread, world.has_ended, world.place) = (false, false, Place::Drained);
+                }));
+            }
+            next
         }
 
         /// Goes on in every way there is. Returns how many steps that took.
         fn explore(self) -> usize {
-            let mut next = Vec::new();
-            let mut then = |change: &dyn Fn(&mut Self)| {
-                let mut world = self.clone();
-                change(&mut world);
-                next.push(world);
-            };
-            if self.is_ready {
-                then(&|world| {
-                    world.is_ready = false;
-                    world.events.extend(world.registered);
-                });
+            let steps = self.steps();
+            let is_told_of = self.is_ready || !self.events.is_empty();
+            if let Place::Parked(interest) = self.place
+                && !is_told_of
+            {
+                assert!(!self.has_ended, "a client has gone, and no worker will know");
+                assert!(
+                    interest == Interest::End || !self.has_unread,
+                    "a client has sent something, and no worker will ever know"
+                );
             }
-            for index in 0..self.events.len() {
-                then(&|world| {
-                    let event = world.events.remove(index);
-                    world.come_with(event);
-                });
-            }
-            match self.place {
-                Place::Parked => {}
-                Place::TakenOut => then(&|world| (world.has_unread, world.place) = (false, Place::Drained)),
-                Place::Drained => then(&Self::park),
-            }
-            if next.is_empty() {
-                assert!(!self.has_unread, "a client has sent something, and no worker will ever know");
-            }
-            let mut then = |change: &dyn Fn(&mut Self)| {
-                let mut world = self.clone();
-                change(&mut world);
-                next.push(world);
-            };
-            if self.sends > 0 {
-                then(&|world| {
-                    (world.has_unread, world.is_ready) = (true, world.registered.is_some());
-                    world.sends -= 1;
-                });
-            }
-            if self.closes > 0 && self.place == Place::Drained {
-                // The next client has the same descriptor. The events of this one are on their way yet.
-                then(&|world| {
-                    (world.registered, world.is_ready, world.has_unread) = (None, false, false);
-                    world.closes -= 1;
-                });
-            }
-            1 + next.into_iter().map(Self::explore).sum::<usize>()
+            1 + steps.into_iter().chain(self.surprises()).map(Self::explore).sum::<usize>()
         }
     }
 

@@ -8,6 +8,7 @@
 use crate::net::conn::Conn;
 use crate::observe::parked::Kind;
 pub use crate::pool::deadlines::Class;
+use crate::pool::edges::Interest;
 use rustix::event::epoll::EventFlags;
 use std::time::Instant;
 
@@ -96,4 +97,17 @@ pub enum Woken {
     OverBudget,
     /// Nothing is waited for any more: the grace of the shutdown is over.
     Stopped,
+}
+
+impl Wait {
+    /// Which events are waited for, where the client's registration may stay from one wait to the next; for all other waits
+    /// it is armed each time. A connection that has something to send already waits for room.
+    pub(super) fn interest(&self, client: &Conn) -> Option<Interest> {
+        match self.client {
+            _ if client.has_unsent() => None,
+            Want::Read if self.class == Class::Idle && client.is_drained() => Some(Interest::Any),
+            Want::HalfClose => Some(Interest::End),
+            _ => None,
+        }
+    }
 }

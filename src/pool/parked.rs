@@ -73,9 +73,7 @@ impl<T: Park> State<T> {
         if class == Class::Queued {
             leave(&mut self.queues, queue, deadline, key);
         }
-        if class == Class::Idle
-            && let Some(client) = value.client()
-        {
+        if let Some(client) = value.client() {
             self.edges.leave(descriptor(client));
         }
         self.weight -= weight;

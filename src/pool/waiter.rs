@@ -19,7 +19,7 @@ use crate::net::conn::{Conn, Registration};
 use crate::net::waker::Waker;
 use crate::observe::parked::Census;
 use crate::pool::deadlines::Class;
-use crate::pool::edges::{Arming, Edges};
+use crate::pool::edges::{Arming, Edges, Happened, Interest};
 use crate::pool::park::{Park, Wait, Woken};
 use crate::pool::parked::{Parked, State, descriptor};
 use crate::pool::slots::Key;
@@ -187,9 +187,10 @@ impl<T: Park> Waiter<T> {
                         _ if flags.contains(EventFlags::RDHUP) => Woken::ClientClosed,
                         _ => Woken::Ready,
                     };
-                    let key = if tag == EDGE { state.edges.fire(key) } else { Some(key) };
+                    let happened = if woken == Woken::Ready { Happened::Bytes } else { Happened::End };
+                    let key = if tag == EDGE { state.edges.fire(key, happened) } else { Some(key) };
                     let value = key.and_then(|key| state.take(key));
-                    if tag == EDGE && woken != Woken::Ready {
+                    if tag == EDGE && happened == Happened::End {
                         // No other event follows: the next wait has to look at what is there.
                         let client = value.as_ref().and_then(T::client);
                         client.inspect(|client| client.registration.set(Registration::OneShot));
@@ -361,14 +362,13 @@ impl<T: Park> Waiter<T> {
     fn arm(&self, state: &mut State<T>, key: Key, wait: Wait) -> io::Result<()> {
         let State { parked, edges, .. } = state;
         let Some(Parked { value, .. }) = parked.get(key) else { return Ok(()) };
-        if let Some(client) = value.client()
-            && wait.class == Class::Idle
-            && client.is_drained()
-        {
-            return self.arm_edge(edges, client, key);
+        let client = value.client().map(|client| (client, wait.interest(client)));
+        if let Some((client, Some(interest))) = client {
+            self.arm_edge(edges, client, key, interest)?;
         }
+        let by_one_event = client.filter(|(_, interest)| interest.is_none()).map(|(client, _)| client);
         for (conn, want, side) in
-            [(value.client(), wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)]
+            [(by_one_event, wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)]
         {
             let (Some(conn), Some(flags)) = (conn, want.flags()) else { continue };
             let (data, mut flags) = (EventData::new_u64(key.with_tag(side)), flags | EventFlags::ONESHOT);
@@ -379,13 +379,15 @@ impl<T: Park> Waiter<T> {
         Ok(())
     }
 
-    /// Waits for an idle client. What was armed for its last request mostly holds for the next.
-    fn arm_edge(&self, edges: &mut Edges, client: &Conn, key: Key) -> io::Result<()> {
+    /// Waits for a client. What was armed for its last wait mostly holds for the next.
+    fn arm_edge(&self, edges: &mut Edges, client: &Conn, key: Key, interest: Interest) -> io::Result<()> {
         let descriptor = descriptor(client);
-        if client.registration.get() == Registration::Edge && edges.park(descriptor, key) == Arming::Holds {
+        if client.registration.get() == Registration::Edge
+            && edges.park(descriptor, key, interest) == Arming::Holds
+        {
             return Ok(());
         }
-        let data = EventData::new_u64(edges.arm(descriptor, key).with_tag(EDGE));
+        let data = EventData::new_u64(edges.arm(descriptor, key, interest).with_tag(EDGE));
         self.register(client, Registration::Edge, data, EventFlags::IN | EventFlags::RDHUP | EventFlags::ET)
     }
 
