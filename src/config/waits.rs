@@ -25,13 +25,12 @@ const fn seconds(count: u64) -> Duration {
 /// longer, and an answer that does not come would hold a worker for more than the trip through the waiter is worth.
 pub const ONE_CALL: Duration = milliseconds(10);
 
-/// While no other worker is idle: what the further waits of a batch may take together after its first, or twice as long as
-/// that one, if that is longer. Less, and a prompt answer is parked for a moment's delay; with more, late ones among
-/// prompt ones leave the cores idle.
-pub const AFTER_FIRST: Duration = milliseconds(1);
+/// The most that the waits of a batch may take together while no worker is idle. That much a prompt backend takes with a
+/// hundred requests in hand, which are those of the six workers of two cores.
+pub const BATCH_MOST: Duration = milliseconds(3);
 
-/// A call that took no longer has not waited: what it asked for was there.
-pub const NO_WAIT: Duration = microseconds(20);
+/// The least, by which a worker notices that waits pay again. It is the work of three requests.
+pub const BATCH_LEAST: Duration = microseconds(60);
 
 // A backend.
 

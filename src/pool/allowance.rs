@@ -6,11 +6,8 @@
 //! of the whole batch have lasted as long. What was parked once is not waited for again in the same stage: it will mostly be
 //! slow again, and waiting 10 ms for each of five hundred event streams would take five seconds.
 //!
-//! While no worker is idle, all that is ready in the epoll waits, too. How long is too long then? No number fits: on a busy
-//! machine a prompt backend takes milliseconds, because it waits for a core, and nothing is lost meanwhile; and where one
-//! response in ten takes 5 ms, waiting for each of these leaves the cores idle. So each batch is measured by itself. Its first
-//! wait shows how long a response takes at present; what takes three times as long, and [`waits::AFTER_FIRST`] longer at least,
-//! is late, and is parked.
+//! While no worker is idle, all that is ready in the epoll waits, too, and a batch may wait for as long as has paid lately
+//! ([`Patience`]).
 //!
 //! What is known to be slow is parked at once. But how long parked bytes have lain there nobody knows; whether the
 //! backend is still slow shows only if a worker waits for it. Each worker does so once in [`waits::SLOW_SAMPLE`].
@@ -32,13 +29,22 @@ const MOST_MOVED: usize = 1024 * 1024;
 pub struct Allowance {
     batch: Duration,
     stage: Duration,
-    /// How long the first wait of the batch took.
-    first: Option<Duration>,
     company: Company,
     now: Instant,
+    patience: Patience,
     /// When it last waited for what is known to be slow.
     sampled: Instant,
 }
+
+/// How long the waits of one batch may take together while no worker is idle.
+///
+/// No number fits. On a busy machine a prompt backend takes milliseconds, because it waits for a core, and nothing is lost
+/// meanwhile: a wait saves the trips through the waiter. But if responses take a few milliseconds of their own, or one in ten
+/// does, all workers wait and the cores are idle. So a worker tries: while its waits bring what they are for, they may last a
+/// little longer, and after one in vain half as long. (A wait in vain counts as much as three that pay, in the way of TCP's
+/// congestion window: it grows in small steps and falls in large ones, RFC 5681.)
+#[derive(Clone, Copy, Debug)]
+struct Patience(Duration);
 
 /// What else is in the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +57,14 @@ impl Allowance {
     /// Of a worker that begins.
     pub fn new() -> Self {
         let (batch, stage, company, now) = (Duration::ZERO, Duration::ZERO, Company::Alone, Instant::now());
-        Self { batch, stage, first: None, company, now, sampled: now }
+        Self { batch, stage, company, now, patience: Patience(waits::BATCH_MOST), sampled: now }
     }
 
     /// A batch of so many begins.
     pub fn begin_batch(&mut self, size: usize) {
         let company = if size > 1 { Company::Others } else { Company::Alone };
-        *self = Self { company, sampled: self.sampled, ..Self::new() };
+        let patience = self.patience.after(self.batch);
+        *self = Self { company, patience, sampled: self.sampled, ..Self::new() };
     }
 
     /// The time when the batch began, or a wait ended. Between two waits a worker computes for some microseconds, and time
@@ -100,7 +107,11 @@ impl Allowance {
     /// Makes a call that may wait as long as this stage and this batch may. Returns how long it took, or zero if it was not
     /// allowed to wait.
     pub fn spend<T: Park, R>(&mut self, waiter: &Waiter<T>, call: impl FnOnce(Block) -> R) -> (R, Duration) {
-        let block = if waiter.has_idle_workers() { self.beside_idle() } else { self.among_busy() };
+        let block = match waiter.has_idle_workers() {
+            _ if self.stage >= waits::ONE_CALL => Block::Never,
+            true => self.beside_idle(),
+            false => self.patience.left(self.batch),
+        };
         if block == Block::Never {
             return (call(block), Duration::ZERO);
         }
@@ -108,36 +119,36 @@ impl Allowance {
         let result = call(block);
         self.now = Instant::now();
         let waited = self.now.saturating_duration_since(begun);
-        self.note(waited);
-        (result, waited)
-    }
-
-    fn note(&mut self, waited: Duration) {
         self.stage += waited;
         self.batch += waited;
-        if waited > waits::NO_WAIT {
-            self.first.get_or_insert(waited);
-        }
+        (result, waited)
     }
 
     /// How long the next call may wait while another worker is idle.
     fn beside_idle(&self) -> Block {
-        let most = match self.company {
-            Company::Alone => Duration::MAX,
-            Company::Others => waits::ONE_CALL,
-        };
-        if self.stage < waits::ONE_CALL && self.batch < most { Block::Briefly } else { Block::Never }
+        match self.company {
+            Company::Others if self.batch >= waits::ONE_CALL => Block::Never,
+            Company::Alone | Company::Others => Block::Briefly,
+        }
+    }
+}
+
+impl Patience {
+    /// That for the next batch, after one that `waited` so long.
+    fn after(self, waited: Duration) -> Self {
+        Self(match waited {
+            Duration::ZERO => self.0,
+            _ if waited >= self.0 => (self.0 / 2).max(waits::BATCH_LEAST),
+            _ => (self.0 + self.0 / 4).min(waits::BATCH_MOST),
+        })
     }
 
-    /// The same while none is.
-    fn among_busy(&self) -> Block {
-        if self.stage >= waits::ONE_CALL {
-            return Block::Never;
-        }
-        let Some(first) = self.first else { return Block::Briefly };
-        let most = first + (2 * first).max(waits::AFTER_FIRST);
-        match most.saturating_sub(self.batch) {
+    /// How long the next call may wait, after so much.
+    fn left(self, waited: Duration) -> Block {
+        match self.0.saturating_sub(waited) {
             Duration::ZERO => Block::Never,
+            // One call is longer than this, and cheaper than a poll(2) beside it. If it is in vain, that is over.
+            _ if self.0 == waits::BATCH_MOST => Block::Briefly,
             left => Block::For(left),
         }
     }
@@ -154,29 +165,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn while_none_is_idle_the_first_wait_of_a_batch_is_the_measure_of_the_others() {
-        let ms = Duration::from_millis;
-        let mut allowance = Allowance::new();
-        let mut begin_and_wait = |waits: &[Duration]| {
-            allowance.begin_batch(16);
-            waits.iter().for_each(|wait| {
-                allowance.begin_stage();
-                allowance.note(*wait);
-            });
-            allowance.among_busy()
-        };
-        let none = Duration::from_micros(2);
-        assert_eq!(begin_and_wait(&[]), Block::Briefly);
-        assert_eq!(begin_and_wait(&[none, none]), Block::Briefly, "what was there was not waited for");
-        assert_eq!(begin_and_wait(&[ms(2)]), Block::For(ms(4)));
-        assert_eq!(begin_and_wait(&[ms(2), ms(3)]), Block::For(ms(1)));
-        assert_eq!(begin_and_wait(&[ms(2), ms(4)]), Block::Never);
-        let short = Duration::from_micros(100);
-        assert_eq!(
-            begin_and_wait(&[short]),
-            Block::For(waits::AFTER_FIRST),
-            "some time they get in any case"
-        );
+    fn waits_that_pay_may_become_longer_and_one_in_vain_makes_them_shorter() {
+        let patience = Patience(Duration::from_micros(400));
+        let micros = |patience: Patience| patience.0.as_micros();
+        assert_eq!(micros(patience.after(Duration::from_micros(399))), 500);
+        assert_eq!(micros(patience.after(Duration::from_micros(400))), 200);
+        assert_eq!(micros(patience.after(Duration::ZERO)), 400, "nothing was waited for");
+        let after_many = |waited| (0..100).fold(patience, |patience, _| patience.after(waited)).0;
+        assert_eq!(after_many(Duration::from_micros(10)), waits::BATCH_MOST);
+        assert_eq!(after_many(waits::ONE_CALL), waits::BATCH_LEAST);
+    }
+
+    #[test]
+    fn one_batch_in_four_that_waits_in_vain_is_too_many() {
+        let mut patience = Patience(waits::BATCH_MOST);
+        for batch in 0..400 {
+            patience = patience.after(if batch % 4 == 0 { waits::ONE_CALL } else { Duration::from_micros(20) });
+        }
+        assert!(patience.0 < waits::BATCH_MOST / 2, "{patience:?}");
+    }
+
+    #[test]
+    fn while_none_is_idle_the_waits_of_a_batch_have_a_limit_together() {
+        let (patience, ms) = (Patience(Duration::from_millis(2)), Duration::from_millis);
+        assert_eq!(patience.left(ms(0)), Block::For(ms(2)));
+        assert_eq!(patience.left(Duration::from_micros(500)), Block::For(Duration::from_micros(1500)));
+        assert_eq!((patience.left(ms(2)), patience.left(ms(3))), (Block::Never, Block::Never));
+        assert_eq!(Patience(waits::BATCH_MOST).left(ms(1)), Block::Briefly);
+        assert_eq!(Patience(waits::BATCH_MOST).left(waits::BATCH_MOST), Block::Never);
     }
 
     #[test]
@@ -184,22 +200,12 @@ mod tests {
         let mut allowance = Allowance::new();
         let mut begin_and_wait = |size, wait| {
             allowance.begin_batch(size);
-            allowance.begin_stage();
-            allowance.note(wait);
-            allowance.begin_stage();
+            allowance.batch = wait;
             allowance.beside_idle()
         };
         assert_eq!(begin_and_wait(2, waits::ONE_CALL / 2), Block::Briefly);
         assert_eq!(begin_and_wait(2, waits::ONE_CALL), Block::Never);
         assert_eq!(begin_and_wait(1, waits::ONE_CALL), Block::Briefly, "nothing else waits for this worker");
-    }
-
-    #[test]
-    fn what_was_parked_once_is_not_waited_for() {
-        let mut allowance = Allowance::new();
-        allowance.begin_batch(1);
-        allowance.stop_waiting();
-        assert_eq!((allowance.beside_idle(), allowance.among_busy()), (Block::Never, Block::Never));
     }
 
     #[test]
