@@ -180,7 +180,8 @@ mod tests {
     fn one_batch_in_four_that_waits_in_vain_is_too_many() {
         let mut patience = Patience(waits::BATCH_MOST);
         for batch in 0..400 {
-            patience = patience.after(if batch % 4 == 0 { waits::ONE_CALL } else { Duration::from_micros(20) });
+            patience =
+                patience.after(if batch % 4 == 0 { waits::ONE_CALL } else { Duration::from_micros(20) });
         }
         assert!(patience.0 < waits::BATCH_MOST / 2, "{patience:?}");
     }

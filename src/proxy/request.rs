@@ -144,6 +144,9 @@ pub struct Source<'a> {
     pub routes: &'a Routes,
 }
 
+/// What a head that goes on is mostly longer than the one that came: `X-Forwarded-For` and its like.
+const ADDED: usize = 160;
+
 /// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one.
 /// The head that goes on takes the room of a spare one, if there is any. Its first byte was read when it had `begun`.
 ///
@@ -213,7 +216,7 @@ pub fn parse(
             pseudonym: source.pseudonym,
             mark: if config.no_via { Mark::CdnLoop } else { Mark::Via },
         };
-        head_out = spare_heads.pop().unwrap_or_default();
+        head_out = spare_heads.pop().unwrap_or_else(|| Vec::with_capacity(end - start + ADDED));
         forward::request(&mut head_out, &head, &origin)?;
         if let Some(edits) = &route.request_edits {
             edits.request(&mut head_out, &head, &origin, meta.client);

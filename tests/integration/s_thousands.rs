@@ -184,9 +184,8 @@ fn assert_slowest_give_way(request: impl Fn(usize) -> String) {
         clients.push(client);
         thread::sleep(PARKED / 4);
     }
-    // Mostly 60. Over TLS it was 10 on one machine, a little over 100 KB each: how much of a response the kernel takes, and so
-    // how much is left in hand, differs from machine to machine.
-    assert!(clients.len() > (1 << 20) / (128 << 10), "{} do not fit", clients.len());
+    // Mostly 60. Over TLS 13, 80 KB each: what was read at once and two records of it.
+    assert!(clients.len() > (1 << 20) / (100 << 10), "{} do not fit", clients.len());
     for _ in 0..20 {
         assert_eq!(proxy.get("/").text(), "fine");
     }

@@ -75,6 +75,14 @@ impl Queue {
         count
     }
 
+    /// Keeps memory for its bytes alone: whatever they wait for may take long.
+    pub fn shrink(&mut self) {
+        let rest = self.rest().to_vec();
+        let end = rest.len();
+        let Self { bytes, .. } = std::mem::replace(self, Self { bytes: rest, start: 0, end });
+        spare(bytes);
+    }
+
     /// Bytes of memory.
     pub fn weight(&self) -> usize {
         self.bytes.capacity()
@@ -83,11 +91,15 @@ impl Queue {
     /// An empty queue has no memory.
     fn give_back(&mut self) {
         if self.is_empty() {
-            let Self { bytes, .. } = std::mem::take(self);
-            if (LARGE..=MOST_KEPT).contains(&bytes.len()) {
-                SPARE.set(bytes);
-            }
+            spare(std::mem::take(self).bytes);
         }
+    }
+}
+
+/// Keeps memory for the next queue.
+fn spare(bytes: Vec<u8>) {
+    if (LARGE..=MOST_KEPT).contains(&bytes.len()) {
+        SPARE.set(bytes);
     }
 }
 
@@ -112,6 +124,22 @@ mod tests {
         assert_eq!(queue.rest(), b"ef");
         assert_eq!((queue.take_into(&mut room), &room[..2]), (2, &b"ef"[..]));
         assert!(queue.is_empty() && queue.weight() == 0);
+    }
+
+    #[test]
+    fn what_waits_keeps_memory_for_its_bytes_alone() {
+        let mut queue = Queue::default();
+        queue
+            .push_with(2 * LARGE, |room| {
+                room[..5].copy_from_slice(b"abcde");
+                Ok::<_, ()>(5)
+            })
+            .unwrap();
+        queue.consume(2);
+        queue.shrink();
+        assert_eq!((queue.rest(), queue.weight()), (&b"cde"[..], 3));
+        queue.push(b"f");
+        assert_eq!(queue.rest(), b"cdef");
     }
 
     #[test]

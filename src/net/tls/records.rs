@@ -213,6 +213,10 @@ impl Records {
         {
             self.outgoing.consume(sent);
             self.left += sent;
+            if !self.outgoing.is_empty() {
+                // The connection is parked now, mostly.
+                self.outgoing.shrink();
+            }
         }
         if self.outgoing.is_empty() && self.sink == Sink::Closing {
             self.sink = Sink::Closed;
