@@ -40,9 +40,9 @@ pub struct Allowance {
 ///
 /// No number fits. On a busy machine a prompt backend takes milliseconds, because it waits for a core, and nothing is lost
 /// meanwhile: a wait saves the trips through the waiter. But if responses take a few milliseconds of their own, or one in ten
-/// does, all workers wait and the cores are idle. So a worker tries: while its waits bring what they are for, they may last a
-/// little longer, and after one in vain half as long. (A wait in vain counts as much as three that pay, in the way of TCP's
-/// congestion window: it grows in small steps and falls in large ones, RFC 5681.)
+/// does, all workers wait and the cores are idle. So a worker tries: after waits that bring what they are for, those of the
+/// next batch may last half as long again, and after one in vain half as long. (In the way of TCP's congestion window, which
+/// grows in smaller steps than it falls, RFC 5681.)
 #[derive(Clone, Copy, Debug)]
 struct Patience(Duration);
 
@@ -139,7 +139,7 @@ impl Patience {
         Self(match waited {
             Duration::ZERO => self.0,
             _ if waited >= self.0 => (self.0 / 2).max(waits::BATCH_LEAST),
-            _ => (self.0 + self.0 / 4).min(waits::BATCH_MOST),
+            _ => (self.0 + self.0 / 2).min(waits::BATCH_MOST),
         })
     }
 
@@ -168,7 +168,7 @@ mod tests {
     fn waits_that_pay_may_become_longer_and_one_in_vain_makes_them_shorter() {
         let patience = Patience(Duration::from_micros(400));
         let micros = |patience: Patience| patience.0.as_micros();
-        assert_eq!(micros(patience.after(Duration::from_micros(399))), 500);
+        assert_eq!(micros(patience.after(Duration::from_micros(399))), 600);
         assert_eq!(micros(patience.after(Duration::from_micros(400))), 200);
         assert_eq!(micros(patience.after(Duration::ZERO)), 400, "nothing was waited for");
         let after_many = |waited| (0..100).fold(patience, |patience, _| patience.after(waited)).0;
@@ -177,11 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn one_batch_in_four_that_waits_in_vain_is_too_many() {
+    fn two_batches_in_five_that_wait_in_vain_are_too_many() {
         let mut patience = Patience(waits::BATCH_MOST);
         for batch in 0..400 {
             patience =
-                patience.after(if batch % 4 == 0 { waits::ONE_CALL } else { Duration::from_micros(20) });
+                patience.after(if batch % 5 < 2 { waits::ONE_CALL } else { Duration::from_micros(20) });
         }
         assert!(patience.0 < waits::BATCH_MOST / 2, "{patience:?}");
     }
