@@ -41,8 +41,8 @@ pub struct Allowance {
 /// No number fits. On a busy machine a prompt backend takes milliseconds, because it waits for a core, and nothing is lost
 /// meanwhile: a wait saves the trips through the waiter. But if responses take a few milliseconds of their own, or one in ten
 /// does, all workers wait and the cores are idle. So a worker tries: after waits that bring what they are for, those of the
-/// next batch may last half as long again, and after one in vain half as long. (In the way of TCP's congestion window, which
-/// grows in smaller steps than it falls, RFC 5681.)
+/// next batch may last half as long again, and after one in vain half as long. (A lock that spins before it sleeps has the same
+/// question and the same answer: Karlin et al., "Empirical Studies of Competitive Spinning", SOSP 1991.)
 #[derive(Clone, Copy, Debug)]
 struct Patience(Duration);
 

@@ -10,8 +10,8 @@
 //! same epoll says that there are some, and a timerfd says that a deadline has come.
 //!
 //! One-shot events: an event comes out once, to one worker, and then the socket is silent until it is armed again. What is
-//! out belongs to that worker alone. An event of a socket whose value is out carries an old key and finds nothing. Only an
-//! idle client is not armed again for each of its requests (`edges`).
+//! out belongs to that worker alone. An event of a socket whose value is out carries an old key and finds nothing. Only a
+//! client that is idle, or whose backend is waited for, is mostly armed already (`edges`).
 //!
 //! Not here: HTTP, and what a worker does with what it takes.
 
@@ -362,14 +362,14 @@ impl<T: Park> Waiter<T> {
     fn arm(&self, state: &mut State<T>, key: Key, wait: Wait) -> io::Result<()> {
         let State { parked, edges, .. } = state;
         let Some(Parked { value, .. }) = parked.get(key) else { return Ok(()) };
-        let client = value.client().map(|client| (client, wait.interest(client)));
-        if let Some((client, Some(interest))) = client {
-            self.arm_edge(edges, client, key, interest)?;
-        }
-        let by_one_event = client.filter(|(_, interest)| interest.is_none()).map(|(client, _)| client);
-        for (conn, want, side) in
-            [(by_one_event, wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)]
+        let mut client = value.client();
+        if let Some(armed) = client
+            && let Some(interest) = wait.interest(armed)
         {
+            self.arm_edge(edges, armed, key, interest)?;
+            client = None;
+        }
+        for (conn, want, side) in [(client, wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)] {
             let (Some(conn), Some(flags)) = (conn, want.flags()) else { continue };
             let (data, mut flags) = (EventData::new_u64(key.with_tag(side)), flags | EventFlags::ONESHOT);
             // What TLS has encrypted is sent as soon as the socket takes it, whatever else is waited for.

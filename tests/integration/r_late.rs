@@ -1,7 +1,7 @@
 //! Late responses: only the waiter waits for them, and in every other respect they are like other responses.
 
 use crate::harness::{
-    Backend, GET, Gate, Proxy, Wire, each_row, eventually, ok, plain_only, ronde_only, setup,
+    Backend, GET, Gate, Origin, Proxy, Wire, each_row, eventually, ok, plain_only, ronde_only, setup,
 };
 use rustix::process::Signal;
 use std::net::TcpStream;
@@ -113,6 +113,52 @@ fn the_backend_connection_closes_when_the_client_of_a_late_response_leaves() {
     let (mut late, _) = origin.request();
     client.reset();
     late.expect_end();
+}
+
+/// Its first request was answered, its second waits for a late response, and it has sent a third.
+fn pipelined_behind_a_late_response(flags: &str) -> (Origin, Proxy, Wire, Wire) {
+    let (origin, proxy, mut client) = setup(flags);
+    client.send(GET);
+    let (mut backend, _) = origin.request();
+    backend.send(ok("first"));
+    assert_eq!(client.response().text(), "first");
+    client.send(GET);
+    backend.request();
+    thread::sleep(LATE);
+    client.send(GET);
+    thread::sleep(LATE);
+    (origin, proxy, client, backend)
+}
+
+#[test]
+fn what_is_pipelined_behind_a_late_response_is_answered_after_it() {
+    ronde_only!();
+    let (_origin, _proxy, mut client, mut backend) = pipelined_behind_a_late_response("--workers 2");
+    backend.send(ok("second"));
+    assert_eq!(client.response().text(), "second");
+    backend.request();
+    backend.send(ok("third"));
+    assert_eq!(client.response().text(), "third");
+    client.send(GET);
+    backend.request();
+    backend.send(ok("fourth"));
+    assert_eq!(client.response().text(), "fourth");
+}
+
+#[test]
+fn a_client_that_leaves_is_noticed_behind_what_it_has_pipelined() {
+    ronde_only!();
+    each_row(&["a FIN", "a reset"], |end| {
+        let flags = "--workers 2 --half-close-timeout 150ms";
+        let (_origin, _proxy, client, mut backend) = pipelined_behind_a_late_response(flags);
+        let left = Instant::now();
+        match *end {
+            "a FIN" => client.finish(),
+            _ => client.reset(),
+        }
+        backend.expect_end();
+        assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
+    });
 }
 
 #[test]
