@@ -2,12 +2,11 @@
 //!
 //! The problem: blocking is fast, because it saves the trip through the waiter; and it holds a thread. Which of the two
 //! counts depends on what else waits. A stage of an exchange that is alone in its batch, while another worker is idle, may
-//! wait for [`waits::ONE_CALL`]: nothing else waits for this worker. Beside others in the batch, no wait begins once those
-//! of the whole batch have lasted as long. What was parked once is not waited for again in the same stage: it will mostly be
-//! slow again, and waiting 10 ms for each of five hundred event streams would take five seconds.
+//! wait for [`waits::ONE_CALL`]: nothing else waits for this worker. Otherwise the rest of the batch does, which no idle worker
+//! can help, or all that is ready in the epoll; and a batch may wait for as long as has paid lately ([`Patience`]).
 //!
-//! While no worker is idle, all that is ready in the epoll waits, too, and a batch may wait for as long as has paid lately
-//! ([`Patience`]).
+//! What was parked once is not waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of
+//! five hundred event streams would take five seconds.
 //!
 //! What is known to be slow is parked at once. But how long parked bytes have lain there nobody knows; whether the
 //! backend is still slow shows only if a worker waits for it. Each worker does so once in [`waits::SLOW_SAMPLE`].
@@ -36,7 +35,7 @@ pub struct Allowance {
     sampled: Instant,
 }
 
-/// How long the waits of one batch may take together while no worker is idle.
+/// How long the waits of one batch may take together.
 ///
 /// No number fits. On a busy machine a prompt backend takes milliseconds, because it waits for a core, and nothing is lost
 /// meanwhile: a wait saves the trips through the waiter. But if responses take a few milliseconds of their own, or one in ten
@@ -107,10 +106,10 @@ impl Allowance {
     /// Makes a call that may wait as long as this stage and this batch may. Returns how long it took, or zero if it was not
     /// allowed to wait.
     pub fn spend<T: Park, R>(&mut self, waiter: &Waiter<T>, call: impl FnOnce(Block) -> R) -> (R, Duration) {
-        let block = match waiter.has_idle_workers() {
+        let block = match self.company {
             _ if self.stage >= waits::ONE_CALL => Block::Never,
-            true => self.beside_idle(),
-            false => self.patience.left(self.batch),
+            Company::Alone if waiter.has_idle_workers() => Block::Briefly,
+            Company::Alone | Company::Others => self.patience.left(self.batch),
         };
         if block == Block::Never {
             return (call(block), Duration::ZERO);
@@ -122,14 +121,6 @@ impl Allowance {
         self.stage += waited;
         self.batch += waited;
         (result, waited)
-    }
-
-    /// How long the next call may wait while another worker is idle.
-    fn beside_idle(&self) -> Block {
-        match self.company {
-            Company::Others if self.batch >= waits::ONE_CALL => Block::Never,
-            Company::Alone | Company::Others => Block::Briefly,
-        }
     }
 }
 
@@ -187,26 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn while_none_is_idle_the_waits_of_a_batch_have_a_limit_together() {
+    fn the_waits_of_a_batch_have_a_limit_together() {
         let (patience, ms) = (Patience(Duration::from_millis(2)), Duration::from_millis);
         assert_eq!(patience.left(ms(0)), Block::For(ms(2)));
         assert_eq!(patience.left(Duration::from_micros(500)), Block::For(Duration::from_micros(1500)));
         assert_eq!((patience.left(ms(2)), patience.left(ms(3))), (Block::Never, Block::Never));
         assert_eq!(Patience(waits::BATCH_MOST).left(ms(1)), Block::Briefly);
         assert_eq!(Patience(waits::BATCH_MOST).left(waits::BATCH_MOST), Block::Never);
-    }
-
-    #[test]
-    fn beside_an_idle_worker_a_batch_may_wait_for_one_call() {
-        let mut allowance = Allowance::new();
-        let mut begin_and_wait = |size, wait| {
-            allowance.begin_batch(size);
-            allowance.batch = wait;
-            allowance.beside_idle()
-        };
-        assert_eq!(begin_and_wait(2, waits::ONE_CALL / 2), Block::Briefly);
-        assert_eq!(begin_and_wait(2, waits::ONE_CALL), Block::Never);
-        assert_eq!(begin_and_wait(1, waits::ONE_CALL), Block::Briefly, "nothing else waits for this worker");
     }
 
     #[test]
