@@ -25,8 +25,8 @@ const fn seconds(count: u64) -> Duration {
 /// longer, and an answer that does not come would hold a worker for more than the trip through the waiter is worth.
 pub const ONE_CALL: Duration = milliseconds(10);
 
-/// The most that the waits of a batch may take together. That much a prompt backend takes with a
-/// hundred requests in hand, which are those of the six workers of two cores.
+/// The most that the waits of a batch may take together. That much a prompt backend takes with a hundred requests in hand,
+/// which are those of the six workers of two cores.
 pub const BATCH_MOST: Duration = milliseconds(3);
 
 /// The least, by which a worker notices that waits pay again. It is the work of three requests.

@@ -2,8 +2,8 @@
 //!
 //! The problem: blocking is fast, because it saves the trip through the waiter; and it holds a thread. Which of the two
 //! counts depends on what else waits. A stage of an exchange that is alone in its batch, while another worker is idle, may
-//! wait for [`waits::ONE_CALL`]: nothing else waits for this worker. Otherwise the rest of the batch does, which no idle worker
-//! can help, or all that is ready in the epoll; and a batch may wait for as long as has paid lately (`Patience`).
+//! wait for [`waits::ONE_CALL`]: nothing else waits for this worker. Otherwise the rest of its batch waits for it, which no
+//! idle worker can help, or all that is ready in the epoll. So a batch may wait for as long as has paid lately (`Patience`).
 //!
 //! What was parked once is not waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of
 //! five hundred event streams would take five seconds.

@@ -184,7 +184,7 @@ fn assert_slowest_give_way(request: impl Fn(usize) -> String) {
         clients.push(client);
         thread::sleep(PARKED / 4);
     }
-    // Mostly 60. Over TLS 13, 80 KB each: what was read at once and two records of it.
+    // Mostly 60. Over TLS 13, with 80 KB each: what is left of one read, and of two records that were made of it.
     assert!(clients.len() > (1 << 20) / (100 << 10), "{} do not fit", clients.len());
     for _ in 0..20 {
         assert_eq!(proxy.get("/").text(), "fine");
