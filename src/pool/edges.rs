@@ -72,13 +72,15 @@ impl Edges {
     /// An event has come. Returns the key of the client that it brings out.
     pub fn fire(&mut self, event: Key, happened: Happened) -> Option<Key> {
         let edge = self.0.get_mut(event.slot as usize).filter(|edge| edge.arming == event.generation)?;
-        match (edge.parked, happened) {
+        let key = match (edge.parked, happened) {
             (Some((key, Interest::Any)), _) | (Some((key, Interest::End)), Happened::End) => Some(key),
-            (Some((_, Interest::End)), Happened::Bytes) | (None, _) => {
-                edge.arms = Arming::Spent;
-                None
-            }
+            (Some((_, Interest::End)), Happened::Bytes) | (None, _) => None,
+        };
+        // No other event follows an end, nor one that brings nothing out: the next wait has to look at what is there.
+        if key.is_none() || happened == Happened::End {
+            edge.arms = Arming::Spent;
         }
+        key
     }
 
     /// The client is taken out.
@@ -113,6 +115,8 @@ mod tests {
         edges.leave(7);
         assert_eq!(edges.park(7, SECOND, Interest::Any), Arming::Holds, "nothing has come meanwhile");
         assert_eq!(edges.fire(event, Happened::End), Some(SECOND));
+        edges.leave(7);
+        assert_eq!(edges.park(7, FIRST, Interest::End), Arming::Spent, "nothing follows an end");
     }
 
     #[test]

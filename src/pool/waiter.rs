@@ -190,11 +190,6 @@ impl<T: Park> Waiter<T> {
                     let happened = if woken == Woken::Ready { Happened::Bytes } else { Happened::End };
                     let key = if tag == EDGE { state.edges.fire(key, happened) } else { Some(key) };
                     let value = key.and_then(|key| state.take(key));
-                    if tag == EDGE && happened == Happened::End {
-                        // No other event follows: the next wait has to look at what is there.
-                        let client = value.as_ref().and_then(T::client);
-                        client.inspect(|client| client.registration.set(Registration::OneShot));
-                    }
                     batch.extend(value.map(|value| (value, woken)));
                 }
             }
