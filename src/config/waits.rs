@@ -25,12 +25,24 @@ const fn seconds(count: u64) -> Duration {
 /// longer, and an answer that does not come would hold a worker for more than the trip through the waiter is worth.
 pub const ONE_CALL: Duration = milliseconds(10);
 
-/// The most that the waits of a batch may take together. That much a prompt backend takes with a hundred requests in hand,
-/// which are those of the six workers of two cores.
-pub const BATCH_MOST: Duration = milliseconds(3);
+/// What the waits of a batch may take together, where waits pay. That much a prompt backend takes with a hundred requests in
+/// hand, which are those of the six workers of two cores.
+pub const BATCH_LONG: Duration = milliseconds(3);
 
-/// The least, by which a worker notices that waits pay again. It is the work of three requests.
-pub const BATCH_LEAST: Duration = microseconds(60);
+/// The same where they do not. It is the work of three requests.
+pub const BATCH_SHORT: Duration = microseconds(60);
+
+/// Until the other of these two is tried: at first, and after a change.
+pub const TRIAL_PAUSE_LEAST: Duration = milliseconds(250);
+
+/// The same after trials that have changed nothing. A trial costs some 30 ms of responses, which then are less than 1 %.
+pub const TRIAL_PAUSE_MOST: Duration = seconds(4);
+
+/// For what was begun with the one to come to its end, before the other is judged.
+pub const TRIAL_SETTLING: Duration = milliseconds(20);
+
+/// For which each of the two is judged.
+pub const TRIAL_WINDOW: Duration = milliseconds(40);
 
 // A backend.
 

@@ -3,7 +3,7 @@
 //! The problem: blocking is fast, because it saves the trip through the waiter; and it holds a thread. Which of the two
 //! counts depends on what else waits. A stage of an exchange that is alone in its batch, while another worker is idle, may
 //! wait for [`waits::ONE_CALL`]: nothing else waits for this worker. Otherwise the rest of its batch waits for it, which no
-//! idle worker can help, or all that is ready in the epoll. So a batch may wait for as long as has paid lately (`Patience`).
+//! idle worker can help, or all that is ready in the epoll. For how long a batch may wait is tried (`patience`).
 //!
 //! What was parked once is not waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of
 //! five hundred event streams would take five seconds.
@@ -16,8 +16,10 @@
 use crate::config::waits;
 use crate::net::conn::Block;
 use crate::pool::park::Park;
+use crate::pool::patience::{Batch, Patience};
 use crate::pool::stop::Phase;
 use crate::pool::waiter::Waiter;
+use std::mem::take;
 use std::time::{Duration, Instant};
 
 /// What one exchange may move before other conversations are served. A millisecond's work.
@@ -26,24 +28,15 @@ const MOST_MOVED: usize = 1024 * 1024;
 /// What one worker has waited for, in its batch and in the stage that it serves.
 #[derive(Debug)]
 pub struct Allowance {
-    batch: Duration,
+    batch: Batch,
     stage: Duration,
     company: Company,
     now: Instant,
-    patience: Patience,
+    /// What the waits of the batch may take together.
+    patience: Duration,
     /// When it last waited for what is known to be slow.
     sampled: Instant,
 }
-
-/// How long the waits of one batch may take together.
-///
-/// No number fits. On a busy machine a prompt backend takes milliseconds, because it waits for a core, and nothing is lost
-/// meanwhile: a wait saves the trips through the waiter. But if responses take a few milliseconds of their own, or one in ten
-/// does, all workers wait and the cores are idle. So a worker tries: after waits that bring what they are for, those of the
-/// next batch may last half as long again, and after one in vain half as long. (A lock that spins before it sleeps has the same
-/// question and the same answer: Karlin et al., "Empirical Studies of Competitive Spinning", SOSP 1991.)
-#[derive(Clone, Copy, Debug)]
-struct Patience(Duration);
 
 /// What else is in the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,15 +48,21 @@ enum Company {
 impl Allowance {
     /// Of a worker that begins.
     pub fn new() -> Self {
-        let (batch, stage, company, now) = (Duration::ZERO, Duration::ZERO, Company::Alone, Instant::now());
-        Self { batch, stage, company, now, patience: Patience(waits::BATCH_MOST), sampled: now }
+        let (batch, stage, now) = (Batch::default(), Duration::ZERO, Instant::now());
+        Self { batch, stage, company: Company::Alone, now, patience: waits::BATCH_SHORT, sampled: now }
     }
 
     /// A batch of so many begins.
-    pub fn begin_batch(&mut self, size: usize) {
-        let company = if size > 1 { Company::Others } else { Company::Alone };
-        let patience = self.patience.after(self.batch);
-        *self = Self { company, patience, sampled: self.sampled, ..Self::new() };
+    pub fn begin_batch(&mut self, size: usize, patience: &Patience) {
+        self.now = Instant::now();
+        self.patience = patience.begin_batch(self.now, take(&mut self.batch));
+        self.company = if size > 1 { Company::Others } else { Company::Alone };
+        self.stage = Duration::ZERO;
+    }
+
+    /// A response has come to its end.
+    pub fn note_response(&mut self) {
+        self.batch.responses += 1;
     }
 
     /// The time when the batch began, or a wait ended. Between two waits a worker computes for some microseconds, and time
@@ -109,7 +108,7 @@ impl Allowance {
         let block = match self.company {
             _ if self.stage >= waits::ONE_CALL => Block::Never,
             Company::Alone if waiter.has_idle_workers() => Block::Briefly,
-            Company::Alone | Company::Others => self.patience.left(self.batch),
+            Company::Alone | Company::Others => self.left(),
         };
         if block == Block::Never {
             return (call(block), Duration::ZERO);
@@ -119,27 +118,16 @@ impl Allowance {
         self.now = Instant::now();
         let waited = self.now.saturating_duration_since(begun);
         self.stage += waited;
-        self.batch += waited;
+        self.batch.waited += waited;
         (result, waited)
     }
-}
 
-impl Patience {
-    /// That for the next batch, after one that `waited` so long.
-    fn after(self, waited: Duration) -> Self {
-        Self(match waited {
-            Duration::ZERO => self.0,
-            _ if waited >= self.0 => (self.0 / 2).max(waits::BATCH_LEAST),
-            _ => (self.0 + self.0 / 2).min(waits::BATCH_MOST),
-        })
-    }
-
-    /// How long the next call may wait, after so much.
-    fn left(self, waited: Duration) -> Block {
-        match self.0.saturating_sub(waited) {
+    /// How long the next call may wait.
+    fn left(&self) -> Block {
+        match self.patience.saturating_sub(self.batch.waited) {
             Duration::ZERO => Block::Never,
             // One call is longer than this, and cheaper than a poll(2) beside it. If it is in vain, that is over.
-            _ if self.0 == waits::BATCH_MOST => Block::Briefly,
+            _ if self.patience == waits::BATCH_LONG => Block::Briefly,
             left => Block::For(left),
         }
     }
@@ -156,35 +144,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_that_pay_may_become_longer_and_one_in_vain_makes_them_shorter() {
-        let patience = Patience(Duration::from_micros(400));
-        let micros = |patience: Patience| patience.0.as_micros();
-        assert_eq!(micros(patience.after(Duration::from_micros(399))), 600);
-        assert_eq!(micros(patience.after(Duration::from_micros(400))), 200);
-        assert_eq!(micros(patience.after(Duration::ZERO)), 400, "nothing was waited for");
-        let after_many = |waited| (0..100).fold(patience, |patience, _| patience.after(waited)).0;
-        assert_eq!(after_many(Duration::from_micros(10)), waits::BATCH_MOST);
-        assert_eq!(after_many(waits::ONE_CALL), waits::BATCH_LEAST);
-    }
-
-    #[test]
-    fn two_batches_in_five_that_wait_in_vain_are_too_many() {
-        let mut patience = Patience(waits::BATCH_MOST);
-        for batch in 0..400 {
-            patience =
-                patience.after(if batch % 5 < 2 { waits::ONE_CALL } else { Duration::from_micros(20) });
-        }
-        assert!(patience.0 < waits::BATCH_MOST / 2, "{patience:?}");
-    }
-
-    #[test]
     fn the_waits_of_a_batch_have_a_limit_together() {
-        let (patience, ms) = (Patience(Duration::from_millis(2)), Duration::from_millis);
-        assert_eq!(patience.left(ms(0)), Block::For(ms(2)));
-        assert_eq!(patience.left(Duration::from_micros(500)), Block::For(Duration::from_micros(1500)));
-        assert_eq!((patience.left(ms(2)), patience.left(ms(3))), (Block::Never, Block::Never));
-        assert_eq!(Patience(waits::BATCH_MOST).left(ms(1)), Block::Briefly);
-        assert_eq!(Patience(waits::BATCH_MOST).left(waits::BATCH_MOST), Block::Never);
+        let left = |patience, waited| {
+            let batch = Batch { waited, responses: 0 };
+            Allowance { patience, batch, ..Allowance::new() }.left()
+        };
+        let micros = Duration::from_micros;
+        assert_eq!(left(waits::BATCH_SHORT, micros(0)), Block::For(waits::BATCH_SHORT));
+        assert_eq!(left(waits::BATCH_SHORT, micros(20)), Block::For(waits::BATCH_SHORT - micros(20)));
+        assert_eq!(left(waits::BATCH_SHORT, waits::BATCH_SHORT), Block::Never);
+        assert_eq!(left(waits::BATCH_LONG, micros(1000)), Block::Briefly);
+        assert_eq!(left(waits::BATCH_LONG, waits::BATCH_LONG), Block::Never);
     }
 
     #[test]

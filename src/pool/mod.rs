@@ -3,7 +3,7 @@
 //! The rule: a worker serves with plain blocking calls while bytes flow; what waits is parked.
 //!
 //! Reading order: `park` (what can wait, and for what), `waiter` (where it waits, and where workers get their batches), `parked`,
-//! `slots`, `deadlines` and `edges` (what the waiter is made of), `allowance` (how long a worker may block), `min_rate` (whether a body comes fast enough), `stop`.
+//! `slots`, `deadlines` and `edges` (what the waiter is made of), `allowance` (how long a worker may block), `patience` (how long for a batch), `min_rate` (whether a body comes fast enough), `stop`.
 //!
 //! Not here: HTTP. What is parked and how it is served is a type parameter.
 
@@ -13,6 +13,7 @@ mod edges;
 pub mod min_rate;
 pub mod park;
 mod parked;
+pub mod patience;
 mod slots;
 pub mod stop;
 pub mod waiter;

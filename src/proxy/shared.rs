@@ -10,6 +10,7 @@ use crate::observe::access::{Access, Line, Record};
 use crate::observe::explain::Explanation;
 use crate::observe::logger::Logger;
 use crate::observe::metrics::{Metrics, Recorder, RouteCounts};
+use crate::pool::patience::Patience;
 use crate::pool::stop::Phase;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
@@ -24,6 +25,7 @@ use std::time::{Instant, SystemTime};
 pub struct Shared {
     pub site: InForce,
     pub waiter: Waiter<Task>,
+    pub patience: Patience,
     pub connections: ConnectionLimit,
     pub per_client: PerClient,
     pub logger: Logger,

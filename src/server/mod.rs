@@ -39,6 +39,7 @@ use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
 use crate::observe::logger::{self, Logger};
 use crate::observe::metrics::Metrics;
+use crate::pool::patience::Patience;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
@@ -110,6 +111,7 @@ impl Server {
         let routes = Routes::start(&config, None, &metrics)?;
         Ok(Shared {
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
+            patience: Patience::new(),
             per_client: PerClient::default(),
             connections: ConnectionLimit::default(),
             logger,

@@ -39,7 +39,7 @@ fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
     while shared.waiter.next(&mut batch) {
         let site = shared.site.renew(&mut site);
         scratch.fit(&site.config);
-        allowance.begin_batch(batch.len());
+        allowance.begin_batch(batch.len(), &shared.patience);
         let (scratch, allowance) = (&mut scratch, &mut allowance);
         recorder.begin(Doing::Reading, allowance.now());
         let pass = if batch.len() > 1 { Pass::Ahead } else { Pass::Collect };

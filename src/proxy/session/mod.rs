@@ -299,6 +299,7 @@ impl Session<'_, '_> {
         record.timings.total = now.saturating_duration_since(request.begun);
         self.note(Some(&request.route.counts), take(record), || take(&mut request.line));
         self.context.scratch.spare(take(&mut request.head));
+        self.context.allowance.note_response();
         match fate {
             Fate::Persist => self.persist(now),
             Fate::Close => Err(End::Close),
