@@ -35,14 +35,15 @@ pub const BATCH_SHORT: Duration = microseconds(60);
 /// Until the other of these two is tried: at first, and after a change.
 pub const TRIAL_PAUSE_LEAST: Duration = milliseconds(250);
 
-/// The same after trials that have changed nothing. A trial costs some 30 ms of responses, which then are less than 1 %.
+/// The same after trials that have changed nothing. A trial costs some 20 ms of responses, which then are half a
+/// hundredth.
 pub const TRIAL_PAUSE_MOST: Duration = seconds(4);
 
 /// For what was begun with the one to come to its end, before the other is judged.
-pub const TRIAL_SETTLING: Duration = milliseconds(20);
+pub const TRIAL_SETTLING: Duration = milliseconds(15);
 
 /// For which each of the two is judged.
-pub const TRIAL_WINDOW: Duration = milliseconds(40);
+pub const TRIAL_WINDOW: Duration = milliseconds(25);
 
 // A backend.
 
