@@ -30,7 +30,7 @@
 //! 2. `server::acceptor` accepts a connection ([`net::listener`], [`net::conn`]), wraps it in a [`proxy::client`] and a
 //!    [`proxy::conversation`], and offers it to the waiter. What TLS is on it stands in [`net::tls`].
 //! 3. [`pool::waiter`] is where everything waits, and where `server::worker` takes its batches. [`pool::allowance`]
-//!    says how long a worker may block.
+//!    says how long a worker may block in one call, [`pool::patience`] how long in a batch.
 //! 4. [`proxy::session`] reads the request, behind a proxy's own header ([`http1::proxy_header`]) if there is one, and
 //!    parks what is not complete. `proxy::request` understands it: [`http1::head`] and [`http1::fields`] (is it HTTP?),
 //!    [`http1::framing`] (how long is it?), [`http1::routing`] (its [`proxy::route`]), [`http1::forward`] (the head for

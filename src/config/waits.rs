@@ -32,17 +32,16 @@ pub const BATCH_LONG: Duration = milliseconds(3);
 /// The same where they do not. It is the work of three requests.
 pub const BATCH_SHORT: Duration = microseconds(60);
 
-/// Until the other of these two is tried: at first, and after a change.
+/// From one trial of the other length of waits to the next: at first, and after a trial that has changed something.
 pub const TRIAL_PAUSE_LEAST: Duration = milliseconds(250);
 
-/// The same after trials that have changed nothing. A trial costs some 20 ms of responses, which then are half a
-/// hundredth.
+/// The same after trials that have changed nothing. A trial costs the responses of some 20 ms, half a percent of this time.
 pub const TRIAL_PAUSE_MOST: Duration = seconds(4);
 
-/// For what was begun with the one to come to its end, before the other is judged.
+/// Between the change to the other length and its measurement, so that requests which were begun before come to their end.
 pub const TRIAL_SETTLING: Duration = milliseconds(15);
 
-/// For which each of the two is judged.
+/// For which the throughput of one length is measured.
 pub const TRIAL_WINDOW: Duration = milliseconds(25);
 
 // A backend.

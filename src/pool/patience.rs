@@ -3,11 +3,11 @@
 //! The problem: no number fits. On a busy machine a prompt backend takes milliseconds, because it waits for a core. Nothing
 //! is lost if workers wait meanwhile, and the trips through the waiter are saved: with 256 or 1,000 busy clients, patient
 //! workers give a fifth more responses. But where responses take a few milliseconds of their own, or one in ten does,
-//! patient workers all wait while the cores are idle, and give a fifth of what they could. From within a worker both look
-//! alike: the response times are the same, and so is the share of waits in vain. A worker that learns from its own waits
-//! makes them too short on the busy machine.
+//! patient workers all wait while the cores are idle, and give half of what they could, or a fifth. A worker cannot tell:
+//! a backend that takes 2 ms looks to it like a prompt one on a busy machine, in the response times and in the share of waits
+//! in vain. A worker that learns from its own waits makes them too short on the busy machine.
 //!
-//! What differs is what comes of it: how many responses all workers give in the same time. So the other length is tried
+//! What differs is the throughput: how many responses all workers give in the same time. So the other length is tried
 //! from time to time, for some hundredths of a second, and the better one stays. (The thread pool of .NET finds its number of
 //! threads so: Hellerstein, Morrison and Eilebrecht, "Optimizing Concurrency Levels in the .NET ThreadPool", FeBID 2008.)
 //!
@@ -17,16 +17,20 @@ use crate::config::waits;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// With fewer responses per second there is no trial: chance would decide it, and so few are no load that waits could bound.
+/// With fewer responses per second there is no trial, for chance would decide it. And six workers give as many even if each
+/// batch is one request and waits for 3 ms.
 const ENOUGH: f64 = 2000.0;
 
-/// How much more one length has to bring than the other. From one window to the next the same one brings 3 % more or less.
+/// How many times the throughput of the other makes one length the better. With 64 clients, two windows of the same length
+/// mostly differ by some 3 %.
 const CLEARLY: f64 = 1.07;
 
-/// Waits pay if fewer of them are in vain, for one that does not gives up thirty that do.
+/// Waits pay if a smaller share of batches waits in vain. Long waits before prompt backends were in vain for a few percent; where
+/// one response in ten takes 5 ms, for more than half.
 const PAYS: f64 = 0.1;
 
-/// What is left of the responses when backends have become slow, or clients fewer: the other length is tried at once.
+/// The share of the expected throughput below which the other length is tried at once: backends have become slow, or clients
+/// fewer.
 const FALLEN: f64 = 0.7;
 
 /// What all workers have found.
@@ -54,9 +58,9 @@ enum Length {
 struct Trial {
     best: Length,
     step: Step,
-    /// When the step began, and when it ends.
+    /// When the step began.
     begun: Instant,
-    ends: Instant,
+    /// What was done since then.
     count: Count,
     /// From one trial to the next.
     pause: Duration,
@@ -64,13 +68,13 @@ struct Trial {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// The best one is in force, until the next trial, or as long as it brings about as much as it did: so many responses
-    /// per second. `recent` is what it brings now.
-    Best { until: Instant, rate: f64, recent: Yield },
-    /// The other one is in force, and what was begun before it comes to its end.
-    Settle { best: Yield },
-    /// What it brings is counted.
-    Other { best: Yield },
+    /// The best one is in force until then, or until its throughput falls far below the `expected` one, in responses per
+    /// second.
+    Best { until: Instant, expected: f64, recent: Measured },
+    /// The other one is in force, and requests that were begun before it come to their end.
+    Settle { best: Measured },
+    /// The other one is measured.
+    Other { best: Measured },
 }
 
 /// What was done in one step.
@@ -81,12 +85,12 @@ struct Count {
     in_vain: u32,
 }
 
-/// What one length brings.
+/// What was measured while one length was in force.
 #[derive(Clone, Copy, Debug)]
-struct Yield {
+struct Measured {
     /// Responses per second.
     rate: f64,
-    /// The share of batches that have waited for longer than they may, of those that have waited.
+    /// The share of batches that have waited for all the time they had, of those that have waited.
     in_vain: f64,
 }
 
@@ -110,14 +114,14 @@ impl Default for Patience {
 
 impl Trial {
     fn new(now: Instant) -> Self {
-        let (pause, count) = (waits::TRIAL_PAUSE_LEAST, Count::default());
-        let step = Step::rest(Yield { rate: 0.0, in_vain: 0.0 }, now + pause);
-        Self { best: Length::Long, step, begun: now, ends: now + waits::TRIAL_WINDOW, count, pause }
+        let pause = waits::TRIAL_PAUSE_LEAST;
+        let step = Step::rest(Measured { rate: 0.0, in_vain: 0.0 }, now + pause);
+        Self { best: Length::Long, step, begun: now, count: Count::default(), pause }
     }
 
     fn go_on(&mut self, now: Instant, last: Batch) -> Length {
         self.count.note(last, self.in_force());
-        if now >= self.ends {
+        if now >= self.begun + self.step.lasts() {
             self.take_step(now);
         }
         self.in_force()
@@ -135,25 +139,21 @@ impl Trial {
         self.step = match self.step {
             // What comes after a lull is a beginning.
             Step::Best { .. } if found.rate < ENOUGH => Step::rest(found, now + waits::TRIAL_PAUSE_LEAST),
-            Step::Best { until, rate, recent } => {
+            Step::Best { until, expected, recent } => {
                 let recent = recent.followed_by(found);
-                match now < until && recent.rate > rate * FALLEN {
-                    true => Step::Best { until, rate, recent },
+                match now < until && recent.rate > expected * FALLEN {
+                    true => Step::Best { until, expected, recent },
                     false => Step::Settle { best: recent },
                 }
             }
             Step::Settle { best } => Step::Other { best },
             Step::Other { best } => self.decide(best, found, now),
         };
-        let lasts = match self.step {
-            Step::Best { .. } | Step::Other { .. } => waits::TRIAL_WINDOW,
-            Step::Settle { .. } => waits::TRIAL_SETTLING,
-        };
-        (self.begun, self.ends, self.count) = (now, now + lasts, Count::default());
+        (self.begun, self.count) = (now, Count::default());
     }
 
-    /// Which one is the best from now on. One that was found to be the best again and again is in doubt less often.
-    fn decide(&mut self, best: Yield, other: Yield, now: Instant) -> Step {
+    /// Which one is the best from now on. One that has won again and again is in doubt less often.
+    fn decide(&mut self, best: Measured, other: Measured, now: Instant) -> Step {
         let (long, short) = if self.best == Length::Long { (best, other) } else { (other, best) };
         let better = Length::better(long, short);
         let (found, pause) = match better == self.best {
@@ -166,9 +166,16 @@ impl Trial {
 }
 
 impl Step {
-    /// No trial `until` then, unless what was `found` comes to less.
-    fn rest(found: Yield, until: Instant) -> Self {
-        Self::Best { until, rate: found.rate, recent: found }
+    /// No trial `until` then, unless the throughput falls below what was `found`.
+    fn rest(found: Measured, until: Instant) -> Self {
+        Self::Best { until, expected: found.rate, recent: found }
+    }
+
+    fn lasts(&self) -> Duration {
+        match self {
+            Self::Best { .. } | Self::Other { .. } => waits::TRIAL_WINDOW,
+            Self::Settle { .. } => waits::TRIAL_SETTLING,
+        }
     }
 }
 
@@ -181,17 +188,17 @@ impl Count {
         }
     }
 
-    fn over(self, time: Duration) -> Yield {
+    fn over(self, time: Duration) -> Measured {
         let rate = f64::from(self.responses) / time.as_secs_f64().max(f64::EPSILON);
-        Yield { rate, in_vain: f64::from(self.in_vain) / f64::from(self.waits.max(1)) }
+        Measured { rate, in_vain: f64::from(self.in_vain) / f64::from(self.waits.max(1)) }
     }
 }
 
-impl Yield {
-    /// What is brought lately. One window says little: with 1,000 clients, it may bring a third less than the next.
+impl Measured {
+    /// A running mean. One window says little: with 1,000 clients, its throughput may be a third less than that of the next.
     fn followed_by(self, found: Self) -> Self {
-        let mean = |before: f64, now: f64| f64::midpoint(before, now);
-        Self { rate: mean(self.rate, found.rate), in_vain: mean(self.in_vain, found.in_vain) }
+        let rate = f64::midpoint(self.rate, found.rate);
+        Self { rate, in_vain: f64::midpoint(self.in_vain, found.in_vain) }
     }
 }
 
@@ -203,9 +210,9 @@ impl Length {
         }
     }
 
-    /// Where both bring the same, clients are the bound: then waits save work if they pay, and else they keep the rest of a
+    /// Where the throughput of both is the same, clients are the bound: then waits save work if they pay, and else they keep the rest of a
     /// batch waiting.
-    fn better(long: Yield, short: Yield) -> Self {
+    fn better(long: Measured, short: Measured) -> Self {
         match (long.rate / short.rate, long.in_vain) {
             (more, _) if more > CLEARLY => Self::Long,
             (more, _) if more < 1.0 / CLEARLY => Self::Short,
