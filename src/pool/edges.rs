@@ -11,11 +11,11 @@
 //!
 //! Not here: all other waits. Each of these is for one event, and nothing happens while a worker has the client.
 
-use crate::pool::slots::Key;
+use crate::pool::slots::{Key, ROOM};
 use std::os::fd::RawFd;
 
 /// By descriptor.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Edges(Vec<Edge>);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +52,10 @@ pub enum Arming {
 }
 
 impl Edges {
+    pub fn new() -> Self {
+        Self(Vec::with_capacity(ROOM))
+    }
+
     /// Parks a client that has been armed before, if that still holds.
     pub fn park(&mut self, descriptor: RawFd, key: Key, interest: Interest) -> Arming {
         let edge = self.edge(descriptor);
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn an_event_brings_out_what_is_parked() {
-        let mut edges = Edges::default();
+        let mut edges = Edges::new();
         let event = edges.arm(7, FIRST, Interest::Any);
         assert_eq!(edges.fire(event, Happened::Bytes), Some(FIRST));
         edges.leave(7);
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_event_while_the_client_is_out_is_not_lost() {
-        let mut edges = Edges::default();
+        let mut edges = Edges::new();
         let event = edges.arm(7, FIRST, Interest::Any);
         edges.leave(7);
         assert_eq!(edges.fire(event, Happened::Bytes), None);
@@ -133,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_a_client_sends_while_its_backend_is_waited_for_brings_it_out_later() {
-        let mut edges = Edges::default();
+        let mut edges = Edges::new();
         let event = edges.arm(7, FIRST, Interest::End);
         assert_eq!(edges.fire(event, Happened::Bytes), None);
         assert_eq!(edges.fire(event, Happened::End), Some(FIRST), "its end does so at once");
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_late_event_of_a_closed_connection_names_nothing() {
-        let mut edges = Edges::default();
+        let mut edges = Edges::new();
         let late = edges.arm(7, FIRST, Interest::Any);
         edges.leave(7);
         let event = edges.arm(7, SECOND, Interest::Any);
@@ -194,7 +198,7 @@ mod tests {
     impl World {
         fn begin() -> Self {
             Self {
-                edges: Edges::default(),
+                edges: Edges::new(),
                 place: Place::Drained,
                 has_unread: false,
                 has_ended: false,

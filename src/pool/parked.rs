@@ -35,9 +35,9 @@ pub(super) struct Parked<T> {
     pub value: T,
     pub deadline: Instant,
     pub class: Class,
-    pub queue: usize,
-    pub weight: usize,
     pub kind: Kind,
+    /// Bytes of memory that it keeps: some buffers at most, and ten thousand of these structs are to be small.
+    pub weight: u32,
 }
 
 impl<T: Park> State<T> {
@@ -45,7 +45,7 @@ impl<T: Park> State<T> {
     pub fn new(budget: usize) -> Self {
         Self {
             parked: Slots::new(),
-            edges: Edges::default(),
+            edges: Edges::new(),
             deadlines: Deadlines::default(),
             queues: BTreeMap::new(),
             timer_due: None,
@@ -56,35 +56,36 @@ impl<T: Park> State<T> {
     }
 
     pub fn insert(&mut self, parked: Parked<T>) -> Key {
-        let Parked { deadline, class, queue, weight, kind, .. } = parked;
+        let Parked { ref value, deadline, class, kind, weight } = parked;
+        let queue = value.queue();
         let key = self.parked.insert(parked);
         self.deadlines.insert(class, deadline, key);
         if class == Class::Queued {
             self.queues.entry(queue).or_default().insert((deadline, key));
         }
-        self.weight += weight;
+        self.weight += weight as usize;
         self.census.enter(kind);
         key
     }
 
     pub fn take(&mut self, key: Key) -> Option<T> {
-        let Parked { value, deadline, class, queue, weight, kind } = self.parked.remove(key)?;
+        let Parked { value, deadline, class, kind, weight } = self.parked.remove(key)?;
         self.deadlines.remove(class, deadline, key);
         if class == Class::Queued {
-            leave(&mut self.queues, queue, deadline, key);
+            leave(&mut self.queues, value.queue(), deadline, key);
         }
         if let Some(client) = value.client() {
             self.edges.leave(descriptor(client));
         }
-        self.weight -= weight;
+        self.weight -= weight as usize;
         self.census.leave(kind);
         Some(value)
     }
 
     /// It waits in no queue any more, and is due now.
     pub fn make_due(&mut self, key: Key, now: Instant) {
-        if let Some(Parked { deadline, queue, .. }) = self.parked.get(key) {
-            leave(&mut self.queues, *queue, *deadline, key);
+        if let Some(Parked { value, deadline, .. }) = self.parked.get(key) {
+            leave(&mut self.queues, value.queue(), *deadline, key);
             self.set_deadline(key, Class::Busy, now);
         }
     }

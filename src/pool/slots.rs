@@ -5,6 +5,11 @@
 //!
 //! Not here: what a key is attached to (`waiter`).
 
+/// Room for so many values is reserved from the start. It takes a few megabytes of addresses, and no memory before it is
+/// used. A list that grows by doubling copies itself with the lock held, and leaves a hole of its old size: with 10,000 idle
+/// clients, a seventh of what they keep.
+pub(super) const ROOM: usize = 1 << 16;
+
 /// A slot and its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
@@ -41,7 +46,7 @@ struct Slot<T> {
 
 impl<T> Slots<T> {
     pub fn new() -> Self {
-        Self { slots: Vec::new(), vacant: Vec::new() }
+        Self { slots: Vec::with_capacity(ROOM), vacant: Vec::new() }
     }
 
     pub fn insert(&mut self, value: T) -> Key {

@@ -111,7 +111,8 @@ impl<T: Park> Waiter<T> {
     /// # Errors
     /// The value, if it is not waited for: the shutdown does not wait for it so long, or the system refuses.
     pub fn park(&self, value: T, wait: Wait) -> Result<(), T> {
-        let (weight, queue, kind) = (value.weight(), value.queue(), value.kind(wait.class));
+        let weight = u32::try_from(value.weight()).unwrap_or(u32::MAX);
+        let kind = value.kind(wait.class);
         let mut state = self.state();
         let is_welcome = match (self.stop.phase(), wait.class) {
             (Phase::Running, _) => true,
@@ -127,7 +128,7 @@ impl<T: Park> Waiter<T> {
         let is_ready = wait.client.reads() && value.client().is_some_and(Conn::has_unread)
             || wait.backend.reads() && value.backend().is_some_and(Conn::has_unread);
         let deadline = if is_ready { Instant::now() } else { wait.deadline };
-        let key = state.insert(Parked { value, deadline, class, queue, weight, kind });
+        let key = state.insert(Parked { value, deadline, class, kind, weight });
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
         if let Err(error) = self.arm(&mut state, key, wait) {

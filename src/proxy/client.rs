@@ -27,8 +27,8 @@ pub struct Client {
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
     pub presence: Presence,
-    /// That it is counted among its client's connections, if it is.
-    pub counted: Option<Counted>,
+    /// That it is counted among its client's connections, if it is; by default none is.
+    pub counted: Option<Box<Counted>>,
     _permit: Permit,
     /// Of the listener that it came by.
     closing: Arc<Closing>,
@@ -59,7 +59,7 @@ impl Client {
         conn: Conn,
         peer: Peer,
         scheme: Scheme,
-        counted: Option<Counted>,
+        counted: Option<Box<Counted>>,
         permit: Permit,
         closing: Arc<Closing>,
     ) -> Self {

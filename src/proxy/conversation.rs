@@ -100,10 +100,10 @@ impl Context<'_> {
 
 impl Conversation {
     /// With a client that has just connected.
-    pub fn new(client: Client, opening: Opening, site: &Site) -> Box<Self> {
+    pub fn new(client: Client, opening: Opening) -> Box<Self> {
         let now = Instant::now();
         let stage = match opening {
-            Opening::Client => Stage::first(client.scheme, now, Duration::ZERO, site),
+            Opening::Client => Stage::first(client.scheme, now, Duration::ZERO),
             Opening::ProxyHeader => Stage::Introducing(Introduction::awaited(now)),
         };
         Box::new(Self { client, stage })
@@ -112,9 +112,9 @@ impl Conversation {
 
 impl Stage {
     /// What the client itself begins with, on a connection that was accepted at `since` and then waited for a worker.
-    pub fn first(scheme: Scheme, since: Instant, queued: Duration, site: &Site) -> Self {
+    pub fn first(scheme: Scheme, since: Instant, queued: Duration) -> Self {
         match scheme {
-            Scheme::Http => Self::Reading(Reading::first(site.config.min_rate, since, queued)),
+            Scheme::Http => Self::Reading(Reading::first(since, queued)),
             Scheme::Https => Self::Securing(Securing::awaited(since, queued)),
         }
     }

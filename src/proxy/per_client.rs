@@ -41,7 +41,7 @@ impl PerClient {
     ///
     /// # Errors
     /// [`Failure::TooManyOfClient`]: it has as many as it may have.
-    pub fn enter(&self, client: Peer, config: &Config) -> Result<Option<Counted>, Failure> {
+    pub fn enter(&self, client: Peer, config: &Config) -> Result<Option<Box<Counted>>, Failure> {
         let (Some(most), Peer::Ip(address)) = (config.max_per_client, client) else { return Ok(None) };
         if address.is_loopback() || config.trusts(client) {
             return Ok(None);
@@ -53,7 +53,7 @@ impl PerClient {
             return Err(Failure::TooManyOfClient);
         }
         *count += 1;
-        Ok(Some(Counted { counts: Arc::clone(&self.0), address }))
+        Ok(Some(Box::new(Counted { counts: Arc::clone(&self.0), address })))
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
         #[test]
         fn the_counts_are_those_of_a_list(steps in proptest::collection::vec((0u8..4, any::<bool>()), 0..60)) {
             let (limit, config) = (PerClient::default(), at_most(3));
-            let mut connected: Vec<(u8, Counted)> = Vec::new();
+            let mut connected: Vec<(u8, Box<Counted>)> = Vec::new();
             for (client, comes) in steps {
                 let count = connected.iter().filter(|(other, _)| *other == client).count();
                 if comes {

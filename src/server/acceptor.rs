@@ -163,7 +163,7 @@ fn admit(conn: Conn, peer: Peer, entrance: &Entrance, context: Context<'_>) {
     };
     let Some(permit) = permit else { return refuse(&conn, peer, scheme, Failure::ConnectionLimit, context) };
     let client = Client::new(conn, peer, scheme, counted, permit, Arc::clone(&entrance.closing));
-    let conversation = Conversation::new(client, opening, site);
+    let conversation = Conversation::new(client, opening);
     if let Err(Task::Client(conversation)) = shared.waiter.offer(Task::Client(conversation)) {
         send_refusal(&conversation.client.conn, peer, scheme, Failure::Overloaded, context);
         note_bytes(&conversation.client.conn, context);

@@ -235,15 +235,14 @@ impl Session<'_, '_> {
                 Stage::Introducing(introduction) => match self.be_introduced(introduction) {
                     Ok(()) => {
                         let (now, queued) = (Instant::now(), introduction.queued);
-                        *stage = Stage::first(self.client.scheme, now, queued, self.context.site);
+                        *stage = Stage::first(self.client.scheme, now, queued);
                         Ok(())
                     }
                     Err(end) => Err(end),
                 },
                 Stage::Securing(securing) => match self.be_secured(securing) {
                     Ok(()) => {
-                        let min_rate = self.context.site.config.min_rate;
-                        *stage = Stage::Reading(Reading::first(min_rate, Instant::now(), securing.queued));
+                        *stage = Stage::Reading(Reading::first(Instant::now(), securing.queued));
                         Ok(())
                     }
                     Err(end) => Err(end),
@@ -263,7 +262,7 @@ impl Session<'_, '_> {
                         let now = self.context.allowance.now();
                         self.context.recorder.begin(Doing::Reading, now);
                         let settled = self.settle(exchange, fate, now);
-                        *stage = Stage::Reading(Reading::next(self.context.site.config.min_rate, now));
+                        *stage = Stage::Reading(Reading::next(now));
                         settled
                     }
                     Err(halt) => Err(halt.into()),

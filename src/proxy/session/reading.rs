@@ -26,21 +26,21 @@ pub struct Reading {
     pub(super) begun: Option<Instant>,
     /// Since when nothing has come.
     since: Instant,
-    rate: MinRate,
+    /// Whether a body comes fast enough; only once it has to be waited for.
+    rate: Option<Box<MinRate>>,
     /// How long the connection waited for a worker.
     pub(super) queued: Duration,
 }
 
 impl Reading {
-    /// The next request, which is waited for `since` then, and whose body is to come at `min_rate` bytes a second.
-    pub fn next(min_rate: u64, since: Instant) -> Self {
-        let rate = MinRate::new(min_rate);
-        Self { missing: Missing::Everything, begun: None, since, rate, queued: Duration::ZERO }
+    /// The next request, which is waited for `since` then.
+    pub fn next(since: Instant) -> Self {
+        Self { missing: Missing::Everything, begun: None, since, rate: None, queued: Duration::ZERO }
     }
 
     /// The first request of a connection that waited for a worker.
-    pub fn first(min_rate: u64, since: Instant, queued: Duration) -> Self {
-        Self { queued, ..Self::next(min_rate, since) }
+    pub fn first(since: Instant, queued: Duration) -> Self {
+        Self { queued, ..Self::next(since) }
     }
 
     /// Whether the client has sent a part of a request.
@@ -93,8 +93,7 @@ impl Session<'_, '_> {
                     Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
                         self.answer_options(request, question)?;
-                        let Context { site, allowance, .. } = &*self.context;
-                        *reading = Reading::next(site.config.min_rate, allowance.now());
+                        *reading = Reading::next(self.context.allowance.now());
                         continue;
                     }
                     Ok(Parsed::Partial(missing)) => reading.missing = missing,
@@ -182,7 +181,10 @@ impl Session<'_, '_> {
         let last = reading.begun.map_or(reading.since, |begun| reading.since.max(begun));
         let is_fast_enough = fresh == 0
             || reading.missing == Missing::Head
-            || reading.rate.is_kept(have as u64, now.saturating_duration_since(last));
+            || reading
+                .rate
+                .get_or_insert_with(|| Box::new(MinRate::new(config.min_rate)))
+                .is_kept(have as u64, now.saturating_duration_since(last));
         reading.since = if fresh > 0 { now } else { last };
         let (deadline, class, failure) = match reading.missing {
             // A client that has sent nothing gets no 408.
