@@ -9,6 +9,7 @@
 use crate::net::listener::Listener;
 use listenfd::ListenFd;
 use rustix::net::sockopt;
+use std::env;
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
@@ -18,7 +19,9 @@ use std::os::unix::net::UnixListener;
 /// The number of the first one.
 const FIRST_DESCRIPTOR: usize = 3;
 
-/// Their names, divided by colons.
+/// How many there are, for which process, and their names, divided by colons.
+const COUNT: &str = "LISTEN_FDS";
+const PROCESS: &str = "LISTEN_PID";
 const NAMES: &str = "LISTEN_FDNAMES";
 
 /// A listener that was passed.
@@ -29,16 +32,21 @@ pub struct Passed {
     pub name: Option<String>,
 }
 
-/// A passed socket that cannot be used.
+/// What was passed cannot be used.
 #[derive(Debug)]
-pub struct PassedError {
-    descriptor: usize,
-    name: Option<String>,
-    why: Why,
+pub enum PassedError {
+    /// The variable says this, which is no number of sockets.
+    Count(String),
+    Socket {
+        descriptor: usize,
+        name: Option<String>,
+        why: Why,
+    },
 }
 
+/// Why a passed socket cannot be used.
 #[derive(Debug)]
-enum Why {
+pub enum Why {
     /// It is a file, a datagram socket, or not there.
     NoStream,
     /// It is a connection, as with `Accept=yes`.
@@ -52,12 +60,18 @@ enum Why {
 
 impl fmt::Display for PassedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "descriptor {}", self.descriptor)?;
-        if let Some(name) = &self.name {
+        let (descriptor, name, why) = match self {
+            Self::Count(count) => {
+                return write!(f, "{COUNT}={count} is no number of sockets; give 0 to {}", u16::MAX);
+            }
+            Self::Socket { descriptor, name, why } => (descriptor, name, why),
+        };
+        write!(f, "descriptor {descriptor}")?;
+        if let Some(name) = name {
             write!(f, " ({name})")?;
         }
         f.write_str(" was passed to ronde, and cannot be used: ")?;
-        match &self.why {
+        match why {
             Why::NoStream => f.write_str("it is no stream socket; give ListenStream= in its unit"),
             Why::NoListener => f.write_str("it does not listen; give Accept=no in its unit"),
             Why::NoPath => f.write_str("it is a Unix socket without a path; give it one"),
@@ -73,10 +87,11 @@ impl std::error::Error for PassedError {}
 /// the variables out of the environment, so that no process that ronde starts mistakes them for its own.
 ///
 /// # Errors
-/// The first that is no listener of streams.
+/// The number is none, or the first that is no listener of streams.
 pub fn take() -> Result<Vec<Passed>, PassedError> {
     let names: Option<Vec<String>> =
-        std::env::var_os(NAMES).map(|names| names.to_string_lossy().split(':').map(str::to_owned).collect());
+        env::var_os(NAMES).map(|names| names.to_string_lossy().split(':').map(str::to_owned).collect());
+    check_count()?;
     let mut descriptors = ListenFd::from_env();
     let count = descriptors.len();
     let take_one = |place| {
@@ -87,10 +102,19 @@ pub fn take() -> Result<Vec<Passed>, PassedError> {
         };
         match listener {
             Ok(listener) => Ok(Passed { listener, name }),
-            Err(why) => Err(PassedError { descriptor: FIRST_DESCRIPTOR + place, name, why }),
+            Err(why) => Err(PassedError::Socket { descriptor: FIRST_DESCRIPTOR + place, name, why }),
         }
     };
     (0..count).map(take_one).collect()
+}
+
+/// The library takes what is no number for none, and makes a list of as many as there are said to be.
+fn check_count() -> Result<(), PassedError> {
+    let Some(count) = env::var_os(COUNT) else { return Ok(()) };
+    let own = std::process::id().to_string();
+    let is_for_another = env::var_os(PROCESS).is_some_and(|process| !process.is_empty() && process != *own);
+    let is_number = count.to_str().is_some_and(|count| count.parse::<u16>().is_ok());
+    if is_number || is_for_another { Ok(()) } else { Err(PassedError::Count(count.display().to_string())) }
 }
 
 fn listener(descriptors: &mut ListenFd, place: usize) -> Result<Listener, Why> {

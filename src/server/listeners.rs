@@ -6,7 +6,7 @@
 //!
 //! Not here: accepting (`acceptor`), socket options (`net`).
 
-use crate::config::{Address, Config, Listen};
+use crate::config::{Address, Config, Listen, row};
 use crate::http1::forward::Scheme;
 use crate::net::listener::{self, Claim, Family, Listener};
 use crate::net::tls::LoadError;
@@ -83,34 +83,9 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind(address, error) => match error.kind() {
-                ErrorKind::AddrInUse => {
-                    write!(f, "{address} is in use by another program; choose another address with --listen")
-                }
-                ErrorKind::AddrNotAvailable => write!(
-                    f,
-                    "{address} is no address of this machine; choose another with --listen, or give --freebind if it \
-                     will be one later"
-                ),
-                ErrorKind::AlreadyExists => {
-                    write!(
-                        f,
-                        "{address}: there is a file that is no socket; remove it, or choose another path"
-                    )
-                }
-                ErrorKind::PermissionDenied if is_privileged(address) => write!(
-                    f,
-                    "cannot listen on {address}: ports below {FIRST_UNPRIVILEGED_PORT} need a privilege: `sudo setcap \
-                     cap_net_bind_service=+ep PATH/ronde`, or AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit; or \
-                     choose another port with --listen"
-                ),
-                _ => write!(f, "cannot listen on {address}: {error}; choose another address with --listen"),
-            },
-            // Without the advice of the case above, which is about another flag.
+            Self::Bind(address, error) => write_refusal(f, address, error, row::listen.flag),
             Self::Admin(error) => match &**error {
-                Self::Bind(address, error) => {
-                    write!(f, "cannot listen on {address}: {error}; choose another address with --admin")
-                }
+                Self::Bind(address, error) => write_refusal(f, address, error, row::admin.flag),
                 error => write!(f, "the admin listener: {error}"),
             },
             Self::BehindAnother(address, own) => write!(
@@ -142,8 +117,39 @@ impl From<io::Error> for StartError {
     }
 }
 
-fn is_privileged(address: &Address) -> bool {
-    matches!(address, Address::Tcp(address) if address.port() < FIRST_UNPRIVILEGED_PORT)
+/// Why an address cannot be listened on, and what to do; `flag` is the setting that gives it.
+fn write_refusal(
+    f: &mut fmt::Formatter<'_>,
+    address: &Address,
+    error: &io::Error,
+    flag: &str,
+) -> fmt::Result {
+    match (error.kind(), address) {
+        (ErrorKind::AddrInUse, _) => {
+            write!(f, "{address} is in use by another program; choose another address with {flag}")
+        }
+        (ErrorKind::AddrNotAvailable, _) => write!(
+            f,
+            "{address} is no address of this machine; choose another with {flag}, or give --freebind if it will be one \
+             later"
+        ),
+        (ErrorKind::AlreadyExists, _) => {
+            write!(
+                f,
+                "{address}: there is a file that is no socket; remove it, or choose another path with {flag}"
+            )
+        }
+        (ErrorKind::NotFound, Address::Unix(_)) => {
+            write!(f, "{address}: there is no such directory; make it, or choose another path with {flag}")
+        }
+        (ErrorKind::PermissionDenied, Address::Tcp(tcp)) if tcp.port() < FIRST_UNPRIVILEGED_PORT => write!(
+            f,
+            "cannot listen on {address}: ports below {FIRST_UNPRIVILEGED_PORT} need a privilege: `sudo setcap \
+             cap_net_bind_service=+ep PATH/ronde`, or AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit; or choose \
+             another port with {flag}"
+        ),
+        _ => write!(f, "cannot listen on {address}: {error}; choose another address with {flag}"),
+    }
 }
 
 /// A backend that leads straight back here. What leads back by a name or by another machine is seen at the first
@@ -338,6 +344,7 @@ fn is_lack_of_ipv6(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn an_address_that_is_refused_says_what_to_do() {
@@ -364,9 +371,20 @@ mod tests {
                 Errno::ACCESS,
                 "cannot listen on 0.0.0.0:8080: Permission denied (os error 13); choose another address with --listen",
             ),
+            (
+                "unix:/run/none/ronde.sock",
+                Errno::NOENT,
+                "unix:/run/none/ronde.sock: there is no such directory; make it, or choose another path with --listen",
+            ),
         ] {
-            let error = StartError::Bind(Address::Tcp(address.parse().unwrap()), errno.into());
+            let address = match address.strip_prefix("unix:") {
+                Some(path) => Address::Unix(Path::new(path).into()),
+                None => Address::Tcp(address.parse().unwrap()),
+            };
+            let error = StartError::Bind(address.clone(), errno.into());
             assert_eq!(error.to_string(), advice);
+            let error = StartError::Admin(Box::new(StartError::Bind(address, errno.into())));
+            assert_eq!(error.to_string(), advice.replace("--listen", "--admin"));
         }
     }
 }

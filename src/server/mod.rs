@@ -192,6 +192,7 @@ fn await_stop(orders: &Orders, mut reloads: Reloads<'_>, manager: &mut Manager<'
         match orders.next(reloads.under_way(), &proofs) {
             Next::Stop => return,
             Next::Reload(askers) => {
+                log::info!("the configuration is read again");
                 manager.reloading();
                 reloads.begin(askers);
                 if reloads.under_way().is_none() {

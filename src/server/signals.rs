@@ -63,10 +63,7 @@ pub fn handle(commander: Commander, mut end_at_once: impl FnMut() + Send + 'stat
 fn heed(signal: c_int, commander: &Commander) {
     match signal {
         SIGTERM | SIGQUIT => commander.stop(),
-        SIGHUP => {
-            log::info!("SIGHUP: the configuration is read again");
-            commander.reload();
-        }
+        SIGHUP => drop(commander.reload()),
         SIGUSR1 => commander.reopen(),
         SIGXFSZ => {}
         _ => log::warn!("{} has no meaning for ronde, and is ignored", name(signal)),

@@ -77,7 +77,7 @@ fn both_logs_go_into_their_files_and_nothing_into_the_standard_streams() {
     assert_eq!((process.stdout.text(), process.stderr.text()), (String::new(), String::new()));
     let text = |path| fs::read_to_string(path).expect("a log");
     assert!(text(&log).lines().all(|line| line.contains("[INFO]")), "{}", text(&log));
-    assert!(text(&log).contains("stopped: 1 requests"), "{}", text(&log));
+    assert!(text(&log).contains("stopped: 1 request,"), "{}", text(&log));
     assert!(text(&access).lines().count() == 1 && text(&access).lines().all(is_whole), "{}", text(&access));
     for path in [&access, &log] {
         assert_eq!(fs::metadata(path).expect("a log").permissions().mode() & 0o777, 0o640);

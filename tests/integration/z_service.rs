@@ -323,6 +323,17 @@ fn sockets_that_are_meant_for_another_process_are_left_alone() {
 }
 
 #[test]
+fn what_is_no_number_of_sockets_is_a_mistake() {
+    ronde_only!();
+    for count in ["two", "-1", "99999999999", ""] {
+        let mut ronde = Ronde::with("--listen 127.0.0.1:0 127.0.0.1:1").env("LISTEN_FDS", count).spawn();
+        assert_eq!(ronde.exit().code(), Some(1), "{count:?}");
+        let said = format!("LISTEN_FDS={count} is no number of sockets; give 0 to 65535");
+        assert!(ronde.stderr.text().contains(&said), "{}", ronde.stderr.text());
+    }
+}
+
+#[test]
 fn a_passed_unix_socket_is_served_and_its_file_stays() {
     ronde_only!();
     let (backend, path) = (Backend::mirror(), socket_path("ronde.sock"));

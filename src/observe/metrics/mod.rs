@@ -116,9 +116,10 @@ impl Metrics {
         }
         let failed: u64 = failures.values().sum();
         let causes: Vec<_> = failures.iter().map(|(failure, count)| format!("{failure} ({count})")).collect();
+        let plural = if requests == 1 { "" } else { "s" };
         match failed {
-            0 => format!("{requests} requests, none failed"),
-            _ => format!("{requests} requests, {failed} failed: {}", causes.join(", ")),
+            0 => format!("{requests} request{plural}, none failed"),
+            _ => format!("{requests} request{plural}, {failed} failed: {}", causes.join(", ")),
         }
     }
 
@@ -252,7 +253,7 @@ mod tests {
         let (worker, acceptor) = (metrics.of_worker(1), metrics.of_acceptor());
         let route = metrics.route("default");
         worker.note(Some(&route), &record(Some(200), None));
-        assert_eq!(metrics.summary(), "1 requests, none failed");
+        assert_eq!(metrics.summary(), "1 request, none failed");
         worker.note(Some(&route), &record(Some(502), Some(Failure::Refused)));
         acceptor.note(None, &record(Some(503), Some(Failure::Overloaded)));
         worker.note(Some(&metrics.route("b.example")), &record(Some(504), Some(Failure::Refused)));
@@ -291,7 +292,7 @@ mod tests {
         worker.note_unsecured(Failure::TlsHandshake);
         assert_eq!(metrics.handshakes(), Handshakes { full: 0, resumed: 1, failed: 1 });
         assert_eq!(metrics.latest(), []);
-        assert_eq!(metrics.summary(), "1 requests, 1 failed: the TLS handshake failed (1)");
+        assert_eq!(metrics.summary(), "1 request, 1 failed: the TLS handshake failed (1)");
     }
 
     #[test]
