@@ -57,8 +57,8 @@ enum Length {
 #[derive(Debug)]
 struct Trial {
     best: Length,
-    step: Step,
-    /// When the step began.
+    period: Period,
+    /// When the period began.
     begun: Instant,
     /// What was done since then.
     count: Count,
@@ -67,7 +67,7 @@ struct Trial {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum Period {
     /// The best one is in force until then, or until its throughput falls far below the `expected` one, in responses per
     /// second.
     Best { until: Instant, expected: f64, recent: Measured },
@@ -77,7 +77,7 @@ enum Step {
     Other { best: Measured },
 }
 
-/// What was done in one step.
+/// What was done in one period.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     responses: u32,
@@ -115,45 +115,45 @@ impl Default for Patience {
 impl Trial {
     fn new(now: Instant) -> Self {
         let pause = waits::TRIAL_PAUSE_LEAST;
-        let step = Step::rest(Measured { rate: 0.0, in_vain: 0.0 }, now + pause);
-        Self { best: Length::Long, step, begun: now, count: Count::default(), pause }
+        let period = Period::rest(Measured { rate: 0.0, in_vain: 0.0 }, now + pause);
+        Self { best: Length::Long, period, begun: now, count: Count::default(), pause }
     }
 
     fn go_on(&mut self, now: Instant, last: Batch) -> Length {
         self.count.note(last, self.in_force());
-        if now >= self.begun + self.step.lasts() {
-            self.take_step(now);
+        if now >= self.begun + self.period.lasts() {
+            self.end_period(now);
         }
         self.in_force()
     }
 
     fn in_force(&self) -> Length {
-        match self.step {
-            Step::Best { .. } => self.best,
-            Step::Settle { .. } | Step::Other { .. } => self.best.other(),
+        match self.period {
+            Period::Best { .. } => self.best,
+            Period::Settle { .. } | Period::Other { .. } => self.best.other(),
         }
     }
 
-    fn take_step(&mut self, now: Instant) {
+    fn end_period(&mut self, now: Instant) {
         let found = self.count.over(now.saturating_duration_since(self.begun));
-        self.step = match self.step {
+        self.period = match self.period {
             // What comes after a lull is a beginning.
-            Step::Best { .. } if found.rate < ENOUGH => Step::rest(found, now + waits::TRIAL_PAUSE_LEAST),
-            Step::Best { until, expected, recent } => {
+            Period::Best { .. } if found.rate < ENOUGH => Period::rest(found, now + waits::TRIAL_PAUSE_LEAST),
+            Period::Best { until, expected, recent } => {
                 let recent = recent.followed_by(found);
                 match now < until && recent.rate > expected * FALLEN {
-                    true => Step::Best { until, expected, recent },
-                    false => Step::Settle { best: recent },
+                    true => Period::Best { until, expected, recent },
+                    false => Period::Settle { best: recent },
                 }
             }
-            Step::Settle { best } => Step::Other { best },
-            Step::Other { best } => self.decide(best, found, now),
+            Period::Settle { best } => Period::Other { best },
+            Period::Other { best } => self.decide(best, found, now),
         };
         (self.begun, self.count) = (now, Count::default());
     }
 
     /// Which one is the best from now on. One that has won again and again is in doubt less often.
-    fn decide(&mut self, best: Measured, other: Measured, now: Instant) -> Step {
+    fn decide(&mut self, best: Measured, other: Measured, now: Instant) -> Period {
         let (long, short) = if self.best == Length::Long { (best, other) } else { (other, best) };
         let better = Length::better(long, short);
         let (found, pause) = match better == self.best {
@@ -161,11 +161,11 @@ impl Trial {
             false => (other, waits::TRIAL_PAUSE_LEAST),
         };
         (self.best, self.pause) = (better, pause.min(waits::TRIAL_PAUSE_MOST));
-        Step::rest(found, now + self.pause)
+        Period::rest(found, now + self.pause)
     }
 }
 
-impl Step {
+impl Period {
     /// No trial `until` then, unless the throughput falls below what was `found`.
     fn rest(found: Measured, until: Instant) -> Self {
         Self::Best { until, expected: found.rate, recent: found }

@@ -33,7 +33,7 @@ pub(super) trait Machine {
         incoming: &mut Vec<u8>,
         plaintext: &mut Queue,
         outgoing: &mut Queue,
-    ) -> Result<Step, rustls::Error>;
+    ) -> Result<Advance, rustls::Error>;
 
     /// Adds what rustls has to say of an error. Asked for more, it would meet the same error again.
     fn give_up(&mut self, incoming: &mut [u8], outgoing: &mut Queue) -> Result<(), rustls::Error>;
@@ -47,7 +47,7 @@ pub(super) trait Machine {
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Advance {
     GoesOn,
     /// The peer said that it sends no more.
     PeerClosed,
@@ -92,32 +92,32 @@ impl<S: Side> Machine for S {
         incoming: &mut Vec<u8>,
         plaintext: &mut Queue,
         outgoing: &mut Queue,
-    ) -> Result<Step, rustls::Error> {
+    ) -> Result<Advance, rustls::Error> {
         let UnbufferedStatus { mut discard, state, .. } = self.process(incoming);
-        let step = match state {
+        let advance = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 while let Some(record) = traffic.next_record() {
                     let record = record?;
                     discard += record.discard;
                     plaintext.push(record.payload);
                 }
-                Ok(Step::GoesOn)
+                Ok(Advance::GoesOn)
             }
             Ok(ConnectionState::EncodeTlsData(mut message)) => {
                 encode(outgoing, |room| message.encode(room))?;
-                Ok(Step::GoesOn)
+                Ok(Advance::GoesOn)
             }
             // It stands in `outgoing`, in front of everything later.
             Ok(ConnectionState::TransmitTlsData(message)) => {
                 message.done();
-                Ok(Step::GoesOn)
+                Ok(Advance::GoesOn)
             }
-            Ok(ConnectionState::PeerClosed) => Ok(Step::PeerClosed),
-            Ok(_) => Ok(Step::Rests),
+            Ok(ConnectionState::PeerClosed) => Ok(Advance::PeerClosed),
+            Ok(_) => Ok(Advance::Rests),
             Err(error) => Err(error),
         };
         incoming.drain(..discard);
-        step
+        advance
     }
 
     fn give_up(&mut self, incoming: &mut [u8], outgoing: &mut Queue) -> Result<(), rustls::Error> {

@@ -7,7 +7,7 @@
 //! Not here: the calls to rustls (`machine`), and what a caller may believe of the queues (`session`).
 
 use super::handshake::HandshakeError;
-use super::machine::{Machine, Step};
+use super::machine::{Advance, Machine};
 use super::queue::Queue;
 use crate::net::socket::{self, Block, Received, Sent};
 use rustix::buffer::spare_capacity;
@@ -169,9 +169,9 @@ impl Records {
     pub(super) fn advance(&mut self) -> Result<(), rustls::Error> {
         let advanced = loop {
             match self.machine.step(&mut self.incoming, &mut self.plaintext, &mut self.outgoing) {
-                Ok(Step::GoesOn) => {}
-                Ok(Step::PeerClosed) => self.source = Source::Closed,
-                Ok(Step::Rests) => break Ok(()),
+                Ok(Advance::GoesOn) => {}
+                Ok(Advance::PeerClosed) => self.source = Source::Closed,
+                Ok(Advance::Rests) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };

@@ -13,7 +13,7 @@ use super::relaying::{Follows, Relaying};
 use super::response_head::{Final, Head};
 use super::send::Outgoing;
 use super::timer::{Awaited, watch};
-use super::{BackendEnd, Exchange, Stage, Step, Stop};
+use super::{Advance, BackendEnd, Exchange, Interruption, Stage};
 use crate::backend::{Pace, Turn};
 use crate::config::waits;
 use crate::http1::head::Version;
@@ -114,7 +114,12 @@ impl Asking {
 }
 
 impl Exchange {
-    pub(super) fn ask(&mut self, mut asking: Asking, client: &mut Client, context: &mut Context<'_>) -> Step {
+    pub(super) fn ask(
+        &mut self,
+        mut asking: Asking,
+        client: &mut Client,
+        context: &mut Context<'_>,
+    ) -> Advance {
         // Bytes that an earlier attempt left in the buffer are not this response's.
         context.scratch.from_backend.refill(&take(&mut asking.received));
         match self.obtain(&mut asking, client, context) {
@@ -125,17 +130,19 @@ impl Exchange {
                     None => self.begin_response(asking, last, took, context),
                 }
             }
-            Err(Stop::Halt(halt)) => {
+            Err(Interruption::Halt(halt)) => {
                 asking.received.extend_from_slice(context.scratch.from_backend.filled());
-                Step::Halt(Stage::Asking(asking), halt)
+                Advance::Halt(Stage::Asking(asking), halt)
             }
-            Err(Stop::Failed(failure)) if failure.is_unanswered() => self.was_not_answered(asking, failure),
-            Err(Stop::Failed(failure)) => {
+            Err(Interruption::Failed(failure)) if failure.is_unanswered() => {
+                self.was_not_answered(asking, failure)
+            }
+            Err(Interruption::Failed(failure)) => {
                 self.record.tried.push(asking.turn.address());
                 let fate = self.answer_unless_cut(failure, &asking);
                 asking.turn.failed(&self.request.route.backends, failure);
                 self.blame_silent();
-                Step::Over(fate)
+                Advance::Over(fate)
             }
         }
     }
@@ -161,7 +168,7 @@ impl Exchange {
         last: Final,
         took: Duration,
         context: &mut Context<'_>,
-    ) -> Step {
+    ) -> Advance {
         let Asking { conn, turn, outgoing, .. } = asking;
         self.record.timings.first_byte = took;
         self.blame_silent();
@@ -178,11 +185,11 @@ impl Exchange {
             Final::Response(response, down) => (Follows::Body(response), down),
             Final::Switch => (Follows::Tunnel, self.begin_tunnel(&conn, context.scratch)),
         };
-        Step::To(Relaying::begin(conn, turn, follows, down))
+        Advance::To(Relaying::begin(conn, turn, follows, down))
     }
 
     /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
-    fn was_not_answered(&mut self, asking: Asking, failure: Failure) -> Step {
+    fn was_not_answered(&mut self, asking: Asking, failure: Failure) -> Advance {
         let Asking { turn, age, .. } = asking;
         let (backends, may_repeat) = (&self.request.route.backends, self.request.meta.may_repeat());
         match age {
@@ -190,7 +197,7 @@ impl Exchange {
             Age::Kept if may_repeat && backends.may_send_again() => {
                 self.request.explain(|| explain::Step::Missed { failure });
                 self.backend = BackendEnd::Open;
-                Step::To(self.connecting(turn, Lap::First))
+                Advance::To(self.connecting(turn, Lap::First))
             }
             Age::Fresh if may_repeat => self.ask_another(turn, failure),
             Age::Kept | Age::Fresh => {
@@ -209,7 +216,7 @@ impl Exchange {
         asking: &mut Asking,
         client: &mut Client,
         context: &mut Context<'_>,
-    ) -> Result<Final, Stop> {
+    ) -> Result<Final, Interruption> {
         let mut moved = 0;
         loop {
             if client.presence == Presence::Gone {
@@ -256,7 +263,7 @@ impl Exchange {
         asking: &mut Asking,
         client: &Client,
         context: &mut Context<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Interruption> {
         self.timer.restart();
         self.request.explain(|| explain::Step::Sent);
         if self.upload.is_some() {
@@ -275,13 +282,13 @@ impl Exchange {
             _ if asking.turn.is_slow() && !asking.begins_sample(context) => {
                 Err(self.await_either(asking, client, context))
             }
-            (_, Pass::Ahead) => Err(Stop::Halt(Halt::SentAhead)),
+            (_, Pass::Ahead) => Err(Interruption::Halt(Halt::SentAhead)),
             (_, Pass::Collect) => Ok(()),
         }
     }
 
     /// Reads what the backend says, if it says something soon; returns how many bytes that was.
-    fn receive(&mut self, asking: &mut Asking, context: &mut Context<'_>) -> Result<usize, Stop> {
+    fn receive(&mut self, asking: &mut Asking, context: &mut Context<'_>) -> Result<usize, Interruption> {
         let Context { shared, scratch, allowance, .. } = context;
         let has_spoken = asking.interims.first.is_some() || !scratch.from_backend.is_empty();
         let mut receive = |block| asking.conn.receive(scratch.from_backend.one_read(), block);
@@ -316,12 +323,17 @@ impl Exchange {
     }
 
     /// Neither side moves.
-    fn await_either(&mut self, asking: &mut Asking, client: &Client, context: &mut Context<'_>) -> Stop {
+    fn await_either(
+        &mut self,
+        asking: &mut Asking,
+        client: &Client,
+        context: &mut Context<'_>,
+    ) -> Interruption {
         // A response that was parked says nothing: it may have lain there, for 30 ms with a thousand clients.
         asking.sample = Sample::No;
         let config = &self.request.route.config;
         if asking.interims.first.is_some_and(|first| first.elapsed() > waits::INTERIM_TOTAL) {
-            return Stop::Failed(Failure::ResponseTimeout);
+            return Interruption::Failed(Failure::ResponseTimeout);
         }
         let wants = match (&self.upload, asking.outgoing) {
             (Some(upload), Outgoing::Partly(_)) => upload.stalled(),
@@ -353,7 +365,7 @@ impl Exchange {
     }
 
     /// The client does not take an interim response.
-    fn await_client(&mut self, client: &Client, context: &Context<'_>) -> Stop {
+    fn await_client(&mut self, client: &Client, context: &Context<'_>) -> Interruption {
         let (failure, limit) = (Failure::ClientStalled, self.request.route.config.idle_timeout);
         self.wait(Awaited { client: Want::Write, backend: Want::Nothing, failure, limit }, client, context)
     }

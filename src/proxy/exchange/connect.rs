@@ -7,7 +7,7 @@
 
 use super::ask::Asking;
 use super::timer::{Awaited, watch};
-use super::{Exchange, Stage, Step, Stop};
+use super::{Advance, Exchange, Interruption, Stage};
 use crate::backend::{Turn, connect_failure};
 use crate::config::waits;
 use crate::net::conn::{Conn, Connected, Window};
@@ -56,7 +56,7 @@ impl Exchange {
         mut connecting: Connecting,
         client: &mut Client,
         context: &mut Context<'_>,
-    ) -> Step {
+    ) -> Advance {
         if client.presence == Presence::Gone {
             return self.fail(Failure::ClientGone);
         }
@@ -73,10 +73,10 @@ impl Exchange {
                 connecting.turn.was_connected(took);
                 self.request.explain(|| explain::Step::Connected { took });
                 if connecting.turn.identity().is_some() {
-                    return Step::To(self.handshaking(conn, connecting));
+                    return Advance::To(self.handshaking(conn, connecting));
                 }
                 self.record.timings.connect += took;
-                return Step::To(Asking::on_fresh(conn, connecting.turn));
+                return Advance::To(Asking::on_fresh(conn, connecting.turn));
             }
             (Ok(_), conn) => {
                 connecting.conn = conn;
@@ -87,14 +87,14 @@ impl Exchange {
                     limit: connecting.limit,
                 };
                 match self.wait_since(connecting.begun, Instant::now(), awaited, client, context) {
-                    Stop::Halt(halt) => return Step::Halt(Stage::Connecting(connecting), halt),
-                    Stop::Failed(failure) => failure,
+                    Interruption::Halt(halt) => return Advance::Halt(Stage::Connecting(connecting), halt),
+                    Interruption::Failed(failure) => failure,
                 }
             }
             (Err(error), None) if error.kind() == ErrorKind::WouldBlock => {
                 match self.await_room(&connecting, client, context) {
-                    Stop::Halt(halt) => return Step::Halt(Stage::Connecting(connecting), halt),
-                    Stop::Failed(failure) => failure,
+                    Interruption::Halt(halt) => return Advance::Halt(Stage::Connecting(connecting), halt),
+                    Interruption::Failed(failure) => failure,
                 }
             }
             (Err(error), _) => connect_failure(&connecting.turn.address(), &error),
@@ -112,13 +112,13 @@ impl Exchange {
         begun: Instant,
         failure: Failure,
         was_short: bool,
-    ) -> Step {
+    ) -> Advance {
         self.record.timings.connect += begun.elapsed();
         match failure {
             Failure::Cut | Failure::HalfClosed => self.fail(failure),
             Failure::ConnectTimeout | Failure::BackendTlsTimeout if was_short => {
                 self.choice.silent.push_back((turn, failure));
-                Step::To(Stage::Choosing)
+                Advance::To(Stage::Choosing)
             }
             failure => self.ask_another(turn, failure),
         }
@@ -139,16 +139,16 @@ impl Exchange {
     }
 
     /// The backlog of a Unix socket is full: no event tells of room in it, so a timer does.
-    fn await_room(&self, connecting: &Connecting, client: &Client, context: &Context<'_>) -> Stop {
+    fn await_room(&self, connecting: &Connecting, client: &Client, context: &Context<'_>) -> Interruption {
         let (failure, limit) = (Failure::ConnectTimeout, connecting.limit);
         let (now, awaited) =
             (Instant::now(), Awaited { client: watch(client), backend: Want::Nothing, failure, limit });
         match self.wait_since(connecting.begun, now, awaited, client, context) {
-            Stop::Halt(Halt::Wait(wait)) => {
+            Interruption::Halt(Halt::Wait(wait)) => {
                 let waited = now.saturating_duration_since(connecting.begun);
                 let pause = waited.clamp(waits::BACKLOG_RETRY, waits::BACKLOG_RETRY_MOST);
                 let deadline = wait.deadline.min(now + pause);
-                Stop::Halt(Halt::Wait(Wait { deadline, ..wait }))
+                Interruption::Halt(Halt::Wait(Wait { deadline, ..wait }))
             }
             stop => stop,
         }

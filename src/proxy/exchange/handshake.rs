@@ -9,7 +9,7 @@
 use super::ask::Asking;
 use super::connect::{Connecting, Lap};
 use super::timer::{Awaited, watch};
-use super::{Exchange, Stage, Step, Stop};
+use super::{Advance, Exchange, Interruption, Stage};
 use crate::backend::Turn;
 use crate::config::waits;
 use crate::net::conn::{Block, Conn};
@@ -52,7 +52,7 @@ impl Exchange {
         mut handshaking: Handshaking,
         client: &mut Client,
         context: &mut Context<'_>,
-    ) -> Step {
+    ) -> Advance {
         if client.presence == Presence::Gone {
             return self.fail(Failure::ClientGone);
         }
@@ -63,18 +63,18 @@ impl Exchange {
                 let took = begun.elapsed();
                 self.record.timings.connect += took;
                 self.request.explain(|| explain::Step::Secured { took });
-                return Step::To(Asking::on_fresh(conn, turn));
+                return Advance::To(Asking::on_fresh(conn, turn));
             }
             Ok(Handshake::Waits) if is_new && context.pass == Pass::Ahead => {
-                return Step::Halt(Stage::Handshaking(handshaking), Halt::SentAhead);
+                return Advance::Halt(Stage::Handshaking(handshaking), Halt::SentAhead);
             }
             Ok(Handshake::Waits) => {
                 let Handshaking { begun, limit, .. } = handshaking;
                 let (failure, backend) = (Failure::BackendTlsTimeout, Want::Read);
                 let awaited = Awaited { client: watch(client), backend, failure, limit };
                 match self.wait_since(begun, Instant::now(), awaited, client, context) {
-                    Stop::Halt(halt) => return Step::Halt(Stage::Handshaking(handshaking), halt),
-                    Stop::Failed(failure) => failure,
+                    Interruption::Halt(halt) => return Advance::Halt(Stage::Handshaking(handshaking), halt),
+                    Interruption::Failed(failure) => failure,
                 }
             }
             Err(error) => {

@@ -10,7 +10,7 @@
 use super::ask::Asking;
 use super::connect::Lap;
 use super::response_head::Final;
-use super::{Exchange, Step};
+use super::{Advance, Exchange};
 use crate::backend::Turn;
 use crate::observe::explain;
 use crate::observe::failure::Failure;
@@ -44,7 +44,7 @@ impl Exchange {
         last: &Final,
         next: Turn,
         context: &Context<'_>,
-    ) -> Step {
+    ) -> Advance {
         let Asking { conn, turn, .. } = asking;
         self.request.explain(|| explain::Step::Dropped);
         self.record.tried.push(turn.address());

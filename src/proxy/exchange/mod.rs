@@ -129,19 +129,19 @@ impl Stage {
 }
 
 /// What a stage came to.
-enum Step {
+enum Advance {
     To(Stage),
     Halt(Stage, Halt),
     Over(Fate),
 }
 
 /// Why a stage has no result.
-enum Stop {
+enum Interruption {
     Halt(Halt),
     Failed(Failure),
 }
 
-impl From<Failure> for Stop {
+impl From<Failure> for Interruption {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -183,16 +183,16 @@ impl Exchange {
         let mut stage = std::mem::take(&mut self.stage);
         context.recorder.go_on(stage.doing());
         loop {
-            let step = match stage {
+            let advance = match stage {
                 Stage::Choosing => self.choose(client, context),
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
                 Stage::Handshaking(handshaking) => self.shake_hands(handshaking, client, context),
                 Stage::Asking(asking) => self.ask(asking, client, context),
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
             };
-            match step {
-                Step::To(next) => stage = next,
-                Step::Halt(stage, halt) => {
+            match advance {
+                Advance::To(next) => stage = next,
+                Advance::Halt(stage, halt) => {
                     self.request.explain(|| match halt {
                         Halt::SentAhead => explain::Step::Ahead,
                         Halt::Wait(_) => explain::Step::Parked { awaits: stage.awaits() },
@@ -203,7 +203,7 @@ impl Exchange {
                     self.stage = stage;
                     return Err(halt);
                 }
-                Step::Over(fate) => return Ok(fate),
+                Advance::Over(fate) => return Ok(fate),
             }
             context.allowance.begin_stage();
         }
@@ -272,7 +272,7 @@ impl Exchange {
     }
 
     /// Chooses the next backend to ask.
-    fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Step {
+    fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Advance {
         if client.presence == Presence::Gone {
             return self.fail(Failure::ClientGone);
         }
@@ -283,7 +283,7 @@ impl Exchange {
         match self.request.route.action {
             Some(Action::Proxy(_)) => {}
             Some(Action::Redirect(_) | Action::ToHttps | Action::Respond { .. }) => {
-                return Step::Over(Fate::AnswerByRoute);
+                return Advance::Over(Fate::AnswerByRoute);
             }
             None => return self.fail(Failure::NoRoute),
         }
@@ -318,7 +318,7 @@ impl Exchange {
     }
 
     /// Asks this backend, on a kept connection if there is one, or a fresh one.
-    fn begin(&mut self, turn: Turn, lap: Lap) -> Step {
+    fn begin(&mut self, turn: Turn, lap: Lap) -> Advance {
         self.backend = BackendEnd::Open;
         let kept = turn.kept().filter(|_| lap == Lap::First);
         self.request.explain(|| explain::Step::Turn {
@@ -326,7 +326,7 @@ impl Exchange {
             backend: turn.address(),
             connection: if kept.is_some() { explain::Connection::Kept } else { explain::Connection::Fresh },
         });
-        Step::To(match kept {
+        Advance::To(match kept {
             Some(conn) => Asking::on_kept(conn, turn),
             None => self.connecting(turn, lap),
         })
@@ -342,12 +342,12 @@ impl Exchange {
     }
 
     /// Waits until a backend that is at its limit has room.
-    fn queue(&mut self, client: &Client, context: &Context<'_>) -> Step {
+    fn queue(&mut self, client: &Client, context: &Context<'_>) -> Advance {
         let (failure, limit) = (Failure::BackendsBusy, self.request.route.config.queue_timeout);
         let awaited = Awaited { client: watch(client), backend: Want::Nothing, failure, limit };
         match self.wait(awaited, client, context) {
-            Stop::Halt(halt) => Step::Halt(Stage::Choosing, halt),
-            Stop::Failed(failure) => {
+            Interruption::Halt(halt) => Advance::Halt(Stage::Choosing, halt),
+            Interruption::Failed(failure) => {
                 self.end_queueing();
                 self.fail(failure)
             }
@@ -362,18 +362,18 @@ impl Exchange {
     }
 
     /// A backend brought nothing, and the next may be asked.
-    fn ask_another(&mut self, turn: Turn, failure: Failure) -> Step {
+    fn ask_another(&mut self, turn: Turn, failure: Failure) -> Advance {
         self.request.explain(|| explain::Step::Missed { failure });
         self.record.tried.push(turn.address());
         turn.failed(&self.request.route.backends, failure);
         self.choice.last = Some(failure);
-        Step::To(Stage::Choosing)
+        Advance::To(Stage::Choosing)
     }
 
     /// There is no response, and no backend is left to be asked, or may be.
-    fn fail(&mut self, failure: Failure) -> Step {
+    fn fail(&mut self, failure: Failure) -> Advance {
         self.blame_silent();
-        Step::Over(Fate::Answer(failure))
+        Advance::Over(Fate::Answer(failure))
     }
 
     /// Those that did not accept a connection in the first lap, and were not needed in the second.

@@ -6,7 +6,7 @@
 //!
 //! Not here: which response (`ask`), and the two loops that move the bytes (`respond`, `tunnel`).
 
-use super::{Exchange, Fate, Stage, Step, Stop};
+use super::{Advance, Exchange, Fate, Interruption, Stage};
 use crate::backend::{Backends, Turn};
 use crate::http1::forward::Delivery;
 use crate::net::conn::Conn;
@@ -115,7 +115,7 @@ impl Exchange {
         mut relaying: Relaying,
         client: &Client,
         context: &mut Context<'_>,
-    ) -> Step {
+    ) -> Advance {
         if let Some(in_hand) = relaying.parked.take() {
             in_hand.give_back(context.scratch);
         }
@@ -129,19 +129,19 @@ impl Exchange {
                 let (bytes, pieces) = (relaying.down.moved(), relaying.down.pieces());
                 self.record.bytes = bytes;
                 self.request.explain(|| explain::Step::Relayed { bytes, pieces });
-                Step::Over(fate)
+                Advance::Over(fate)
             }
-            Err(Stop::Halt(halt)) => {
+            Err(Interruption::Halt(halt)) => {
                 // The request is not sent again. An upload that goes on may still have to send its head.
                 if self.upload.as_ref().is_none_or(|upload| !upload.has_lead()) {
                     self.request.head = Vec::new();
                 }
                 relaying.parked = Some(InHand::take(&relaying.down, context.scratch));
-                Step::Halt(Stage::Relaying(relaying), halt)
+                Advance::Halt(Stage::Relaying(relaying), halt)
             }
-            Err(Stop::Failed(failure)) => {
+            Err(Interruption::Failed(failure)) => {
                 relaying.end(Some(failure), &self.request.route.backends);
-                Step::Over(self.break_off(failure, &relaying))
+                Advance::Over(self.break_off(failure, &relaying))
             }
         }
     }

@@ -8,7 +8,7 @@
 
 use super::relaying::{FinalResponse, Pauses, Relaying};
 use super::timer::{Awaited, watch};
-use super::{Exchange, Fate, Stop, response_failure};
+use super::{Exchange, Fate, Interruption, response_failure};
 use crate::config::waits;
 use crate::net::buffer::READ_SIZE;
 use crate::net::conn::Block;
@@ -29,7 +29,7 @@ impl Exchange {
         response: FinalResponse,
         client: &Client,
         context: &mut Context<'_>,
-    ) -> Result<Fate, Stop> {
+    ) -> Result<Fate, Interruption> {
         relaying.note_wait();
         if response.pauses == Pauses::Surely {
             context.allowance.stop_waiting();
@@ -98,7 +98,12 @@ impl Exchange {
         pumped.unwrap_or(0)
     }
 
-    fn await_relay(&mut self, relaying: &mut Relaying, client: &Client, context: &Context<'_>) -> Stop {
+    fn await_relay(
+        &mut self,
+        relaying: &mut Relaying,
+        client: &Client,
+        context: &Context<'_>,
+    ) -> Interruption {
         let limit = self.request.route.config.idle_timeout;
         let up = match (&self.upload, &relaying.backend) {
             (Some(upload), Some(_)) => upload.stalled(),

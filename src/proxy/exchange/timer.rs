@@ -5,7 +5,7 @@
 //!
 //! Not here: where it waits (`pool`).
 
-use super::{Exchange, Stop};
+use super::{Exchange, Interruption};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Wait, Want};
 use crate::proxy::client::{Client, Presence};
@@ -46,7 +46,7 @@ impl Timer {
 
 impl Exchange {
     /// Parks the exchange until the deadline, or returns the failure if that has passed.
-    pub(super) fn wait(&mut self, awaited: Awaited, client: &Client, context: &Context<'_>) -> Stop {
+    pub(super) fn wait(&mut self, awaited: Awaited, client: &Client, context: &Context<'_>) -> Interruption {
         let now = Instant::now();
         let since = self.timer.since(awaited.failure, now);
         self.wait_since(since, now, awaited, client, context)
@@ -60,9 +60,9 @@ impl Exchange {
         awaited: Awaited,
         client: &Client,
         context: &Context<'_>,
-    ) -> Stop {
+    ) -> Interruption {
         if context.shared.is_over() {
-            return Stop::Failed(Failure::Cut);
+            return Interruption::Failed(Failure::Cut);
         }
         let Awaited { client: client_want, backend, failure, limit } = awaited;
         let is_for_client = matches!(failure, Failure::BodyTimeout | Failure::ClientStalled);
@@ -79,14 +79,14 @@ impl Exchange {
             _ => (since + limit, failure),
         };
         if deadline <= now {
-            return Stop::Failed(failure);
+            return Interruption::Failed(failure);
         }
         let class = match failure {
             _ if is_for_client => Class::Slow,
             Failure::BackendsBusy => Class::Queued,
             _ => Class::Busy,
         };
-        Stop::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
+        Interruption::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
     }
 }
 

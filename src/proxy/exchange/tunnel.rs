@@ -9,7 +9,7 @@
 
 use super::relaying::Relaying;
 use super::timer::Awaited;
-use super::{BackendEnd, Exchange, Fate, Stop, response_failure};
+use super::{BackendEnd, Exchange, Fate, Interruption, response_failure};
 use crate::http1::chunked::Decoder;
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::reframer::Reframer;
@@ -42,7 +42,7 @@ impl Exchange {
         relaying: &mut Relaying,
         client: &Client,
         context: &mut Context<'_>,
-    ) -> Result<Fate, Stop> {
+    ) -> Result<Fate, Interruption> {
         let mut moved = 0;
         loop {
             // Neither is taken away while there is a tunnel.

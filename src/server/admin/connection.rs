@@ -61,7 +61,7 @@ pub enum Stay {
 }
 
 /// How far one step came.
-enum Step {
+enum Advance {
     Again,
     Waits,
     Over,
@@ -113,10 +113,10 @@ impl Connection {
     pub fn go_on(&mut self, now: Instant, answers: &mut Answers<'_>) -> Stay {
         loop {
             match self.step(now, answers) {
-                Ok(Step::Again) => {}
-                Ok(Step::Waits) if !self.is_due(now) => return Stay::Open,
+                Ok(Advance::Again) => {}
+                Ok(Advance::Waits) if !self.is_due(now) => return Stay::Open,
                 // Nothing is said of a request that did not come in time: its client would not wait for it either.
-                Ok(Step::Waits | Step::Over) | Err(_) => return Stay::Closed,
+                Ok(Advance::Waits | Advance::Over) | Err(_) => return Stay::Closed,
             }
         }
     }
@@ -128,12 +128,12 @@ impl Connection {
         }
         self.begin(Rc::clone(event), Then::Events, now);
         match self.write(now) {
-            Ok(Step::Over) | Err(_) => Stay::Closed,
-            Ok(Step::Again | Step::Waits) => Stay::Open,
+            Ok(Advance::Over) | Err(_) => Stay::Closed,
+            Ok(Advance::Again | Advance::Waits) => Stay::Open,
         }
     }
 
-    fn step(&mut self, now: Instant, answers: &mut Answers<'_>) -> io::Result<Step> {
+    fn step(&mut self, now: Instant, answers: &mut Answers<'_>) -> io::Result<Advance> {
         match &mut self.state {
             State::Writing { .. } => self.write(now),
             State::AwaitsOutcome(outcome) => {
@@ -144,27 +144,27 @@ impl Connection {
                     }
                     Err(TryRecvError::Empty) if self.is_due(now) => Response::text(504, STILL_RELOADING),
                     // A client that is gone needs no answer; one that has closed its half does.
-                    Err(TryRecvError::Empty) => return Ok(Step::Waits),
+                    Err(TryRecvError::Empty) => return Ok(Advance::Waits),
                 };
                 self.begin(response.bytes().into(), Then::Close, now);
-                Ok(Step::Again)
+                Ok(Advance::Again)
             }
             // One request is all that a connection is for.
             State::Listening => Ok(match self.conn.receive(&mut [0; 1], Block::Never)? {
-                Received::Nothing => Step::Waits,
-                Received::Bytes(_) | Received::End => Step::Over,
+                Received::Nothing => Advance::Waits,
+                Received::Bytes(_) | Received::End => Advance::Over,
             }),
             // One read a turn: a client that sends without end holds up no other, and its time runs out.
             State::Ending => Ok(match self.conn.receive(&mut [0; 16 * 1024], Block::Never)? {
-                Received::Bytes(_) | Received::Nothing => Step::Waits,
-                Received::End => Step::Over,
+                Received::Bytes(_) | Received::Nothing => Advance::Waits,
+                Received::End => Advance::Over,
             }),
             State::Reading(head) => {
                 let mut room = [0; 4096];
                 match self.conn.receive(&mut room, Block::Never)? {
                     Received::Bytes(count) => head.extend_from_slice(&room[..count]),
-                    Received::Nothing => return Ok(Step::Waits),
-                    Received::End => return Ok(Step::Over),
+                    Received::Nothing => return Ok(Advance::Waits),
+                    Received::End => return Ok(Advance::Over),
                 }
                 let answer = match head::scan(head) {
                     Scan::Complete { start, end } if end <= MOST_HEAD => {
@@ -172,8 +172,8 @@ impl Connection {
                     }
                     Scan::Hopeless(failure) => Answer::failed(failure),
                     _ if head.len() > MOST_HEAD => Answer::failed(Failure::HeadTooLarge),
-                    Scan::Complete { .. } => return Ok(Step::Over),
-                    Scan::Partial => return Ok(Step::Again),
+                    Scan::Complete { .. } => return Ok(Advance::Over),
+                    Scan::Partial => return Ok(Advance::Again),
                 };
                 match answer {
                     Answer::Now { bytes, then } => self.begin(bytes, then, now),
@@ -182,7 +182,7 @@ impl Connection {
                         self.deadline = Some(now + waits::ADMIN_RELOAD);
                     }
                 }
-                Ok(Step::Again)
+                Ok(Advance::Again)
             }
         }
     }
@@ -192,14 +192,14 @@ impl Connection {
         self.deadline = Some(now + waits::ADMIN_WRITE);
     }
 
-    fn write(&mut self, now: Instant) -> io::Result<Step> {
-        let State::Writing { bytes, sent, then } = &mut self.state else { return Ok(Step::Waits) };
+    fn write(&mut self, now: Instant) -> io::Result<Advance> {
+        let State::Writing { bytes, sent, then } = &mut self.state else { return Ok(Advance::Waits) };
         match self.conn.send(&[IoSlice::new(&bytes[*sent..])], Block::Never)? {
             Sent::Bytes(count) => *sent += count,
-            Sent::Nothing => return Ok(Step::Waits),
+            Sent::Nothing => return Ok(Advance::Waits),
         }
         if *sent < bytes.len() {
-            return Ok(Step::Again);
+            return Ok(Advance::Again);
         }
         match then {
             Then::Events => (self.state, self.deadline) = (State::Listening, None),
@@ -208,6 +208,6 @@ impl Connection {
                 (self.state, self.deadline) = (State::Ending, Some(now + waits::LINGERING_CLOSE));
             }
         }
-        Ok(Step::Again)
+        Ok(Advance::Again)
     }
 }
