@@ -35,8 +35,9 @@ pub const BATCH_SHORT: Duration = microseconds(60);
 /// From one trial of the other length of waits to the next: at first, and after a trial that has changed something.
 pub const TRIAL_PAUSE_LEAST: Duration = milliseconds(250);
 
-/// The same after trials that have changed nothing. A trial costs the responses of some 20 ms, half a percent of this time.
-pub const TRIAL_PAUSE_MOST: Duration = seconds(4);
+/// The same after trials that have changed nothing. In a trial, responses are late for 40 ms if the other length is worse: in one
+/// percent of the time, that would be the 99th percentile.
+pub const TRIAL_PAUSE_MOST: Duration = seconds(16);
 
 /// Between the change to the other length and its measurement, so that requests which were begun before come to their end.
 pub const TRIAL_SETTLING: Duration = milliseconds(15);

@@ -66,6 +66,7 @@ struct Trial {
     pause: Duration,
 }
 
+/// What is in force, and what was measured before it.
 #[derive(Clone, Copy, Debug)]
 enum Period {
     /// The best one is in force until then, or until its throughput falls far below the `expected` one, in responses per
@@ -304,7 +305,8 @@ mod tests {
     fn where_clients_are_the_bound_waits_are_short_if_they_are_in_vain() {
         let mut world = World::new();
         assert!(world.work(60_000, 50_000, 51_000, BRIEFLY) > 0.98);
-        assert!(world.work(60_000, 50_000, 51_000, waits::ONE_CALL) < 0.1);
+        world.work(20_000, 50_000, 51_000, waits::ONE_CALL);
+        assert!(world.work(60_000, 50_000, 51_000, waits::ONE_CALL) < 0.02);
     }
 
     #[test]
