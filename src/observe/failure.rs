@@ -108,7 +108,7 @@ failures! {
     // The client's connection. No response can be sent any more.
     ClientGone           400 "connection_terminated" Client "the client is gone";
     ClientStalled        408 "connection_write_timeout" Client "the client does not read its response";
-    HalfClosed           504 "connection_terminated" Ronde "the client closed its half of the connection, and the backend stayed silent";
+    HalfClosed           400 "connection_terminated" Client "the client closed its half of the connection, and the backend stayed silent";
 
     // ronde itself.
     Loop                 508 "proxy_loop_detected" Client "the request has passed through this proxy before";

@@ -46,7 +46,6 @@ fn a_client_that_half_closes_while_its_backend_is_connected_to_is_not_waited_for
     each_row(&[GET, POST], |request| {
         let (_silent, proxy, mut client) = connecting(request);
         client.finish();
-        assert_eq!(client.response().status(), 504);
         client.expect_eof();
         assert_line(&proxy, "the client closed its half of the connection, and the backend stayed silent");
     });

@@ -72,9 +72,8 @@ fn a_later_answer_is_not_waited_for() {
         backend.expect_end();
         let (most, least) = (begun.elapsed(), asked.elapsed());
         assert!(most > Duration::from_millis(150) && least < Duration::from_secs(1), "{least:?} to {most:?}");
-        assert_eq!(client.response().status(), 504);
         client.expect_eof();
-        let line = proxy.process.stdout.line_with("HTTP/1.1\" ");
+        let line = proxy.process.stdout.line_with("HTTP/1.1\" - ");
         assert!(line.contains(HALF_CLOSED), "{line}");
         assert_not_blamed(&proxy);
     });

@@ -29,7 +29,8 @@ impl Session<'_, '_> {
     pub(super) fn answer(&mut self, failure: Failure, request: &Request, record: &mut Record) -> Fate {
         let Request { meta, route, .. } = request;
         record.failure = Some(failure);
-        if failure == Failure::ClientGone {
+        // Behind a FIN there is mostly no reader: a user has closed a tab. With an answer, that would be a 5xx in all counts.
+        if matches!(failure, Failure::ClientGone | Failure::HalfClosed) {
             return Fate::Close;
         }
         let persistence = match failure.blame() {
