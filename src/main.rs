@@ -26,6 +26,10 @@ fn main() -> ExitCode {
     // Before there is another thread: see there.
     let passed = passed::take();
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    // Before the settings of process 1 stand behind it.
+    if let Some(fault) = admin::too_many_backends(&arguments) {
+        return fail(&fault, 2);
+    }
     if arguments == ["health"] || admin::is_bare(&arguments) {
         arguments.extend(health::arguments_of_the_container());
     }

@@ -316,4 +316,6 @@ fn the_promise_of_https_is_made_over_tls_alone() {
         bad.starts_with("HTTP/1.1 400 ") && bad.contains("\r\nStrict-Transport-Security: max-age=300\r\n"),
         "{bad}"
     );
+    let plain = ask(proxy.with_tls[0], "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!((plain.status(), plain.values("Strict-Transport-Security").len()), (400, 0), "not encrypted");
 }

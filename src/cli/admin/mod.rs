@@ -14,6 +14,7 @@ mod talk;
 use crate::config::value::time_text;
 use crate::config::{Address, Config, Instruction, Wait};
 use crate::server::admin::status::Changed;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -93,6 +94,15 @@ pub fn is_bare(arguments: &[OsString]) -> bool {
         Some("drain" | "undrain") => words.len() > 1 && words[1..].iter().all(|word| is_own(word)),
         _ => false,
     }
+}
+
+/// What is wrong with a second backend behind `drain` or `undrain`. Elsewhere on the line it may be one of the settings.
+pub fn too_many_backends(arguments: &[OsString]) -> Option<String> {
+    let mut words = arguments.iter().map(|word| word.to_string_lossy());
+    let command = words.next().filter(|command| command == "drain" || command == "undrain")?;
+    let is_backend = |word: &Cow<'_, str>| !word.starts_with('-') && word.contains([':', '/']);
+    let second = words.filter(|word| !word.starts_with("--wait")).take_while(is_backend).nth(1)?;
+    Some(format!("ronde {command} takes one backend; for {second} call it again"))
 }
 
 /// Carries out a command.
@@ -219,6 +229,22 @@ mod tests {
     }
 
     #[test]
+    fn a_second_backend_is_not_passed_over() {
+        let fault =
+            |line: &str| too_many_backends(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
+        for line in
+            ["drain a:1", "drain a:1 --wait --admin :1 b:1", "status a:1 b:1", "a:1 b:1", "drain a:1 2s", ""]
+        {
+            assert_eq!(fault(line), None, "{line}");
+        }
+        let drains = Some("ronde drain takes one backend; for b:1 call it again".to_owned());
+        assert_eq!(fault("drain a:1 b:1"), drains);
+        assert_eq!(fault("drain --wait=2s a:1 --wait b:1 --config r.toml"), drains);
+        let undrains = Some("ronde undrain takes one backend; for unix:/b call it again".to_owned());
+        assert_eq!(fault("undrain a:1 unix:/b c:1"), undrains);
+    }
+
+    #[test]
     fn only_a_command_without_settings_takes_over_others() {
         for (line, bare) in [
             ("status", true),
@@ -226,6 +252,7 @@ mod tests {
             ("reload", true),
             ("drain app1:8000", true),
             ("drain app1:8000 --wait=2s", true),
+            ("drain --wait app1:8000", true),
             ("drain", false),
             ("status --config a.toml", false),
             ("drain app1:8000 --admin 127.0.0.1:1", false),

@@ -161,7 +161,8 @@ impl Session<'_, '_> {
     /// is not waited for. The settings are those that the answer is given by.
     fn send_reply(&mut self, config: &Config) -> bool {
         let words = &mut self.context.scratch.response;
-        if let (Scheme::Https, Some(value)) = (self.client.scheme, &config.hsts) {
+        // Plain HTTP on a port for TLS gets its 400 without (RFC 6797 §7.2).
+        if let (true, Some(value)) = (self.client.conn.is_secured(), &config.hsts) {
             https::add_strict_transport_security(words, value);
         }
         let sent = self.client.conn.send(&[IoSlice::new(words)], Block::Never);
