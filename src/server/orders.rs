@@ -36,7 +36,8 @@ pub struct Orders {
     looks: Receiver<Instant>,
 }
 
-/// What came of an order to reload: what is in force now, or why nothing has changed; one line for an admin.
+/// What came of an order to reload, for an admin: what is in force now, with a line for each remark, or why nothing has
+/// changed.
 pub type Outcome = Result<String, String>;
 
 /// Where the outcome of a reload is told.

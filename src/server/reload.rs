@@ -65,6 +65,8 @@ type Built = Result<New, String>;
 /// What is to be in force.
 pub(super) struct New {
     site: Site,
+    /// What reading the configuration brought to light, which the log has already.
+    notes: Vec<String>,
     /// What the admin has to hear of it, when it is.
     remarks: Vec<String>,
 }
@@ -117,7 +119,8 @@ impl<'a> Reloads<'a> {
         }
     }
 
-    fn put_in_force(&mut self, New { site, remarks }: New) -> Result<String, StartError> {
+    /// Returns what is told of it: a line, and one for each note and remark.
+    fn put_in_force(&mut self, New { site, notes, remarks }: New) -> Result<String, StartError> {
         let (shared, config) = (self.shared, &site.config);
         let entrances = listen_all(config, &self.entrances)?;
         if let Err(error) = refuse_all_myself(config, &entrances)
@@ -150,7 +153,8 @@ impl<'a> Reloads<'a> {
             report(renewal.news_of(certificates));
         }
         self.renewal = begin_renewal(&site, &self.entrances);
-        Ok(said)
+        log::info!("{said}");
+        Ok([vec![said], notes, remarks].concat().join("\n"))
     }
 }
 
@@ -167,7 +171,7 @@ fn build(before: &Site, passed: &[Entrance], read: &Reader, metrics: &Metrics) -
         .map_err(|error| error.to_string())?;
     let routes = Routes::start(&config, Some(&before.routes), metrics)
         .map_err(|error| format!("the system refuses what the backends need: {error}"))?;
-    Ok(New { site: Site::new(config, routes, certificates), remarks })
+    Ok(New { site: Site::new(config, routes, certificates), notes, remarks })
 }
 
 /// What is made once, at the start, stays as it is. Returns a remark for each such setting that is another now.
@@ -241,11 +245,10 @@ fn counted<T: PartialEq>(what: &str, before: &[T], now: &[T]) -> String {
     format!("{} {what}{plural}{changes}", now.len())
 }
 
-/// Says in the log what came of a reload, and to all that have asked for it.
+/// Says what came of a reload to all that have asked for it, and in the log why there was none.
 fn tell(askers: &[Asker], outcome: &Outcome) {
-    match outcome {
-        Ok(said) => log::info!("{said}"),
-        Err(error) => log::error!("not reloaded, and nothing has changed: {error}"),
+    if let Err(error) = outcome {
+        log::error!("not reloaded, and nothing has changed: {error}");
     }
     for asker in askers {
         let _ = asker.try_send(outcome.clone());

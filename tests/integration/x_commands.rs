@@ -136,6 +136,13 @@ fn a_reload_says_what_came_of_it_and_a_drain_outlasts_it() {
     assert!(said.contains("2 backends (1 new)"), "{said}");
     assert_eq!(admin.backend(one.address)["state"], "drained");
     (0..4).for_each(|_| assert_eq!(proxy.get("/").text(), "two"));
+    write(&[&one, &two], "queue = 7\n");
+    let said = command("reload", &admin).success();
+    assert!(
+        said.starts_with("reloaded: ") && said.contains("\nqueue is another now, which takes a restart"),
+        "{said}"
+    );
+    proxy.process.stderr.line_with("[WARN] queue is another now");
     write(&[&one, &two], "max-head = \"large\"\n");
     let (code, why) = failed(command("reload", &admin));
     assert!(code == 1 && why.contains("nothing has changed") && why.contains("max-head"), "{code} {why}");
