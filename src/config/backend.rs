@@ -34,7 +34,7 @@ pub struct Backend {
     pub transport: Transport,
     /// Its turns per round, relative to the weights of the other backends: 1 to 256; default 1.
     pub weight: u32,
-    /// Whether it gets requests only while no other backend is in the round; default false.
+    /// Whether it gets requests only while every other is out of the round, or at its `max_connections`; default false.
     pub backup: bool,
     /// The most connections to it at once, 1 to 1048576; default: no limit of its own.
     pub max_connections: Option<usize>,

@@ -318,6 +318,7 @@ settings! {
             => health_timeout: Option<Duration> = Maybe(time);
 
         /// between two checks; auto: 5s with a path
+        /// Given without a path, it has each backend connected to, and no more.
         /// At 5s, two good checks show a return and three bad ones a failure within a quarter of a minute.
         "--health-interval" "TIME", per Route, default "auto" ["100ms" to "24h"]
             => health_interval: Option<Duration> = Maybe(time);

@@ -43,7 +43,8 @@ pub fn handle(commander: Commander, mut end_at_once: impl FnMut() + Send + 'stat
     // Read before any handler is set, because a handler ends the ignoring.
     let inherited = Ignored::inherited();
     for signal in HANDLED.into_iter().chain([SIGINT]).filter(|signal| inherited.contains(*signal)) {
-        log::info!("{} was ignored when ronde was started, and stays so", name(signal));
+        let instead = if signal == SIGHUP { "; `ronde reload` does without it" } else { "" };
+        log::info!("{} was ignored when ronde was started, and stays so{instead}", name(signal));
     }
     if !inherited.contains(SIGINT) {
         let (commander, mut presses) = (commander.clone(), CtrlC::default());
