@@ -32,7 +32,7 @@ mod unreachable;
 
 use crate::config::{Address, Balance, Config, Peer};
 use crate::net::tls::{Identity, TrustError, Trusts};
-use crate::observe::failure::{Blame, Failure};
+use crate::observe::failure::Failure;
 use balance::Place;
 use checks::Check;
 use drained::Drained;
@@ -308,9 +308,6 @@ impl Backends {
     }
 
     fn note_failure(&self, backend: &Backend, failure: Failure, is_trial: bool) {
-        if failure.blame() != Blame::Backend {
-            return;
-        }
         backend.standing.counts.failed();
         let trouble = Trouble::of(failure);
         if trouble == Trouble::Connect {

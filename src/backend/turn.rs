@@ -9,7 +9,7 @@ use super::{Backend, Backends};
 use crate::config::{Address, waits};
 use crate::net::conn::{Block, Conn, Connected, Window};
 use crate::net::tls::{Identity, Refusal};
-use crate::observe::failure::Failure;
+use crate::observe::failure::{Blame, Failure};
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
@@ -172,8 +172,11 @@ impl Turn {
         }
     }
 
-    /// There is no response, or only a part of it, and this is why.
+    /// There is no response, or only a part of it, and this is why. If the backend is not to blame, nothing was learned of it.
     pub fn failed(self, backends: &Backends, failure: Failure) {
+        if failure.blame() != Blame::Backend {
+            return;
+        }
         let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
         if self.verdict.get() == Verdict::Open {
             backends.note_failure(&self.backend, failure, is_trial);
