@@ -17,12 +17,22 @@ pub(super) static BACKEND_KEYS: [Setting; 4] = [
     },
     Setting {
         default: "false",
-        ..key("--backup", "", None, "it gets requests only while every other is out of the round or at its max-connections")
+        ..key(
+            "--backup",
+            "",
+            None,
+            "it gets requests only while every other is out of the round or at its max-connections",
+        )
     },
     Setting {
         default: "unlimited",
         bounds: Some(("1", "1048576")),
-        ..key("--max-connections", "N", None, "requests at once; more go to others, or wait for queue-timeout")
+        ..key(
+            "--max-connections",
+            "N",
+            None,
+            "requests at once; more go to others, or wait for queue-timeout",
+        )
     },
 ];
 

@@ -20,7 +20,7 @@
 use crate::config::{Address, waits};
 use crate::net::descriptors::Descriptor;
 use crate::net::moved::Moved;
-use crate::net::socket;
+use crate::net::socket::{self, Left};
 pub use crate::net::socket::{Block, Received, Sent};
 use crate::net::tls::{Certificates, Handshake, HandshakeError, Identity, Session};
 pub use crate::net::window::Window;
@@ -49,6 +49,7 @@ pub struct Conn {
     socket: OwnedFd,
     kind: Kind,
     pub registration: Cell<Registration>,
+    /// By the last receive without TLS.
     left: Cell<Left>,
     session: Option<Box<Session>>,
     pub moved: Moved,
@@ -71,14 +72,6 @@ pub enum Registration {
     OneShot,
     /// For all events, each once.
     Edge,
-}
-
-/// What the last receive left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
-    /// Nothing: what comes later is a new event.
-    Nothing,
-    Unknown,
 }
 
 impl Conn {
@@ -194,11 +187,7 @@ impl Conn {
                 let received = socket::receive(&self.socket, block, |flags| {
                     socket::take(&self.socket, &mut *room, flags)
                 });
-                self.left.set(match received {
-                    Ok(Received::Nothing) => Left::Nothing,
-                    Ok(Received::Bytes(count)) if count < size => Left::Nothing,
-                    _ => Left::Unknown,
-                });
+                self.left.set(Left::by(&received, size));
                 received
             }
             Some(session) => session.receive(&self.socket, room, block),
@@ -209,10 +198,10 @@ impl Conn {
         received
     }
 
-    /// Whether all that came has been received: what comes later is an event of its own (epoll(7): a read that returns less
-    /// than was asked for has drained the socket). Of TLS that is not known.
+    /// Whether all that came has been received: what comes later is an event of its own.
     pub fn is_drained(&self) -> bool {
-        self.left.get() == Left::Nothing
+        let left = self.session.as_ref().map_or(self.left.get(), |session| session.left());
+        left == Left::Nothing
     }
 
     /// Looks at what is there without taking it and without waiting.

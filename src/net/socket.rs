@@ -36,6 +36,26 @@ pub enum Received {
     End,
 }
 
+/// What a receive left in the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: what comes later is an event of its own (epoll(7): a read that returns less than was asked for has drained the
+    /// socket).
+    Nothing,
+    Unknown,
+}
+
+impl Left {
+    /// By a receive into so much room.
+    pub fn by(received: &io::Result<Received>, room: usize) -> Self {
+        match received {
+            Ok(Received::Nothing) => Self::Nothing,
+            Ok(Received::Bytes(count)) if *count < room => Self::Nothing,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// What a send took. The error says that the connection is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {

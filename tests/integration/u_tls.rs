@@ -99,6 +99,27 @@ fn requests_that_came_in_one_record_are_served_at_once() {
     }
 }
 
+/// One read takes the first record and the head of the second; two requests are served, and then the client is idle.
+#[test]
+fn what_one_read_left_in_the_socket_behind_whole_requests_is_served() {
+    tls_only!();
+    let backend = Backend::named("b");
+    let proxy = Proxy::with_tls("--workers 1", &[backend.address]);
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nX-Long: ";
+    let half_a_record = format!("{head}{}\r\n\r\n", "x".repeat((8 << 10) - head.len() - 4));
+    let mut clients: Vec<_> = (0..40).map(|_| proxy.connect_tls()).collect();
+    for _ in 0..5 {
+        for client in &mut clients {
+            client.send(half_a_record.repeat(3));
+        }
+        for client in &mut clients {
+            for _ in 0..3 {
+                assert_eq!(client.response().text(), "b");
+            }
+        }
+    }
+}
+
 /// No event of the socket tells of it.
 #[test]
 fn what_was_decrypted_with_the_end_of_a_parked_request_is_served() {

@@ -9,7 +9,7 @@
 use super::handshake::HandshakeError;
 use super::machine::{Advance, Machine};
 use super::queue::Queue;
-use crate::net::socket::{self, Block, Received, Sent};
+use crate::net::socket::{self, Block, Left, Received, Sent};
 use rustix::buffer::spare_capacity;
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::take;
@@ -35,9 +35,11 @@ pub(super) struct Records {
     pub(super) plaintext: Queue,
     outgoing: Queue,
     /// Plaintext in `outgoing` that its caller does not know as sent.
-    owed: usize,
-    /// Bytes that have left since it was told.
-    left: usize,
+    unreported: usize,
+    /// Bytes of `outgoing` that the socket has taken since the last report.
+    taken: usize,
+    /// What the last read left in the socket.
+    pub(super) left: Left,
     pub(super) source: Source,
     sink: Sink,
 }
@@ -69,8 +71,9 @@ impl Records {
             incoming: first.to_vec(),
             plaintext: Queue::default(),
             outgoing: Queue::default(),
-            owed: 0,
-            left: 0,
+            unreported: 0,
+            taken: 0,
+            left: Left::Unknown,
             source: Source::Open,
             sink: Sink::Open,
         }
@@ -91,18 +94,18 @@ impl Records {
 
     /// Whether the caller knows of all that it has sent.
     pub(super) fn owes_nothing(&self) -> bool {
-        self.owed == 0
+        self.unreported == 0
     }
 
     /// How much the caller may take as sent now. As with a plain connection, each byte that goes out is progress. The last one
     /// counts when all have left.
     pub(super) fn settle(&mut self) -> usize {
-        let left = take(&mut self.left);
+        let taken = take(&mut self.taken);
         let settled = match self.outgoing.is_empty() {
-            true => self.owed,
-            false => left.min(self.owed.saturating_sub(1)),
+            true => self.unreported,
+            false => taken.min(self.unreported.saturating_sub(1)),
         };
-        self.owed -= settled;
+        self.unreported -= settled;
         settled
     }
 
@@ -155,9 +158,11 @@ impl Records {
             return Err(ErrorKind::InvalidData.into());
         }
         self.incoming.reserve_exact(RECORD);
+        let room = self.incoming.capacity() - self.incoming.len();
         let received = socket::receive(socket, block, |flags| {
             socket::take(socket, spare_capacity(&mut self.incoming), flags)
         });
+        self.left = Left::by(&received, room);
         if matches!(received, Ok(Received::Nothing)) {
             // The connection is parked now, mostly.
             self.incoming.shrink_to_fit();
@@ -193,7 +198,7 @@ impl Records {
             return Err(ErrorKind::BrokenPipe.into());
         }
         self.machine.encrypt(piece, &mut self.incoming, &mut self.outgoing)?;
-        (self.owed, self.left) = (piece.len(), 0);
+        (self.unreported, self.taken) = (piece.len(), 0);
         Ok(())
     }
 
@@ -212,7 +217,7 @@ impl Records {
             && let Sent::Bytes(sent) = socket::send(socket, &[IoSlice::new(self.outgoing.rest())], block)?
         {
             self.outgoing.consume(sent);
-            self.left += sent;
+            self.taken += sent;
             if !self.outgoing.is_empty() {
                 // The connection is parked now, mostly.
                 self.outgoing.shrink();

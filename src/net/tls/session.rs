@@ -22,7 +22,7 @@ use super::certificates::Certificates;
 use super::handshake::{Handshake, HandshakeError};
 use super::records::{Records, Source};
 use super::trust::Identity;
-use crate::net::socket::{Block, Received, Sent};
+use crate::net::socket::{Block, Left, Received, Sent};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use std::borrow::Cow;
@@ -132,6 +132,11 @@ impl Session {
 
     pub fn has_unsent(&self) -> bool {
         self.0.borrow().has_outgoing()
+    }
+
+    /// What the last read left in the socket.
+    pub fn left(&self) -> Left {
+        self.0.borrow().left
     }
 
     pub fn has_unread(&self) -> bool {
