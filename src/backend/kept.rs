@@ -43,6 +43,9 @@ impl AllKept {
     }
 }
 
+/// Tells one stack from all others that there are.
+pub type KeptId = *const KeptConnections;
+
 /// A stack of idle connections. The connection used last is on top, because its caches are warm; the ones below grow
 /// old and are closed. So only as many are kept as are needed, and never more than were in use at once.
 #[derive(Debug)]

@@ -8,7 +8,9 @@
 
 use super::drained::Drained;
 use super::health::Health;
+use super::kept::KeptId;
 use super::names::Following;
+use super::progress::Answers;
 use super::resolve::Timing;
 use super::standing::Standing;
 use super::{Backend, Backends, Rank, Registry, balance, lock};
@@ -118,15 +120,23 @@ impl Membership {
         *lock(&self.heritage) = from;
     }
 
-    /// It is about to be in force, and goes on where the one before stands.
-    pub fn take_over(&self, before: Option<&Self>) {
+    /// It is about to be in force, and goes on where the one before stands. Its backends' answers are counted among these.
+    pub fn take_over(&self, before: Option<&Self>, answers: &Answers) {
         lock(&self.heritage).clear();
         let mut round = lock(&self.round);
+        let standing = |backend: &Arc<Backend>| Arc::as_ptr(&backend.standing);
+        let mut known = HashSet::new();
         if let Some(before) = before {
-            round.go_on_from(&lock(&before.round), |backend| Arc::as_ptr(&backend.standing));
+            let before = lock(&before.round);
+            round.go_on_from(&before, standing);
+            known.extend(before.iter().map(standing));
         }
         for backend in round.iter() {
             backend.kept.open(self.keep_alive);
+            // It is new, or was in another route, among whose answers its own were counted.
+            if !known.contains(&standing(backend)) {
+                backend.standing.progress.begin_among(answers);
+            }
             backend.standing.change(|health| {
                 if self.has_checks {
                     health.begin_checks()
@@ -138,11 +148,12 @@ impl Membership {
         }
     }
 
-    /// It is in force no more: it follows no name, and what is under way to a backend that is gone keeps no connection.
-    pub fn retire(&self, stay: &HashSet<Address>) {
+    /// It is in force no more: it follows no name, and a request that is under way to a backend that is gone does not put its
+    /// connection back. Over TLS a backend is also gone if it has to prove something else from now on.
+    pub fn retire(&self, stay: &HashSet<KeptId>) {
         let followed = std::mem::take(&mut *lock(&self.followed));
         drop(followed);
-        for gone in self.all().iter().filter(|backend| !stay.contains(&backend.address)) {
+        for gone in self.all().iter().filter(|backend| !stay.contains(&Arc::as_ptr(&backend.kept))) {
             gone.kept.close();
         }
     }

@@ -37,7 +37,7 @@ use balance::Place;
 use checks::Check;
 use drained::Drained;
 use health::{Change, Health, Rules, Trouble};
-use kept::{AllKept, KeptConnections};
+use kept::{AllKept, KeptConnections, KeptId};
 use membership::{Members, Membership};
 use names::Names;
 use standing::{History, Standing};
@@ -200,17 +200,18 @@ impl Backends {
     /// would keep half a kilobyte of each.
     pub fn take_over(&self) {
         let before = std::mem::take(&mut *lock(&self.predecessor)).upgrade();
-        self.membership.take_over(before.as_ref().map(|before| &before.membership));
+        let before = before.as_ref().map(|before| &before.membership);
+        self.membership.take_over(before, &self.history.answers);
     }
 
-    /// They are in force no more. Those at the addresses that `stay` keep their connections.
-    pub fn retire(&self, stay: &HashSet<Address>) {
+    /// They are in force no more. Of their kept connections, those `stay`.
+    pub fn retire(&self, stay: &HashSet<KeptId>) {
         self.membership.retire(stay);
     }
 
-    /// Where they are.
-    pub fn addresses(&self) -> impl Iterator<Item = Address> {
-        self.all().into_iter().map(|backend| backend.address.clone())
+    /// Where their connections are kept.
+    pub fn kept(&self) -> impl Iterator<Item = KeptId> {
+        self.all().into_iter().map(|backend| Arc::as_ptr(&backend.kept))
     }
 
     /// How many addresses there are.

@@ -29,11 +29,7 @@ pub(super) fn arrange(new: &[Arc<Backends>], before: &[Arc<Backends>]) {
             backends.membership.has_name(&orphan.name) && !from.iter().any(|own| own.name == orphan.name)
         };
         let adopted: Vec<_> = orphans.extract_if(.., adopted).collect();
-        for orphan in adopted {
-            // Its answers were counted among those of others.
-            orphan.standing.progress.begin_among(&backends.history.answers);
-            from.push(orphan);
-        }
+        from.extend(adopted);
         backends.membership.inherit(from);
     }
 }

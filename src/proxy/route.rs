@@ -183,7 +183,7 @@ impl Routes {
 
     /// They are in force no more; these are.
     pub fn retire(&self, after: &Self) {
-        let stay = after.backends().flat_map(|backends| backends.addresses()).collect();
+        let stay = after.backends().flat_map(|backends| backends.kept()).collect();
         self.backends().for_each(|backends| backends.retire(&stay));
     }
 

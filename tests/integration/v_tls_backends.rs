@@ -11,6 +11,7 @@ use crate::harness::{
     Authority, Backend, End, GET, Issued, Message, Origin, PARKED, Proxy, Ronde, SWITCH, Stream, UPGRADE,
     Wire, each_row, eventually, noise, ok, open_many_files, ronde_only, scratch_directory,
 };
+use rustix::process::Signal;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::{Acceptor, WebPkiClientVerifier};
@@ -455,6 +456,33 @@ fn kept_connections_are_shared_among_those_that_check_the_same() {
     }
     let said = proxy.process.stderr.line_with("--backend-tls-insecure: whatever answers for");
     assert!(said.contains("WARN") && said.contains(&format!("https://127.0.0.1:{port} ")), "{said}");
+}
+
+/// A tunnel keeps the route before the reload alive, and with it what was kept for others.
+#[test]
+fn a_reload_closes_what_was_kept_for_another_proof() {
+    by_its_own_transport!();
+    let authority = Authority::new();
+    let origin = Origin::with_tls(authority.issue(&["127.0.0.1"]).server());
+    let file = scratch_directory().join("ronde.toml");
+    let ca = authority.file.display();
+    let config =
+        format!("listen = '127.0.0.1:0'\nbackend-ca = '{ca}'\nbackend = 'https://{}'\n", origin.address);
+    std::fs::write(&file, config).expect("the file");
+    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    let mut tunnel = proxy.connect();
+    tunnel.send(UPGRADE);
+    let (mut switched, _) = origin.answer(SWITCH);
+    tunnel.response_head();
+    let mut client = proxy.connect();
+    client.send(GET);
+    let (mut kept, _) = origin.answer(ok("kept"));
+    assert_eq!(client.response().text(), "kept");
+    proxy.process.signal(Signal::HUP);
+    proxy.process.stderr.line_with(" reloaded: ");
+    kept.expect_eof();
+    tunnel.send("still");
+    assert_eq!(switched.take(5), b"still");
 }
 
 #[test]
