@@ -27,8 +27,17 @@ const MAX_BEFORE_DIGIT: u64 = i64::MAX as u64 >> 4;
 pub enum Decoder {
     /// Bytes still to come.
     Length(u64),
-    Chunked(Chunk),
+    Chunked(Chunk, Blanks),
     UntilClose,
+}
+
+/// What becomes of white space between a chunk's size and its line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blanks {
+    /// The grammar has none there.
+    Refused,
+    /// Old servers pad their sizes. It has one reading only, and ronde writes new sizes.
+    Skipped,
 }
 
 /// The part of the chunked coding (RFC 9112 §7.1) that the next byte belongs to.
@@ -38,7 +47,7 @@ pub enum Chunk {
         size: u64,
         digits: u32,
     },
-    /// White space after the size: valid only before an extension.
+    /// White space after the size: valid before an extension.
     Blank {
         size: u64,
         seen: u32,
@@ -84,17 +93,27 @@ pub enum Malformed {
 }
 
 impl Decoder {
+    /// Of a request, or of another body that has to be what the grammar says.
     pub fn new(framing: Framing) -> Self {
+        Self::with(framing, Blanks::Refused)
+    }
+
+    /// Of a response, whose client would lose all of it for a blank.
+    pub fn of_response(framing: Framing) -> Self {
+        Self::with(framing, Blanks::Skipped)
+    }
+
+    fn with(framing: Framing, blanks: Blanks) -> Self {
         match framing {
             Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunk::Size { size: 0, digits: 0 }),
+            Framing::Chunked => Self::Chunked(Chunk::Size { size: 0, digits: 0 }, blanks),
             Framing::UntilClose => Self::UntilClose,
         }
     }
 
     /// Whether the body has ended, so that the next byte belongs to another message.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunk::Over))
+        matches!(self, Self::Length(0) | Self::Chunked(Chunk::Over, _))
     }
 
     /// Decodes `bytes`, which begin where the last call stopped consuming.
@@ -111,7 +130,7 @@ impl Decoder {
                 Ok(plain(length, *left == 0))
             }
             Self::UntilClose => Ok(plain(bytes.len(), false)),
-            Self::Chunked(chunk) => decode_chunks(chunk, bytes),
+            Self::Chunked(chunk, blanks) => decode_chunks(chunk, *blanks, bytes),
         }
     }
 
@@ -121,7 +140,7 @@ impl Decoder {
             Self::Length(left) => *left,
             Self::UntilClose => u64::MAX,
             // Long chunks are rare.
-            Self::Chunked(_) => 0,
+            Self::Chunked(..) => 0,
         }
     }
 
@@ -150,7 +169,7 @@ impl Decoder {
 
 /// The first run of data stays in place; later runs move down to it, over the framing between them. Most reads lie
 /// within one chunk, and move nothing.
-fn decode_chunks(state: &mut Chunk, bytes: &mut [u8]) -> Result<Decoded, Malformed> {
+fn decode_chunks(state: &mut Chunk, blanks: Blanks, bytes: &mut [u8]) -> Result<Decoded, Malformed> {
     let mut data = 0..0;
     let mut at = 0;
     let mut trailers = 0..0;
@@ -179,7 +198,7 @@ fn decode_chunks(state: &mut Chunk, bytes: &mut [u8]) -> Result<Decoded, Malform
                 *state = Chunk::Over;
             }
             _ => {
-                *state = state.after(bytes[at])?;
+                *state = state.after(bytes[at], blanks)?;
                 at += 1;
             }
         }
@@ -190,7 +209,7 @@ fn decode_chunks(state: &mut Chunk, bytes: &mut [u8]) -> Result<Decoded, Malform
 impl Chunk {
     /// The state after one byte of framing. A bare LF is refused: a line end that only one of two implementations sees
     /// smuggles a chunk.
-    fn after(self, byte: u8) -> Result<Self, Malformed> {
+    fn after(self, byte: u8, blanks: Blanks) -> Result<Self, Malformed> {
         match (self, byte) {
             (Self::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 let digit = (byte as char).to_digit(16).map_or(0, u64::from);
@@ -208,6 +227,7 @@ impl Chunk {
             (Self::Blank { size, seen }, b' ' | b'\t') if seen < MAX_EXTENSION => {
                 Ok(Self::Blank { size, seen: seen + 1 })
             }
+            (Self::Blank { size, .. }, b'\r') if blanks == Blanks::Skipped => Ok(Self::SizeEnd { size }),
             (Self::Extension { size, .. }, b'\r') => Ok(Self::SizeEnd { size }),
             (Self::Extension { size, seen }, _) if fields::is_value_byte(byte) && seen < MAX_EXTENSION => {
                 Ok(Self::Extension { size, seen: seen + 1 })
@@ -274,6 +294,23 @@ mod tests {
             let expected = Ok((data.to_vec(), trailers.to_vec(), rest.to_vec()));
             assert_eq!(decode(framing, &[bytes]), expected);
         }
+    }
+
+    #[test]
+    fn a_response_may_pad_its_sizes() {
+        let mut decoder = Decoder::of_response(Framing::Chunked);
+        let mut bytes = *b"2  \r\nab\r\n1\t \r\nc\r\n0 \r\n\r\nx";
+        let decoded = decoder.decode(&mut bytes).unwrap();
+        assert_eq!(
+            (&bytes[decoded.data], decoded.consumed, decoded.ended),
+            (&b"abc"[..], bytes.len() - 1, true)
+        );
+        for bytes in [&b" 1\r\na\r\n"[..], b"1 1\r\n", b"1 \n", b" \r\n"] {
+            let decoded = Decoder::of_response(Framing::Chunked).decode(&mut bytes.to_vec());
+            assert_eq!(decoded, Err(Malformed::Chunk), "{bytes:?}");
+        }
+        let blanks = [&b"1"[..], &[b' '; MAX_EXTENSION as usize + 2], b"\r\n"].concat();
+        assert_eq!(Decoder::of_response(Framing::Chunked).decode(&mut blanks.clone()), Err(Malformed::Chunk));
     }
 
     #[test]

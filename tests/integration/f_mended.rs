@@ -59,6 +59,16 @@ fn one_odd_line_cost_the_whole_response() {
 }
 
 #[test]
+fn blanks_behind_a_chunk_size_cost_the_whole_response() {
+    ronde_only!();
+    let (origin, _proxy, mut client) = setup("");
+    client.send(GET);
+    let chunks = "5   \r\nhello\r\n1\t\r\n!\r\n0 \r\n\r\n";
+    origin.answer(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+    assert_eq!(client.response().text(), "hello!");
+}
+
+#[test]
 fn an_odd_line_with_two_readings_is_502() {
     ronde_only!();
     each_row(AMBIGUOUS, |(rest, _)| {

@@ -129,8 +129,11 @@ impl Exchange {
                 let backend_persists = framing::persists(head.version, head.fields)
                     && framed.framing != Framing::UntilClose
                     && outgoing == Outgoing::All;
-                let reframer =
-                    Reframer::new(Decoder::new(framed.framing), delivery.coding(head.fields), out.len());
+                let reframer = Reframer::new(
+                    Decoder::of_response(framed.framing),
+                    delivery.coding(head.fields),
+                    out.len(),
+                );
                 let mut down = Direction::new(reframer.edited(edits));
                 if matches!(framed.framing, Framing::Length(length) if length > LONG) {
                     down.use_small_reads();
