@@ -390,6 +390,29 @@ fn a_proxy_names_the_client_before_the_handshake() {
 }
 
 #[test]
+fn a_client_too_many_is_told_nothing_before_its_handshake() {
+    tls_only!();
+    let backend = Backend::named("b");
+    let flags = "--proxy-protocol 127.0.0.1:0 --trust-proxy 127.0.0.1 --max-per-client 1";
+    let proxy = Proxy::with_tls(flags, &[backend.address]);
+    let introduced = || {
+        let secured = Secured::begin(bare(&proxy), tls::client_config(&[]));
+        let header = b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 443\r\n";
+        secured.stream().write_all(&[&header[..], &secured.outgoing()].concat()).expect("both sent");
+        secured
+    };
+    let mut first = Wire::over_secured(introduced());
+    first.send(GET);
+    assert_eq!(first.response().text(), "b");
+    let mut told = Vec::new();
+    // The close may be a reset, as the hello was not read.
+    let _ = introduced().stream().read_to_end(&mut told);
+    assert_eq!(told, b"", "no word in the clear");
+    let line = proxy.process.stdout.line_with("too many connections from this client");
+    assert!(line.contains(" 192.0.2.7 \"\" - "), "{line}");
+}
+
+#[test]
 fn a_unix_socket_may_have_tls_too() {
     tls_only!();
     let origin = Origin::start();

@@ -10,6 +10,7 @@
 
 use super::{End, Session};
 use crate::config::Peer;
+use crate::http1::forward::Scheme;
 use crate::http1::proxy_header::{self, Source};
 use crate::net::conn::Received;
 use crate::observe::access::{Line, Record, Timings};
@@ -53,7 +54,8 @@ impl Session<'_, '_> {
         }
     }
 
-    /// The client is known now, and counts from now on. The header was valid, so one too many can be told.
+    /// The client is known now, and counts from now on. The header was valid, so one too many can be told; but before a TLS
+    /// handshake no word can be said that it understands.
     fn name(&mut self, client: Peer, introduction: &Introduction) -> Result<(), End> {
         self.client.named = Some(client);
         let Context { shared, site, .. } = &*self.context;
@@ -62,7 +64,10 @@ impl Session<'_, '_> {
                 self.client.counted = counted;
                 Ok(())
             }
-            Err(failure) => Err(self.refuse(failure, introduction.since, introduction.queued)),
+            Err(failure) => Err(match self.client.scheme {
+                Scheme::Http => self.refuse(failure, introduction.since, introduction.queued),
+                Scheme::Https => self.close_unanswered(failure, introduction.since, introduction.queued),
+            }),
         }
     }
 
@@ -98,12 +103,11 @@ impl Session<'_, '_> {
         Halt::Wait(Wait { client, backend, deadline, class }).into()
     }
 
-    /// Closes a connection that has no client yet, with its cause in the log.
+    /// Closes a connection on which nothing can be said yet, with its cause in the log.
     pub(super) fn close_unanswered(&mut self, failure: Failure, since: Instant, queued: Duration) -> End {
         let timings = Timings { queued, total: since.elapsed(), ..Timings::default() };
         let record = Record { timings, failure: Some(failure), ..Record::default() };
-        let Context { shared, recorder, .. } = &*self.context;
-        shared.note(recorder, self.client.peer, None, record, Line::default);
+        self.note(None, record, Line::default);
         End::Close
     }
 }
