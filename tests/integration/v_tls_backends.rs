@@ -551,6 +551,24 @@ fn a_tunnel_carries_bytes_and_ends_both_ways() {
     }
 }
 
+/// Many a server closes its socket without TLS's last word when its client has closed.
+#[test]
+fn a_tunnel_that_its_client_ends_needs_no_last_word_of_the_backend() {
+    by_its_own_transport!();
+    let (origin, proxy, mut client) = setup("");
+    client.send(UPGRADE);
+    let (mut backend, _) = origin.answer(SWITCH);
+    client.response_head();
+    client.finish();
+    backend.expect_eof();
+    backend.send("bye");
+    assert_eq!(client.take(3), b"bye");
+    backend.stream().shutdown(Shutdown::Both).expect("a FIN");
+    client.expect_eof();
+    let line = proxy.process.stdout.line_with(" 101 ");
+    assert!(!line.contains("cause="), "{line}");
+}
+
 #[test]
 fn a_tunnel_that_both_fill_goes_on() {
     by_its_own_transport!();

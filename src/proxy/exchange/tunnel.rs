@@ -54,9 +54,12 @@ impl Exchange {
             let sent = Pipe { direction: up, buffer: from_client, lead: &[] }
                 .pump(&client.conn, conn)
                 .map_err(up_failure)?;
-            let received = Pipe { direction: down, buffer: from_backend, lead }
-                .pump(conn, &client.conn)
-                .map_err(response_failure)?;
+            let received =
+                match (Pipe { direction: down, buffer: from_backend, lead }).pump(conn, &client.conn) {
+                    // Over TLS, without the word for it. Behind the client's own end nothing can be cut short by that.
+                    Err(Broken::Malformed(_)) if up.is_over() => return Ok(Fate::Close),
+                    received => received.map_err(response_failure)?,
+                };
             up.finish(conn);
             down.finish(&client.conn);
             if up.is_over() && down.is_over() {
