@@ -180,7 +180,7 @@ pub fn parse(
     let mut meta = RequestMeta::of(&head, source, client_of(&head, source.client, config))?;
     let trust = trust(source.client, config);
     let route = source.routes.of(&head, https::asked_by(source.scheme, head.fields, trust))?;
-    meta.admission = admission(&head, source.client, meta.client, &route.config);
+    meta.admission = admission(meta.client, &route.config);
     let is_let_in = meta.admission == Admission::Granted;
     if let Framing::Length(length) = meta.framing {
         if is_let_in && route.config.max_body.is_some_and(|most| length > most) {
@@ -283,22 +283,20 @@ fn trust(client: Peer, config: &Config) -> Trust {
     if config.trusts(client) { Trust::Proxy } else { Trust::Stranger }
 }
 
-/// The client that a request comes from: its peer, or what a trusted proxy says.
+/// The client that a request comes from: its peer, or what a trusted proxy says. One that trusted proxies leave unnamed is not
+/// known; with the proxy's address it would have the proxy's rights, here and in the application.
 fn client_of(head: &head::Request<'_>, peer: Peer, config: &Config) -> Peer {
     let is_trusted = |address| config.trusts(Peer::Ip(address));
-    if config.trusts(peer) { forward::client(head.fields, peer, is_trusted) } else { peer }
+    match config.trusts(peer) {
+        true if forward::is_unnamed(head.fields, is_trusted) => Peer::Unknown,
+        true => forward::client(head.fields, peer, is_trusted),
+        false => peer,
+    }
 }
 
-/// Whether the route lets the client in. One that trusted proxies leave unnamed is not known: it has the proxy's address in
-/// the log, for want of another, and must not have the proxy's rights.
-fn admission(head: &head::Request<'_>, peer: Peer, client: Peer, config: &Config) -> Admission {
-    if !config.has_access_list() {
-        return Admission::Granted;
-    }
-    let is_trusted = |address| config.trusts(Peer::Ip(address));
-    let is_unnamed = config.trusts(peer) && forward::is_unnamed(head.fields, is_trusted);
-    let client = if is_unnamed { Peer::Unknown } else { client };
-    if config.lets_in(client) { Admission::Granted } else { Admission::Denied }
+/// Whether the route lets the client in.
+fn admission(client: Peer, config: &Config) -> Admission {
+    if !config.has_access_list() || config.lets_in(client) { Admission::Granted } else { Admission::Denied }
 }
 
 /// What an access line says about the request itself, as much of it as the log quotes.

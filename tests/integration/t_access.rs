@@ -5,8 +5,8 @@
 //! Not here: which paths have one reading (`http1::plain_path`), and all pairs of lists (`config::access`).
 
 use crate::harness::{
-    Backend, Message, Process, Proxy, Ronde, Wire, each_row, eventually, needs, plain_only, ronde_only,
-    scratch_directory, socket_path,
+    Backend, Message, Origin, Process, Proxy, Ronde, Wire, each_row, eventually, needs, ok, plain_only,
+    ronde_only, scratch_directory, socket_path,
 };
 use std::process::Command;
 
@@ -258,6 +258,17 @@ fn a_trusted_proxy_names_the_client_and_a_stranger_does_not() {
         ("X-Real-IP: 10.0.0.1\r\nX-Forwarded-For: 203.0.113.9\r\n", 403),
     ] {
         assert_eq!(ask(&proxy, fields), status, "{fields:?}");
+    }
+    // The application is not told that it was the proxy, either.
+    let origin = Origin::start();
+    let proxy = Proxy::with("--trust-proxy 127.0.0.1 --real-ip --forwarded", &[origin.address]);
+    let mut client = proxy.connect();
+    for hops in ["unknown", "garbage", "unknown, 127.0.0.1"] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {hops}\r\n\r\n"));
+        let (_, request) = origin.answer(ok(""));
+        client.response();
+        assert!(request.values("x-real-ip").is_empty(), "{hops}");
+        assert_eq!(request.sole("x-forwarded-for"), format!("{hops}, 127.0.0.1"));
     }
     let proxy = filed(&format!("allow = '10.0.0.0/8'\nbackend = '{}'\n", backend.address)).serve();
     for name in ["X-Forwarded-For: 10.0.0.1", "Forwarded: for=10.0.0.1", "X-Real-IP: 10.0.0.1"] {
