@@ -15,9 +15,11 @@ use std::time::Instant;
 /// What a value waits for, as far as others are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// A client with no request under way: it gives way when connections run out, and a shutdown waits for it only for a
-    /// moment.
+    /// A client with no request under way: it gives way when connections run out.
     Idle,
+    /// A client whose TLS handshake is not over. It has no request under way; but all must come through here, and its deadline is
+    /// near, so those that are idle give way before it.
+    Handshake,
     /// A client that sends or takes bytes slowly: it gives way when memory runs out.
     Slow,
     /// A backend that is at its limit. Those that wait for one have the same time, so the next to expire is the first that
@@ -25,16 +27,19 @@ pub enum Class {
     Queued,
     /// A backend: the last to give way, as its client has done all it can.
     Busy,
-    /// A client that was told all, and only has to close: the first to give way.
+    /// A client that was told all, and only has to close: the first to give way when connections run out.
     Lingering,
 }
 
 impl Class {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 
     /// In the order in which they give way when memory runs out: what keeps most and loses least first.
     pub const BY_LOSS: [Self; Self::COUNT] =
-        [Self::Slow, Self::Idle, Self::Lingering, Self::Queued, Self::Busy];
+        [Self::Slow, Self::Idle, Self::Lingering, Self::Handshake, Self::Queued, Self::Busy];
+
+    /// For these a shutdown waits only for a moment.
+    pub const WITHOUT_REQUEST: [Self; 2] = [Self::Idle, Self::Handshake];
 }
 
 /// The deadlines of each class, in order.

@@ -116,30 +116,28 @@ impl<T: Park> Waiter<T> {
         let mut state = self.state();
         let is_welcome = match (self.stop.phase(), wait.class) {
             (Phase::Running, _) => true,
-            (Phase::Draining, Class::Idle) => self.stop.bound_idle(wait.deadline) == wait.deadline,
+            (Phase::Draining, class) if Class::WITHOUT_REQUEST.contains(&class) => {
+                self.stop.bound_idle(wait.deadline) == wait.deadline
+            }
             (Phase::Draining, _) => true,
             (Phase::Over, _) => false,
         };
         if !is_welcome {
             return Err(value);
         }
-        let Wait { class, .. } = wait;
         // What TLS has decrypted already makes no event: it is due at once.
         let is_ready = wait.client.reads() && value.client().is_some_and(Conn::has_unread)
             || wait.backend.reads() && value.backend().is_some_and(Conn::has_unread);
         let deadline = if is_ready { Instant::now() } else { wait.deadline };
-        let key = state.insert(Parked { value, deadline, class, kind, weight });
+        let key = state.insert(Parked { value, deadline, class: wait.class, kind, weight });
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
         if let Err(error) = self.arm(&mut state, key, wait) {
             log::error!("a connection cannot be waited for: {error}");
             return state.take(key).map_or(Ok(()), Err);
         }
-        if state.weight > state.budget {
-            self.set_timer(&mut state, Instant::now());
-        } else if state.timer_due.is_none_or(|timer_due| deadline < timer_due) {
-            self.set_timer(&mut state, deadline);
-        }
+        let due = if state.weight > state.budget { Instant::now() } else { deadline };
+        self.set_timer_by(&mut state, due);
         Ok(())
     }
 
@@ -243,7 +241,7 @@ impl<T: Park> Waiter<T> {
     /// Takes a connection with which nothing is lost, if there is one.
     pub fn evict(&self) -> Option<T> {
         let mut state = self.state();
-        let key = state.first_of(&[Class::Lingering, Class::Idle])?;
+        let key = state.first_of(&[Class::Lingering, Class::Idle, Class::Handshake])?;
         let evicted = state.take(key);
         drop(state);
         if let Some(client) = evicted.as_ref().and_then(T::client) {
@@ -290,10 +288,11 @@ impl<T: Park> Waiter<T> {
         }
     }
 
-    /// Whether what is parked keeps all the memory that it may, and nothing of it can give way.
+    /// Whether what is parked keeps all the memory that it may, and only requests under way are left to give way.
     pub fn is_full(&self) -> bool {
         let state = self.state();
-        state.weight > state.budget && state.first_of(&[Class::Lingering, Class::Idle, Class::Slow]).is_none()
+        let others = [Class::Lingering, Class::Idle, Class::Slow, Class::Handshake];
+        state.weight > state.budget && state.first_of(&others).is_none()
     }
 
     /// Whether another worker has nothing to do.
@@ -330,12 +329,14 @@ impl<T: Park> Waiter<T> {
     pub fn drain(&self, idle_end: Instant) {
         self.stop.begin(idle_end);
         let mut state = self.state();
-        while let Some((deadline, key)) = state.deadlines.last_of(Class::Idle)
-            && deadline > idle_end
-        {
-            state.set_deadline(key, Class::Idle, idle_end);
+        for class in Class::WITHOUT_REQUEST {
+            while let Some((deadline, key)) = state.deadlines.last_of(class)
+                && deadline > idle_end
+            {
+                state.set_deadline(key, class, idle_end);
+            }
         }
-        self.set_timer(&mut state, idle_end);
+        self.set_timer_by(&mut state, idle_end);
     }
 
     /// The grace is over: everything that is parked comes out, and nothing is parked any more.
@@ -394,13 +395,21 @@ impl<T: Park> Waiter<T> {
         data: EventData,
         flags: EventFlags,
     ) -> io::Result<()> {
-        match conn.registration.replace(registration) {
+        match conn.registration.get() {
             Registration::Unknown => epoll::add(&self.epoll, conn.as_fd(), data, flags)?,
             Registration::OneShot | Registration::Edge => {
                 epoll::modify(&self.epoll, conn.as_fd(), data, flags)?
             }
         }
+        conn.registration.set(registration);
         Ok(())
+    }
+
+    /// Has the timer fire then, unless it does so earlier.
+    fn set_timer_by(&self, state: &mut State<T>, at: Instant) {
+        if state.timer_due.is_none_or(|due| at < due) {
+            self.set_timer(state, at);
+        }
     }
 
     fn set_timer(&self, state: &mut State<T>, at: Instant) {

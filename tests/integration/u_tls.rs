@@ -389,6 +389,25 @@ fn a_proxy_names_the_client_before_the_handshake() {
     }
 }
 
+/// Its deadline is the nearer one.
+#[test]
+fn an_idle_client_gives_way_before_a_handshake() {
+    tls_only!();
+    let backend = Backend::named("b");
+    let proxy = Proxy::with_tls("--max-connections 2", &[backend.address]);
+    let mut idle = proxy.connect_tls();
+    idle.send(GET);
+    assert_eq!(idle.response().text(), "b");
+    let silent = bare(&proxy);
+    thread::sleep(PARKED);
+    let mut third = proxy.connect_tls();
+    third.send(GET);
+    assert_eq!(third.response().text(), "b");
+    idle.expect_eof();
+    let secured = Secured::with(silent, tls::client_config(&[]));
+    assert_eq!(Wire::over_secured(secured).get("/").text(), "b");
+}
+
 #[test]
 fn a_client_too_many_is_told_nothing_before_its_handshake() {
     tls_only!();

@@ -83,13 +83,12 @@ impl Session<'_, '_> {
         secured.map_err(|error: HandshakeError| self.fail_handshake(Failure::TlsHandshake, &error))
     }
 
-    /// Its time is one for the whole: a client that drips does not prolong it. Every client has to come through here, so it is
-    /// not among the slow ones, which give way first when memory runs out. It has no request under way.
+    /// Its time is one for the whole: a client that drips does not prolong it.
     fn await_handshake(&mut self, securing: &Securing) -> End {
         let Context { shared, site, .. } = &*self.context;
         let now = Instant::now();
         let deadline = shared.waiter.bound_idle(securing.since + site.config.head_timeout);
-        let class = Class::Idle;
+        let class = Class::Handshake;
         if deadline <= now && !shared.is_running() {
             return End::Close;
         }
