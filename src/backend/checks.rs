@@ -175,7 +175,7 @@ impl Backends {
             }
             match &self.check {
                 Some(check) if backend.standing.awaits_check() => {
-                    // One at a time: it may last for longer than it is until the next look.
+                    // One at a time: a check may outlast the time between two looks.
                     if !backend.standing.in_first_check.swap(true, Ordering::Relaxed) {
                         begin(Probe::check(self, backend, Purpose::FirstCheck, check));
                     }
@@ -209,6 +209,15 @@ impl Backends {
     }
 }
 
+impl Drop for Probe {
+    /// With an outcome or without one, the next may begin.
+    fn drop(&mut self) {
+        if self.purpose == Purpose::FirstCheck {
+            self.backend.standing.in_first_check.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Probe {
     /// Goes on as far as that is possible without waiting. It comes back with what it waits for.
     pub fn go_on(mut self: Box<Self>) -> Option<(Box<Self>, Wait)> {
@@ -229,10 +238,7 @@ impl Probe {
                 self.backends.check.as_ref().map_or(Ok(()), |check| check.judge(status))
             }
             // ronde's own lack of descriptors says nothing about a backend.
-            Advance::Failed(Failure::Descriptors) => {
-                self.backend.standing.in_first_check.store(false, Ordering::Relaxed);
-                return None;
-            }
+            Advance::Failed(Failure::Descriptors) => return None,
             Advance::Failed(failure) => {
                 // Not when it is silent: that is no sign of a restart.
                 let is_gone = matches!(failure, Failure::Refused | Failure::SocketMissing);

@@ -51,7 +51,7 @@ fn quality<'a>(ranges: impl Iterator<Item = &'a [u8]>, kind: &[u8]) -> u16 {
         let name = parts.next()?;
         let specificity = match name {
             b"*/*" => 0,
-            b"text/*" => 1,
+            _ if name.eq_ignore_ascii_case(b"text/*") => 1,
             _ if name.eq_ignore_ascii_case(kind) => 2,
             _ => return None,
         };

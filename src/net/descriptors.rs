@@ -11,13 +11,13 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Descriptors for everything that is no connection: listeners, epoll, standard streams, look-ups.
+/// Descriptors for everything that is not counted: listeners, epoll, standard streams, look-ups.
 const RESERVED: usize = 24;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// One open socket's share of the limit; given back when it is dropped.
+/// One open socket's share of the limit, or that of an end of a pipe; given back when it is dropped.
 #[derive(Debug)]
 pub struct Descriptor(());
 

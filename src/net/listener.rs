@@ -46,6 +46,24 @@ pub struct SocketFile {
 /// Device and inode, which tell a file from another that has taken its path.
 type Identity = (u64, u64);
 
+/// What accept(2) says of a client that was gone before it was accepted, or whose network was: the next may be there.
+pub fn is_of_the_client(error: &io::Error) -> bool {
+    let of_the_client = [
+        Errno::CONNABORTED,
+        Errno::INTR,
+        Errno::PROTO,
+        Errno::PERM,
+        Errno::NETDOWN,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::NONET,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::NETUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| of_the_client.contains(&errno))
+}
+
 impl Listener {
     /// Accepts a connection, if one is there.
     ///

@@ -10,6 +10,7 @@
 
 use crate::net::buffer::READ_SIZE;
 use crate::net::conn::Conn;
+use crate::net::descriptors::Descriptor;
 use rustix::io::{Errno, read};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use std::os::fd::OwnedFd;
@@ -25,6 +26,7 @@ pub struct Splice(Option<Pipe>);
 struct Pipe {
     reader: OwnedFd,
     writer: OwnedFd,
+    _descriptors: [Descriptor; 2],
 }
 
 /// How far bytes came.
@@ -51,7 +53,7 @@ impl Splice {
         // With room for sixteen packets, as it comes, it only takes more calls.
         Self(pipe.map(|(reader, writer)| {
             let _ = fcntl_setpipe_size(&writer, SIZE);
-            Pipe { reader, writer }
+            Pipe { reader, writer, _descriptors: [Descriptor::count(), Descriptor::count()] }
         }))
     }
 

@@ -11,7 +11,7 @@ use crate::http1::forward::{Persistence, Scheme};
 use crate::http1::reply::{self, Asked};
 use crate::net::conn::{Block, Conn, Sent};
 use crate::net::descriptors;
-use crate::net::listener::BACKLOG;
+use crate::net::listener::{BACKLOG, is_of_the_client};
 use crate::net::waker::Waker;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::failure::Failure;
@@ -25,8 +25,9 @@ use crate::server::listeners::Entrance;
 use crossbeam_channel::Receiver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Connections accepted from one listener before the others, and the stop, are looked at.
@@ -70,7 +71,10 @@ pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorde
         fds.push(PollFd::new(waker, PollFlags::IN));
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => log::error!("the acceptor cannot wait for connections: {error}"),
+            Err(error) => {
+                log::error!("the acceptor cannot wait for connections: {error}");
+                thread::sleep(waits::ACCEPT_RETRY);
+            }
         }
         // A change comes first: who has connected since counts on it. The listeners stay readable.
         if fds.last().is_some_and(|waker| !waker.revents().is_empty()) {
@@ -115,18 +119,15 @@ fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortag
                 shortage.end();
                 admit(conn, peer, entrance, context);
             }
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::AGAIN) => return count,
-                // The client was gone before it was accepted, or its network was: accept(2) says to try the next.
-                Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
-                _ => {
-                    shortage.begin(&error);
-                    if !make_room(context) {
-                        wait_for(waker, waits::ACCEPT_RETRY);
-                    }
-                    return count;
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return count,
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                shortage.begin(&error);
+                if !make_room(context) {
+                    wait_for(waker, waits::ACCEPT_RETRY);
                 }
-            },
+                return count;
+            }
         }
     }
     BATCH

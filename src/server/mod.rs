@@ -289,6 +289,10 @@ fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
                 drop(shared.waiter.park(Task::Probe(probe), wait));
             });
         }
+        // A backend that has come back, or is drained no more, has room that nothing else tells of.
+        if site.routes.has_limits() {
+            shared.waiter.let_on();
+        }
     }
 }
 

@@ -161,7 +161,7 @@ fn begin_connect(turn: &Turn, context: &mut Context<'_>) -> std::io::Result<(Con
     let window = if shared.waiter.count(Class::Slow) > MANY_SLOW { Window::Narrow } else { Window::Wide };
     let mut connect = || allowance.spend(&shared.waiter, |block| turn.connect(window, block)).0;
     match connect() {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => {
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {
             match site.routes.let_go() || shared.waiter.evict().is_some() {
                 true => connect(),
                 false => Err(error),

@@ -25,15 +25,16 @@ pub mod status;
 
 use crate::config::waits;
 use crate::net::conn::{Block, Conn};
-use crate::net::listener::Listener;
+use crate::net::listener::{Listener, is_of_the_client};
 use crate::net::waker::Waker;
 pub(super) use answers::Answers;
 use connection::{Connection, Stay};
 use response::Response;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{ErrorKind, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Connections at once.
@@ -121,7 +122,10 @@ impl<'a, 's> Admin<'a, 's> {
         }
         match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => log::error!("the admin listener cannot wait: {error}"),
+            Err(error) => {
+                log::error!("the admin listener cannot wait: {error}");
+                thread::sleep(waits::ACCEPT_RETRY);
+            }
         }
         let mut ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         let mut others = ready.split_off(count).into_iter();
@@ -173,12 +177,6 @@ impl<'a, 's> Admin<'a, 's> {
 
 const NOT_ALLOWED: &str = "this address may not read here: see --admin-allow";
 const TOO_MANY: &str = "there are too many connections to the admin listener; they end within seconds";
-
-/// What accept(2) says of a client that was gone before it was accepted: the next may be there.
-fn is_of_the_client(error: &io::Error) -> bool {
-    let of_the_client = [Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::PERM];
-    Errno::from_io_error(error).is_some_and(|errno| of_the_client.contains(&errno))
-}
 
 /// Says why, in one call that waits for nothing, and closes.
 fn refuse(conn: &Conn, why: &Response) {
