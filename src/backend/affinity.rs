@@ -20,7 +20,8 @@ pub fn load(active: usize, weight: u32) -> f64 {
 /// How far a client is from a backend: the nearest one serves it. Backends get clients in proportion to their weights,
 /// since the least of some exponential variables is each in proportion to its rate.
 pub fn distance(client: Peer, backend: &Address, weight: u32) -> f64 {
-    // `new` has the same keys in every process, so a restart of ronde moves nobody.
+    // `new` has the same keys in every process, so a restart of ronde moves nobody. One that was built with another release of
+    // Rust may, which promises no algorithm.
     let mut hasher = DefaultHasher::new();
     (client, backend).hash(&mut hasher);
     // The upper 53 bits, as a number above 0 and up to 1.

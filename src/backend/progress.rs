@@ -16,9 +16,13 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A backend with at least this many requests waiting is stuck once it is silent for too long and the others have given
-/// this many answers since its last one, or a quarter of its waiting requests if that is more. With a lower
-/// limit every pause would look like a hang; with a higher one too few clients would be left to keep the others busy.
+/// A backend is stuck when all of this is true:
+///
+/// - at least so many requests wait for it;
+/// - the others have given so many answers since its last one, or a quarter of its waiting requests if that is more;
+/// - its silence is longer than it is allowed, or it holds three quarters of all requests that wait.
+///
+/// With a lower limit every pause would look like a hang; with a higher one too few clients would be left to keep the others busy.
 /// (With this one, and 64 clients, the shares of two nginx backends differ by at most one request in 300.)
 const CAUGHT: usize = 8;
 

@@ -24,7 +24,8 @@ use std::time::Instant;
 pub(super) struct Standing {
     /// Requests that wait for a connection or a response head.
     pub waiting: AtomicUsize,
-    /// Whether its last response took so long that no worker should wait for the next.
+    /// Whether workers park requests to it at once. A wait of more than `PROMPT_RESPONSE` says so, and a prompt sample
+    /// that it is over.
     pub is_slow: AtomicBool,
     /// Whether it is on this host or network: its address says so at first, and then the connects.
     pub is_near: AtomicBool,

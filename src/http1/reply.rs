@@ -123,7 +123,7 @@ fn page(status: u16, text: &str) -> String {
     )
 }
 
-/// The texts are ronde's own and need none of it today; a page that trusts its texts is one edit away from a hole.
+/// The text of a route may hold any character; and a page that trusts its texts is one edit away from a hole.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

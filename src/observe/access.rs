@@ -74,7 +74,7 @@ impl Line {
 pub struct Record {
     /// The status sent to the client; `None` if no response was sent.
     pub status: Option<u16>,
-    /// Bytes of body sent to the client.
+    /// Bytes of body for the client; when the client is gone, some of them may not have been sent.
     pub bytes: u64,
     /// The backend that answered.
     pub backend: Option<Address>,
@@ -87,7 +87,7 @@ pub struct Record {
 /// Where the time went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timings {
-    /// From when the connection had work for a worker until a worker took it.
+    /// From when the connection had work for a worker until a worker took it, and the wait for a backend at its limit.
     pub queued: Duration,
     /// To connect to a backend, all attempts together.
     pub connect: Duration,

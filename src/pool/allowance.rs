@@ -126,7 +126,8 @@ impl Allowance {
     fn left(&self) -> Block {
         match self.patience.saturating_sub(self.batch.waited) {
             Duration::ZERO => Block::Never,
-            // One call is longer than this, and cheaper than a poll(2) beside it. If it is in vain, that is over.
+            // The timeout of the socket is longer than what is left, but costs no poll(2). A call that uses all of it ends the
+            // patience of this batch.
             _ if self.patience == waits::BATCH_LONG => Block::Briefly,
             left => Block::For(left),
         }

@@ -2,9 +2,8 @@
 //!
 //! The problem: ten thousand deadlines, most of which never come, and of which a dripping client sets the same one again
 //! at every byte. An ordered set costs a logarithm for each, some hundred nanoseconds among ten thousand; a list in order
-//! of arrival is cheaper, but a deadline that is set again would have to be walked to its place.
-//!
-//! There is a set for each class, because the first of a class is also the one that gives way when something runs out.
+//! of arrival is cheaper, but a deadline that is set again would have to be walked to its place. So the deadlines stand in
+//! ordered sets: a logarithm, and never a walk. There is a set for each class, because the first of a class is also the one that gives way when something runs out.
 //!
 //! Not here: clocks. The instants are the caller's.
 
@@ -20,7 +19,7 @@ pub enum Class {
     /// A client whose TLS handshake is not over. It has no request under way; but all must come through here, and its deadline is
     /// near, so those that are idle give way before it.
     Handshake,
-    /// A client that sends or takes bytes slowly: it gives way when memory runs out.
+    /// A client that sends or takes bytes slowly: it gives way first when memory runs out.
     Slow,
     /// A backend that is at its limit. Those that wait for one have the same time, so the next to expire is the first that
     /// came.

@@ -5,9 +5,9 @@
 //! way to the descriptor among all others. One that stays costs nothing, but its events also come while a worker has the
 //! client, and then they must not be lost: the next such event may never come.
 //!
-//! So for each descriptor stands here whether its client is parked, under which key, and which events are of interest; and
-//! whether an event has come that was of none. Then it is armed anew, and arming looks at what is there already. What is armed
-//! has a number, so that a late event of an earlier client with the same descriptor names nothing.
+//! For each descriptor this table keeps the key of its parked client, the events that take the client out, and whether an event
+//! has come that took nobody out. After such an event the next wait registers the socket again, and epoll then looks at what is
+//! there. Each registration has a number, so that a late event of an earlier client with the same descriptor names nothing.
 //!
 //! Not here: all other waits. Each of these is for one event, and nothing happens while a worker has the client.
 
@@ -20,10 +20,11 @@ pub struct Edges(Vec<Edge>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Edge {
-    arming: u32,
+    /// The number of its registration.
+    generation: u32,
     /// Under which key the client is parked, if it is, and waited for in this way.
     parked: Option<(Key, Interest)>,
-    arms: Arming,
+    registered: Arming,
 }
 
 /// Which events bring a client out.
@@ -59,30 +60,30 @@ impl Edges {
     /// Parks a client that has been armed before, if that still holds.
     pub fn park(&mut self, descriptor: RawFd, key: Key, interest: Interest) -> Arming {
         let edge = self.edge(descriptor);
-        if edge.arms == Arming::Holds {
+        if edge.registered == Arming::Holds {
             edge.parked = Some((key, interest));
         }
-        edge.arms
+        edge.registered
     }
 
     /// Parks a client that is armed now. Returns the name of its events.
     pub fn arm(&mut self, descriptor: RawFd, key: Key, interest: Interest) -> Key {
         let edge = self.edge(descriptor);
-        let arming = (edge.arming + 1) % Key::GENERATIONS;
-        *edge = Edge { arming, parked: Some((key, interest)), arms: Arming::Holds };
-        Key { slot: descriptor as u32, generation: arming }
+        let generation = (edge.generation + 1) % Key::GENERATIONS;
+        *edge = Edge { generation, parked: Some((key, interest)), registered: Arming::Holds };
+        Key { slot: descriptor as u32, generation }
     }
 
     /// An event has come. Returns the key of the client that it brings out.
     pub fn fire(&mut self, event: Key, happened: Happened) -> Option<Key> {
-        let edge = self.0.get_mut(event.slot as usize).filter(|edge| edge.arming == event.generation)?;
+        let edge = self.0.get_mut(event.slot as usize).filter(|edge| edge.generation == event.generation)?;
         let key = match (edge.parked, happened) {
             (Some((key, Interest::Any)), _) | (Some((key, Interest::End)), Happened::End) => Some(key),
             (Some((_, Interest::End)), Happened::Bytes) | (None, _) => None,
         };
-        // No other event follows an end, nor one that brings nothing out: the next wait has to look at what is there.
+        // An end is the last event, and one that takes nobody out is used up: the next wait has to look at what is there.
         if key.is_none() || happened == Happened::End {
-            edge.arms = Arming::Spent;
+            edge.registered = Arming::Spent;
         }
         key
     }

@@ -100,8 +100,8 @@ pub enum Woken {
 }
 
 impl Wait {
-    /// Which events are waited for, where the client's registration may stay from one wait to the next; for all other waits
-    /// it is armed each time. A connection that has something to send already waits for room.
+    /// Which events take the client out, in a wait for which its registration may stay from the last one. `None` for all other
+    /// waits, which are armed each time: as that of a client with unsent bytes, which also waits for room.
     pub(super) fn interest(&self, client: &Conn) -> Option<Interest> {
         match self.client {
             _ if client.has_unsent() => None,

@@ -2,8 +2,8 @@
 //!
 //! The problem: no number fits. On a busy machine a prompt backend takes milliseconds, because it waits for a core. Nothing
 //! is lost if workers wait meanwhile, and the trips through the waiter are saved: with 256 or 1,000 busy clients, patient
-//! workers give a fifth more responses. But where responses take a few milliseconds of their own, or one in ten does,
-//! patient workers all wait while the cores are idle, and give half of what they could, or a fifth. A worker cannot tell:
+//! workers give a fifth more responses. But where all responses take 2 ms of their own, patient workers wait while the cores
+//! are idle, and give half of what they could; where one in ten takes 5 ms, a fifth. A worker cannot tell:
 //! a backend that takes 2 ms looks to it like a prompt one on a busy machine, in the response times and in the share of waits
 //! in vain. A worker that learns from its own waits makes them too short on the busy machine.
 //!
@@ -17,8 +17,8 @@ use crate::config::waits;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// With fewer responses per second there is no trial, for chance would decide it. And six workers give as many even if each
-/// batch is one request and waits for 3 ms.
+/// With fewer responses per second there is no trial: chance would decide it, with fifty of them in a window. Six workers give
+/// as many even if each batch is one request that waits for [`waits::BATCH_LONG`].
 const ENOUGH: f64 = 2000.0;
 
 /// How many times the throughput of the other makes one length the better. With 64 clients, two windows of the same length

@@ -9,9 +9,9 @@
 //! waiter is a place and not a thread. New connections come through a channel, which the acceptor fills; an eventfd in the
 //! same epoll says that there are some, and a timerfd says that a deadline has come.
 //!
-//! One-shot events: an event comes out once, to one worker, and then the socket is silent until it is armed again. What is
-//! out belongs to that worker alone. An event of a socket whose value is out carries an old key and finds nothing. Only a
-//! client that is idle, or whose backend is waited for, is mostly armed already (`edges`).
+//! One-shot events: an event comes out once, to one worker, and then the socket is silent until it is armed again. A value that
+//! a worker has taken belongs to that worker; a late event of its socket carries an old key, and finds nothing. Two waits
+//! differ: an idle client, and one whose backend is waited for, keep their registration from wait to wait (`edges`).
 //!
 //! Not here: HTTP, and what a worker does with what it takes.
 
@@ -141,8 +141,8 @@ impl<T: Park> Waiter<T> {
         Ok(())
     }
 
-    /// Waits until there is something to do, and fills `batch` with it: [`BATCH`] values at most, and fewer while other
-    /// workers have nothing to do. Returns false when the worker may end.
+    /// Waits until there is something to do, and fills `batch` with it: up to [`BATCH`] parked values, fewer while other
+    /// workers have nothing to do, and as many new connections. Returns false when the worker may end.
     pub fn next(&self, batch: &mut Vec<(T, Woken)>) -> bool {
         let mut events = [const { MaybeUninit::uninit() }; BATCH];
         while batch.is_empty() {
@@ -200,8 +200,8 @@ impl<T: Park> Waiter<T> {
         self.admit(batch);
     }
 
-    /// Takes new connections: with every batch as many as there may be parked values in one, or they would have to wait for
-    /// all of those that are ready. Another worker is woken for the rest.
+    /// Takes up to [`BATCH`] new connections with each batch. If they only got the room that parked values leave, a busy epoll
+    /// would keep them out. Another worker is woken for the rest.
     fn admit(&self, batch: &mut Vec<(T, Woken)>) {
         let newcomers = self.offered.try_iter().take(BATCH);
         batch.extend(newcomers.map(|Newcomer { value, since }| (value, Woken::New(since))));

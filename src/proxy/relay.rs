@@ -51,8 +51,9 @@ enum End {
 enum Reads {
     Whole,
     /// The sink had to be waited for, so reads stay small: what it does not take is what a parked client keeps. After
-    /// `to_go` more small reads that it takes whole, reads are large again. They are more than a third of the largest send
-    /// buffer (tcp_wmem, 4 MB), which is what the kernel lets drain before it calls a socket writable.
+    /// `to_go` more small reads that it takes whole, reads are large again. Together they are 2 MB. That is more than the third of
+    /// the largest send buffer (tcp_wmem, 4 MB) that the kernel lets drain before it calls a socket writable, so only a sink
+    /// that reads takes so many in a row.
     Small {
         to_go: u32,
     },
@@ -169,8 +170,8 @@ impl Pipe<'_> {
         Ok(())
     }
 
-    /// Moves what can be moved by a read and a write, without waiting. Returns how many bytes moved, whether in or out; zero
-    /// says that what it is [stalled](Direction::stalled).
+    /// Moves what can be moved by a read and a write, without waiting. Returns how many bytes moved, in or out. With
+    /// zero nothing can move, and [`Direction::stalled`] says which side holds it up.
     ///
     /// # Errors
     /// See [`Broken`].

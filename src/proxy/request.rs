@@ -144,11 +144,12 @@ pub struct Source<'a> {
     pub routes: &'a Routes,
 }
 
-/// What a head that goes on is mostly longer than the one that came: `X-Forwarded-For` and its like.
+/// Bytes that ronde mostly adds to a head: `X-Forwarded-For` and its like.
 const ADDED: usize = 160;
 
 /// Understands the bytes that a client has sent: a request with everything that is collected of it, or a part of one.
-/// The head that goes on takes the room of a spare one, if there is any. Its first byte was read when it had `begun`.
+/// Writes the head for the backend, into one of `spare_heads` if there is any. The request had `begun` when its first byte was
+/// read.
 ///
 /// # Errors
 /// Why the request is refused. Where the next one would begin is unknown then.

@@ -49,8 +49,8 @@ impl Doors {
 }
 
 /// The acceptor's thread: until the stop, and then until the kernel's queues are empty, so that no established connection
-/// is turned away. With it the listeners end: later connections are refused. Clients that keep coming meanwhile must not
-/// keep it from ending: a queue holds one backlog, and no more is taken from it. A Unix socket has no more clients once its
+/// is turned away. When this thread ends the listeners close, and later connections are refused. From each listener it takes
+/// one backlog at most, so that clients that keep coming cannot keep it alive. A Unix socket has no more clients once its
 /// file is gone. What waits for a listener that was passed to ronde is left there: the next ronde takes it.
 pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorder<'_>) {
     let mut shortage = Shortage::default();
@@ -76,7 +76,7 @@ pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorde
                 thread::sleep(waits::ACCEPT_RETRY);
             }
         }
-        // A change comes first: who has connected since counts on it. The listeners stay readable.
+        // A change comes first: a client that connects after a reload expects the new settings. The listeners stay readable.
         if fds.last().is_some_and(|waker| !waker.revents().is_empty()) {
             continue;
         }

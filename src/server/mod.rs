@@ -2,9 +2,9 @@
 //!
 //! The problem: a server that starts threads here and there cannot say when it is over. The workers, the acceptor and the
 //! thread that looks after the backends are started and joined in this module; each has a name, and one event that ends
-//! it. Three kinds of thread are not joined, since nothing can end them in time: the logger's, which [`Logger::finish`]
-//! waits for; those that handle signals; and one for each name that is looked up, as getaddrinfo(3) cannot be
-//! interrupted.
+//! it. Some threads are not joined, since nothing can end them in time: the logger's, which [`Logger::finish`] waits for;
+//! those that handle signals; one for each name that is looked up, as getaddrinfo(3) cannot be interrupted; and that of a
+//! reload, which may look at a file system that hangs.
 //!
 //! ```text
 //! stop ─▶ acceptor empties the backlog ─▶ idle clients are closed, after a moment ─▶ workers finish what is in flight
@@ -222,7 +222,7 @@ fn drain(
 ) {
     let (grace, begun) = (shared.site.get().config.shutdown_grace, Instant::now());
     log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
-    // Of a short grace half, so that who is cut at its end had something under way.
+    // At most half of the grace: at its end only clients with a request under way are left to be cut.
     shared.waiter.drain(begun + waits::LAST_REQUEST.min(grace / 2));
     waker.wake();
     let _passed = acceptor.join();

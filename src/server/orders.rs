@@ -5,8 +5,8 @@
 //! the next signal may be the one that ends a hung process. The main thread has nothing else to do, and it may read
 //! files. But what takes long it leaves to another thread, or the order to stop would have to wait for it.
 //!
-//! A channel for each kind of order: an order to stop must not be lost behind one that is still being carried out. Two of a
-//! kind are one. What is due from time to time comes by ticks: a pause would begin anew with each order.
+//! A channel for each kind of order: an order to stop must not be lost behind one that is still being carried out. Two
+//! waiting orders of a kind are one. What is due from time to time comes from a ticker: a timeout would begin anew with each order.
 //!
 //! Not here: which signal is which order (`signals`), the stop itself (`server`), and the reload (`reload`).
 

@@ -51,7 +51,8 @@ fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
         for conversation in ahead.drain(..) {
             survive(|| put_away(session::collect(conversation, &mut context), &mut context));
         }
-        // What has ended, or was parked just now for want of room, may have left room that nothing else tells of.
+        // A request that ended in this batch has freed room, and one that was parked in it for want of room may have missed what
+        // another worker freed before. No event tells of either.
         if site.routes.has_limits() {
             shared.waiter.let_on();
         }

@@ -12,7 +12,7 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
     Done,
-    /// The client has to say more.
+    /// The peer has to say more.
     Waits,
 }
 
@@ -21,7 +21,7 @@ pub enum Handshake {
 pub enum HandshakeError {
     /// The two do not agree, or one does not keep to the rules.
     Protocol(rustls::Error),
-    /// The client closed the connection.
+    /// The peer closed the connection.
     Left,
     Socket(io::Error),
 }

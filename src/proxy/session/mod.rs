@@ -47,10 +47,10 @@ enum End {
     Halt(Halt),
     /// Close the connection.
     Close,
-    /// Close it so that the client cannot take what it has for complete, once it has what was sent, or was silent for so
-    /// long.
+    /// Reset it, so that the client cannot take what it has for complete: once it has received what was sent, or was silent for
+    /// so long.
     Reset(Duration),
-    /// The same at once.
+    /// Reset it at once.
     Abort,
     /// Close it once the client has read what it was told.
     Linger,
