@@ -198,9 +198,28 @@ fn an_offline_check_tries_no_backend_and_reads_all_the_rest() {
     assert!(stdout.contains("no backend is tried") && !stdout.contains("connect"), "{stdout}");
     let (code, stdout, _) = run(Ronde::with(&format!("check --offline --url http://a/x {nobody}")));
     assert!(code == 0 && stdout.contains("http://a/x"), "{stdout}");
-    let keyless = format!("check --offline --tls-certificate /none.pem --tls-key /none.key {nobody}");
-    let (code, _, _) = run(Ronde::with(&keyless));
-    assert_eq!(code, 1);
+}
+
+/// It stood on the eighth line of standard output, below "the configuration is valid", and standard error was empty.
+#[test]
+fn the_faults_that_check_finds_stand_on_standard_error_and_behind_all_else() {
+    ronde_only!();
+    let (well, down) = (Backend::named("b"), Origin::down());
+    let files = "--tls-certificate /none.pem --tls-key /none.key --log-file /none/ronde.log";
+    let (code, stdout, stderr) =
+        run(Ronde::with(&format!("check {files} {} {}", well.address, down.address)));
+    assert!(code == 1 && stdout.contains(&format!("backend  {}", well.address)), "{stdout}");
+    assert!(!stdout.contains("valid") && !stdout.contains("cannot"), "{stdout}");
+    let faults: Vec<_> = stderr.lines().collect();
+    let expected = [
+        "ronde: /none/ronde.log cannot be opened to write a log: ".to_owned(),
+        "ronde: cannot read /none.pem: No such file or directory".to_owned(),
+        format!("ronde: the backend {}: cannot connect: ", down.address),
+    ];
+    assert_eq!(faults.len(), expected.len(), "{stderr}");
+    faults.iter().zip(&expected).for_each(|(fault, begin)| assert!(fault.starts_with(begin), "{stderr}"));
+    let (code, stdout, stderr) = run(Ronde::with(&format!("check {}", well.address)));
+    assert_eq!((code, stderr.as_str(), stdout.lines().last()), (0, "", Some("the configuration is valid")));
 }
 
 #[test]

@@ -687,7 +687,7 @@ fn ronde_check_tells_what_a_backend_lacks() {
     let check = |flags: &str| {
         let mut process = Ronde::with(&format!("check {} {flags}", authority.flag())).spawn();
         let code = process.exit().code();
-        (code, process.stdout.text())
+        (code, process.stdout.text() + &process.stderr.text())
     };
     for flags in ["", "--health-path /up"] {
         let (code, said) = check(&format!("{flags} https://{}", good.address));
