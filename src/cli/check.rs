@@ -13,6 +13,7 @@ use crate::config::{Address, Backend, CheckScope, Config, Endpoint, Transport};
 use crate::net::conn::Conn;
 use crate::net::tls::{Certificates, Identity, Refusal, Trust, Trusts};
 use crate::observe::destination::Destination;
+use crate::server::rehearsal;
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -21,7 +22,7 @@ use std::slice::from_ref;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-/// What is wrong, one line each. None: every certificate can be shown, every log written, every backend name resolves, and
+/// What is wrong, one line each. None: ronde could listen on every address, every certificate can be shown, every log written, every backend name resolves, and
 /// every address accepts connections, has the certificate that it should have, and passes the health check, if there is one.
 pub type Faults = Vec<String>;
 
@@ -70,6 +71,7 @@ pub fn run(config: &Config, scope: &CheckScope, out: &mut impl Write) -> io::Res
     Ok(report.faults)
 }
 
+/// Prints where ronde would listen, and finds what a start would refuse of it.
 fn check_listeners(config: &Config, report: &mut Report<'_, impl Write>) -> io::Result<()> {
     for listen in &config.listen {
         report.say("listen", listen)?;
@@ -80,6 +82,7 @@ fn check_listeners(config: &Config, report: &mut Report<'_, impl Write>) -> io::
     if let Some(listen) = &config.admin {
         report.say("admin", listen)?;
     }
+    report.faults.extend(rehearsal::refused(config).iter().map(ToString::to_string));
     Ok(())
 }
 

@@ -19,6 +19,7 @@ pub mod admin;
 mod listeners;
 mod manager;
 mod orders;
+pub mod rehearsal;
 mod reload;
 mod scheduling;
 pub mod signals;
