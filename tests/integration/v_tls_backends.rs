@@ -147,7 +147,7 @@ const ROWS: &[Row] = &[
         |authority| shows(authority.issue(&["app.example", "*.b.example", "127.0.0.2"])),
         "the backend's certificate is not believed",
         "tls_certificate_error",
-        "and not for 127.0.0.1",
+        "its certificate is for app.example, *.b.example, 127.0.0.2, and not for 127.0.0.1",
     ),
     (
         |_| shows(Authority::new().issue(&["127.0.0.1"])),
