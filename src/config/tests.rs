@@ -132,8 +132,8 @@ fn more_workers_than_any_machine_needs_are_remarked_upon() {
     let notes = |words| loaded(words, &[]).notes;
     assert_eq!(notes("a:1"), [""; 0]);
     assert_eq!(notes("a:1 --workers 1"), [""; 0]);
-    let [note] = &notes("a:1 --workers 16384")[..] else { panic!("one note") };
-    assert!(note.starts_with("--workers 16384 are many for "), "{note}");
+    let [note] = &notes("a:1 --workers 4096")[..] else { panic!("one note") };
+    assert!(note.starts_with("--workers 4096 are many for "), "{note}");
 }
 
 #[test]
@@ -319,9 +319,9 @@ fn errors_in_the_command_line() {
         ("--tls a:1", r#"unknown flag "--tls""#),
         ("-x", r#"unknown flag "-x""#),
         ("-- a:1", r#"unknown flag "--""#),
-        ("--workers 0 a:1", r#"--workers: "0" is out of bounds; give 1 to 16384, or auto"#),
-        ("--workers -1 a:1", r#"--workers: "-1" is not a whole number; give 1 to 16384, or auto"#),
-        ("--workers=--queue a:1", r#"--workers: "--queue" is not a whole number; give 1 to 16384, or auto"#),
+        ("--workers 0 a:1", r#"--workers: "0" is out of bounds; give 1 to 4096, or auto"#),
+        ("--workers -1 a:1", r#"--workers: "-1" is not a whole number; give 1 to 4096, or auto"#),
+        ("--workers=--queue a:1", r#"--workers: "--queue" is not a whole number; give 1 to 4096, or auto"#),
         (
             "--queue 99999999999999999999 a:1",
             r#"--queue: "99999999999999999999" is far too large; give 1 to 1048576"#,
@@ -345,7 +345,7 @@ fn errors_in_the_command_line() {
         ),
         ("--max-head 2m a:1", r#"--max-head: "2m" is out of bounds; give 1k to 1m"#),
         ("--max-body 1kb a:1", r#"--max-body: "1kb" is not a size; write 1k; give 0 to 1024t, or unlimited"#),
-        ("--workers none a:1", r#"--workers: "none" is not a whole number; give 1 to 16384, or auto"#),
+        ("--workers none a:1", r#"--workers: "none" is not a whole number; give 1 to 4096, or auto"#),
         ("--access-log loud a:1", r#"--access-log: "loud" is unknown; give off, plain, combined or json"#),
         (
             "--log-level all a:1",
@@ -517,7 +517,7 @@ fn errors_in_the_command_line() {
 #[test]
 fn errors_in_the_environment() {
     for (variable, line) in [
-        ("RONDE_WORKERS=0", r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384, or auto"#),
+        ("RONDE_WORKERS=0", r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 4096, or auto"#),
         ("RONDE_QUEUE=", "RONDE_QUEUE: the value is empty; unset it instead"),
         ("RONDE_CONFIG=", "RONDE_CONFIG: the value is empty; unset it instead"),
         ("RONDE_BACKEND=a:1,", "RONDE_BACKEND: the value is empty"),
@@ -529,7 +529,7 @@ fn errors_in_the_environment() {
     // A stronger source does not hide a mistake in a weaker one.
     assert_eq!(
         error_of("--workers 1 a:1", &["RONDE_WORKERS=0"]),
-        r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384, or auto"#
+        r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 4096, or auto"#
     );
     let not_utf8 = load(vec![], [("RONDE_QUEUE".into(), OsString::from_vec(vec![0xff]))]);
     assert_eq!(not_utf8.command.unwrap_err().to_string(), "RONDE_QUEUE: the value is not UTF-8");
@@ -538,13 +538,13 @@ fn errors_in_the_environment() {
 #[test]
 fn errors_in_the_file() {
     for (content, line) in [
-        ("\nworkers = 0", r#"FILE:2:11: workers: "0" is out of bounds; give 1 to 16384, or auto"#),
+        ("\nworkers = 0", r#"FILE:2:11: workers: "0" is out of bounds; give 1 to 4096, or auto"#),
         (
             "# ä\nworkers = true",
-            r#"FILE:2:11: workers: "true" is not a whole number; give 1 to 16384, or auto"#,
+            r#"FILE:2:11: workers: "true" is not a whole number; give 1 to 4096, or auto"#,
         ),
-        ("workers = 1.5", r#"FILE:1:11: workers: "1.5" is not a whole number; give 1 to 16384, or auto"#),
-        ("workers = -1", r#"FILE:1:11: workers: "-1" is not a whole number; give 1 to 16384, or auto"#),
+        ("workers = 1.5", r#"FILE:1:11: workers: "1.5" is not a whole number; give 1 to 4096, or auto"#),
+        ("workers = -1", r#"FILE:1:11: workers: "-1" is not a whole number; give 1 to 4096, or auto"#),
         ("workers = ''", "FILE:1:11: workers: the value is empty"),
         ("workers = [1, 2]", "FILE:1:11: workers: takes one value, not a list"),
         ("workers = { address = 'a:1' }", "FILE:1:11: workers: takes a value, not a table"),
