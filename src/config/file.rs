@@ -245,6 +245,9 @@ impl ConfigFile<'_> {
             if key.starts_with("$__toml_private") {
                 return Error::at(place, format!("a date is not allowed{within}"));
             }
+            if !within.is_empty() && is_of_the_top(key) {
+                return Error::at(place, format!("{key} is unknown{within}; {TO_THE_TOP}"));
+            }
             let guess = did_you_mean(key, names);
             return Error::at(place, format!("unknown key {}{within}{guess}", shown(key)));
         }
@@ -260,13 +263,17 @@ impl ConfigFile<'_> {
     }
 }
 
-/// What follows a `[[route]]` belongs to it, up to the next header: a setting of the top level that stands there by
+/// What follows the header of a table belongs to it, up to the next header: a setting of the top level that stands there by
 /// accident would have no effect.
+const TO_THE_TOP: &str = "move it to the top of the file, before the first [[...]]";
+
+fn is_of_the_top(key: &str) -> bool {
+    TABLE.iter().any(|row| row.key() == key)
+}
+
 fn not_of_a_route(place: &str, key: &str) -> Error {
-    if TABLE.iter().any(|row| row.key() == key) {
-        let fault =
-            format!("{key} is for all routes; move it to the top of the file, before the first [[...]]");
-        return Error::at(place, fault);
+    if is_of_the_top(key) {
+        return Error::at(place, format!("{key} is for all routes; {TO_THE_TOP}"));
     }
     let guess = did_you_mean(key, route::keys().map(Setting::key));
     Error::at(place, format!("unknown key {} in `route`{guess}", shown(key)))

@@ -577,6 +577,14 @@ fn errors_in_the_file() {
             r#"FILE:3:1: unknown key "weigth" in `backend`; did you mean weight?"#,
         ),
         (
+            "[[backend]]\naddress = 'a:1'\nlisten = ':80'",
+            "FILE:3:1: listen is unknown in `backend`; move it to the top of the file, before the first [[...]]",
+        ),
+        (
+            "[[tls]]\ncertificate = 'a'\nkey = 'b'\nworkers = 3",
+            "FILE:4:1: workers is unknown in `tls`; move it to the top of the file, before the first [[...]]",
+        ),
+        (
             "[[backend]]\naddress = 'a:1'\nweight = 0",
             "FILE:3:10: backend.weight: 0 is out of bounds; give 1 to 256",
         ),
