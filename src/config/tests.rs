@@ -545,6 +545,22 @@ fn errors_in_the_file() {
         ),
         ("workers = 1.5", r#"FILE:1:11: workers: "1.5" is not a whole number; give 1 to 4096, or auto"#),
         ("workers = -1", r#"FILE:1:11: workers: "-1" is not a whole number; give 1 to 4096, or auto"#),
+        (
+            "workers = 99999999999999999999999",
+            r#"FILE:1:11: workers: "99999999999999999999999" is far too large; give 1 to 4096, or auto"#,
+        ),
+        (
+            "[[backend]]\naddress = 'a:1'\nweight = 99999999999999999999999",
+            "FILE:3:10: backend.weight: 99999999999999999999999 is out of bounds; give 1 to 256",
+        ),
+        (
+            "[tls]\ncertificate = 'a'\nkey = 'b'",
+            "FILE:1:1: write [[tls]]: there may be several, and one is written the same way",
+        ),
+        (
+            "[route]\npath = '/a'\nrespond = 404",
+            "FILE:1:1: write [[route]]: there may be several, and one is written the same way",
+        ),
         ("workers = ''", "FILE:1:11: workers: the value is empty"),
         ("workers = [1, 2]", "FILE:1:11: workers: takes one value, not a list"),
         ("workers = { address = 'a:1' }", "FILE:1:11: workers: takes a value, not a table"),
@@ -590,7 +606,7 @@ fn errors_in_the_file() {
         ),
         (
             "[[backend]]\naddress = 'a:1'\nweight = -1",
-            "FILE:3:10: invalid value: integer `-1`, expected a whole number in `backend.weight`",
+            "FILE:3:10: backend.weight: -1 is out of bounds; give 1 to 256",
         ),
         (
             "[[backend]]\naddress = 'a:1'\nmax-connections = 0",
@@ -963,7 +979,7 @@ fn a_mistake_in_a_route_is_named_with_its_place() {
         ),
         (
             "[route]\npath = '/x'",
-            "FILE:1:1: invalid type: map, expected tables, each under [[route]] in `route`",
+            "FILE:1:1: write [[route]]: there may be several, and one is written the same way",
         ),
         ("[[route]]\npath = '/x'\npath = '/y'", "FILE:3:1: duplicate key: \"path\""),
         (
@@ -1045,7 +1061,7 @@ fn a_mistake_in_tls_is_named_with_its_place() {
             "[[tls]]\ncertifcate = 'a'",
             r#"FILE:2:1: unknown key "certifcate" in `tls`; did you mean certificate?"#,
         ),
-        ("tls = 'a'", "FILE:1:7: invalid type: string \"a\", expected a sequence in `tls`"),
+        ("tls = 'a'", "FILE:1:7: invalid type: string \"a\", expected a list in `tls`"),
         (
             "tls-key = 'a'\n[[tls]]\ncertificate = 'a'\nkey = 'a'",
             "FILE:2:1: tls: tls-key stands at the top, too; give either it or [[tls]]",

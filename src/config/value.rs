@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::entry::Entry;
 use super::error::{Error, shown};
-use super::file::Entry;
 use super::{RawValue, Setting, Source};
 
 /// Parses one raw value, or says what is wrong with it.
