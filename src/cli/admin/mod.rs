@@ -65,7 +65,12 @@ impl fmt::Display for Failed {
                 _ => write!(f, "cannot ask ronde at {address}: {error}"),
             },
             Self::TimedOut(address) => write!(f, "ronde at {address} does not answer"),
-            Self::Foreign(address) => write!(f, "what answers at {address} is no admin listener of ronde"),
+            Self::Foreign(address) => {
+                write!(
+                    f,
+                    "what answers at {address} is not the admin of a ronde; give the address of its --admin"
+                )
+            }
             Self::Refused(_, why) => f.write_str(why),
             Self::StillBusy(count, waited) => write!(
                 f,
