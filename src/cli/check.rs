@@ -73,11 +73,15 @@ pub fn run(config: &Config, scope: &CheckScope, out: &mut impl Write) -> io::Res
 
 /// Prints where ronde would listen, and finds what a start would refuse of it.
 fn check_listeners(config: &Config, report: &mut Report<'_, impl Write>) -> io::Result<()> {
+    let header = |listen| {
+        let is_expected = config.proxy_protocol.contains(listen);
+        if is_expected { ", expects the PROXY protocol" } else { "" }
+    };
     for listen in &config.listen {
-        report.say("listen", listen)?;
+        report.say("listen", format_args!("{listen}{}", header(listen)))?;
     }
     for listen in &config.tls_listen {
-        report.say("listen", format_args!("{listen} with TLS"))?;
+        report.say("listen", format_args!("{listen} with TLS{}", header(listen)))?;
     }
     if let Some(listen) = &config.admin {
         report.say("admin", listen)?;
