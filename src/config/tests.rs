@@ -136,6 +136,19 @@ fn more_workers_than_any_machine_needs_are_remarked_upon() {
     assert!(note.starts_with("--workers 4096 are many for "), "{note}");
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_redirect_to_a_port_that_is_not_listened_on_is_remarked_upon() {
+    let notes = |flags: &str| loaded(&format!("a:1 --tls-certificate a --tls-key b {flags}"), &[]).notes;
+    let there = "--redirect-to-https --tls-listen :443 --tls-listen :8443";
+    for flags in [there, "--tls-listen :8443", "--redirect-to-https --tls-listen :8443 --trust-proxy ::1"] {
+        assert_eq!(notes(flags), [""; 0], "{flags}");
+    }
+    let said = "--redirect-to-https sends clients to port 443, and no --tls-listen has it; see that something leads from \
+                there to *:8443";
+    assert_eq!(notes("--redirect-to-https --tls-listen :8443"), [said]);
+}
+
 #[test]
 fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
     for (words, remark) in [
