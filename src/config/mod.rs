@@ -17,7 +17,7 @@
 //!
 //! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
 //! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction`, `file` and `entry` (sources to texts),
-//! `endpoint` (what an address is to the rest of ronde), `conflicts`, `error`; `commands` (their table), `help`, `man` and
+//! `endpoint` (what an address is to the rest of ronde), `health`, `conflicts`, `error`; `commands` (their table), `help`, `man` and
 //! `completions` (what is made of both tables).
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
@@ -39,6 +39,7 @@ mod entry;
 mod error;
 mod fields;
 mod file;
+mod health;
 mod help;
 mod instruction;
 mod keys;

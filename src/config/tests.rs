@@ -150,6 +150,28 @@ fn a_redirect_to_a_port_that_is_not_listened_on_is_remarked_upon() {
 }
 
 #[test]
+fn a_ronde_that_its_own_health_check_cannot_ask_is_remarked_upon() {
+    let notes = |flags: &str| loaded(&format!("a:1 {flags}"), &[]).notes;
+    for (flags, refused) in [
+        ("--listen :80 --proxy-protocol :80 --trust-proxy 10.0.0.0/8", Some("127.0.0.1")),
+        ("--listen [::]:80 --proxy-protocol [::]:80 --trust-proxy 10.0.0.0/8", Some("::1")),
+        ("--listen 10.0.0.5:80 --proxy-protocol 10.0.0.5:80 --trust-proxy 10.0.0.1", Some("10.0.0.5")),
+        ("--listen 10.0.0.5:80 --proxy-protocol 10.0.0.5:80 --trust-proxy 10.0.0.0/8", None),
+        ("--listen :80 --proxy-protocol :80 --trust-proxy 127.0.0.1", None),
+        ("--listen :80 --listen :81 --proxy-protocol :80 --trust-proxy 10.0.0.0/8", None),
+        ("--listen unix:/a --proxy-protocol unix:/a --trust-proxy unix:", None),
+    ] {
+        let expected = refused.map(|ip| {
+            format!(
+                "`ronde health` fails: each --listen has --proxy-protocol, and --trust-proxy does not have {ip}, from \
+                 where it asks; add a --listen of this host without --proxy-protocol, or trust that address"
+            )
+        });
+        assert_eq!(notes(flags), Vec::from_iter(expected), "{flags}");
+    }
+}
+
+#[test]
 fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
     for (words, remark) in [
         ("--health-host a", "--health-host changes nothing without --health-path"),

@@ -12,7 +12,7 @@ mod table;
 mod talk;
 
 use crate::config::value::time_text;
-use crate::config::{Address, Config, Instruction, Wait};
+use crate::config::{Address, Config, Instruction, Listen, Wait};
 use crate::server::admin::status::Changed;
 use std::ffi::OsString;
 use std::fmt;
@@ -131,7 +131,7 @@ fn carry_out(at: &Address, instruction: &Instruction, out: &mut impl Write) -> R
 
 /// Where the running ronde is asked.
 fn address(config: &Config) -> Result<Address, Failed> {
-    match config.admin.as_ref().map(super::health::reachable) {
+    match config.admin.as_ref().map(Listen::reachable) {
         Some(Address::Tcp(address)) if address.port() == 0 => Err(Failed::AnyPort),
         Some(address) => Ok(address),
         None => Ok(DEFAULT.into()),
