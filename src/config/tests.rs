@@ -336,8 +336,14 @@ fn errors_in_the_command_line() {
         ("demo a:1", "the demo brings its own backends; leave out a:1, or leave out `demo`"),
         (
             "dmeo",
-            r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first"#,
+            r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first; did you mean demo?"#,
         ),
+        (
+            "drian",
+            r#""drian" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first; did you mean drain?"#,
+        ),
+        ("--version --foo", r#"the version is asked for alone; leave out "--foo""#),
+        ("version a:1", r#"the version is asked for alone; leave out "a:1""#),
         (
             "--queue 5 demo",
             r#""demo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first"#,
@@ -568,6 +574,14 @@ fn errors_in_the_environment() {
     );
     let not_utf8 = load(vec![], [("RONDE_QUEUE".into(), OsString::from_vec(vec![0xff]))]);
     assert_eq!(not_utf8.command.unwrap_err().to_string(), "RONDE_QUEUE: the value is not UTF-8");
+}
+
+#[test]
+fn a_file_without_backends_is_named() {
+    for content in ["", "workers = 3"] {
+        let expected = r#"no backends; name them in FILE, as in `backend = "HOST:PORT"`, or with --backend"#;
+        assert_eq!(file_error(content), expected, "{content}");
+    }
 }
 
 #[test]
