@@ -31,7 +31,7 @@ pub use orders::{Commander, Orders, Outcome, orders};
 pub use reload::{Reader, Reread};
 
 use crate::backend::Backends;
-use crate::config::value::time_text;
+use crate::config::value::{count_text, time_text};
 use crate::config::{Address, Config, waits};
 use crate::net::descriptors;
 use crate::net::listener::Listener;
@@ -222,7 +222,8 @@ fn drain(
     manager: &Manager<'_>,
 ) {
     let (grace, begun) = (shared.site.get().config.shutdown_grace, Instant::now());
-    log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
+    let connections = || count_text(shared.connections.count(), "connection");
+    log::info!("stopping: {}, {} of grace", connections(), time_text(grace));
     // Of a short grace half, so that who is cut at its end had something under way.
     shared.waiter.drain(begun + waits::LAST_REQUEST.min(grace / 2));
     waker.wake();
@@ -237,7 +238,7 @@ fn drain(
             break;
         }
     }
-    log::warn!("the grace is over: {} connections are cut", shared.connections.count());
+    log::warn!("the grace is over, and cuts {}", connections());
     shared.waiter.cut();
     shared.connections.wait_until_empty(Duration::MAX);
 }

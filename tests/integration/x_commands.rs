@@ -102,7 +102,7 @@ fn a_drain_waits_for_the_last_answer() {
     eventually("the backend has it", || backend.count() == 1);
     let (code, why) = failed(command(&format!("drain {} --wait=300ms", backend.address), &admin));
     assert_eq!(code, 1);
-    assert!(why.contains("1 requests are still under way after 300ms; the backend stays drained"), "{why}");
+    assert!(why.contains("1 request still under way after 300ms; the backend stays drained"), "{why}");
     let waiting = command(&format!("drain {} --wait", backend.address), &admin);
     waiting.stdout.line_with("1 under way");
     gate.open();

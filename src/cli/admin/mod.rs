@@ -11,7 +11,7 @@
 mod table;
 mod talk;
 
-use crate::config::value::time_text;
+use crate::config::value::{count_text, time_text};
 use crate::config::{Address, Config, Instruction, Listen, Wait};
 use crate::server::admin::status::Changed;
 use std::ffi::OsString;
@@ -74,7 +74,8 @@ impl fmt::Display for Failed {
             Self::Refused(_, why) => f.write_str(why),
             Self::StillBusy(count, waited) => write!(
                 f,
-                "{count} requests are still under way after {}; the backend stays drained",
+                "{} still under way after {}; the backend stays drained",
+                count_text(*count, "request"),
                 time_text(*waited)
             ),
             Self::Removed(addresses) => write!(
