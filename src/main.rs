@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let Loaded { command, notes } = config::load(arguments.clone(), std::env::vars_os());
     // A server logs its notes; with any other command they stand before what may have come of them.
     if matches!(command, Ok(Command::Check(..)) | Err(_)) {
-        notes.iter().for_each(print_note);
+        notes.iter().for_each(print_line);
     }
     let command = match command {
         Ok(command) => command,
@@ -55,20 +55,24 @@ fn main() -> ExitCode {
             Err(error) => fail(&error, 1),
         },
         Command::Check(config, scope) => match check::run(&config, &scope, &mut io::stdout()) {
-            Ok(check::Verdict::Sound) => ExitCode::SUCCESS,
-            Ok(check::Verdict::Faulty) | Err(_) => ExitCode::FAILURE,
+            Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
+            Ok(faults) => {
+                faults.iter().for_each(print_line);
+                ExitCode::FAILURE
+            }
+            Err(_) => ExitCode::FAILURE,
         },
         Command::Admin(config, instruction) => match admin::run(&config, &instruction, &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failed) => {
-                notes.iter().for_each(print_note);
+                notes.iter().for_each(print_line);
                 fail(&failed, 1)
             }
         },
         Command::Health(config) => match health::ask(&config) {
             Ok(address) => print(&format!("ronde at {address} is well\n")),
             Err(unhealthy) => {
-                notes.iter().for_each(print_note);
+                notes.iter().for_each(print_line);
                 fail(&unhealthy, 1)
             }
         },
@@ -208,8 +212,8 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn print_note(note: &String) {
-    let _ = writeln!(io::stderr(), "ronde: {note}");
+fn print_line(line: &String) {
+    let _ = writeln!(io::stderr(), "ronde: {line}");
 }
 
 fn fail(error: &impl fmt::Display, code: u8) -> ExitCode {

@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
@@ -77,11 +77,10 @@ fn arguments_of_ronde(line: &[u8]) -> Vec<OsString> {
 /// See [`Unhealthy`].
 pub fn ask(config: &Config) -> Result<Address, Unhealthy> {
     let default = || SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080).into();
-    // Where no header of the PROXY protocol is asked for, if there is such a place: it is believed from trusted addresses only.
-    let takes_header = |listen: &Listen| config.proxy_protocol.contains(listen);
-    let plain = config.listen.iter().find(|listen| !takes_header(listen));
-    let address = plain.or(config.listen.first()).map_or_else(default, reachable);
-    let header = if plain.is_none() && !config.listen.is_empty() { proxy_header::LOCAL } else { b"" };
+    let asked = config.asked_for_health();
+    let address = asked.map_or_else(default, Listen::reachable);
+    let is_expected = asked.is_some_and(|listen| config.proxy_protocol.contains(listen));
+    let header = if is_expected { proxy_header::LOCAL } else { b"" };
     let deadline = Instant::now() + waits::HEALTH_ANSWER;
     let unreachable = |error| Unhealthy::Unreachable(address.clone(), error);
     let conn = Conn::connect_by(&address, deadline).map_err(unreachable)?;
@@ -106,24 +105,6 @@ pub fn ask(config: &Config) -> Result<Address, Unhealthy> {
         }
     }
     Err(Unhealthy::TimedOut(address))
-}
-
-/// An address that reaches a listener from this machine: a wildcard address includes loopback.
-pub(super) fn reachable(listen: &Listen) -> Address {
-    match listen {
-        Listen::Every(port) | Listen::Localhost(port) => {
-            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port).into()
-        }
-        Listen::Unix(path) => Address::Unix(path.clone()),
-        Listen::At(address) if !address.ip().is_unspecified() => Address::Tcp(*address),
-        Listen::At(address) => {
-            let loopback = match address.ip() {
-                IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
-            };
-            SocketAddr::new(loopback, address.port()).into()
-        }
-    }
 }
 
 #[cfg(test)]

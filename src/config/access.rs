@@ -82,7 +82,7 @@ impl Config {
         (!lists.is_empty()).then(|| lists.join("; "))
     }
 
-    /// Remarks about lists that surely do something else than was meant.
+    /// Remarks about lists, of clients and of trusted proxies, that surely do something else than was meant.
     pub(super) fn odd_access_lists(&self) -> Vec<String> {
         let routes = self.route.iter().map(|route| (format!(" of {route}"), &*route.config));
         let closed =
@@ -90,12 +90,13 @@ impl Config {
         let mut remarks: Vec<_> = closed
             .map(|(of, _)| format!("--deny{of} wins over --allow, and takes in all of it: nobody is let in"))
             .collect();
-        if self.has_any_access_list() && self.trust_proxy.iter().any(has_every_address) {
-            remarks.push(
-                "--allow and --deny hold nobody back while --trust-proxy takes in every address: any client may say \
-                 which address it has"
-                    .to_string(),
-            );
+        if let Some(every) = self.trust_proxy.iter().find(|network| has_every_address(network)) {
+            let lists =
+                if self.has_any_access_list() { ", so --allow and --deny hold nobody back" } else { "" };
+            remarks.push(format!(
+                "--trust-proxy {every} takes in every address: any client may say which address it has{lists}; give \
+                 those of your proxies"
+            ));
         }
         remarks
     }
@@ -186,8 +187,13 @@ mod tests {
             [("::/0", true), ("0.0.0.0/0", true), ("10.0.0.0/8", false), ("unix:", false)]
         {
             let trusting = Config { trust_proxy: vec![trusted.parse().unwrap()], ..config("10.0.0.0/8", "") };
-            assert_eq!(!trusting.odd_access_lists().is_empty(), is_odd, "{trusted}");
-            assert!(Config { allow: vec![], ..trusting }.odd_access_lists().is_empty());
+            let told = |config: &Config| config.odd_access_lists().concat();
+            assert_eq!(told(&trusting).contains("hold nobody back"), is_odd, "{trusted}");
+            // The address is forged in the log and for the backend as well.
+            let open = Config { allow: vec![], ..trusting };
+            let begin = format!("--trust-proxy {trusted} takes in every address: any client may say which");
+            assert_eq!(told(&open).starts_with(&begin), is_odd, "{trusted}");
+            assert!(!told(&open).contains("--allow"));
         }
     }
 

@@ -70,7 +70,7 @@ impl Listen {
         is_same || self.includes(other) || other.includes(self)
     }
 
-    fn port(&self) -> Option<u16> {
+    pub(super) fn port(&self) -> Option<u16> {
         match self {
             Listen::Every(port) | Listen::Localhost(port) => Some(*port),
             Listen::At(address) => Some(address.port()),

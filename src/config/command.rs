@@ -84,11 +84,18 @@ fn command(
     if asks_for_help || line.contains(["-h", "--help"]) {
         return Ok(Command::Print(help::text()));
     }
-    if asks_for_version || line.contains(["-V", "--version"]) {
-        return Ok(Command::Version);
-    }
-
+    let asks_for_version = line.contains(["-V", "--version"]) || asks_for_version;
     let mut words = line.finish();
+    if asks_for_version {
+        // Who writes more than this wants more than this.
+        return match words.iter().find(|word| *word != "version") {
+            None => Ok(Command::Version),
+            Some(word) => Err(Error::new(format!(
+                "the version is asked for alone; leave out {}",
+                shown(&word.to_string_lossy())
+            ))),
+        };
+    }
     if let Some(page) = take_flag(&mut words, "--man") {
         return Ok(Command::Print(man::page(page.as_deref())?));
     }
@@ -101,8 +108,9 @@ fn command(
     let variables = variables(env, notes);
     let flags = flags(words)?;
     let variables = variables?;
-    let file = match flags.config.or(variables.config) {
-        Some(path) => file::read(&path, notes)?,
+    let path = flags.config.or(variables.config);
+    let file = match &path {
+        Some(path) => file::read(path, notes)?,
         None => Source::new(),
     };
     let config = Config::from_sources(&[&file, &variables.settings, &flags.settings])?;
@@ -110,15 +118,26 @@ fn command(
     notes.extend(config.remarks());
     let command = (named.with)(config, &own)?;
     match &command {
-        Command::Serve(config) | Command::Check(config, _) if config.serves_nothing() => Err(Error::new(
-            "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`",
-        )),
+        Command::Serve(config) | Command::Check(config, _) if config.serves_nothing() => {
+            Err(no_backends(path))
+        }
         Command::Demo(config) if !config.backend.is_empty() => Err(Error::new(format!(
             "the demo brings its own backends; leave out {}, or leave out `demo`",
             config.backend[0]
         ))),
         _ => Ok(command),
     }
+}
+
+fn no_backends(file: Option<String>) -> Error {
+    Error::new(match file {
+        Some(path) => {
+            let path = path.escape_debug();
+            format!("no backends; name them in {path}, as in `backend = \"HOST:PORT\"`, or with --backend")
+        }
+        None => "no backends; name them, as in `ronde HOST:PORT ...`, with --backend or in a file; or try `ronde demo`"
+            .to_owned(),
+    })
 }
 
 /// The command that the first word names; serving, if it names none.

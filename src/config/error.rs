@@ -52,19 +52,24 @@ pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) 
     (distance <= name.len() / 3).then_some(name)
 }
 
-/// Levenshtein's edit distance, in one row. A word is cut at 64 bytes: a longer one is no typing error, and the cost is
-/// length times length.
+/// The edit distance in which two neighbours that have changed places are one error, as they are for a hand (optimal string
+/// alignment). A word is cut at 64 bytes: a longer one is no typing error, and the cost is length times length.
 fn distance(word: &str, name: &str) -> usize {
-    let mut row: Vec<usize> = (0..=name.len()).collect();
-    for (i, a) in word.bytes().take(64).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in name.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+    let (word, name) = (&word.as_bytes()[..word.len().min(64)], name.as_bytes());
+    let mut above: Vec<usize> = (0..=name.len()).collect();
+    let mut above_that = Vec::new();
+    for (i, a) in word.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in name.iter().enumerate() {
+            let replaced = above[j] + usize::from(a != b);
+            let one_more = above[j + 1].min(row[j]) + 1;
+            let is_swapped = i > 0 && j > 0 && *a == name[j - 1] && *b == word[i - 1];
+            let swapped = if is_swapped { above_that[j - 1] + 1 } else { replaced };
+            row.push(replaced.min(one_more).min(swapped));
         }
+        above_that = std::mem::replace(&mut above, row);
     }
-    row[name.len()]
+    above[name.len()]
 }
 
 #[cfg(test)]
@@ -73,9 +78,16 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in
-            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("abc", "abc", 0), ("kitten", "sitting", 3)]
-        {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("abc", "abc", 0),
+            ("kitten", "sitting", 3),
+            ("drian", "drain", 1),
+            ("ba", "ab", 1),
+            ("bca", "abc", 2),
+        ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
     }

@@ -23,8 +23,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::check;
+use super::entry::{self, Entry};
 use super::error::{Error, shown};
-use super::file::{self, Entry};
 use super::value::{Arity, Each, Reader, from_sources};
 use super::{Config, RawValue, Setting, Source, row};
 
@@ -241,7 +241,7 @@ pub(super) fn may_be_empty(row: &Setting) -> bool {
 }
 
 /// A table of fields: each name with its value.
-pub(super) struct FieldTable(Vec<file::Field>);
+pub(super) struct FieldTable(Vec<entry::Field>);
 
 impl From<FieldTable> for Entry {
     fn from(FieldTable(fields): FieldTable) -> Entry {

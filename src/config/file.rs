@@ -21,20 +21,17 @@
 //! had (`workers = 64` and `workers = "64"` are `--workers 64`), and the same reader parses it. So `idle-timeout = 30`
 //! gets the same error as `--idle-timeout 30`: it has no unit.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::contents;
+use super::entry::{BackendTable, Entry, Field, PairTable, RouteTable};
 use super::error::{Error, did_you_mean, shown};
-use super::fields::{self, FieldTable};
+use super::fields;
 use super::retired::Retired;
 use super::settings::Document;
 use super::{RawValue, Setting, Source, TABLE, route, row};
@@ -159,7 +156,7 @@ impl ConfigFile<'_> {
 
     fn backend(&self, table: BackendTable) -> Result<RawValue, Error> {
         let BackendTable { address, weight, backup, max_connections } = table;
-        let out_of_bounds = |value: Spanned<u64>, key: &str, allowed: &str| {
+        let out_of_bounds = |value: Spanned<i128>, key: &str, allowed: &str| {
             let place = format!("{}: backend.{key}", self.at(value.span().start));
             Error::at(place, format_args!("{} is out of bounds; give {allowed}", value.get_ref()))
         };
@@ -245,12 +242,26 @@ impl ConfigFile<'_> {
             if key.starts_with("$__toml_private") {
                 return Error::at(place, format!("a date is not allowed{within}"));
             }
+            if !within.is_empty() && is_of_the_top(key) {
+                return Error::at(place, format!("{key} is unknown{within}; {TO_THE_TOP}"));
+            }
             let guess = did_you_mean(key, names);
             return Error::at(place, format!("unknown key {}{within}{guess}", shown(key)));
         }
+        // One table, where a list of them may stand.
+        let is_single =
+            |name: &&str| message.starts_with("invalid type: map") && within == format!(" in `{name}`");
+        if let Some(name) = ["tls", "route"].into_iter().find(is_single) {
+            return Error::at(
+                place,
+                format!("write [[{name}]]: there may be several, and one is written the same way"),
+            );
+        }
         let message: String = message.replace(char::is_control, " ").chars().take(200).collect();
         // Serde names Rust's types, which do not occur in a TOML file.
-        let message = message.replace("expected u64", "expected a whole number");
+        let message = message.replace("expected i128", "expected a whole number");
+        let message = message.replace("expected a sequence", "expected a list");
+        let message = message.replace("integer number overflowed", "the number is out of bounds");
         match self.text.get(span) {
             Some(culprit) if within.is_empty() && !culprit.trim().is_empty() => {
                 Error::at(place, format!("{message}: {}", shown(culprit)))
@@ -260,163 +271,18 @@ impl ConfigFile<'_> {
     }
 }
 
-/// What follows a `[[route]]` belongs to it, up to the next header: a setting of the top level that stands there by
+/// What follows the header of a table belongs to it, up to the next header: a setting of the top level that stands there by
 /// accident would have no effect.
+const TO_THE_TOP: &str = "move it to the top of the file, before the first [[...]]";
+
+fn is_of_the_top(key: &str) -> bool {
+    TABLE.iter().any(|row| row.key() == key)
+}
+
 fn not_of_a_route(place: &str, key: &str) -> Error {
-    if TABLE.iter().any(|row| row.key() == key) {
-        let fault =
-            format!("{key} is for all routes; move it to the top of the file, before the first [[...]]");
-        return Error::at(place, fault);
+    if is_of_the_top(key) {
+        return Error::at(place, format!("{key} is for all routes; {TO_THE_TOP}"));
     }
     let guess = did_you_mean(key, route::keys().map(Setting::key));
     Error::at(place, format!("unknown key {} in `route`{guess}", shown(key)))
-}
-
-/// A key with its value.
-pub(super) type Field = (Spanned<String>, Spanned<Entry>);
-
-/// The value of a key: any single value as its text, a list, a `[[backend]]` table, all `[[route]]` tables, or a table of
-/// header fields.
-pub(super) enum Entry {
-    Text(String),
-    List(Vec<Spanned<Entry>>),
-    Table(BackendTable),
-    Routes(Vec<Spanned<RouteTable>>),
-    Fields(Vec<Field>),
-}
-
-/// What was written for a row, whatever it may be.
-pub(super) fn entry<W: Into<Entry>>(written: Spanned<W>) -> Spanned<Entry> {
-    Spanned::new(written.span(), written.into_inner().into())
-}
-
-/// All `[[route]]` tables.
-pub(super) struct RouteEntries(Vec<Spanned<RouteTable>>);
-
-impl<'de> Deserialize<'de> for RouteEntries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RouteEntries, D::Error> {
-        deserializer.deserialize_seq(RoutesVisitor)
-    }
-}
-
-struct RoutesVisitor;
-
-impl<'de> Visitor<'de> for RoutesVisitor {
-    type Value = RouteEntries;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("tables, each under [[route]]")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<RouteEntries, A::Error> {
-        let mut tables = Vec::new();
-        while let Some(table) = list.next_element()? {
-            tables.push(table);
-        }
-        Ok(RouteEntries(tables))
-    }
-}
-
-impl From<RouteEntries> for Entry {
-    fn from(RouteEntries(tables): RouteEntries) -> Entry {
-        Entry::Routes(tables)
-    }
-}
-
-/// The keys of a `[[route]]`, with their positions.
-pub(super) struct RouteTable(Vec<Field>);
-
-impl<'de> Deserialize<'de> for RouteTable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RouteTable, D::Error> {
-        deserializer.deserialize_map(RouteVisitor)
-    }
-}
-
-struct RouteVisitor;
-
-impl<'de> Visitor<'de> for RouteVisitor {
-    type Value = RouteTable;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table [[route]]")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<RouteTable, A::Error> {
-        let mut keys: Vec<Field> = Vec::new();
-        while let Some(key) = table.next_key::<Spanned<String>>()? {
-            let value = match route::row_of(key.get_ref()) {
-                Some(row) if fields::is_table(row) => entry(table.next_value::<Spanned<FieldTable>>()?),
-                _ => table.next_value()?,
-            };
-            keys.push((key, value));
-        }
-        Ok(RouteTable(keys))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct BackendTable {
-    address: Spanned<String>,
-    weight: Option<Spanned<u64>>,
-    #[serde(default)]
-    backup: bool,
-    max_connections: Option<Spanned<u64>>,
-}
-
-/// A `[[tls]]` table: a certificate and its key.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PairTable {
-    certificate: Spanned<String>,
-    key: Spanned<String>,
-}
-
-// By hand, because serde's `untagged` reads into a buffer, which loses the positions.
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entry, D::Error> {
-        deserializer.deserialize_any(EntryVisitor)
-    }
-}
-
-struct EntryVisitor;
-
-impl<'de> Visitor<'de> for EntryVisitor {
-    type Value = Entry;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, a number, true, false, a list or a table")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Entry, E> {
-        Ok(Entry::Text(text.to_string()))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Entry, E> {
-        Ok(Entry::Text(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Entry, E> {
-        Ok(Entry::Text(number.to_string()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Entry, E> {
-        Ok(Entry::Text(number.to_string()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Entry, E> {
-        Ok(Entry::Text(number.to_string()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entry, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = list.next_element()? {
-            entries.push(entry);
-        }
-        Ok(Entry::List(entries))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Entry, A::Error> {
-        BackendTable::deserialize(MapAccessDeserializer::new(table)).map(Entry::Table)
-    }
 }

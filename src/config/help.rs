@@ -49,7 +49,7 @@ pub(super) fn text() -> String {
     text
 }
 
-/// ` [auto; 1..16384]`, without the parts that the row does not have.
+/// ` [auto; 1..4096]`, without the parts that the row does not have.
 fn range(row: &Setting) -> String {
     match (row.default, row.bounds) {
         ("", _) => String::new(),
@@ -94,7 +94,7 @@ mod tests {
     fn the_help_names_every_setting() {
         let text = text();
         assert!(text.contains("\n  --workers N                        "));
-        assert!(text.contains("[auto; 1..16384]\n"));
+        assert!(text.contains("[auto; 1..4096]\n"));
         assert!(TABLE.iter().all(|row| text.contains(&format!("{} ", row.flag))));
     }
 

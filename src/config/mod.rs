@@ -16,8 +16,8 @@
 //! own bounds (a test reads them all).
 //!
 //! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
-//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction` and `file` (sources to texts),
-//! `endpoint` (what an address is to the rest of ronde), `conflicts`, `error`; `commands` (their table), `help`, `man` and
+//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction`, `file` and `entry` (sources to texts),
+//! `endpoint` (what an address is to the rest of ronde), `health`, `conflicts`, `error`; `commands` (their table), `help`, `man` and
 //! `completions` (what is made of both tables).
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
@@ -35,9 +35,11 @@ mod completions;
 mod conflicts;
 pub mod contents;
 mod endpoint;
+mod entry;
 mod error;
 mod fields;
 mod file;
+mod health;
 mod help;
 mod instruction;
 mod keys;

@@ -13,6 +13,7 @@ impl Config {
         let idle = self.idle_checks().into_iter().chain(self.idle_mode());
         let checks = idle.chain(self.long_check());
         let odd = self.odd_access_lists().into_iter().chain(self.remarks_on_backends());
+        let odd = odd.chain(self.odd_https_port()).chain(self.refused_health());
         self.many_workers().into_iter().chain(checks).chain(odd).collect()
     }
 

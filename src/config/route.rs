@@ -15,8 +15,8 @@
 //! Not here: which route a request takes (`http1::routing`).
 
 use super::address::is_name;
+use super::entry::RouteEntries;
 use super::error::{Error, shown};
-use super::file::RouteEntries;
 use super::value::{Arity, Each, One, count, switch};
 use super::{Backend, Config, RawValue, Scope, Setting, Source, row};
 use std::collections::HashMap;

@@ -18,9 +18,9 @@ use super::address::{Listen, Network, listen, network};
 use super::admin::admin_host;
 use super::backend::{Backend, backend};
 use super::check::{Statuses, host, path, statuses};
+use super::entry::{self, Entry, PairTable};
 use super::error::Error;
 use super::fields::{FieldLines, FieldName, SetField, field, name};
-use super::file::{self, Entry, PairTable};
 use super::log_file::log_file;
 use super::retired::{RETIRED, Retired};
 use super::route::{Route, Routes, route};
@@ -149,7 +149,9 @@ settings! {
         /// threads; auto: 3 per core, at least 4
         /// What waits is parked, and takes no thread; a second and a third one keep a core busy while the first waits for
         /// a moment. More only take turns, and a client waits for those that have their request and not the core.
-        "--workers" "N", default "auto" ["1" to "16384"]
+        // A thread takes about four memory maps, of which Linux allows a process 65,530 (vm.max_map_count): a quarter of
+        // them is for workers. With 16,384 the start panicked.
+        "--workers" "N", default "auto" ["1" to "4096"]
             => workers: Option<usize> = Maybe(count);
 
         /// of all threads: batch, or inherit to ask for nothing

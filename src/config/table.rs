@@ -77,7 +77,7 @@ macro_rules! settings {
 
             /// The rows that the file sets, each with its entry.
             pub(super) fn entries(self) -> impl Iterator<Item = (&'static Setting, Spanned<Entry>)> {
-                let entries = [$($( (&row::$field, self.$field.map(file::entry)) ),*),*];
+                let entries = [$($( (&row::$field, self.$field.map(entry::entry)) ),*),*];
                 entries.into_iter().filter_map(|(row, entry)| Some((row, entry?)))
             }
         }

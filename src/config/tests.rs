@@ -132,8 +132,43 @@ fn more_workers_than_any_machine_needs_are_remarked_upon() {
     let notes = |words| loaded(words, &[]).notes;
     assert_eq!(notes("a:1"), [""; 0]);
     assert_eq!(notes("a:1 --workers 1"), [""; 0]);
-    let [note] = &notes("a:1 --workers 16384")[..] else { panic!("one note") };
-    assert!(note.starts_with("--workers 16384 are many for "), "{note}");
+    let [note] = &notes("a:1 --workers 4096")[..] else { panic!("one note") };
+    assert!(note.starts_with("--workers 4096 are many for "), "{note}");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_redirect_to_a_port_that_is_not_listened_on_is_remarked_upon() {
+    let notes = |flags: &str| loaded(&format!("a:1 --tls-certificate a --tls-key b {flags}"), &[]).notes;
+    let there = "--redirect-to-https --tls-listen :443 --tls-listen :8443";
+    for flags in [there, "--tls-listen :8443", "--redirect-to-https --tls-listen :8443 --trust-proxy ::1"] {
+        assert_eq!(notes(flags), [""; 0], "{flags}");
+    }
+    let said = "--redirect-to-https sends clients to port 443, and no --tls-listen has it; see that something leads from \
+                there to *:8443";
+    assert_eq!(notes("--redirect-to-https --tls-listen :8443"), [said]);
+}
+
+#[test]
+fn a_ronde_that_its_own_health_check_cannot_ask_is_remarked_upon() {
+    let notes = |flags: &str| loaded(&format!("a:1 {flags}"), &[]).notes;
+    for (flags, refused) in [
+        ("--listen :80 --proxy-protocol :80 --trust-proxy 10.0.0.0/8", Some("127.0.0.1")),
+        ("--listen [::]:80 --proxy-protocol [::]:80 --trust-proxy 10.0.0.0/8", Some("::1")),
+        ("--listen 10.0.0.5:80 --proxy-protocol 10.0.0.5:80 --trust-proxy 10.0.0.1", Some("10.0.0.5")),
+        ("--listen 10.0.0.5:80 --proxy-protocol 10.0.0.5:80 --trust-proxy 10.0.0.0/8", None),
+        ("--listen :80 --proxy-protocol :80 --trust-proxy 127.0.0.1", None),
+        ("--listen :80 --listen :81 --proxy-protocol :80 --trust-proxy 10.0.0.0/8", None),
+        ("--listen unix:/a --proxy-protocol unix:/a --trust-proxy unix:", None),
+    ] {
+        let expected = refused.map(|ip| {
+            format!(
+                "`ronde health` fails: each --listen has --proxy-protocol, and --trust-proxy does not have {ip}, from \
+                 where it asks; add a --listen of this host without --proxy-protocol, or trust that address"
+            )
+        });
+        assert_eq!(notes(flags), Vec::from_iter(expected), "{flags}");
+    }
 }
 
 #[test]
@@ -301,8 +336,14 @@ fn errors_in_the_command_line() {
         ("demo a:1", "the demo brings its own backends; leave out a:1, or leave out `demo`"),
         (
             "dmeo",
-            r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first"#,
+            r#""dmeo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first; did you mean demo?"#,
         ),
+        (
+            "drian",
+            r#""drian" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first; did you mean drain?"#,
+        ),
+        ("--version --foo", r#"the version is asked for alone; leave out "--foo""#),
+        ("version a:1", r#"the version is asked for alone; leave out "a:1""#),
         (
             "--queue 5 demo",
             r#""demo" is not a backend HOST:PORT; a command (serve, demo, check, health, status, drain, undrain, reload) comes first"#,
@@ -319,9 +360,9 @@ fn errors_in_the_command_line() {
         ("--tls a:1", r#"unknown flag "--tls""#),
         ("-x", r#"unknown flag "-x""#),
         ("-- a:1", r#"unknown flag "--""#),
-        ("--workers 0 a:1", r#"--workers: "0" is out of bounds; give 1 to 16384, or auto"#),
-        ("--workers -1 a:1", r#"--workers: "-1" is not a whole number; give 1 to 16384, or auto"#),
-        ("--workers=--queue a:1", r#"--workers: "--queue" is not a whole number; give 1 to 16384, or auto"#),
+        ("--workers 0 a:1", r#"--workers: "0" is out of bounds; give 1 to 4096, or auto"#),
+        ("--workers -1 a:1", r#"--workers: "-1" is not a whole number; give 1 to 4096, or auto"#),
+        ("--workers=--queue a:1", r#"--workers: "--queue" is not a whole number; give 1 to 4096, or auto"#),
         (
             "--queue 99999999999999999999 a:1",
             r#"--queue: "99999999999999999999" is far too large; give 1 to 1048576"#,
@@ -345,7 +386,7 @@ fn errors_in_the_command_line() {
         ),
         ("--max-head 2m a:1", r#"--max-head: "2m" is out of bounds; give 1k to 1m"#),
         ("--max-body 1kb a:1", r#"--max-body: "1kb" is not a size; write 1k; give 0 to 1024t, or unlimited"#),
-        ("--workers none a:1", r#"--workers: "none" is not a whole number; give 1 to 16384, or auto"#),
+        ("--workers none a:1", r#"--workers: "none" is not a whole number; give 1 to 4096, or auto"#),
         ("--access-log loud a:1", r#"--access-log: "loud" is unknown; give off, plain, combined or json"#),
         (
             "--log-level all a:1",
@@ -517,7 +558,7 @@ fn errors_in_the_command_line() {
 #[test]
 fn errors_in_the_environment() {
     for (variable, line) in [
-        ("RONDE_WORKERS=0", r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384, or auto"#),
+        ("RONDE_WORKERS=0", r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 4096, or auto"#),
         ("RONDE_QUEUE=", "RONDE_QUEUE: the value is empty; unset it instead"),
         ("RONDE_CONFIG=", "RONDE_CONFIG: the value is empty; unset it instead"),
         ("RONDE_BACKEND=a:1,", "RONDE_BACKEND: the value is empty"),
@@ -529,22 +570,46 @@ fn errors_in_the_environment() {
     // A stronger source does not hide a mistake in a weaker one.
     assert_eq!(
         error_of("--workers 1 a:1", &["RONDE_WORKERS=0"]),
-        r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 16384, or auto"#
+        r#"RONDE_WORKERS: "0" is out of bounds; give 1 to 4096, or auto"#
     );
     let not_utf8 = load(vec![], [("RONDE_QUEUE".into(), OsString::from_vec(vec![0xff]))]);
     assert_eq!(not_utf8.command.unwrap_err().to_string(), "RONDE_QUEUE: the value is not UTF-8");
 }
 
 #[test]
+fn a_file_without_backends_is_named() {
+    for content in ["", "workers = 3"] {
+        let expected = r#"no backends; name them in FILE, as in `backend = "HOST:PORT"`, or with --backend"#;
+        assert_eq!(file_error(content), expected, "{content}");
+    }
+}
+
+#[test]
 fn errors_in_the_file() {
     for (content, line) in [
-        ("\nworkers = 0", r#"FILE:2:11: workers: "0" is out of bounds; give 1 to 16384, or auto"#),
+        ("\nworkers = 0", r#"FILE:2:11: workers: "0" is out of bounds; give 1 to 4096, or auto"#),
         (
             "# ä\nworkers = true",
-            r#"FILE:2:11: workers: "true" is not a whole number; give 1 to 16384, or auto"#,
+            r#"FILE:2:11: workers: "true" is not a whole number; give 1 to 4096, or auto"#,
         ),
-        ("workers = 1.5", r#"FILE:1:11: workers: "1.5" is not a whole number; give 1 to 16384, or auto"#),
-        ("workers = -1", r#"FILE:1:11: workers: "-1" is not a whole number; give 1 to 16384, or auto"#),
+        ("workers = 1.5", r#"FILE:1:11: workers: "1.5" is not a whole number; give 1 to 4096, or auto"#),
+        ("workers = -1", r#"FILE:1:11: workers: "-1" is not a whole number; give 1 to 4096, or auto"#),
+        (
+            "workers = 99999999999999999999999",
+            r#"FILE:1:11: workers: "99999999999999999999999" is far too large; give 1 to 4096, or auto"#,
+        ),
+        (
+            "[[backend]]\naddress = 'a:1'\nweight = 99999999999999999999999",
+            "FILE:3:10: backend.weight: 99999999999999999999999 is out of bounds; give 1 to 256",
+        ),
+        (
+            "[tls]\ncertificate = 'a'\nkey = 'b'",
+            "FILE:1:1: write [[tls]]: there may be several, and one is written the same way",
+        ),
+        (
+            "[route]\npath = '/a'\nrespond = 404",
+            "FILE:1:1: write [[route]]: there may be several, and one is written the same way",
+        ),
         ("workers = ''", "FILE:1:11: workers: the value is empty"),
         ("workers = [1, 2]", "FILE:1:11: workers: takes one value, not a list"),
         ("workers = { address = 'a:1' }", "FILE:1:11: workers: takes a value, not a table"),
@@ -577,12 +642,20 @@ fn errors_in_the_file() {
             r#"FILE:3:1: unknown key "weigth" in `backend`; did you mean weight?"#,
         ),
         (
+            "[[backend]]\naddress = 'a:1'\nlisten = ':80'",
+            "FILE:3:1: listen is unknown in `backend`; move it to the top of the file, before the first [[...]]",
+        ),
+        (
+            "[[tls]]\ncertificate = 'a'\nkey = 'b'\nworkers = 3",
+            "FILE:4:1: workers is unknown in `tls`; move it to the top of the file, before the first [[...]]",
+        ),
+        (
             "[[backend]]\naddress = 'a:1'\nweight = 0",
             "FILE:3:10: backend.weight: 0 is out of bounds; give 1 to 256",
         ),
         (
             "[[backend]]\naddress = 'a:1'\nweight = -1",
-            "FILE:3:10: invalid value: integer `-1`, expected a whole number in `backend.weight`",
+            "FILE:3:10: backend.weight: -1 is out of bounds; give 1 to 256",
         ),
         (
             "[[backend]]\naddress = 'a:1'\nmax-connections = 0",
@@ -955,7 +1028,7 @@ fn a_mistake_in_a_route_is_named_with_its_place() {
         ),
         (
             "[route]\npath = '/x'",
-            "FILE:1:1: invalid type: map, expected tables, each under [[route]] in `route`",
+            "FILE:1:1: write [[route]]: there may be several, and one is written the same way",
         ),
         ("[[route]]\npath = '/x'\npath = '/y'", "FILE:3:1: duplicate key: \"path\""),
         (
@@ -1037,7 +1110,7 @@ fn a_mistake_in_tls_is_named_with_its_place() {
             "[[tls]]\ncertifcate = 'a'",
             r#"FILE:2:1: unknown key "certifcate" in `tls`; did you mean certificate?"#,
         ),
-        ("tls = 'a'", "FILE:1:7: invalid type: string \"a\", expected a sequence in `tls`"),
+        ("tls = 'a'", "FILE:1:7: invalid type: string \"a\", expected a list in `tls`"),
         (
             "tls-key = 'a'\n[[tls]]\ncertificate = 'a'\nkey = 'a'",
             "FILE:2:1: tls: tls-key stands at the top, too; give either it or [[tls]]",

@@ -148,6 +148,20 @@ impl Config {
         let (row, _) = idle.into_iter().find(|(_, is_given)| *is_given)?;
         Some(format!("{} changes nothing without {listen}", row.flag))
     }
+
+    /// A redirect to https names no port (`http1::https`). Whether 443 leads to another one is known to what is in front.
+    pub(super) fn odd_https_port(&self) -> Option<String> {
+        const HTTPS: u16 = 443;
+        let other = self.tls_listen.first()?;
+        let is_there = self.tls_listen.iter().any(|listen| listen.port() == Some(HTTPS));
+        (self.redirect_to_https && self.trust_proxy.is_empty() && !is_there).then(|| {
+            format!(
+                "{} sends clients to port {HTTPS}, and no {} has it; see that something leads from there to {other}",
+                row::redirect_to_https.flag,
+                row::tls_listen.flag
+            )
+        })
+    }
 }
 
 const WITHOUT_TLS: &str = "this ronde was built without TLS";

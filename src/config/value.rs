@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::entry::Entry;
 use super::error::{Error, shown};
-use super::file::Entry;
 use super::{RawValue, Setting, Source};
 
 /// Parses one raw value, or says what is wrong with it.
@@ -398,6 +398,11 @@ pub fn time_text(time: Duration) -> String {
     unscaled(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), &TIMES)
 }
 
+/// So many of something: `1 connection`, `2 connections`.
+pub fn count_text(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A size as a user would write it, exact: `64k`, `1m`, `1000`.
 pub fn size_text(size: u64) -> String {
     unscaled(size, &SIZES)
@@ -417,7 +422,14 @@ mod tests {
 
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
-    use super::{bytes, millis, size_text, time_text, whole};
+    use super::{bytes, count_text, millis, size_text, time_text, whole};
+
+    #[test]
+    fn one_is_one() {
+        for (count, text) in [(0, "0 requests"), (1, "1 request"), (2, "2 requests")] {
+            assert_eq!(count_text(count, "request"), text);
+        }
+    }
 
     #[test]
     fn numbers() {

@@ -6,14 +6,14 @@
 //!
 //! Not here: which addresses are wanted (`server::listeners`), and accepting in the right order (`server::acceptor`).
 
-use crate::config::{Address, Peer};
+use crate::config::{Address, Config, Peer};
 use crate::net::conn::{Conn, set_timeouts};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with, sockopt,
 };
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -183,13 +183,19 @@ pub enum Claim {
     Early,
 }
 
+impl Claim {
+    pub fn of(config: &Config) -> Self {
+        if config.freebind { Self::Early } else { Self::Existing }
+    }
+}
+
 /// A listener whose connections need no options of their own: on Linux an accepted TCP socket is a copy of its listener,
 /// TCP_NODELAY and timeouts included, so three calls per connection are three calls per listener.
 ///
 /// # Errors
 /// The address is in use, not ours, or not permitted.
 pub fn listen(at: SocketAddr, family: Family, claim: Claim) -> io::Result<TcpListener> {
-    let socket = new_socket(if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 })?;
+    let socket = new_socket(family_of(at))?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if at.is_ipv6() {
         // Said in both cases, whatever /proc/sys/net/ipv6/bindv6only says.
@@ -204,6 +210,19 @@ pub fn listen(at: SocketAddr, family: Family, claim: Claim) -> io::Result<TcpLis
     set_timeouts(&socket)?;
     rustix::net::listen(&socket, BACKLOG.into())?;
     Ok(TcpListener::from(socket))
+}
+
+/// Whether there is this address to listen on, for whatever port: the port itself may be in use by the ronde that serves.
+///
+/// # Errors
+/// The address is not ours.
+pub fn try_address(at: SocketAddr, claim: Claim) -> io::Result<()> {
+    let (socket, mut at) = (new_socket(family_of(at))?, at);
+    if claim == Claim::Early {
+        sockopt::set_ip_freebind(&socket, true)?;
+    }
+    at.set_port(0);
+    Ok(bind(&socket, &at)?)
 }
 
 /// A Unix socket with a file of this mode. A file on which nothing listens any more is replaced.
@@ -229,6 +248,22 @@ pub fn listen_locally(path: &Arc<Path>, mode: u32) -> io::Result<Listener> {
     Ok(Listener::Unix(UnixListener::from(socket), file))
 }
 
+/// Whether this path could be a socket's: what a socket is there already may be that of the ronde that serves.
+///
+/// # Errors
+/// `ENOENT`: its directory is missing. `EEXIST`: there is a file that is no socket. Otherwise what the system says about the
+/// path.
+pub fn try_path(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(()),
+        Ok(_) => Err(Errno::EXIST.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), |directory| fs::metadata(directory).map(drop))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes a socket's file, if a connect proves that nothing listens on it.
 fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
@@ -249,6 +284,10 @@ fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
+fn family_of(at: SocketAddr) -> AddressFamily {
+    if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
+}
+
 fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(family, SocketType::STREAM, flags, None)?)
@@ -257,7 +296,6 @@ fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::ErrorKind;
     use std::os::unix::net::UnixStream;
 
     /// A path of its own for each test.

@@ -281,7 +281,7 @@ fn open(
     mode: u32,
     config: &Config,
 ) -> Result<Vec<Listener>, StartError> {
-    let claim = if config.freebind { Claim::Early } else { Claim::Existing };
+    let claim = Claim::of(config);
     let listen_at = |address: SocketAddr, family| {
         let listener = listener::listen(address, family, claim);
         listener.map(Listener::Tcp).map_err(|error| StartError::Bind(address.into(), error))

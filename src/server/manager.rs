@@ -11,6 +11,7 @@
 //!
 //! Not here: the sockets that a service manager passes (`activation`).
 
+use crate::config::value::count_text;
 use crate::config::waits;
 use crate::pool::waiter::Waiter;
 use crate::proxy::conversation::Task;
@@ -50,7 +51,7 @@ impl<'a> Manager<'a> {
     /// The server stops, and so many connections are left. The service manager waits for the next report, also where the
     /// grace is longer than its own timeout (`TimeoutStopSec=`): otherwise it would kill ronde in the middle of the grace.
     pub fn stopping(&self, connections: usize) {
-        let status = format!("draining: {connections} connections");
+        let status = format!("draining: {}", count_text(connections, "connection"));
         let more = u32::try_from(waits::DRAIN_REPORT.as_micros()).unwrap_or(u32::MAX);
         tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(more), NotifyState::Status(&status)]);
     }

@@ -16,9 +16,11 @@
 mod acceptor;
 mod activation;
 pub mod admin;
+mod description;
 mod listeners;
 mod manager;
 mod orders;
+pub mod rehearsal;
 mod reload;
 mod scheduling;
 pub mod signals;
@@ -29,15 +31,14 @@ pub use orders::{Commander, Orders, Outcome, orders};
 pub use reload::{Reader, Reread};
 
 use crate::backend::Backends;
-use crate::config::value::time_text;
-use crate::config::{self, Address, Config, waits};
-use crate::http1::forward::Scheme;
+use crate::config::value::{count_text, time_text};
+use crate::config::{Address, Config, waits};
 use crate::net::descriptors;
 use crate::net::listener::Listener;
 use crate::net::passed::Passed;
 use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
-use crate::observe::logger::{self, Logger};
+use crate::observe::logger::Logger;
 use crate::observe::metrics::Metrics;
 use crate::pool::patience::Patience;
 use crate::pool::waiter::Waiter;
@@ -45,13 +46,13 @@ use crate::proxy::client::ConnectionLimit;
 use crate::proxy::conversation::Task;
 use crate::proxy::per_client::PerClient;
 use crate::proxy::route::Routes;
-use crate::proxy::scratch::Scratch;
 use crate::proxy::shared::Shared;
 use crate::proxy::site::{InForce, Site};
 use acceptor::Doors;
 use activation::Activated;
 use admin::Answers;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use description::describe;
 use listeners::{Entrance, listen_all, listen_for_admin, refuse_all_myself, withdraw_new};
 use manager::Manager;
 use orders::Next;
@@ -221,7 +222,8 @@ fn drain(
     manager: &Manager<'_>,
 ) {
     let (grace, begun) = (shared.site.get().config.shutdown_grace, Instant::now());
-    log::info!("stopping: {} connections, {} of grace", shared.connections.count(), time_text(grace));
+    let connections = || count_text(shared.connections.count(), "connection");
+    log::info!("stopping: {}, {} of grace", connections(), time_text(grace));
     // At most half of the grace: at its end only clients with a request under way are left to be cut.
     shared.waiter.drain(begun + waits::LAST_REQUEST.min(grace / 2));
     waker.wake();
@@ -236,7 +238,7 @@ fn drain(
             break;
         }
     }
-    log::warn!("the grace is over: {} connections are cut", shared.connections.count());
+    log::warn!("the grace is over, and cuts {}", connections());
     shared.waiter.cut();
     shared.connections.wait_until_empty(Duration::MAX);
 }
@@ -376,52 +378,8 @@ fn bound_by_descriptors(config: &mut Config, before: Option<&Config>) {
     }
 }
 
-/// `listening on 127.0.0.1:8080; backends ...; 6 workers ...`
-fn describe(config: &Config, entrances: &[Entrance], admin: &[Address]) -> String {
-    let addresses = |scheme| {
-        let entrances = entrances.iter().filter(move |entrance| entrance.scheme == scheme);
-        let addresses = entrances.filter_map(|entrance| entrance.listener.address());
-        addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
-    };
-    let mut listening = match (addresses(Scheme::Http), addresses(Scheme::Https)) {
-        (plain, secured) if secured.is_empty() => format!("on {plain}"),
-        (plain, secured) if plain.is_empty() => format!("with TLS on {secured}"),
-        (plain, secured) => format!("on {plain}; with TLS on {secured}"),
-    };
-    if let Some(admin) = admin.first() {
-        listening += &format!("; admin on {admin}");
-    }
-    let backends: Vec<_> = config.backend.iter().map(config::Backend::with_options).collect();
-    let mut served = Vec::new();
-    if !backends.is_empty() || config.route.is_empty() {
-        served.push(format!("backends {}", backends.join(", ")));
-    }
-    if !config.route.is_empty() {
-        served.push(format!("routes {}", config.route.len()));
-    }
-    format!(
-        "listening {listening}; {}; {} workers; at most {} connections and {} MB of memory \
-         (and what the kernel takes for sockets)",
-        served.join("; "),
-        config.worker_count(),
-        config.max_connections,
-        memory_ceiling(config).div_ceil(1_000_000),
-    )
-}
-
 fn addresses_of(listeners: &[Listener]) -> Vec<Address> {
     listeners.iter().filter_map(Listener::address).collect()
-}
-
-/// The most user-space memory that these settings can make ronde use, in bytes.
-fn memory_ceiling(config: &Config) -> usize {
-    /// A connection's place in the waiter and among its deadlines, rounded up. What it keeps beside counts as parked.
-    const CONNECTION: usize = 256;
-    config.worker_count() * (STACK + Scratch::size(config))
-        + config.max_connections * CONNECTION
-        + config.queue * (size_of::<Task>() + size_of::<Instant>())
-        + config.parked_memory
-        + logger::MEMORY
 }
 
 /// `ronde-` and 8 hexadecimal digits that no other ronde has: std's hash maps are seeded by the system.

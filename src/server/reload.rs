@@ -18,6 +18,7 @@
 use super::listeners::{Entrance, Reached, StartError, listen_all, refuse_all_myself, withdraw_new};
 use super::orders::{Asker, Outcome};
 use super::{activation, begin_renewal, bound_by_descriptors, certificates};
+use crate::config::value::count_text;
 use crate::config::{Config, Listen, row};
 use crate::net::tls::{News, Renewal};
 use crate::net::waker::Waker;
@@ -240,9 +241,8 @@ fn counted<T: PartialEq>(what: &str, before: &[T], now: &[T]) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    let plural = if now.len() == 1 { "" } else { "s" };
     let changes = if changes.is_empty() { String::new() } else { format!(" ({})", changes.join(", ")) };
-    format!("{} {what}{plural}{changes}", now.len())
+    format!("{}{changes}", count_text(now.len(), what))
 }
 
 /// Says what came of a reload to all that have asked for it, and in the log why there was none.

@@ -198,9 +198,28 @@ fn an_offline_check_tries_no_backend_and_reads_all_the_rest() {
     assert!(stdout.contains("no backend is tried") && !stdout.contains("connect"), "{stdout}");
     let (code, stdout, _) = run(Ronde::with(&format!("check --offline --url http://a/x {nobody}")));
     assert!(code == 0 && stdout.contains("http://a/x"), "{stdout}");
-    let keyless = format!("check --offline --tls-certificate /none.pem --tls-key /none.key {nobody}");
-    let (code, _, _) = run(Ronde::with(&keyless));
-    assert_eq!(code, 1);
+}
+
+/// It stood on the eighth line of standard output, below "the configuration is valid", and standard error was empty.
+#[test]
+fn the_faults_that_check_finds_stand_on_standard_error_and_behind_all_else() {
+    ronde_only!();
+    let (well, down) = (Backend::named("b"), Origin::down());
+    let files = "--tls-certificate /none.pem --tls-key /none.key --log-file /none/ronde.log";
+    let (code, stdout, stderr) =
+        run(Ronde::with(&format!("check {files} {} {}", well.address, down.address)));
+    assert!(code == 1 && stdout.contains(&format!("backend  {}", well.address)), "{stdout}");
+    assert!(!stdout.contains("valid") && !stdout.contains("cannot"), "{stdout}");
+    let faults: Vec<_> = stderr.lines().collect();
+    let expected = [
+        "ronde: /none/ronde.log cannot be opened to write a log: ".to_owned(),
+        "ronde: cannot read /none.pem: No such file or directory".to_owned(),
+        format!("ronde: the backend {}: cannot connect: ", down.address),
+    ];
+    assert_eq!(faults.len(), expected.len(), "{stderr}");
+    faults.iter().zip(&expected).for_each(|(fault, begin)| assert!(fault.starts_with(begin), "{stderr}"));
+    let (code, stdout, stderr) = run(Ronde::with(&format!("check {}", well.address)));
+    assert_eq!((code, stderr.as_str(), stdout.lines().last()), (0, "", Some("the configuration is valid")));
 }
 
 #[test]
@@ -231,6 +250,41 @@ fn check_says_every_address_that_ronde_would_listen_on() {
     let flags = "--listen 127.0.0.1:1 --admin 127.0.0.1:2";
     let (code, stdout, _) = run(Ronde::with(&format!("check {flags} {}", backend.address)));
     assert!(code == 0 && stdout.contains("listen   127.0.0.1:1\nadmin    127.0.0.1:2\n"), "{stdout}");
+}
+
+/// It approved what the start then refused.
+#[test]
+fn check_refuses_addresses_in_the_words_of_the_start() {
+    ronde_only!();
+    let (backend, taken, directory) = (Backend::named("b"), Origin::start(), scratch_directory());
+    let (file, own) = (directory.join("app.py"), directory.join("ronde.sock"));
+    std::fs::write(&file, "precious").unwrap();
+    let _serves = std::os::unix::net::UnixListener::bind(&own).unwrap();
+    let check = |flags: &str| run(Ronde::with(&format!("check {flags} {}", backend.address)));
+    let rows = [
+        ("unix:/nodir/x.sock".to_owned(), "there is no such directory"),
+        (format!("unix:{}", file.display()), "there is a file that is no socket"),
+        ("192.0.2.1:80".to_owned(), "192.0.2.1:80 is no address of this machine"),
+    ];
+    for (address, why) in &rows {
+        let (code, _, stderr) = check(&format!("--listen {address}"));
+        assert!(code == 1 && stderr.contains(why) && stderr.contains("with --listen"), "{stderr}");
+        let (_, _, started) = run(Ronde::with(&format!("--listen {address} {}", backend.address)));
+        assert!(started.lines().any(|line| line == stderr), "{started} is not {stderr}");
+        let (code, _, stderr) = check(&format!("--admin {address} --admin-allow 10.0.0.0/8"));
+        assert!(code == 1 && stderr.contains(why) && stderr.contains("with --admin"), "{stderr}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    // What the ronde that serves has, what will be there, and what another address includes.
+    for flags in [
+        format!("--listen {} --listen unix:{}", taken.address, own.display()),
+        "--listen 192.0.2.1:80 --freebind".to_owned(),
+        "--listen :80 --listen 192.0.2.1:80".to_owned(),
+        "--listen unix:/run/no-such-service/ronde.sock".to_owned(),
+    ] {
+        let (code, _, stderr) = check(&flags);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{flags}");
+    }
 }
 
 /// It was mentioned among the things that are no news.

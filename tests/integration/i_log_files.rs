@@ -154,7 +154,7 @@ fn a_log_that_cannot_be_opened_is_an_error_at_the_start_and_of_the_check() {
         let check = |path: &Path| {
             let mut check =
                 Ronde::with(&format!("check {flag} {} {}", path.display(), backend.address)).spawn();
-            (check.exit().code(), check.stdout.text())
+            (check.exit().code(), check.stdout.text() + &check.stderr.text())
         };
         let (code, said) = check(&missing);
         assert!(code == Some(1) && said.contains("a.log cannot be opened to write a log"), "{said}");

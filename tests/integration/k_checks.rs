@@ -184,19 +184,20 @@ fn check_makes_the_health_check_too() {
     let run = |flags: &str| {
         let mut process = Ronde::with(&format!("check {flags}")).spawn();
         let code = process.exit().code();
-        (code, process.stdout.text())
+        (code, process.stdout.text(), process.stderr.text())
     };
     let (well, ill) = (says(204), says(401));
-    let (code, stdout) = run(&format!("--health-path /up {}", well.address));
-    assert!(code == Some(0) && stdout.ends_with(" ms, passes the health check"), "{stdout}");
-    let (code, stdout) = run(&format!("--health-path /up {} {}", well.address, ill.address));
-    let expected = " ms, does not pass the health check: /up is answered with 401";
-    assert!(code == Some(1) && stdout.ends_with(expected), "{stdout}");
-    let (code, stdout) = run(&format!("--health-path /up --health-status 401 {}", ill.address));
-    assert!(code == Some(0) && stdout.ends_with(" ms, passes the health check"), "{stdout}");
+    let (code, stdout, _) = run(&format!("--health-path /up {}", well.address));
+    assert!(code == Some(0) && stdout.contains(" ms, passes the health check\n"), "{stdout}");
+    let (code, _, stderr) = run(&format!("--health-path /up {} {}", well.address, ill.address));
+    let expected =
+        format!("the backend {} does not pass the health check: /up is answered with 401", ill.address);
+    assert!(code == Some(1) && stderr.ends_with(&expected), "{stderr}");
+    let (code, stdout, _) = run(&format!("--health-path /up --health-status 401 {}", ill.address));
+    assert!(code == Some(0) && stdout.contains(" ms, passes the health check\n"), "{stdout}");
     let mute = checked(|_, _| {}, "asked");
-    let (code, stdout) = run(&format!("--health-path /up --health-timeout 100ms {}", mute.address));
-    assert!(code == Some(1) && stdout.ends_with("the backend did not answer in time"), "{stdout}");
+    let (code, _, stderr) = run(&format!("--health-path /up --health-timeout 100ms {}", mute.address));
+    assert!(code == Some(1) && stderr.ends_with("the backend did not answer in time"), "{stderr}");
 }
 
 #[test]
@@ -207,6 +208,6 @@ fn check_tried_silent_backends_one_after_another() {
     let then = Instant::now();
     let mut process = Ronde::with(&format!("check --connect-timeout 500ms{all}")).spawn();
     assert_eq!(process.exit_within(Duration::from_secs(5)).code(), Some(1));
-    assert_eq!(process.stdout.text().matches("cannot connect").count(), 20);
+    assert_eq!(process.stderr.text().matches("cannot connect").count(), 20);
     println!("checked in {:?}", then.elapsed());
 }

@@ -444,7 +444,10 @@ fn check_tells_who_may_come_in() {
         "{remarks}"
     );
     assert!(
-        remarks.contains("--allow and --deny hold nobody back while --trust-proxy takes in every address"),
+        remarks.contains(
+            "--trust-proxy 0.0.0.0/0 takes in every address: any client may say which address it has, so --allow and \
+             --deny hold nobody back"
+        ),
         "{remarks}"
     );
     let (one, _) = check("--url http://a/admin/x");

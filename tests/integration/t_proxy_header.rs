@@ -25,6 +25,21 @@ fn start(flags: &str) -> (Backend, Proxy) {
     (backend, proxy)
 }
 
+/// Nothing said so: each request got a 400, and the admin searched elsewhere.
+#[test]
+fn a_listener_that_expects_the_header_says_so() {
+    ronde_only!();
+    let (backend, proxy) = start("--trust-proxy 127.0.0.1");
+    let line = proxy.process.stderr.line_with("listening on ");
+    let said = |address| format!("; the PROXY protocol is expected on {address};");
+    assert!(proxy.addresses.iter().any(|address| line.contains(&said(address))), "{line}");
+    let flags =
+        "--listen 127.0.0.1:1 --listen 127.0.0.1:2 --proxy-protocol 127.0.0.1:2 --trust-proxy 127.0.0.1";
+    let checked = Ronde::with(&format!("check {flags} {}", backend.address)).spawn().success();
+    let expected = "listen   127.0.0.1:1\nlisten   127.0.0.1:2, expects the PROXY protocol\n";
+    assert!(checked.contains(expected), "{checked}");
+}
+
 fn expect_logged(proxy: &Proxy, text: &str) {
     eventually(text, || proxy.process.stdout.text().contains(text));
 }

@@ -23,7 +23,8 @@ fn checked(text: &str, more: &str) -> (bool, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ronde"));
     command.arg("check").args(words.iter().filter(|word| *word != "check"));
     let output = command.output().expect("ronde");
-    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
 fn ask(proxy: &Proxy, target: &str, host: &str) -> Message {
@@ -323,7 +324,7 @@ fn check_lists_the_routes_and_says_which_one_a_url_takes() {
         rest.address, api.address, down.address
     );
     let (is_sound, said) = checked(&text, "");
-    assert!(!is_sound && said.contains(&format!("{}  cannot connect", down.address)), "{said}");
+    assert!(!is_sound && said.contains(&format!("the backend {}: cannot connect", down.address)), "{said}");
     for line in [
         format!("route    example.com,*.example.com/api  to {}", api.address),
         "route    old.example                    308 to https://example.com".to_owned(),

@@ -70,7 +70,8 @@ impl Folder {
     fn check(&self, top: &str, names: &[&str]) -> (Option<i32>, String) {
         let mut process = Ronde::with(&format!("check --config {}", self.config(top, names))).spawn();
         let code = process.exit().code();
-        (code, process.stdout.text().replace(&format!("{}/", self.0.display()), ""))
+        let said = process.stdout.text() + "\n" + &process.stderr.text();
+        (code, said.replace(&format!("{}/", self.0.display()), ""))
     }
 }
 
@@ -184,7 +185,7 @@ fn a_bad_certificate_is_told_of_at_the_start_and_by_check() {
     assert_eq!(code, Some(1), "{told}");
     for fault in ["cannot read none.pem", "the key in old.key does not belong to the certificate in old.pem"]
     {
-        assert!(told.contains(&format!("tls      {fault}")), "{told}");
+        assert!(told.contains(&format!("ronde: {fault}")), "{told}");
     }
     let mut process = Ronde::with(&format!("--config {}", folder.config(&top, &["old"]))).spawn();
     assert_eq!(process.exit().code(), Some(1));

@@ -148,7 +148,7 @@ const ROWS: &[Row] = &[
         |authority| shows(authority.issue(&["app.example", "*.b.example", "127.0.0.2"])),
         "the backend's certificate is not believed",
         "tls_certificate_error",
-        "and not for 127.0.0.1",
+        "its certificate is for app.example, *.b.example, 127.0.0.2, and not for 127.0.0.1",
     ),
     (
         |_| shows(Authority::new().issue(&["127.0.0.1"])),
@@ -733,7 +733,7 @@ fn ronde_check_tells_what_a_backend_lacks() {
     let check = |flags: &str| {
         let mut process = Ronde::with(&format!("check {} {flags}", authority.flag())).spawn();
         let code = process.exit().code();
-        (code, process.stdout.text())
+        (code, process.stdout.text() + &process.stderr.text())
     };
     for flags in ["", "--health-path /up"] {
         let (code, said) = check(&format!("{flags} https://{}", good.address));

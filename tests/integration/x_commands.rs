@@ -56,6 +56,27 @@ fn a_watch_goes_on_until_ctrl_c_or_until_ronde_ends() {
     assert!(watch.stderr.text().contains("nothing listens on"), "{}", watch.stderr.text());
 }
 
+/// Its page was printed as the reason of the refusal.
+#[test]
+fn another_server_is_not_taken_for_the_admin() {
+    ronde_only!();
+    let page = |status: &'static str| {
+        Backend::start(move |wire, _| {
+            wire.send(format!(
+                "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<!doctype html>"
+            ))
+        })
+    };
+    for status in ["404 Not Found", "200 OK"] {
+        let other = page(status);
+        for words in ["status", "status --watch", "reload", "drain app:1"] {
+            let (code, said) = failed(Ronde::with(&format!("{words} --admin {}", other.address)).spawn());
+            let expected = format!("ronde: what answers at {} is not the admin of a ronde", other.address);
+            assert!(code == 1 && said.starts_with(&expected), "{words}: {said}");
+        }
+    }
+}
+
 #[test]
 fn the_same_configuration_finds_the_running_ronde() {
     ronde_only!();
@@ -81,7 +102,7 @@ fn a_drain_waits_for_the_last_answer() {
     eventually("the backend has it", || backend.count() == 1);
     let (code, why) = failed(command(&format!("drain {} --wait=300ms", backend.address), &admin));
     assert_eq!(code, 1);
-    assert!(why.contains("1 requests are still under way after 300ms; the backend stays drained"), "{why}");
+    assert!(why.contains("1 request still under way after 300ms; the backend stays drained"), "{why}");
     let waiting = command(&format!("drain {} --wait", backend.address), &admin);
     waiting.stdout.line_with("1 under way");
     gate.open();
@@ -159,7 +180,7 @@ fn a_command_that_fails_says_why() {
     let at = admin.address;
     for (words, code, part) in [
         (format!("status --admin {nobody}"), 1, format!("nothing listens on {nobody}")),
-        (format!("status --admin {}", proxy.plain), 1, "is no admin listener of ronde".into()),
+        (format!("status --admin {}", proxy.plain), 1, "is not the admin of a ronde".into()),
         ("status --admin 127.0.0.1:0".into(), 1, "the log of the running ronde says".into()),
         ("status --admin unix:/nowhere/admin.sock".into(), 1, "nothing listens on unix:/nowhere".into()),
         (

@@ -550,7 +550,7 @@ fn the_service_manager_hears_of_the_start_a_reload_and_the_stop() {
     proxy.process.signal(Signal::TERM);
     // Twice: each report has the service manager wait for the next, however long the grace.
     for _ in 0..2 {
-        manager.expect("STOPPING=1\nEXTEND_TIMEOUT_USEC=10000000\nSTATUS=draining: 1 connections");
+        manager.expect("STOPPING=1\nEXTEND_TIMEOUT_USEC=10000000\nSTATUS=draining: 1 connection");
     }
     backend.send(ok("finished"));
     assert_eq!(client.response().text(), "finished");

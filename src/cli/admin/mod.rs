@@ -11,8 +11,8 @@
 mod table;
 mod talk;
 
-use crate::config::value::time_text;
-use crate::config::{Address, Config, Instruction, Wait};
+use crate::config::value::{count_text, time_text};
+use crate::config::{Address, Config, Instruction, Listen, Wait};
 use crate::server::admin::status::Changed;
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -66,11 +66,17 @@ impl fmt::Display for Failed {
                 _ => write!(f, "cannot ask ronde at {address}: {error}"),
             },
             Self::TimedOut(address) => write!(f, "ronde at {address} does not answer"),
-            Self::Foreign(address) => write!(f, "what answers at {address} is no admin listener of ronde"),
+            Self::Foreign(address) => {
+                write!(
+                    f,
+                    "what answers at {address} is not the admin of a ronde; give the address of its --admin"
+                )
+            }
             Self::Refused(_, why) => f.write_str(why),
             Self::StillBusy(count, waited) => write!(
                 f,
-                "{count} requests are still under way after {}; the backend stays drained",
+                "{} still under way after {}; the backend stays drained",
+                count_text(*count, "request"),
                 time_text(*waited)
             ),
             Self::Removed(addresses) => write!(
@@ -136,7 +142,7 @@ fn carry_out(at: &Address, instruction: &Instruction, out: &mut impl Write) -> R
 
 /// Where the running ronde is asked.
 fn address(config: &Config) -> Result<Address, Failed> {
-    match config.admin.as_ref().map(super::health::reachable) {
+    match config.admin.as_ref().map(Listen::reachable) {
         Some(Address::Tcp(address)) if address.port() == 0 => Err(Failed::AnyPort),
         Some(address) => Ok(address),
         None => Ok(DEFAULT.into()),

@@ -10,6 +10,7 @@ use crate::config::{Address, waits};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Lines, Method, Scan};
 use crate::net::conn::{Block, Conn, Received, Sent};
+use crate::server::admin::response::is_ours;
 use crate::server::admin::status::Status;
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
@@ -126,6 +127,9 @@ impl Talk {
         let mut head: Vec<_> = self.received.drain(..end).collect();
         let mut lines = Lines::new();
         let response = head::response(&mut head, &mut lines).map_err(|_| foreign())?;
+        if !is_ours(&response.fields) {
+            return Err(foreign());
+        }
         let framed = framing::of_response(Method::Other, response.status, response.version, response.fields);
         self.length = match framed.map_err(|_| foreign())?.framing {
             Framing::Length(length) => Some(usize::try_from(length).map_err(|_| foreign())?),

@@ -77,7 +77,7 @@ fn mistrust(error: CertificateError) -> String {
         CertificateError::NotValidForNameContext { expected, presented } => {
             let names = match &presented[..] {
                 [] => "no host (it has no subjectAltName)".to_owned(),
-                names => names.join(", "),
+                names => names.iter().map(|name| host(name)).collect::<Vec<_>>().join(", "),
             };
             format!("its certificate is for {names}, and not for {}", expected.to_str())
         }
@@ -94,6 +94,36 @@ fn mistrust(error: CertificateError) -> String {
     }
 }
 
+/// A name of a certificate, which webpki has in the form of a Rust value alone: `DnsName("a.example")`, `IpAddress(::1)`. It is
+/// the backend's own text, and goes into a line of the log.
+fn host(presented: &str) -> String {
+    let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(presented).trim_matches('"').escape_debug().to_string()
+}
+
 fn date(time: UnixTime) -> String {
     Date::from(UNIX_EPOCH + Duration::from_secs(time.as_secs())).imf().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::ServerName;
+
+    #[test]
+    fn the_names_of_a_certificate_are_told_as_they_are_written() {
+        let wrong = |presented: &[&str]| {
+            let presented = presented.iter().map(ToString::to_string).collect();
+            let expected = ServerName::try_from("c.example").unwrap();
+            mistrust(CertificateError::NotValidForNameContext { expected, presented })
+        };
+        for (presented, names) in [
+            (&[r#"DnsName("a.example")"#, "IpAddress(192.0.2.7)"][..], "a.example, 192.0.2.7"),
+            (&["IpAddress(::1)", "DirectoryName"], "::1, DirectoryName"),
+            (&["DnsName(\"a\n\")"], r"a\n"),
+            (&[], "no host (it has no subjectAltName)"),
+        ] {
+            assert_eq!(wrong(presented), format!("its certificate is for {names}, and not for c.example"));
+        }
+    }
 }

@@ -19,7 +19,7 @@ mod answers;
 mod connection;
 mod guard;
 mod page;
-mod response;
+pub mod response;
 mod snapshot;
 pub mod status;
 

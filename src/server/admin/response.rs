@@ -4,14 +4,33 @@
 //! stored, guessed to be another type, framed by a page, or run anything; a response that forgot one of these fields would
 //! be the hole. All are written here.
 //!
+//! Together the four are like a signature. A command that is told the wrong port sees by them that another server answers.
+//!
 //! Not here: what it says (`answers`).
 
 use super::page;
+use crate::http1::fields::Fields;
 use crate::http1::reply::reason;
 use crate::observe::date::Date;
 use crate::observe::metrics::text;
 use crate::server::Outcome;
 use std::io::Write;
+
+/// What every response has.
+const FIELDS: [(&str, &str); 4] = [
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+];
+
+/// Whether a response with these fields is one of the admin of a ronde.
+pub fn is_ours(fields: &Fields<'_>) -> bool {
+    let has = |(name, value): (&str, &str)| {
+        fields.iter().any(|(_, other, found)| other.eq_ignore_ascii_case(name) && found == value.as_bytes())
+    };
+    FIELDS.into_iter().all(has)
+}
 
 /// What a response without a page needs of a browser: nothing.
 const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -86,11 +105,12 @@ impl Response {
         let (status, reason, date) = (self.status, reason(self.status), Date::now().imf());
         let _ = write!(
             head,
-            "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nContent-Type: {}\r\nCache-Control: no-store\r\n\
-             X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {}\r\nReferrer-Policy: no-referrer\r\n\
-             Cross-Origin-Resource-Policy: same-origin\r\n",
+            "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nContent-Type: {}\r\nContent-Security-Policy: {}\r\n",
             self.kind, self.policy
         );
+        for (name, value) in FIELDS {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
         if let Some(allowed) = self.allowed {
             let _ = write!(head, "Allow: {allowed}\r\n");
         }
