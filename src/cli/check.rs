@@ -22,8 +22,9 @@ use std::slice::from_ref;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-/// What is wrong, one line each. None: ronde could listen on every address, every certificate can be shown, every log written, every backend name resolves, and
-/// every address accepts connections, has the certificate that it should have, and passes the health check, if there is one.
+/// What is wrong, one line each. None: ronde could listen on every address, every certificate can be shown, every log written,
+/// every backend name resolves, and every address accepts connections, has the certificate that it should have, and passes
+/// the health check, if there is one.
 pub type Faults = Vec<String>;
 
 /// A line about a name or an address, or its fault.

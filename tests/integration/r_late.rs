@@ -57,7 +57,8 @@ fn at_the_limit_of_descriptors_further_requests_are_503_until_there_are_some() {
     ronde_only!();
     plain_only!("nothing can be said before the handshake");
     let (gate, backend) = gated();
-    let proxy = Proxy::with_descriptors(24 + 16, "--workers 2", &[backend.address]);
+    // What ronde reserves, a pipe for each worker, and two for each of eight requests.
+    let proxy = Proxy::with_descriptors(24 + 4 + 16, "--workers 2", &[backend.address]);
     let mut askers = askers(&proxy, &backend, 8);
     assert_eq!(proxy.get("/").status(), 503);
     gate.open();
