@@ -4,7 +4,7 @@
 //! stored, guessed to be another type, framed by a page, or run anything; a response that forgot one of these fields would
 //! be the hole. All are written here.
 //!
-//! Together the four are like a signature. A command that is told the wrong port sees by them that another server answers.
+//! What all of them have is a signature, too: a command that is told the wrong port sees by it that another server answers.
 //!
 //! Not here: what it says (`answers`).
 
