@@ -3,7 +3,8 @@
 //! Not here: a client whose request is not whole (`s_gone`), and tunnels as such (`h_upgrade`, `s_parked`).
 
 use crate::harness::{
-    CHUNKED, End, GET, Origin, Proxy, SWITCH, UPGRADE, Wire, each_row, ok, ronde_only, setup,
+    CHUNKED, End, GET, Origin, PARKED, Proxy, Ronde, SWITCH, UPGRADE, Wire, each_row, ok, ronde_only,
+    scratch_directory, setup,
 };
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,6 +78,33 @@ fn a_later_answer_is_not_waited_for() {
         assert!(line.contains(HALF_CLOSED), "{line}");
         assert_not_blamed(&proxy);
     });
+}
+
+/// Its time is another one, and the room that it waits for is the same.
+#[test]
+fn a_client_that_has_half_closed_gets_its_turn_at_a_backend_with_a_limit() {
+    ronde_only!();
+    let (origin, file) = (Origin::start(), scratch_directory().join("ronde.toml"));
+    let config = format!(
+        "listen = '127.0.0.1:0'\nqueue-timeout = '30s'\nhalf-close-timeout = '10s'\n\
+         [[backend]]\naddress = '{}'\nmax-connections = 1\n",
+        origin.address
+    );
+    std::fs::write(&file, config).expect("the file");
+    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    let [mut first, mut second] = [proxy.connect(), proxy.connect()];
+    first.send(GET);
+    let (mut backend, _) = origin.request();
+    second.send(GET);
+    second.finish();
+    thread::sleep(PARKED);
+    let freed = Instant::now();
+    backend.send(ok("one"));
+    assert_eq!(first.response().text(), "one");
+    backend.request();
+    backend.send(ok("two"));
+    assert_eq!(second.response().text(), "two");
+    assert!(freed.elapsed() < Duration::from_secs(5), "{:?}", freed.elapsed());
 }
 
 /// The half-close comes long after the request.

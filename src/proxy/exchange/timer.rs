@@ -66,26 +66,25 @@ impl Exchange {
         }
         let Awaited { client: client_want, backend, failure, limit } = awaited;
         let is_for_client = matches!(failure, Failure::BodyTimeout | Failure::ClientStalled);
-        let (deadline, failure) = match client.presence {
-            // A half-closed client may be gone, so it is served only for so much silence of its backend.
-            Presence::HalfClosed(closed) if !is_for_client && failure != Failure::TunnelSilent => {
-                let half_closed = since.max(closed) + self.request.route.config.half_close_timeout;
-                if half_closed < since + limit {
-                    (half_closed, Failure::HalfClosed)
-                } else {
-                    (since + limit, failure)
-                }
-            }
-            _ => (since + limit, failure),
-        };
-        if deadline <= now {
-            return Interruption::Failed(failure);
-        }
         let class = match failure {
             _ if is_for_client => Class::Slow,
             Failure::BackendsBusy => Class::Queued,
             _ => Class::Busy,
         };
+        let (mut deadline, mut failure) = (since + limit, failure);
+        // A half-closed client may be gone, so it is served only for so much silence of its backend.
+        if let Presence::HalfClosed(closed) = client.presence
+            && !is_for_client
+            && failure != Failure::TunnelSilent
+        {
+            let half_closed = since.max(closed) + self.request.route.config.half_close_timeout;
+            if half_closed < deadline {
+                (deadline, failure) = (half_closed, Failure::HalfClosed);
+            }
+        }
+        if deadline <= now {
+            return Interruption::Failed(failure);
+        }
         Interruption::Halt(Halt::Wait(Wait { client: client_want, backend, deadline, class }))
     }
 }
