@@ -16,7 +16,7 @@
 use crate::config::waits;
 use crate::net::conn::Block;
 use crate::pool::park::Park;
-use crate::pool::patience::{Batch, Patience};
+use crate::pool::patience::{Batch, Length, Patience};
 use crate::pool::stop::Phase;
 use crate::pool::waiter::Waiter;
 use std::mem::take;
@@ -32,8 +32,8 @@ pub struct Allowance {
     stage: Duration,
     company: Company,
     now: Instant,
-    /// What the waits of the batch may take together.
-    patience: Duration,
+    /// How long the waits of the batch may take together.
+    patience: Length,
     /// When it last waited for what is known to be slow.
     sampled: Instant,
 }
@@ -49,7 +49,7 @@ impl Allowance {
     /// Of a worker that begins.
     pub fn new() -> Self {
         let (batch, stage, now) = (Batch::default(), Duration::ZERO, Instant::now());
-        Self { batch, stage, company: Company::Alone, now, patience: waits::BATCH_SHORT, sampled: now }
+        Self { batch, stage, company: Company::Alone, now, patience: Length::Short, sampled: now }
     }
 
     /// A batch of so many begins.
@@ -83,7 +83,7 @@ impl Allowance {
 
     /// The stage was parked before, or something of it came: whatever is missing now is not waited for.
     pub fn stop_waiting(&mut self) {
-        self.stage = Duration::MAX;
+        self.stage = waits::ONE_CALL;
     }
 
     /// Whether the worker may wait for what is known to be slow, to see whether it still is.
@@ -124,12 +124,12 @@ impl Allowance {
 
     /// How long the next call may wait.
     fn left(&self) -> Block {
-        match self.patience.saturating_sub(self.batch.waited) {
-            Duration::ZERO => Block::Never,
+        match (self.patience, self.patience.duration().saturating_sub(self.batch.waited)) {
+            (_, Duration::ZERO) => Block::Never,
             // The timeout of the socket is longer than what is left, but costs no poll(2). A call that uses all of it ends the
             // patience of this batch.
-            _ if self.patience == waits::BATCH_LONG => Block::Briefly,
-            left => Block::For(left),
+            (Length::Long, _) => Block::Briefly,
+            (Length::Short, left) => Block::For(left),
         }
     }
 }
@@ -151,11 +151,11 @@ mod tests {
             Allowance { patience, batch, ..Allowance::new() }.left()
         };
         let micros = Duration::from_micros;
-        assert_eq!(left(waits::BATCH_SHORT, micros(0)), Block::For(waits::BATCH_SHORT));
-        assert_eq!(left(waits::BATCH_SHORT, micros(20)), Block::For(waits::BATCH_SHORT - micros(20)));
-        assert_eq!(left(waits::BATCH_SHORT, waits::BATCH_SHORT), Block::Never);
-        assert_eq!(left(waits::BATCH_LONG, micros(1000)), Block::Briefly);
-        assert_eq!(left(waits::BATCH_LONG, waits::BATCH_LONG), Block::Never);
+        assert_eq!(left(Length::Short, micros(0)), Block::For(waits::BATCH_SHORT));
+        assert_eq!(left(Length::Short, micros(20)), Block::For(waits::BATCH_SHORT - micros(20)));
+        assert_eq!(left(Length::Short, waits::BATCH_SHORT), Block::Never);
+        assert_eq!(left(Length::Long, micros(1000)), Block::Briefly);
+        assert_eq!(left(Length::Long, waits::BATCH_LONG), Block::Never);
     }
 
     #[test]

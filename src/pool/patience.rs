@@ -48,7 +48,7 @@ pub struct Batch {
 
 /// How long the waits of a batch may take together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Length {
+pub enum Length {
     Long,
     Short,
 }
@@ -102,8 +102,8 @@ impl Patience {
     }
 
     /// How long the waits of a batch that begins `now` may take together. `last` is the one before, of the same worker.
-    pub fn begin_batch(&self, now: Instant, last: Batch) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).go_on(now, last).duration()
+    pub fn begin_batch(&self, now: Instant, last: Batch) -> Length {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).go_on(now, last)
     }
 }
 
@@ -222,7 +222,7 @@ impl Length {
         }
     }
 
-    fn duration(self) -> Duration {
+    pub fn duration(self) -> Duration {
         match self {
             Self::Long => waits::BATCH_LONG,
             Self::Short => waits::BATCH_SHORT,

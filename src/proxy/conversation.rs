@@ -120,6 +120,29 @@ impl Stage {
     }
 }
 
+impl Conversation {
+    /// The request that is under way.
+    fn exchange(&self) -> Option<&Exchange> {
+        match &self.stage {
+            Stage::Exchanging(exchange) => Some(exchange),
+            Stage::Introducing(_)
+            | Stage::Securing(_)
+            | Stage::Reading(_)
+            | Stage::Lingering(_)
+            | Stage::Resetting(_) => None,
+        }
+    }
+}
+
+impl Task {
+    fn exchange(&self) -> Option<&Exchange> {
+        match self {
+            Self::Client(conversation) => conversation.exchange(),
+            Self::Probe(_) => None,
+        }
+    }
+}
+
 impl Park for Task {
     fn client(&self) -> Option<&Conn> {
         match self {
@@ -130,14 +153,7 @@ impl Park for Task {
 
     fn backend(&self) -> Option<&Conn> {
         match self {
-            Self::Client(conversation) => match &conversation.stage {
-                Stage::Exchanging(exchange) => exchange.backend(),
-                Stage::Introducing(_)
-                | Stage::Securing(_)
-                | Stage::Reading(_)
-                | Stage::Lingering(_)
-                | Stage::Resetting(_) => None,
-            },
+            Self::Client(conversation) => conversation.exchange().and_then(Exchange::backend),
             Self::Probe(probe) => probe.backend(),
         }
     }
@@ -145,15 +161,8 @@ impl Park for Task {
     fn weight(&self) -> usize {
         match self {
             Self::Client(conversation) => {
-                let exchange = match &conversation.stage {
-                    Stage::Exchanging(exchange) => exchange.weight(),
-                    Stage::Introducing(_)
-                    | Stage::Securing(_)
-                    | Stage::Reading(_)
-                    | Stage::Lingering(_)
-                    | Stage::Resetting(_) => 0,
-                };
                 let Client { conn, carried, .. } = &conversation.client;
+                let exchange = conversation.exchange().map_or(0, Exchange::weight);
                 size_of::<Conversation>() + conn.weight() + carried.capacity() + exchange
             }
             Self::Probe(probe) => probe.weight(),
@@ -175,31 +184,11 @@ impl Park for Task {
 
     /// One for the backends of each route.
     fn queue(&self) -> usize {
-        match self {
-            Self::Client(conversation) => match &conversation.stage {
-                Stage::Exchanging(exchange) => exchange.request.route.number,
-                Stage::Introducing(_)
-                | Stage::Securing(_)
-                | Stage::Reading(_)
-                | Stage::Lingering(_)
-                | Stage::Resetting(_) => 0,
-            },
-            Self::Probe(_) => 0,
-        }
+        self.exchange().map_or(0, |exchange| exchange.request.route.number)
     }
 
     /// That of the backends which it waits for; after a reload these may not be in force.
     fn room(&self) -> usize {
-        match self {
-            Self::Client(conversation) => match &conversation.stage {
-                Stage::Exchanging(exchange) => exchange.request.route.backends.room(),
-                Stage::Introducing(_)
-                | Stage::Securing(_)
-                | Stage::Reading(_)
-                | Stage::Lingering(_)
-                | Stage::Resetting(_) => 0,
-            },
-            Self::Probe(_) => 0,
-        }
+        self.exchange().map_or(0, |exchange| exchange.request.route.backends.room())
     }
 }

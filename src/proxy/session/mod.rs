@@ -109,6 +109,16 @@ impl Stage {
         }
     }
 
+    /// How long the connection waited for a worker when it was new.
+    fn note_queued(&mut self, waited: Duration) {
+        match self {
+            Self::Introducing(Introduction { queued, .. })
+            | Self::Securing(Securing { queued, .. })
+            | Self::Reading(Reading { queued, .. }) => *queued = waited,
+            Self::Exchanging(_) | Self::Lingering(_) | Self::Resetting(_) => {}
+        }
+    }
+
     fn explain_resumed(&mut self, worker: usize) {
         if let Self::Exchanging(exchange) = self {
             exchange.request.explain(|| Step::Resumed { worker });
@@ -165,25 +175,11 @@ impl Session<'_, '_> {
 
     /// Goes on where the conversation was parked.
     fn take_up(&mut self, stage: &mut Stage, woken: Woken) -> End {
-        match woken {
-            Woken::New(_) => self.context.allowance.begin_stage(),
-            _ => self.context.allowance.stop_waiting(),
+        if let Woken::New(since) = woken {
+            return self.take_in(stage, since);
         }
+        self.context.allowance.stop_waiting();
         match (&mut *stage, woken) {
-            (Stage::Introducing(introduction), Woken::New(since)) => {
-                self.load();
-                introduction.queued = self.context.allowance.now().saturating_duration_since(since);
-                if introduction.queued > self.context.site.config.queue_timeout {
-                    return self.close_unanswered(Failure::Overloaded, since, introduction.queued);
-                }
-            }
-            (Stage::Securing(securing), Woken::New(since)) => {
-                self.load();
-                securing.queued = self.context.allowance.now().saturating_duration_since(since);
-                if securing.queued > self.context.site.config.queue_timeout {
-                    return self.close_unanswered(Failure::Overloaded, since, securing.queued);
-                }
-            }
             (Stage::Introducing(Introduction { since, queued }), Woken::OverBudget) => {
                 return self.close_unanswered(Failure::OverBudget, *since, *queued);
             }
@@ -191,13 +187,6 @@ impl Session<'_, '_> {
                 return self.fail_handshake(Failure::OverBudget, &"in its TLS handshake");
             }
             (Stage::Introducing(_) | Stage::Securing(_), _) => self.load(),
-            (Stage::Reading(reading), Woken::New(since)) => {
-                self.load();
-                reading.queued = self.context.allowance.now().saturating_duration_since(since);
-                if reading.queued > self.context.site.config.queue_timeout {
-                    return self.refuse(Failure::Overloaded, since, reading.queued);
-                }
-            }
             (Stage::Reading(reading), Woken::OverBudget) if reading.has_begun() => {
                 self.load();
                 let begun = reading.begun.unwrap_or(self.context.allowance.now());
@@ -227,6 +216,21 @@ impl Session<'_, '_> {
             (Stage::Exchanging(_) | Stage::Lingering(_) | Stage::Resetting(_), _) => self.load(),
         }
         self.run(stage)
+    }
+
+    /// Begins with a connection that was accepted at `since`, unless it has waited for a worker for too long.
+    fn take_in(&mut self, stage: &mut Stage, since: Instant) -> End {
+        let Context { site, allowance, .. } = &mut *self.context;
+        allowance.begin_stage();
+        let queued = allowance.now().saturating_duration_since(since);
+        let is_late = queued > site.config.queue_timeout;
+        self.load();
+        stage.note_queued(queued);
+        match stage {
+            Stage::Reading(_) if is_late => self.refuse(Failure::Overloaded, since, queued),
+            _ if is_late => self.close_unanswered(Failure::Overloaded, since, queued),
+            stage => self.run(stage),
+        }
     }
 
     fn run(&mut self, stage: &mut Stage) -> End {
