@@ -260,7 +260,8 @@ impl RequestMeta {
             body: Body::Streams,
             form: Form::of(head.fields),
             client,
-            admission: Admission::Granted,
+            // Until its route is known.
+            admission: Admission::Denied,
             scheme: source.scheme,
         })
     }
