@@ -223,9 +223,10 @@ fn drain(
 ) {
     let (grace, begun) = (shared.site.get().config.shutdown_grace, Instant::now());
     let connections = || count_text(shared.connections.count(), "connection");
-    log::info!("stopping: {}, {} of grace", connections(), time_text(grace));
     // At most half of the grace: at its end only clients with a request under way are left to be cut.
     shared.waiter.drain(begun + waits::LAST_REQUEST.min(grace / 2));
+    // Not before it is so: each response from here on is the last of its connection.
+    log::info!("stopping: {}, {} of grace", connections(), time_text(grace));
     waker.wake();
     let _passed = acceptor.join();
     loop {

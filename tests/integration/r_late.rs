@@ -265,9 +265,10 @@ fn prompt_responses_are_no_reason_to_wait_for_the_late_ones_between_them() {
     gate.open();
     assert!(late.iter_mut().all(|late| late.response().text() == "/late"));
     let explained = || proxy.process.stderr.all().join("\n");
-    eventually("all are explained", || explained().matches("GET /late").count() == PAIRS);
+    // All end within milliseconds, and a busy machine may not take all lines of the log.
+    eventually("most are explained", || explained().matches("GET /late").count() >= PAIRS / 2);
     let waits_in_vain = explained().split("GET /").filter(|lines| waited(lines) > LATE / 12).count();
-    assert!(waits_in_vain <= PAIRS / 10, "{waits_in_vain} of {PAIRS}");
+    assert!(waits_in_vain <= PAIRS / 20, "{waits_in_vain} of {PAIRS}, or of half as many");
 }
 
 /// How long a worker waited between sending a request and parking it.
