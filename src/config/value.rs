@@ -399,7 +399,8 @@ pub fn time_text(time: Duration) -> String {
 }
 
 /// So many of something: `1 connection`, `2 connections`.
-pub fn count_text(count: usize, what: &str) -> String {
+pub fn count_text(count: impl TryInto<u64>, what: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -426,7 +427,7 @@ mod tests {
 
     #[test]
     fn one_is_one() {
-        for (count, text) in [(0, "0 requests"), (1, "1 request"), (2, "2 requests")] {
+        for (count, text) in [(0u64, "0 requests"), (1, "1 request"), (2, "2 requests")] {
             assert_eq!(count_text(count, "request"), text);
         }
     }

@@ -3,7 +3,8 @@
 //! The problem: ten thousand deadlines, most of which never come, and of which a dripping client sets the same one again
 //! at every byte. An ordered set costs a logarithm for each, some hundred nanoseconds among ten thousand; a list in order
 //! of arrival is cheaper, but a deadline that is set again would have to be walked to its place. So the deadlines stand in
-//! ordered sets: a logarithm, and never a walk. There is a set for each class, because the first of a class is also the one that gives way when something runs out.
+//! ordered sets: a logarithm, and never a walk. There is a set for each class, because the first of a class is also the one
+//! that gives way when something runs out.
 //!
 //! Not here: clocks. The instants are the caller's.
 

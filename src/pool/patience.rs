@@ -211,8 +211,8 @@ impl Length {
         }
     }
 
-    /// Where the throughput of both is the same, clients are the bound: then waits save work if they pay, and else they keep the rest of a
-    /// batch waiting.
+    /// Where the throughput of both is the same, clients are the bound: then waits save work if they pay, and else they keep
+    /// the rest of a batch waiting.
     fn better(long: Measured, short: Measured) -> Self {
         match (long.rate / short.rate, long.in_vain) {
             (more, _) if more > CLEARLY => Self::Long,

@@ -31,6 +31,7 @@ pub use latest::Failed;
 pub use route::{Class, Durations, RouteCounts, RouteTotals};
 pub use snapshot::Snapshot;
 
+use crate::config::value::count_text;
 use crate::observe::access::Record;
 use crate::observe::activity::{Activity, Doing};
 use crate::observe::failure::Failure;
@@ -116,10 +117,10 @@ impl Metrics {
         }
         let failed: u64 = failures.values().sum();
         let causes: Vec<_> = failures.iter().map(|(failure, count)| format!("{failure} ({count})")).collect();
-        let plural = if requests == 1 { "" } else { "s" };
+        let requests = count_text(requests, "request");
         match failed {
-            0 => format!("{requests} request{plural}, none failed"),
-            _ => format!("{requests} request{plural}, {failed} failed: {}", causes.join(", ")),
+            0 => format!("{requests}, none failed"),
+            _ => format!("{requests}, {failed} failed: {}", causes.join(", ")),
         }
     }
 

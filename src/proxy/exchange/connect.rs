@@ -150,7 +150,7 @@ impl Exchange {
                 let deadline = wait.deadline.min(now + pause);
                 Interruption::Halt(Halt::Wait(Wait { deadline, ..wait }))
             }
-            stop => stop,
+            interruption => interruption,
         }
     }
 }
