@@ -180,7 +180,8 @@ fn what_takes_a_restart_is_named_and_the_rest_is_taken() {
         let told = served.proxy.process.stderr.line_with(&format!("{key} is another now"));
         assert!(told.contains("[WARN]") && told.contains("restart"), "{told}");
     }
-    assert_eq!(served.threads_named("worker"), 3);
+    // Each names itself when it first runs.
+    eventually("there are three workers", || served.threads_named("worker") == 3);
     let large = served.proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
     assert_eq!(large.status(), 413);
     assert_eq!(served.lines("scheduling is another now"), 0);
