@@ -30,7 +30,7 @@ fn from_the_page(beginning: &str, replaced: &[(&str, &str)]) -> Vec<String> {
 
 /// pebble and certbot, for the name `localhost`.
 struct Issuer {
-    _pebble: Process,
+    pebble: Process,
     directory: String,
     folder: PathBuf,
 }
@@ -38,7 +38,7 @@ struct Issuer {
 impl Issuer {
     fn asking(proxy: &Proxy) -> Issuer {
         let (pebble, directory) = pebble(proxy.plain.port());
-        Issuer { _pebble: pebble, directory, folder: scratch_directory() }
+        Issuer { pebble, directory, folder: scratch_directory() }
     }
 
     fn issue(&self, proofs: SocketAddr, more: &[&str]) {
@@ -55,6 +55,13 @@ impl Issuer {
     fn renew(&self, more: &[&str]) {
         let arguments = ["renew", "--force-renewal", "--no-random-sleep-on-renew"];
         certbot(&self.folder, &[&arguments, more].concat());
+    }
+
+    /// How many proofs it has accepted. Once in a hundred renewals pebble goes by the last one, even where it is to go by none
+    /// (PEBBLE_AUTHZREUSE=0).
+    fn accepted(&self) -> usize {
+        let is_one = |line: &&String| line.contains("set VALID by completed challenge");
+        self.pebble.stdout.all().iter().filter(is_one).count()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -130,7 +137,8 @@ fn a_certificate_is_issued_and_renewed_without_a_restart() {
 
     let [first, _] = issuer.issued();
     issuer.renew(&[]);
-    eventually("the renewed certificate is taken", || renewals(&proxy) == 2 && proofs(&proxy) == 2);
+    eventually("the renewed certificate is taken", || renewals(&proxy) == 2);
+    eventually("its proof went through", || proofs(&proxy) == issuer.accepted());
     assert!(issuer.issued()[0] != first, "a new one");
     issuer.expect_shown_by(&proxy);
 
@@ -157,6 +165,7 @@ fn the_page_leads_a_newcomer_to_a_certificate_and_through_its_renewal() {
     issuer.expect_shown_by(&proxy);
     // The issuer asks the first ronde, which still has the port that pebble stands for 80 with.
     issuer.renew(&["--deploy-hook", &format!("kill -HUP {}", proxy.process.id())]);
-    eventually("the renewed certificate is taken", || renewals(&proxy) == 1 && proofs(&plain) == 2);
+    eventually("the renewed certificate is taken", || renewals(&proxy) == 1);
+    eventually("its proof went through", || proofs(&plain) == issuer.accepted());
     issuer.expect_shown_by(&proxy);
 }
