@@ -33,6 +33,7 @@ struct Name {
 }
 
 struct State {
+    /// What the last follower says that is there.
     timing: Timing,
     /// `None`: the first look-up has not ended.
     addresses: Option<Vec<Address>>,
@@ -50,6 +51,7 @@ enum Resolved {
 struct Follower {
     /// Gone when it has left.
     following: Weak<Following>,
+    timing: Timing,
     tell: Tell,
 }
 
@@ -92,6 +94,14 @@ impl Following {
     }
 }
 
+/// It may have said how often the name is looked up, as that of a reload that was refused in the end. The thread asks the
+/// rest when it has looked the name up; to look here would lock what the one that drops it may have locked.
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.look_up_again();
+    }
+}
+
 impl Name {
     fn start(host: &str, port: u16, timing: Timing) -> io::Result<Arc<Self>> {
         let (wanted, asked) = bounded(1);
@@ -113,7 +123,7 @@ impl Name {
         if let Some(addresses) = &state.addresses {
             tell(addresses);
         }
-        state.followers.push(Follower { following: Arc::downgrade(&following), tell });
+        state.followers.push(Follower { following: Arc::downgrade(&following), timing, tell });
         following
     }
 
@@ -149,6 +159,9 @@ impl Name {
         state.followers.retain(|follower| follower.following.strong_count() > 0);
         state.followers.iter().for_each(|follower| (follower.tell)(&addresses));
         state.addresses = Some(addresses);
+        if let Some(last) = state.followers.last() {
+            state.timing = last.timing;
+        }
         state.timing
     }
 }

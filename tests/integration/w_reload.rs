@@ -523,6 +523,35 @@ fn a_backend_on_a_unix_socket_comes_by_a_reload() {
     assert_eq!(answers, ["tcp", "unix"]);
 }
 
+/// The names that a refused file has are those of the file in force, and were looked up as it said from then on.
+#[test]
+fn a_refused_reload_leaves_the_interval_of_look_ups_as_it_was() {
+    ronde_only!();
+    let Some(names) = NameService::start() else { return };
+    let [port, other, ..] = names.ports();
+    let number = port.address.port();
+    let _app = Backend::on(port, move |wire, _| wire.send(ok("app")));
+    let _other = Backend::on(other, move |wire, _| wire.send(ok("other")));
+    names.knows("app.test", [names.neighbour(1)]);
+    let file = scratch_directory().join("ronde.toml");
+    let write = |interval: &str, more: &str| {
+        let text = format!("resolve-interval = '{interval}'\nbackend = ['app.test:{number}'{more}]\n");
+        fs::write(&file, text).expect("a file");
+    };
+    write("100ms", "");
+    let proxy = names.ronde("options timeout:1", &format!("--config {}", file.display())).serve();
+    let served = Served { file: file.clone(), proxy };
+    eventually("the name is known", || served.proxy.get("/").text() == "app");
+    write("1h", &format!(", '{}'", served.proxy.address));
+    let outcome = served.outcome();
+    assert!(outcome.contains("not reloaded") && outcome.contains("own address"), "{outcome}");
+    // The first change may be found by the look-up that the reload began.
+    for (number, answer) in [(2, "other"), (1, "app"), (2, "other")] {
+        names.knows("app.test", [names.neighbour(number)]);
+        eventually("the name is looked up as before", || served.proxy.get("/").text() == answer);
+    }
+}
+
 #[test]
 fn the_threads_of_names_come_and_go_with_them() {
     ronde_only!();
