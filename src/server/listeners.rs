@@ -61,12 +61,18 @@ impl Reached {
     }
 }
 
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct Refused {
+    pub address: Address,
+    pub error: io::Error,
+}
+
 /// Why a server could not start.
 #[derive(Debug)]
 pub enum StartError {
-    Bind(Address, io::Error),
-    /// The address of the admin listener cannot be had.
-    Admin(Box<StartError>),
+    /// An address that this setting gives cannot be had.
+    Bind(&'static str, Refused),
     /// After a reload: an address that is in use by a listener that is not to be there any more.
     BehindAnother(Address, Address),
     /// Why there are no certificates to show.
@@ -83,11 +89,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind(address, error) => write_refusal(f, address, error, row::listen.flag),
-            Self::Admin(error) => match &**error {
-                Self::Bind(address, error) => write_refusal(f, address, error, row::admin.flag),
-                error => write!(f, "the admin listener: {error}"),
-            },
+            Self::Bind(flag, refused) => refused.write(f, flag),
             Self::BehindAnother(address, own) => write!(
                 f,
                 "cannot listen on {address}: ronde itself listens on {own}, and there can be no other beside it; that \
@@ -117,38 +119,41 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// Why an address cannot be listened on, and what to do; `flag` is the setting that gives it.
-fn write_refusal(
-    f: &mut fmt::Formatter<'_>,
-    address: &Address,
-    error: &io::Error,
-    flag: &str,
-) -> fmt::Result {
-    match (error.kind(), address) {
-        (ErrorKind::AddrInUse, _) => {
-            write!(f, "{address} is in use by another program; choose another address with {flag}")
-        }
-        (ErrorKind::AddrNotAvailable, _) => write!(
-            f,
-            "{address} is no address of this machine; choose another with {flag}, or give --freebind if it will be one \
-             later"
-        ),
-        (ErrorKind::AlreadyExists, _) => {
-            write!(
+impl Refused {
+    /// Why it cannot be listened on, and what to do; `flag` is the setting that gives it.
+    fn write(&self, f: &mut fmt::Formatter<'_>, flag: &str) -> fmt::Result {
+        let Self { address, error } = self;
+        match (error.kind(), address) {
+            (ErrorKind::AddrInUse, _) => {
+                write!(f, "{address} is in use by another program; choose another address with {flag}")
+            }
+            (ErrorKind::AddrNotAvailable, _) => write!(
                 f,
-                "{address}: there is a file that is no socket; remove it, or choose another path with {flag}"
-            )
-        }
-        (ErrorKind::NotFound, Address::Unix(_)) => {
-            write!(f, "{address}: there is no such directory; make it, or choose another path with {flag}")
-        }
-        (ErrorKind::PermissionDenied, Address::Tcp(tcp)) if tcp.port() < FIRST_UNPRIVILEGED_PORT => write!(
-            f,
-            "cannot listen on {address}: ports below {FIRST_UNPRIVILEGED_PORT} need a privilege: `sudo setcap \
+                "{address} is no address of this machine; choose another with {flag}, or give --freebind if it will be one \
+             later"
+            ),
+            (ErrorKind::AlreadyExists, _) => {
+                write!(
+                    f,
+                    "{address}: there is a file that is no socket; remove it, or choose another path with {flag}"
+                )
+            }
+            (ErrorKind::NotFound, Address::Unix(_)) => {
+                write!(
+                    f,
+                    "{address}: there is no such directory; make it, or choose another path with {flag}"
+                )
+            }
+            (ErrorKind::PermissionDenied, Address::Tcp(tcp)) if tcp.port() < FIRST_UNPRIVILEGED_PORT => {
+                write!(
+                    f,
+                    "cannot listen on {address}: ports below {FIRST_UNPRIVILEGED_PORT} need a privilege: `sudo setcap \
              cap_net_bind_service=+ep PATH/ronde`, or AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit; or choose \
              another port with {flag}"
-        ),
-        _ => write!(f, "cannot listen on {address}: {error}; choose another address with {flag}"),
+                )
+            }
+            _ => write!(f, "cannot listen on {address}: {error}; choose another address with {flag}"),
+        }
     }
 }
 
@@ -175,16 +180,19 @@ pub(super) fn refuse_all_myself(config: &Config, entrances: &[Entrance]) -> Resu
 pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Entrance>, StartError> {
     let passed = activation::passed(before);
     activation::check(&passed, config)?;
-    let all = [(&config.listen, Scheme::Http), (&config.tls_listen, Scheme::Https)];
+    let all = [
+        (row::listen.flag, &config.listen, Scheme::Http),
+        (row::tls_listen.flag, &config.tls_listen, Scheme::Https),
+    ];
     let all: Vec<_> = all
         .into_iter()
-        .flat_map(|(wanted, scheme)| {
+        .flat_map(|(flag, wanted, scheme)| {
             let open = activation::not_passed(wanted, scheme, &passed);
-            open.into_iter().map(move |listen| (listen, wanted, scheme))
+            open.into_iter().map(move |listen| (flag, listen, wanted, scheme))
         })
         .collect();
     let mut entrances = passed;
-    for (listen, wanted, scheme) in all {
+    for (flag, listen, wanted, scheme) in all {
         if wanted.iter().any(|other| other.includes(listen)) {
             continue;
         }
@@ -208,9 +216,9 @@ pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Ent
                 let new = |listener| entrance(Arc::new(listener), Arc::default());
                 entrances.extend(listeners.into_iter().map(new));
             }
-            Err(error) => {
+            Err(refused) => {
                 withdraw_new(&entrances, before);
-                return Err(blame_own(error, before));
+                return Err(blame(flag, refused, before));
             }
         }
     }
@@ -221,7 +229,7 @@ pub(super) fn listen_all(config: &Config, before: &[Entrance]) -> Result<Vec<Ent
 /// alone.
 ///
 /// # Errors
-/// [`StartError::Admin`].
+/// [`StartError::Bind`].
 pub(super) fn listen_for_admin(config: &Config, passed: Vec<Listener>) -> Result<Vec<Listener>, StartError> {
     /// What may connect to it may drain every backend.
     const MODE: u32 = 0o600;
@@ -229,7 +237,7 @@ pub(super) fn listen_for_admin(config: &Config, passed: Vec<Listener>) -> Result
     let is_passed = |admin: &&Listen| listeners.iter().any(|passed| activation::is_served_by(admin, passed));
     if let Some(admin) = config.admin.as_ref().filter(|admin| !is_passed(admin)) {
         let opened = open(admin, &[admin], MODE, config);
-        listeners.extend(opened.map_err(|error| StartError::Admin(Box::new(error)))?);
+        listeners.extend(opened.map_err(|refused| StartError::Bind(row::admin.flag, refused))?);
     }
     Ok(listeners)
 }
@@ -248,11 +256,16 @@ fn known<'a>(listen: &Listen, scheme: Scheme, config: &Config, before: &'a [Entr
 }
 
 /// An address that is in use may be so by a listener that is there until the reload.
-fn blame_own(error: StartError, before: &[Entrance]) -> StartError {
-    let StartError::Bind(Address::Tcp(address), cause) = &error else { return error };
-    if cause.kind() != ErrorKind::AddrInUse {
-        return error;
+fn blame(flag: &'static str, refused: Refused, before: &[Entrance]) -> StartError {
+    match overlapping(&refused, before) {
+        Some(own) => StartError::BehindAnother(refused.address, own),
+        None => StartError::Bind(flag, refused),
     }
+}
+
+/// The listener before a reload that has an address which is refused because it is in use.
+fn overlapping(refused: &Refused, before: &[Entrance]) -> Option<Address> {
+    let Refused { address: Address::Tcp(address), error } = refused else { return None };
     let overlaps = |own: &Address| match own {
         Address::Tcp(own) => {
             let is_same = own.ip() == address.ip();
@@ -261,10 +274,8 @@ fn blame_own(error: StartError, before: &[Entrance]) -> StartError {
         }
         Address::Unix(_) => false,
     };
-    match before.iter().filter_map(|entrance| entrance.listener.address()).find(overlaps) {
-        Some(own) => StartError::BehindAnother(Address::Tcp(*address), own),
-        None => error,
-    }
+    let mut own = before.iter().filter_map(|entrance| entrance.listener.address());
+    own.find(|own| error.kind() == ErrorKind::AddrInUse && overlaps(own))
 }
 
 /// Removes what a server that does not start, or a reload that fails, would leave behind: the listeners that were not there
@@ -275,28 +286,23 @@ pub(super) fn withdraw_new(entrances: &[Entrance], before: &[Entrance]) {
 }
 
 /// The sockets of one address among those that are `wanted`; the mode is that of a Unix socket.
-fn open(
-    listen: &Listen,
-    wanted: &[&Listen],
-    mode: u32,
-    config: &Config,
-) -> Result<Vec<Listener>, StartError> {
+fn open(listen: &Listen, wanted: &[&Listen], mode: u32, config: &Config) -> Result<Vec<Listener>, Refused> {
     let claim = Claim::of(config);
     let listen_at = |address: SocketAddr, family| {
         let listener = listener::listen(address, family, claim);
-        listener.map(Listener::Tcp).map_err(|error| StartError::Bind(address.into(), error))
+        listener.map(Listener::Tcp).map_err(|error| Refused { address: address.into(), error })
     };
     match listen {
         Listen::Unix(path) => {
             let listener = listener::listen_locally(path, mode);
-            Ok(vec![listener.map_err(|error| StartError::Bind(Address::Unix(path.clone()), error))?])
+            Ok(vec![listener.map_err(|error| Refused { address: Address::Unix(path.clone()), error })?])
         }
         Listen::At(address) => Ok(vec![listen_at(*address, family_of(*address, wanted))?]),
         Listen::Every(port) => {
             // One dual-stack socket where there is IPv6.
             let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);
             let listener = match listen_at(every, Family::Both) {
-                Err(StartError::Bind(_, error)) if is_lack_of_ipv6(&error) => {
+                Err(Refused { error, .. }) if is_lack_of_ipv6(&error) => {
                     listen_at(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port), Family::Own)
                 }
                 outcome => outcome,
@@ -311,7 +317,7 @@ fn open(
                     continue;
                 }
                 match listen_at(address, Family::Own) {
-                    Err(StartError::Bind(_, error)) if ip.is_ipv6() && is_lack_of_ipv6(&error) => {}
+                    Err(Refused { error, .. }) if ip.is_ipv6() && is_lack_of_ipv6(&error) => {}
                     outcome => {
                         let listener = outcome?;
                         if let Some(Address::Tcp(bound)) = listener.address() {
@@ -381,10 +387,11 @@ mod tests {
                 Some(path) => Address::Unix(Path::new(path).into()),
                 None => Address::Tcp(address.parse().unwrap()),
             };
-            let error = StartError::Bind(address.clone(), errno.into());
-            assert_eq!(error.to_string(), advice);
-            let error = StartError::Admin(Box::new(StartError::Bind(address, errno.into())));
-            assert_eq!(error.to_string(), advice.replace("--listen", "--admin"));
+            for flag in ["--listen", "--tls-listen", "--admin"] {
+                let refused = Refused { address: address.clone(), error: errno.into() };
+                let error = StartError::Bind(flag, refused);
+                assert_eq!(error.to_string(), advice.replace("--listen", flag));
+            }
         }
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! Not here: listening, and the words of the errors (`listeners`).
 
-use super::listeners::StartError;
-use crate::config::{Address, Config, Listen};
+use super::listeners::{Refused, StartError};
+use crate::config::{Address, Config, Listen, row};
 use crate::net::listener::{Claim, try_address, try_path};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -15,23 +15,28 @@ use std::sync::Arc;
 
 /// The addresses that a start would refuse. A port in use is none of them, nor one that needs a privilege.
 pub fn refused(config: &Config) -> Vec<StartError> {
-    let clients = [&config.listen, &config.tls_listen].into_iter().flat_map(|wanted| {
+    let admin: Vec<_> = config.admin.iter().cloned().collect();
+    let all = [
+        (row::listen.flag, &config.listen),
+        (row::tls_listen.flag, &config.tls_listen),
+        (row::admin.flag, &admin),
+    ];
+    let refused = all.into_iter().flat_map(|(flag, wanted)| {
         // What another includes is not opened.
-        wanted.iter().filter(|listen| !wanted.iter().any(|other| other.includes(listen)))
+        let opened = wanted.iter().filter(|listen| !wanted.iter().any(|other| other.includes(listen)));
+        opened.filter_map(move |listen| Some(StartError::Bind(flag, refusal(listen, config)?)))
     });
-    let clients = clients.filter_map(|listen| refusal(listen, config));
-    let admin = config.admin.iter().filter_map(|admin| refusal(admin, config));
-    clients.chain(admin.map(|error| StartError::Admin(Box::new(error)))).collect()
+    refused.collect()
 }
 
-fn refusal(listen: &Listen, config: &Config) -> Option<StartError> {
+fn refusal(listen: &Listen, config: &Config) -> Option<Refused> {
     let (address, tried) = match listen {
         Listen::At(address) => (Address::Tcp(*address), try_address(*address, Claim::of(config))),
         Listen::Unix(path) => (Address::Unix(Arc::clone(path)), excuse(path, try_path(path))),
         // Every machine has these.
         Listen::Every(_) | Listen::Localhost(_) => return None,
     };
-    tried.err().map(|error| StartError::Bind(address, error))
+    tried.err().map(|error| Refused { address, error })
 }
 
 /// A directory below /run may be made by the start itself (`RuntimeDirectory=` of the unit), and is gone with its service.
