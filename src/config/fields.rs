@@ -97,6 +97,20 @@ impl Template {
         &self.0
     }
 
+    /// A variable as nginx has them, such as `$host`, if one stands in it.
+    fn variable(&self) -> Option<&str> {
+        let texts = self.0.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text),
+            _ => None,
+        });
+        let mut behind = texts.flat_map(|text| text.match_indices('$').map(|(at, _)| &text[at..]));
+        behind.find_map(|text| {
+            let end = text[1..].find(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
+            let name = end.map_or(text, |end| &text[..=end]);
+            name[1..].starts_with(|sign: char| sign.is_ascii_lowercase()).then_some(name)
+        })
+    }
+
     /// Whether it is the same text for every request.
     pub fn is_literal(&self) -> bool {
         self.0.iter().all(|part| matches!(part, Part::Text(_)))
@@ -296,6 +310,23 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// One warning for each field with a variable of nginx in it, which is sent to the letter.
+    pub(super) fn remarks_on_fields(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        for config in self.with_routes() {
+            let requests = config.set_request_header.iter().map(|field| (&row::set_request_header, field));
+            let responses = config.set_response_header.iter().map(|field| (&row::set_response_header, field));
+            remarks.extend(requests.chain(responses).filter_map(|(row, SetField { name, value })| {
+                let (flag, name, variable) = (row.flag, &name.0, value.variable()?);
+                Some(format!(
+                    "{flag}: {variable} in {name} is sent as it stands here; ronde has {{client}}, {{host}} and {{scheme}}"
+                ))
+            }));
+        }
+        remarks.dedup();
+        remarks
     }
 
     /// # Errors

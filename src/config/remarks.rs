@@ -14,7 +14,7 @@ impl Config {
         let checks = idle.chain(self.long_check());
         let odd = self.odd_access_lists().into_iter().chain(self.remarks_on_backends());
         let odd = odd.chain(self.odd_https_port()).chain(self.refused_health());
-        self.many_workers().into_iter().chain(checks).chain(odd).collect()
+        self.many_workers().into_iter().chain(checks).chain(odd).chain(self.remarks_on_fields()).collect()
     }
 
     /// Settings of a check that there is none of.

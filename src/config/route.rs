@@ -195,6 +195,10 @@ fn on_one_line(raw: &RawValue) -> Result<Source, Error> {
         let fault = format!("{} is not a route; give HOST/PATH=HOST:PORT,...", shown(text));
         return Err(Error::at(&raw.place, fault));
     };
+    if let Some(scheme) = ["http://", "https://"].into_iter().find(|scheme| said.starts_with(scheme)) {
+        let fault = format!("{} is a URL; give HOST/PATH without {scheme}", shown(said));
+        return Err(Error::at(&raw.place, fault));
+    }
     let (hosts, path) = said.split_at(said.find('/').unwrap_or(said.len()));
     let values = |text: &str| -> Vec<_> {
         text.split(',').map(|text| RawValue::new(text.trim(), raw.place.clone())).collect()

@@ -171,6 +171,27 @@ fn a_ronde_that_its_own_health_check_cannot_ask_is_remarked_upon() {
     }
 }
 
+/// A name followed by nothing, or by more of one, is the whole name; a price is none.
+#[test]
+fn a_variable_of_nginx_is_remarked_upon() {
+    for (words, remark) in [
+        (
+            "--set-request-header X-Real-IP:$remote_addr",
+            "--set-request-header: $remote_addr in X-Real-IP is sent as it stands here; ronde has {client}, {host} and \
+             {scheme}",
+        ),
+        (
+            "--set-response-header X:{scheme}://a$.b$host$c",
+            "--set-response-header: $host in X is sent as it stands here; ronde has {client}, {host} and {scheme}",
+        ),
+    ] {
+        assert_eq!(loaded(&format!("a:1 {words}"), &[]).notes, [remark]);
+    }
+    for words in ["X:{host}", "X:$", "X:a$5", "X:$$"] {
+        assert_eq!(loaded(&format!("a:1 --set-request-header {words}"), &[]).notes, [""; 0], "{words}");
+    }
+}
+
 #[test]
 fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
     for (words, remark) in [
@@ -1042,6 +1063,7 @@ fn a_mistake_in_a_route_is_named_with_its_place() {
     for (words, error) in [
         ("--route /x", r#"--route: "/x" is not a route; give HOST/PATH=HOST:PORT,..."#),
         ("--route /x=a", r#"--route: "a" has no port; give HOST:PORT"#),
+        ("--route http://a/x=b:1", r#"--route: "http://a/x" is a URL; give HOST/PATH without http://"#),
         ("--route a:80/x=b:1", r#"--route: "a:80" has a port, which routes do not compare; write a"#),
         ("--route /x=b:1 --route /x=c:1", "--route: /x is routed twice"),
         ("--route /x=b:1 --url http://a", "--url: is for `ronde check` alone"),
