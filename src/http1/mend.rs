@@ -10,7 +10,7 @@
 //!
 //! Not here: requests. A server must refuse the blank (§5.1), and may refuse the fold (§5.2).
 
-use crate::http1::fields;
+use crate::http1::fields::{self, end_of_line};
 
 /// Mends a whole response head, as `head::scan` found it.
 pub fn response(head: &mut [u8]) {
@@ -55,10 +55,6 @@ fn may_be_odd(head: &[u8]) -> bool {
     pairs.fold(false, |is_odd, (&before, &byte)| {
         is_odd | ((before == b'\n') & is_blank(byte)) | (is_blank(before) & (byte == b':'))
     })
-}
-
-fn end_of_line(head: &[u8], at: usize) -> usize {
-    memchr::memchr(b'\n', &head[at..]).map_or(head.len(), |feed| at + feed + 1)
 }
 
 /// Whether the line is a Content-Length or a Transfer-Encoding to a parser that ignores the blanks around a name.

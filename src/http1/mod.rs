@@ -4,8 +4,8 @@
 //! that interprets a message is in this folder, where it can be tested, fuzzed and read without a socket.
 //!
 //! Reading order: `head` (is it HTTP?), `mend` (what a backend may get wrong), `fields` (its field lines), `framing` (how long is the body?), `chunked` (takes
-//! the framing off), `reframer` (puts new framing on), `https` (is it led to https?), `routing` (which route), `plain_path`
-//! (whether a path has one reading only), `forward` (the head for the next hop),
+//! the framing off), `reframer` (puts new framing on), `target` (what is asked for), `https` (is it led to https?), `routing`
+//! (which route), `plain_path` (whether a path has one reading only), `forward` (the head for the next hop),
 //! `reply` (ronde's own responses) and `accept` (a page or a line). `proxy_header` is no HTTP: it may stand in front of
 //! all that.
 //!
@@ -24,3 +24,4 @@ pub mod proxy_header;
 pub mod reframer;
 pub mod reply;
 pub mod routing;
+pub mod target;

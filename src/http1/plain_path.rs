@@ -13,6 +13,8 @@
 //! Not here: backends that decode twice (`%252e`), take overlong UTF-8 for ASCII, ignore case or cut off extensions. The
 //! same bytes are ordinary names elsewhere, so only the backend can tell (docs/configuration.md).
 
+use crate::http1::target::path_of;
+
 /// Whether a path, with or without its query, has one reading only, but for its parameters.
 ///
 /// Refused are dot segments, empty segments (the one behind a slash at the end is none), a backslash, a percent sign without
@@ -39,10 +41,6 @@ pub fn without_parameters(path: &str) -> Option<String> {
     let path = path_of(path);
     let names = path.split('/').map(name_of).collect::<Vec<_>>().join("/");
     (names.len() < path.len()).then_some(names)
-}
-
-fn path_of(target: &str) -> &str {
-    target.split('?').next().unwrap_or_default()
 }
 
 /// A segment without its parameters (RFC 3986 §3.3). `%3b` counts as `;`: some servers decode first.

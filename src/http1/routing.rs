@@ -15,9 +15,8 @@
 //! Not here: what a route is (`config::route`), and what becomes of the request (`proxy`).
 
 use crate::config::Host;
-use crate::http1::fields::Name;
-use crate::http1::head::{Request, Target};
 use crate::http1::plain_path;
+use crate::http1::target::{host_of, path_of};
 use crate::observe::failure::Failure;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -75,8 +74,7 @@ impl<T: Clone> Table<T> {
 
     /// The route of a request for this authority and this path. Only what stands before a `?` counts of the path.
     pub fn find(&self, authority: &str, path: &str) -> Option<&T> {
-        let path = path.split('?').next().unwrap_or_default();
-        let host = host_of(authority);
+        let (path, host) = (path_of(path), compared(authority));
         self.exact
             .get(&*host)
             .and_then(|paths| paths.find(path))
@@ -125,28 +123,14 @@ impl<T> Paths<T> {
     }
 }
 
-/// What a request asks for: the authority of its target, or else its Host; and its path, with the query. The authority is
-/// empty if it names none; the path is empty in an OPTIONS for the server as a whole.
-pub fn asked<'a>(head: &Request<'a>) -> (&'a str, &'a str) {
-    let host = || {
-        let host = head.fields.lines(Name::Host).next().unwrap_or_default();
-        std::str::from_utf8(host).unwrap_or_default()
-    };
-    match head.target {
-        Target::Absolute { authority, path } => (authority, path),
-        Target::Origin(path) => (host(), path),
-        Target::Asterisk => (host(), ""),
-    }
-}
-
 /// A host as it is compared: without port and trailing dot, in lower case; an IPv6 address in its usual form.
-fn host_of(authority: &str) -> Cow<'_, str> {
+fn compared(authority: &str) -> Cow<'_, str> {
     if let Some((address, _)) = authority.strip_prefix('[').and_then(|text| text.split_once(']'))
         && let Ok(address) = address.parse::<Ipv6Addr>()
     {
         return Cow::Owned(format!("[{address}]"));
     }
-    let name = authority.split(':').next().unwrap_or_default();
+    let name = host_of(authority);
     let name = name.strip_suffix('.').unwrap_or(name);
     match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => Cow::Owned(name.to_ascii_lowercase()),
@@ -157,7 +141,6 @@ fn host_of(authority: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::head::{self, Lines};
     use proptest::prelude::*;
 
     /// Of `host/path`, with an empty host for any.
@@ -272,20 +255,6 @@ mod tests {
             ("192.0.2.1:80", "/", Some("192.0.2.1")),
         ] {
             assert_eq!(table.find(host, path).copied(), route, "{host} {path}");
-        }
-    }
-
-    #[test]
-    fn what_a_target_asks_for() {
-        for (line, asks) in [
-            ("GET /a?b", ("host", "/a?b")),
-            ("GET http://other:81/a?b", ("other:81", "/a?b")),
-            ("GET http://other?b", ("other", "?b")),
-            ("OPTIONS *", ("host", "")),
-        ] {
-            let text = format!("{line} HTTP/1.1\r\nHost: host\r\n\r\n");
-            let mut lines = Lines::new();
-            assert_eq!(asked(&head::request(text.as_bytes(), &mut lines).unwrap()), asks, "{line}");
         }
     }
 

@@ -108,19 +108,7 @@ impl Conversation {
         };
         Box::new(Self { client, stage })
     }
-}
 
-impl Stage {
-    /// What the client itself begins with, on a connection that was accepted at `since` and then waited for a worker.
-    pub fn first(scheme: Scheme, since: Instant, queued: Duration) -> Self {
-        match scheme {
-            Scheme::Http => Self::Reading(Reading::first(since, queued)),
-            Scheme::Https => Self::Securing(Securing::awaited(since, queued)),
-        }
-    }
-}
-
-impl Conversation {
     /// The request that is under way.
     fn exchange(&self) -> Option<&Exchange> {
         match &self.stage {
@@ -130,6 +118,16 @@ impl Conversation {
             | Stage::Reading(_)
             | Stage::Lingering(_)
             | Stage::Resetting(_) => None,
+        }
+    }
+}
+
+impl Stage {
+    /// What the client itself begins with, on a connection that was accepted at `since` and then waited for a worker.
+    pub fn first(scheme: Scheme, since: Instant, queued: Duration) -> Self {
+        match scheme {
+            Scheme::Http => Self::Reading(Reading::first(since, queued)),
+            Scheme::Https => Self::Securing(Securing::awaited(since, queued)),
         }
     }
 }

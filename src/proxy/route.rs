@@ -11,7 +11,8 @@ use crate::config::{self, Action, Config};
 use crate::http1::forward::{Edits, Scheme};
 use crate::http1::head::Request;
 use crate::http1::https::{self, Detour, Detours};
-use crate::http1::routing::{self, Table};
+use crate::http1::routing::Table;
+use crate::http1::target;
 use crate::observe::failure::Failure;
 use crate::observe::metrics::{Metrics, RouteCounts};
 use std::collections::BTreeMap;
@@ -129,7 +130,7 @@ impl Routes {
         if self.all.len() == 1 && !detours.redirect && self.paths == Paths::Any {
             return Ok(&self.rest);
         }
-        let (authority, path) = routing::asked(head);
+        let (authority, path) = target::asked(head);
         let detour = match https::detour(scheme, path, detours) {
             Some(Detour::Redirect) if authority.is_empty() => return Err(Failure::HostUnknown),
             Some(Detour::Redirect) => self.to_https.as_ref(),

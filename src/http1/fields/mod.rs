@@ -104,6 +104,11 @@ pub fn trim_end(value: &[u8]) -> &[u8] {
     &value[..length]
 }
 
+/// Where the next line begins behind the one that `at` is in, in a head or a part of one.
+pub fn end_of_line(head: &[u8], at: usize) -> usize {
+    memchr::memchr(b'\n', &head[at..]).map_or(head.len(), |feed| at + feed + 1)
+}
+
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }

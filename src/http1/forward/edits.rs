@@ -11,7 +11,7 @@
 
 use super::{Origin, Trust, asked_host, forwarded, write_address};
 use crate::config::{Config, FieldName, Part, Peer, SetField, Template};
-use crate::http1::fields::Name;
+use crate::http1::fields::{Name, end_of_line};
 use crate::http1::head::Request;
 use std::borrow::Cow;
 use std::io::Write;
@@ -135,10 +135,6 @@ impl Edits {
             out.extend_from_slice(b"\r\n");
         }
     }
-}
-
-fn end_of_line(message: &[u8], at: usize) -> usize {
-    memchr::memchr(b'\n', &message[at..]).map_or(message.len(), |feed| at + feed + 1)
 }
 
 /// No value breaks out of its line: a text is visible ASCII, and the others are an address, an authority and a scheme.

@@ -19,7 +19,7 @@ use crate::backend::Backends;
 use crate::config::{Address, Peer};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Lines, Method, Request};
-use crate::http1::routing;
+use crate::http1::target::{asked, path_of};
 use crate::observe::failure::Failure;
 use crate::observe::metrics::{RouteTotals, text};
 use crate::proxy::shared::Shared;
@@ -128,8 +128,8 @@ impl<'s> Answers<'s> {
             Ok(_) => return Ok(Response::text(413, "a request has no body here").into()),
             Err(failure) => return Ok(Response::text(failure.status(), failure.text()).into()),
         }
-        let (_, target) = routing::asked(request);
-        let path = target.split('?').next().unwrap_or_default();
+        let (_, target) = asked(request);
+        let path = path_of(target);
         let change = change(path);
         let is_read = matches!(request.method, Method::Get | Method::Head);
         Ok(match (path, change) {

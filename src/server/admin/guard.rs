@@ -14,7 +14,7 @@
 
 use crate::config::{Config, Peer};
 use crate::http1::head::Request;
-use crate::http1::routing;
+use crate::http1::target::{self, host_of};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The field without which nothing is changed; its value is `1`.
@@ -76,7 +76,7 @@ impl May {
     /// # Errors
     /// Whatever it is, a page of another site could have sent it.
     pub fn ask(request: &Request<'_>, config: &Config) -> Result<(), Refusal> {
-        let (authority, _) = routing::asked(request);
+        let (authority, _) = target::asked(request);
         if !is_own_name(host_of(authority), &config.admin_host) {
             return Err(Refusal::ForeignHost);
         }
@@ -101,14 +101,6 @@ impl May {
 fn values<'a>(request: &Request<'a>, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let lines = request.fields.iter();
     lines.filter(move |(_, other, _)| other.eq_ignore_ascii_case(name)).map(|(_, _, value)| value)
-}
-
-/// The authority without its port.
-fn host_of(authority: &str) -> &str {
-    match authority.rfind([':', ']']) {
-        Some(at) if authority[at..].starts_with(':') => &authority[..at],
-        _ => authority,
-    }
 }
 
 fn is_own_name(host: &str, names: &[String]) -> bool {
