@@ -8,17 +8,21 @@
 use crate::http1::fields::Name;
 use crate::http1::head::{Request, Target};
 
-/// What a request asks for: the authority of its target, or else its Host; and its path, with the query. The authority is
-/// empty if it names none; the path is empty in an OPTIONS for the server as a whole.
+/// What a request asks for: its authority, and its path with the query. The authority is empty if it names none; the path is
+/// empty in an OPTIONS for the server as a whole.
 pub fn asked<'a>(head: &Request<'a>) -> (&'a str, &'a str) {
-    let host = || {
-        let host = head.fields.lines(Name::Host).next().unwrap_or_default();
-        std::str::from_utf8(host).unwrap_or_default()
-    };
+    let authority = std::str::from_utf8(authority_of(head).unwrap_or_default()).unwrap_or_default();
     match head.target {
-        Target::Absolute { authority, path } => (authority, path),
-        Target::Origin(path) => (host(), path),
-        Target::Asterisk => (host(), ""),
+        Target::Absolute { path, .. } | Target::Origin(path) => (authority, path),
+        Target::Asterisk => (authority, ""),
+    }
+}
+
+/// In absolute-form the target's authority replaces Host (RFC 9112 §3.2.2).
+pub fn authority_of<'a>(head: &Request<'a>) -> Option<&'a [u8]> {
+    match head.target {
+        Target::Absolute { authority, .. } => Some(authority.as_bytes()),
+        Target::Origin(_) | Target::Asterisk => head.fields.lines(Name::Host).next(),
     }
 }
 

@@ -9,10 +9,11 @@
 //! Not here: what a user writes and what is refused (`config::fields`). The name of a framing field is never edited, so
 //! the framing that was decided stays true.
 
-use super::{Origin, Trust, asked_host, forwarded, write_address};
+use super::{Origin, Trust, forwarded, write_address};
 use crate::config::{Config, FieldName, Part, Peer, SetField, Template};
 use crate::http1::fields::{Name, end_of_line};
 use crate::http1::head::Request;
+use crate::http1::target::authority_of;
 use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
@@ -167,7 +168,7 @@ pub struct Placeholders<'a> {
 
 impl<'a> Placeholders<'a> {
     pub fn of(head: &Request<'a>, origin: &Origin<'_>, client: Peer) -> Self {
-        let host = match (asked_host(head), origin.local) {
+        let host = match (authority_of(head), origin.local) {
             (Some(host), _) => Cow::Borrowed(host),
             (None, Some(local)) => Cow::Owned(local.to_string().into_bytes()),
             (None, None) => Cow::Borrowed(&b""[..]),

@@ -18,6 +18,7 @@ use crate::config::Peer;
 use crate::http1::fields::{self, Fields, Name};
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::head::{self, Request, Response, Target, Version};
+use crate::http1::target::authority_of;
 use crate::observe::failure::Failure;
 pub use client::{asks_for_health, client, is_unnamed};
 pub use edits::{Edits, Placeholders};
@@ -151,7 +152,7 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
     let options = ConnectionOptions::of(head.fields)?;
     out.clear();
     write_request_line(out, head, origin.strip);
-    let host = asked_host(head);
+    let host = authority_of(head);
     if !head.fields.contains(Name::Host) {
         // An HTTP/1.0 request may lack Host; the HTTP/1.1 request that ronde sends must not.
         match (host, origin.local) {
@@ -175,14 +176,6 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, origin: &Origin<'_>) -> Re
     write_connection(out, head.fields, origin.upgrade);
     out.extend_from_slice(b"\r\n");
     Ok(())
-}
-
-/// In absolute-form the target's authority replaces Host (RFC 9112 §3.2.2).
-fn asked_host<'a>(head: &Request<'a>) -> Option<&'a [u8]> {
-    match head.target {
-        Target::Absolute { authority, .. } => Some(authority.as_bytes()),
-        Target::Origin(_) | Target::Asterisk => head.fields.lines(Name::Host).next(),
-    }
 }
 
 /// The target goes in origin-form, whatever form was received (RFC 9112 §3.2.1). `*` stays, and is also the target of
