@@ -47,6 +47,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
+use turn::Trial;
+
 pub use tried::Tried;
 pub use turn::{Pace, Turn};
 pub use unreachable::connect_failure;
@@ -308,7 +310,7 @@ impl Backends {
         }
     }
 
-    fn note_failure(&self, backend: &Backend, failure: Failure, is_trial: bool) {
+    fn note_failure(&self, backend: &Backend, failure: Failure, trial: Trial) {
         backend.standing.counts.failed();
         let trouble = Trouble::of(failure);
         if trouble == Trouble::Connect {
@@ -318,7 +320,7 @@ impl Backends {
         }
         let changed = backend.standing.change(|health| {
             // What was on its way before the trial does not speak for it.
-            let is_late = health.is_tried() && !is_trial && trouble == Trouble::Answer;
+            let is_late = health.is_tried() && trial == Trial::No && trouble == Trouble::Answer;
             if is_late { None } else { health.failed(trouble, &self.rules, Instant::now()) }
         });
         if changed == Some(Change::Out) {
@@ -406,8 +408,8 @@ fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> 
     let backend = Arc::clone(round.take(chosen)?);
     tried.note(&backend);
     // Still under the lock of the round: of two requests at once only one may be the trial.
-    let is_trial = backend.standing.was_chosen();
-    Some(Turn::new(backend, is_trial, round.turns(), now))
+    let trial = if backend.standing.was_chosen() { Trial::Undecided } else { Trial::No };
+    Some(Turn::new(backend, trial, round.turns(), now))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -46,7 +46,7 @@ enum Side {
 
 /// Whether this request is the trial of a backend that is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trial {
+pub(super) enum Trial {
     No,
     Undecided,
 }
@@ -67,13 +67,13 @@ impl Pace {
 }
 
 impl Turn {
-    pub(super) fn new(backend: Arc<Backend>, is_trial: bool, number: u64, since: Instant) -> Self {
+    pub(super) fn new(backend: Arc<Backend>, trial: Trial, number: u64, since: Instant) -> Self {
         backend.standing.active.fetch_add(1, Ordering::Relaxed);
         backend.standing.waiting.fetch_add(1, Ordering::Relaxed);
         backend.standing.progress.asked();
         backend.standing.counts.asked();
-        let trial = Cell::new(if is_trial { Trial::Undecided } else { Trial::No });
         let (awaited, verdict) = (Cell::new(Side::Backend), Cell::new(Verdict::Open));
+        let trial = Cell::new(trial);
         Self { backend, number, since, awaited, trial, verdict }
     }
 
@@ -151,13 +151,13 @@ impl Turn {
     pub fn answered(&self, backends: &Backends, now: Instant, took: Duration, failure: Option<Failure>) {
         self.await_client();
         self.backend.standing.counts.answered(took);
-        let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
+        let trial = self.trial.replace(Trial::No);
         self.backend.standing.progress.answered(&backends.history.answers, now, took);
         match failure {
             None => backends.note_success(&self.backend, now),
             Some(failure) => {
                 self.verdict.set(Verdict::Failed);
-                backends.note_failure(&self.backend, failure, is_trial);
+                backends.note_failure(&self.backend, failure, trial);
             }
         }
     }
@@ -177,9 +177,9 @@ impl Turn {
         if failure.blame() != Blame::Backend {
             return;
         }
-        let is_trial = self.trial.replace(Trial::No) == Trial::Undecided;
+        let trial = self.trial.replace(Trial::No);
         if self.verdict.get() == Verdict::Open {
-            backends.note_failure(&self.backend, failure, is_trial);
+            backends.note_failure(&self.backend, failure, trial);
         }
     }
 

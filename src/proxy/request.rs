@@ -11,8 +11,9 @@ use crate::http1::accept::Form;
 use crate::http1::fields::Name;
 use crate::http1::forward::{self, Mark, Origin, Persistence, Placeholders, Scheme, Trust, Upgrade};
 use crate::http1::framing::{self, Coding, Framing};
-use crate::http1::head::{self, Lines, Method, Scan, Target, Version};
+use crate::http1::head::{self, Lines, Method, Scan, Version};
 use crate::http1::https;
+use crate::http1::target;
 use crate::observe::access::{self, Line};
 use crate::observe::explain::{Explanation, Step};
 use crate::observe::failure::Failure;
@@ -182,56 +183,74 @@ pub fn parse(
     let trust = trust(source.client, config);
     let route = source.routes.of(&head, https::asked_by(source.scheme, head.fields, trust))?;
     meta.admission = admission(meta.client, &route.config);
-    let is_let_in = meta.admission == Admission::Granted;
-    if let Framing::Length(length) = meta.framing {
-        if is_let_in && route.config.max_body.is_some_and(|most| length > most) {
-            return Err(Failure::BodyTooLarge);
-        }
-        let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains(Name::Expect);
-        let length = length as usize;
-        let is_here = bytes.len() - end >= length;
-        if is_small && is_here {
-            meta.body = Body::InHand(length);
-        } else if is_small && is_let_in {
-            return Ok(Parsed::Partial(Missing::Body(end + length)));
-        }
-    }
+    meta.body = match arrival(&head, &meta, &route.config, bytes.len() - end)? {
+        Arrival::Enough(body) => body,
+        Arrival::Misses(length) => return Ok(Parsed::Partial(Missing::Body(end + length))),
+    };
     let line = line_of(&head, source.client, config, logger);
-    let is_last = forward::ends_here(&head);
-    let (mut head_out, mut placeholders) = (Vec::new(), None);
-    if is_last {
+    let request = |head, meta, placeholders| {
+        let route = Arc::clone(route);
+        Request { route, head, meta, placeholders, line, begun, explanation: None }
+    };
+    if forward::ends_here(&head) {
         if head.method == Method::Trace || meta.framing != Framing::Length(0) {
             return Err(Failure::LastStop);
         }
-        meta.body = Body::InHand(0);
-    } else {
-        let origin = Origin {
-            client: source.client,
-            scheme: source.scheme,
-            trust,
-            framing: meta.framing,
-            upgrade: meta.upgrade,
-            // Two system calls less for every client that says which host it asks.
-            local: if head.fields.contains(Name::Host) { None } else { (source.local)() },
-            strip: &route.strip,
-            pseudonym: source.pseudonym,
-            mark: if config.no_via { Mark::CdnLoop } else { Mark::Via },
-        };
-        head_out = spare_heads.pop().unwrap_or_else(|| Vec::with_capacity(end - start + ADDED));
-        forward::request(&mut head_out, &head, &origin)?;
-        if let Some(edits) = &route.request_edits {
-            edits.request(&mut head_out, &head, &origin, meta.client);
-        }
-        if route.response_edits.as_ref().is_some_and(|edits| edits.have_placeholders()) {
-            placeholders = Some(Box::new(Placeholders::of(&head, &origin, meta.client).kept()));
-        }
+        let question = if forward::asks_for_health(&head) { Question::Health } else { Question::Other };
+        let meta = RequestMeta { body: Body::InHand(0), ..meta };
+        return Ok(Parsed::Options(request(Vec::new(), meta, None), end, question));
     }
-    let route = Arc::clone(route);
-    let request = Request { route, head: head_out, meta, placeholders, line, begun, explanation: None };
-    Ok(match is_last {
-        true if forward::asks_for_health(&head) => Parsed::Options(request, end, Question::Health),
-        true => Parsed::Options(request, end, Question::Other),
-        false => Parsed::Request(request, end),
+    let origin = Origin {
+        client: source.client,
+        scheme: source.scheme,
+        trust,
+        framing: meta.framing,
+        upgrade: meta.upgrade,
+        // Two system calls less for every client that says which host it asks.
+        local: if head.fields.contains(Name::Host) { None } else { (source.local)() },
+        strip: &route.strip,
+        pseudonym: source.pseudonym,
+        mark: if config.no_via { Mark::CdnLoop } else { Mark::Via },
+    };
+    let mut out = spare_heads.pop().unwrap_or_else(|| Vec::with_capacity(end - start + ADDED));
+    forward::request(&mut out, &head, &origin)?;
+    if let Some(edits) = &route.request_edits {
+        edits.request(&mut out, &head, &origin, meta.client);
+    }
+    let is_told = route.response_edits.as_ref().is_some_and(|edits| edits.have_placeholders());
+    let placeholders = is_told.then(|| Box::new(Placeholders::of(&head, &origin, meta.client).kept()));
+    Ok(Parsed::Request(request(out, meta, placeholders), end))
+}
+
+/// Whether so much of a body has come that its request can be sent on.
+enum Arrival {
+    Enough(Body),
+    /// It is small and collected first, and has so many bytes in all.
+    Misses(usize),
+}
+
+/// What is to be done about a body of which so many bytes have `come` with its head.
+///
+/// # Errors
+/// It is longer than its route takes.
+fn arrival(
+    head: &head::Request<'_>,
+    meta: &RequestMeta,
+    config: &Config,
+    come: usize,
+) -> Result<Arrival, Failure> {
+    let Framing::Length(length) = meta.framing else { return Ok(Arrival::Enough(Body::Streams)) };
+    // A client that is not let in learns nothing but that.
+    let is_let_in = meta.admission == Admission::Granted;
+    if is_let_in && config.max_body.is_some_and(|most| length > most) {
+        return Err(Failure::BodyTooLarge);
+    }
+    let is_small = length <= COLLECTED_BODY as u64 && !head.fields.contains(Name::Expect);
+    let length = length as usize;
+    Ok(match is_small {
+        true if length <= come => Arrival::Enough(Body::InHand(length)),
+        true if is_let_in => Arrival::Misses(length),
+        _ => Arrival::Enough(Body::Streams),
     })
 }
 
@@ -314,10 +333,7 @@ fn line_of(head: &head::Request<'_>, peer: Peer, config: &Config, logger: &Logge
     }
     let first = |name| head.fields.lines(name).next().unwrap_or_default();
     if logger.wants_host() {
-        line.host = match head.target {
-            Target::Absolute { authority, .. } => access::quote(&[authority.as_bytes()]),
-            Target::Origin(_) | Target::Asterisk => access::quote(&[first(Name::Host)]),
-        };
+        line.host = access::quote(&[target::authority_of(head).unwrap_or_default()]);
     }
     if logger.wants_agents() {
         line.referer = access::quote(&[first(Name::Referer)]);

@@ -11,7 +11,7 @@ use super::{Exchange, Fate, malformed};
 use crate::http1::chunked::Decoder;
 use crate::http1::fields::Name;
 use crate::http1::forward::{self, Delivery, Persistence, Scheme};
-use crate::http1::framing::{self, Framing};
+use crate::http1::framing::{self, Framing, OfResponse};
 use crate::http1::head::{self, Lines, Scan};
 use crate::http1::https;
 use crate::http1::reframer::Reframer;
@@ -67,7 +67,8 @@ impl Exchange {
         client: &Client,
         context: &mut Context<'_>,
     ) -> Result<Option<Head>, Failure> {
-        let Scratch { from_backend, response: out, .. } = &mut *context.scratch;
+        let Context { scratch, shared, .. } = context;
+        let Scratch { from_backend, response: out, .. } = &mut **scratch;
         let bytes = from_backend.filled();
         if bytes.is_empty() {
             return Ok(None);
@@ -107,42 +108,11 @@ impl Exchange {
                 from_backend.consume(end);
                 return Ok(Some(Head::Interim));
             }
-            status => {
-                let delivery = Delivery::of(meta.version, meta.method, status, framed);
-                // Decided once, from both halves of the exchange. Behind a request that is not out whole there is no next one.
-                let persists = meta.persistence == Persistence::Persist
-                    && delivery != Delivery::UntilClose
-                    && outgoing == Outgoing::All
-                    && client.may_stay()
-                    && context.shared.is_running();
-                let (persistence, fate) = match persists {
-                    true => (Persistence::Persist, Fate::Persist),
-                    false => (Persistence::Close, Fate::Linger),
-                };
-                forward::response(out, &head, meta.version, delivery, persistence)?;
-                if let (Scheme::Https, Some(value)) = (meta.scheme, &self.request.route.config.hsts) {
-                    https::add_strict_transport_security(out, value);
-                }
-                if let Some(edits) = edits {
-                    edits.response(out, placeholders.as_deref());
-                }
-                let backend_persists = framing::persists(head.version, head.fields)
-                    && framed.framing != Framing::UntilClose
-                    && outgoing == Outgoing::All;
-                let reframer = Reframer::new(
-                    Decoder::of_response(framed.framing),
-                    delivery.coding(head.fields),
-                    out.len(),
-                );
-                let mut down = Direction::new(reframer.edited(edits));
-                if matches!(framed.framing, Framing::Length(length) if length > LONG) {
-                    down.use_small_reads();
-                }
-                let pauses = match head.fields.lines(Name::ContentType).any(is_event_stream) {
-                    true => Pauses::Surely,
-                    false => Pauses::Perhaps,
-                };
-                Final::Response(FinalResponse { delivery, backend_persists, fate, pauses }, down)
+            _ => {
+                let may_stay = client.may_stay() && shared.is_running();
+                let kept = if may_stay { Persistence::Persist } else { Persistence::Close };
+                let (response, down) = self.write_response(out, &head, framed, outgoing, kept)?;
+                Final::Response(response, down)
             }
         };
         self.record.status = Some(head.status);
@@ -156,6 +126,51 @@ impl Exchange {
             })?;
         }
         Ok(Some(Head::Final(last)))
+    }
+
+    /// Writes the head of a final response, to a client whose connection is `kept` as far as that is up to ronde. What becomes
+    /// of the two connections is decided once, from both halves of the exchange: behind a request that is not out whole there is
+    /// no next one, on either.
+    fn write_response(
+        &self,
+        out: &mut Vec<u8>,
+        head: &head::Response<'_>,
+        framed: OfResponse,
+        outgoing: Outgoing,
+        kept: Persistence,
+    ) -> Result<(FinalResponse, Direction), Failure> {
+        let Request { meta, route, placeholders, .. } = &self.request;
+        let edits = route.response_edits.as_ref();
+        let is_whole = outgoing == Outgoing::All;
+        let delivery = Delivery::of(meta.version, meta.method, head.status, framed);
+        let persists = is_whole
+            && kept == Persistence::Persist
+            && meta.persistence == Persistence::Persist
+            && delivery != Delivery::UntilClose;
+        let (persistence, fate) = match persists {
+            true => (Persistence::Persist, Fate::Persist),
+            false => (Persistence::Close, Fate::Linger),
+        };
+        forward::response(out, head, meta.version, delivery, persistence)?;
+        if let (Scheme::Https, Some(value)) = (meta.scheme, &route.config.hsts) {
+            https::add_strict_transport_security(out, value);
+        }
+        if let Some(edits) = edits {
+            edits.response(out, placeholders.as_deref());
+        }
+        let backend_persists =
+            is_whole && framing::persists(head.version, head.fields) && framed.framing != Framing::UntilClose;
+        let decoder = Decoder::of_response(framed.framing);
+        let reframer = Reframer::new(decoder, delivery.coding(head.fields), out.len());
+        let mut down = Direction::new(reframer.edited(edits));
+        if matches!(framed.framing, Framing::Length(length) if length > LONG) {
+            down.use_small_reads();
+        }
+        let pauses = match head.fields.lines(Name::ContentType).any(is_event_stream) {
+            true => Pauses::Surely,
+            false => Pauses::Perhaps,
+        };
+        Ok((FinalResponse { delivery, backend_persists, fate, pauses }, down))
     }
 }
 
