@@ -103,6 +103,8 @@ impl Backend {
 
 /// See the module.
 pub struct Backends {
+    /// ` of route /api`, for lines in the log; empty where there is one route.
+    of_route: String,
     membership: Membership,
     rules: Rules,
     check: Option<Check>,
@@ -115,6 +117,8 @@ pub struct Backends {
 
 /// The backends that a route is to have, and those of the route that it follows.
 pub struct Planned<'a> {
+    /// The route's name; empty where there is one route.
+    pub route: &'a str,
     pub config: &'a Config,
     pub predecessor: Option<Arc<Backends>>,
 }
@@ -171,13 +175,14 @@ impl Backends {
     }
 
     fn new(
-        Planned { config, predecessor }: Planned<'_>,
+        Planned { route, config, predecessor }: Planned<'_>,
         trusts: &mut Trusts,
         registry: &Arc<Registry>,
     ) -> Result<Self, TrustError> {
         let trust = trusts.of(config)?;
         let has_limits = config.backend.iter().any(|backend| backend.max_connections.is_some());
         Ok(Self {
+            of_route: if route.is_empty() { String::new() } else { format!(" of route {route}") },
             membership: Membership::new(config, trust.as_ref(), Arc::clone(registry))?,
             rules: Rules {
                 max_fails: config.max_fails,
@@ -269,7 +274,7 @@ impl Backends {
                 && tried.is_first()
                 && !self.history.said_all_out.swap(true, Ordering::Relaxed)
             {
-                log::warn!("all backends are out: ronde asks them all the same");
+                log::warn!("all backends{} are out: ronde asks them all the same", self.of_route);
             }
         }
         give(&mut round, chosen?, tried, now)
@@ -363,7 +368,7 @@ impl Backends {
         });
         if let Err(cause) = outcome {
             backend.standing.set_why_out(Some(&cause));
-            log::warn!("{backend} does not pass its first health check: {cause}");
+            log::warn!("{backend}{} does not pass its first health check: {cause}", self.of_route);
         }
     }
 
@@ -371,14 +376,14 @@ impl Backends {
         *lock(&backend.refusal) = None;
         backend.standing.set_why_out(None);
         self.history.said_all_out.store(false, Ordering::Relaxed);
-        log::info!("{backend} is in the round: {why}");
+        log::info!("{backend}{} is in the round: {why}", self.of_route);
     }
 
     /// An address that never worked is no news: `localhost` may be `::1` too, where nothing listens.
     fn say_out(&self, backend: &Backend, why: &str) {
         backend.standing.set_why_out(Some(why));
         let level = if backend.standing.has_worked() { log::Level::Warn } else { log::Level::Info };
-        log::log!(level, "{backend} is out of the round: {why}");
+        log::log!(level, "{backend}{} is out of the round: {why}", self.of_route);
     }
 }
 

@@ -79,8 +79,11 @@ impl Routes {
     pub fn start(config: &Config, before: Option<&Self>, metrics: &Metrics) -> io::Result<Self> {
         let registry = before.map_or_else(Arc::default, |before| Arc::clone(&before.registry));
         let first_number = before.map_or(0, |before| before.next_number);
-        let planned = config.with_routes().zip(predecessors(config, before));
-        let planned = planned.map(|(config, predecessor)| Planned { config, predecessor });
+        let rest = if config.route.is_empty() { "" } else { REST };
+        let labels = config.route.iter().map(ToString::to_string).chain([rest.to_owned()]);
+        let labels: Vec<_> = labels.collect();
+        let planned = config.with_routes().zip(&labels).zip(predecessors(config, before));
+        let planned = planned.map(|((config, route), predecessor)| Planned { route, config, predecessor });
         let old: Vec<_> = before.into_iter().flat_map(Self::configured).cloned().collect();
         let mut all_backends = Backends::start(planned, &old, &registry)?.into_iter();
         let mut table = Table::default();
@@ -235,7 +238,7 @@ impl Route {
         registry: &Arc<Registry>,
         metrics: &Metrics,
     ) -> io::Result<Arc<Self>> {
-        let planned = Planned { config: &config, predecessor };
+        let planned = Planned { route: CHALLENGES, config: &config, predecessor };
         let backends = Backends::start_occasional(planned, registry)?;
         let action = Some(Action::Proxy(config::Prefix::Kept));
         let (request_edits, response_edits) = (None, None);

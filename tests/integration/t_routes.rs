@@ -227,6 +227,28 @@ fn each_route_checks_its_backends_in_its_own_way() {
 }
 
 /// A full queue of one route would otherwise be in front of every other.
+/// One address may serve several routes, and its line in the log said of none which it was.
+#[test]
+fn the_log_says_of_which_route_a_backend_is_out() {
+    ronde_only!();
+    let (mut shared, rest) = (Backend::named("shared"), Backend::named("rest"));
+    let proxy =
+        Ronde::with(&format!("--listen 127.0.0.1:0 --route /api={0} {0} {1}", shared.address, rest.address))
+            .serve();
+    assert_eq!(ask(&proxy, "/api", "a").text(), "shared");
+    shared.go_down();
+    for _ in 0..8 {
+        assert_eq!(ask(&proxy, "/api", "a").status(), 502);
+        assert_eq!(ask(&proxy, "/", "a").text(), "rest");
+    }
+    let log = &proxy.process.stderr;
+    log.line_with(&format!("{} of route /api is out of the round: the backend refused", shared.address));
+    log.line_with("all backends of route /api are out: ronde asks them all the same");
+    log.line_with(&format!("{} of route default is out of the round: the backend refused", shared.address));
+    shared.come_up();
+    log.line_with(&format!("{} of route /api is in the round", shared.address));
+}
+
 #[test]
 fn a_route_whose_backend_is_at_its_limit_delays_no_other() {
     ronde_only!();
