@@ -132,7 +132,7 @@ impl Exchange {
             }
             Err(Interruption::Halt(halt)) => {
                 asking.received.extend_from_slice(context.scratch.from_backend.filled());
-                Advance::Halt(Stage::Asking(asking), halt)
+                self.halt_in(Stage::Asking(asking), halt)
             }
             Err(Interruption::Failed(failure)) if failure.is_unanswered() => {
                 self.was_not_answered(asking, failure)
@@ -185,7 +185,7 @@ impl Exchange {
             Final::Response(response, down) => (Follows::Body(response), down),
             Final::Switch => (Follows::Tunnel, self.begin_tunnel(&conn, context.scratch)),
         };
-        Advance::To(Relaying::begin(conn, turn, follows, down))
+        self.go_to(Relaying::begin(conn, turn, follows, down))
     }
 
     /// The connection was closed before any byte of a response. Whether the request was executed is unknown.
@@ -197,7 +197,7 @@ impl Exchange {
             Age::Kept if may_repeat && backends.may_send_again() => {
                 self.request.explain(|| explain::Step::Missed { failure });
                 self.backend = BackendEnd::Open;
-                Advance::To(self.connecting(turn, Lap::First))
+                self.go_to(self.connecting(turn, Lap::First))
             }
             Age::Fresh if may_repeat => self.ask_another(turn, failure),
             Age::Kept | Age::Fresh => {

@@ -73,10 +73,10 @@ impl Exchange {
                 connecting.turn.was_connected(took);
                 self.request.explain(|| explain::Step::Connected { took });
                 if connecting.turn.identity().is_some() {
-                    return Advance::To(self.handshaking(conn, connecting));
+                    return self.go_to(self.handshaking(conn, connecting));
                 }
                 self.record.timings.connect += took;
-                return Advance::To(Asking::on_fresh(conn, connecting.turn));
+                return self.go_to(Asking::on_fresh(conn, connecting.turn));
             }
             (Ok(_), conn) => {
                 connecting.conn = conn;
@@ -87,13 +87,13 @@ impl Exchange {
                     limit: connecting.limit,
                 };
                 match self.wait_since(connecting.begun, Instant::now(), awaited, client, context) {
-                    Interruption::Halt(halt) => return Advance::Halt(Stage::Connecting(connecting), halt),
+                    Interruption::Halt(halt) => return self.halt_in(Stage::Connecting(connecting), halt),
                     Interruption::Failed(failure) => failure,
                 }
             }
             (Err(error), None) if error.kind() == ErrorKind::WouldBlock => {
                 match self.await_room(&connecting, client, context) {
-                    Interruption::Halt(halt) => return Advance::Halt(Stage::Connecting(connecting), halt),
+                    Interruption::Halt(halt) => return self.halt_in(Stage::Connecting(connecting), halt),
                     Interruption::Failed(failure) => failure,
                 }
             }
@@ -118,7 +118,7 @@ impl Exchange {
             Failure::Cut | Failure::HalfClosed => self.fail(failure),
             Failure::ConnectTimeout | Failure::BackendTlsTimeout if was_short => {
                 self.choice.silent.push_back((turn, failure));
-                Advance::To(Stage::Choosing)
+                self.go_to(Stage::Choosing)
             }
             failure => self.ask_another(turn, failure),
         }

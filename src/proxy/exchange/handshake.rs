@@ -63,17 +63,17 @@ impl Exchange {
                 let took = begun.elapsed();
                 self.record.timings.connect += took;
                 self.request.explain(|| explain::Step::Secured { took });
-                return Advance::To(Asking::on_fresh(conn, turn));
+                return self.go_to(Asking::on_fresh(conn, turn));
             }
             Ok(Handshake::Waits) if is_new && context.pass == Pass::Ahead => {
-                return Advance::Halt(Stage::Handshaking(handshaking), Halt::SentAhead);
+                return self.halt_in(Stage::Handshaking(handshaking), Halt::SentAhead);
             }
             Ok(Handshake::Waits) => {
                 let Handshaking { begun, limit, .. } = handshaking;
                 let (failure, backend) = (Failure::BackendTlsTimeout, Want::Read);
                 let awaited = Awaited { client: watch(client), backend, failure, limit };
                 match self.wait_since(begun, Instant::now(), awaited, client, context) {
-                    Interruption::Halt(halt) => return Advance::Halt(Stage::Handshaking(handshaking), halt),
+                    Interruption::Halt(halt) => return self.halt_in(Stage::Handshaking(handshaking), halt),
                     Interruption::Failed(failure) => failure,
                 }
             }

@@ -128,10 +128,11 @@ impl Stage {
     }
 }
 
-/// What a stage came to.
+/// What a stage came to. The stage that comes next, or is to go on later, is the exchange's already: it is large, and would be
+/// copied on its way through here.
 enum Advance {
-    To(Stage),
-    Halt(Stage, Halt),
+    On,
+    Halt(Halt),
     Over(Fate),
 }
 
@@ -180,10 +181,9 @@ impl Exchange {
     /// # Errors
     /// What it waits for.
     pub fn run(&mut self, client: &mut Client, context: &mut Context<'_>) -> Result<Fate, Halt> {
-        let mut stage = std::mem::take(&mut self.stage);
-        context.recorder.go_on(stage.doing());
+        context.recorder.go_on(self.stage.doing());
         loop {
-            let advance = match stage {
+            let advance = match std::mem::take(&mut self.stage) {
                 Stage::Choosing => self.choose(client, context),
                 Stage::Connecting(connecting) => self.connect(connecting, client, context),
                 Stage::Handshaking(handshaking) => self.shake_hands(handshaking, client, context),
@@ -191,22 +191,33 @@ impl Exchange {
                 Stage::Relaying(relaying) => self.relay(relaying, client, context),
             };
             match advance {
-                Advance::To(next) => stage = next,
-                Advance::Halt(stage, halt) => {
+                Advance::On => context.allowance.begin_stage(),
+                Advance::Halt(halt) => {
+                    let awaits = self.stage.awaits();
                     self.request.explain(|| match halt {
                         Halt::SentAhead => explain::Step::Ahead,
-                        Halt::Wait(_) => explain::Step::Parked { awaits: stage.awaits() },
+                        Halt::Wait(_) => explain::Step::Parked { awaits },
                     });
                     if matches!(halt, Halt::Wait(_)) {
                         self.request.head.shrink_to_fit();
                     }
-                    self.stage = stage;
                     return Err(halt);
                 }
                 Advance::Over(fate) => return Ok(fate),
             }
-            context.allowance.begin_stage();
         }
+    }
+
+    /// This stage comes next.
+    fn go_to(&mut self, stage: Stage) -> Advance {
+        self.stage = stage;
+        Advance::On
+    }
+
+    /// This stage goes on when what it waits for has come.
+    fn halt_in(&mut self, stage: Stage, halt: Halt) -> Advance {
+        self.stage = stage;
+        Advance::Halt(halt)
     }
 
     /// Sends what TLS has encrypted for the backend and its socket did not take.
@@ -326,7 +337,7 @@ impl Exchange {
             backend: turn.address(),
             connection: if kept.is_some() { explain::Connection::Kept } else { explain::Connection::Fresh },
         });
-        Advance::To(match kept {
+        self.go_to(match kept {
             Some(conn) => Asking::on_kept(conn, turn),
             None => self.connecting(turn, lap),
         })
@@ -346,7 +357,7 @@ impl Exchange {
         let (failure, limit) = (Failure::BackendsBusy, self.request.route.config.queue_timeout);
         let awaited = Awaited { client: watch(client), backend: Want::Nothing, failure, limit };
         match self.wait(awaited, client, context) {
-            Interruption::Halt(halt) => Advance::Halt(Stage::Choosing, halt),
+            Interruption::Halt(halt) => self.halt_in(Stage::Choosing, halt),
             Interruption::Failed(failure) => {
                 self.end_queueing();
                 self.fail(failure)
@@ -367,7 +378,7 @@ impl Exchange {
         self.record.tried.push(turn.address());
         turn.failed(&self.request.route.backends, failure);
         self.choice.last = Some(failure);
-        Advance::To(Stage::Choosing)
+        self.go_to(Stage::Choosing)
     }
 
     /// There is no response, and no backend is left to be asked, or may be.

@@ -137,7 +137,7 @@ impl Exchange {
                     self.request.head = Vec::new();
                 }
                 relaying.parked = Some(InHand::take(&relaying.down, context.scratch));
-                Advance::Halt(Stage::Relaying(relaying), halt)
+                self.halt_in(Stage::Relaying(relaying), halt)
             }
             Err(Interruption::Failed(failure)) => {
                 relaying.end(Some(failure), &self.request.route.backends);
