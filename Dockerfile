@@ -1,4 +1,4 @@
-# The image of ronde: one static binary and nothing else. About 4.5 MB.
+# The image of ronde: one static binary and nothing else. About 5.6 MB.
 #
 #   docker build -t ronde .
 #   docker run -p 8080:8080 ronde --listen :8080 app1:8000 app2:8000

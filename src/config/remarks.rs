@@ -11,7 +11,7 @@ impl Config {
     /// One warning each.
     pub(super) fn remarks(&self) -> Vec<String> {
         let idle = self.idle_checks().into_iter().chain(self.idle_mode());
-        let checks = idle.chain(self.long_check());
+        let checks = idle.chain(self.with_routes().find_map(Config::long_check));
         let odd = self.odd_access_lists().into_iter().chain(self.remarks_on_backends());
         let odd = odd.chain(self.odd_https_port()).chain(self.refused_health());
         self.many_workers().into_iter().chain(checks).chain(odd).chain(self.remarks_on_fields()).collect()
@@ -20,13 +20,15 @@ impl Config {
     /// Settings of a check that there is none of.
     fn idle_checks(&self) -> Option<String> {
         let unused = |flag: &str, other: &str| Some(format!("{flag} changes nothing without {other}"));
-        let has_path = self.health_path.is_some();
+        // A route may have a check of its own, and inherits what it does not say about it.
+        let has_path = self.with_routes().any(|config| config.health_path.is_some());
+        let has_checks = self.with_routes().any(|config| config.check_interval().is_some());
         match self {
             Config { health_host: Some(_), .. } if !has_path => unused("--health-host", "--health-path"),
             _ if !has_path && self.health_status != Config::default().health_status => {
                 unused("--health-status", "--health-path")
             }
-            Config { health_timeout: Some(_), .. } if self.check_interval().is_none() => {
+            Config { health_timeout: Some(_), .. } if !has_checks => {
                 unused("--health-timeout", "--health-path or --health-interval")
             }
             _ => None,

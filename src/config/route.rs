@@ -280,6 +280,9 @@ fn host(raw: &RawValue, _: &Setting) -> Result<Host, String> {
     if text == "*" {
         return Err(format!("{text_shown} is every host; leave the host out"));
     }
+    if text == "_" {
+        return Err(format!("{text_shown} is every other host to nginx; leave the host out"));
+    }
     if !text.is_ascii() {
         return Err(format!(
             "{text_shown} is not ASCII; write it as browsers send it, which begins with xn--"

@@ -211,6 +211,11 @@ fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
     }
     let meant = "a:1 --health-path /up --health-host a --health-status 401 --health-timeout 5s";
     assert_eq!(loaded(meant, &[]).notes, [""; 0]);
+    let inherited = Toml::new(
+        "health-host = 'a'\nhealth-status = 401\nhealth-timeout = '1s'\n[[route]]\npath = '/x'\nbackend = 'a:1'\n\
+         health-path = '/up'",
+    );
+    assert_eq!(loaded(&inherited.flag(), &[]).notes, [""; 0]);
 }
 
 #[test]
@@ -975,6 +980,10 @@ fn a_mistake_in_a_route_is_named_with_its_place() {
             r#"FILE:3:8: host: "a:80" has a port, which routes do not compare; write a"#,
         ),
         ("host = '*'\nbackend = 'a:1'", r#"FILE:3:8: host: "*" is every host; leave the host out"#),
+        (
+            "host = '_'\nbackend = 'a:1'",
+            r#"FILE:3:8: host: "_" is every other host to nginx; leave the host out"#,
+        ),
         (
             "host = 'www.*'\nbackend = 'a:1'",
             r#"FILE:3:8: host: "www.*" has a * elsewhere than in front of a whole name, as in *.example.com"#,

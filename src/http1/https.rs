@@ -45,13 +45,12 @@ fn is_challenge(path: &str) -> bool {
 }
 
 /// How the client at the far end asked: by the scheme of its connection, or as a trusted proxy in front of ronde says.
-/// Without that, a proxy that speaks TLS would be sent to https for ever.
+/// Without that, a proxy that speaks TLS would be sent to https for ever. Of a WebSocket some proxies say `wss` (Traefik).
 pub fn asked_by(connection: Scheme, fields: Fields<'_>, trust: Trust) -> Scheme {
     let mut named = fields.members(Name::XForwardedProto);
+    let is_secure = |name: &[u8]| [&b"https"[..], b"wss"].iter().any(|it| name.eq_ignore_ascii_case(it));
     match (connection, trust) {
-        (Scheme::Http, Trust::Proxy) if named.next().is_some_and(|it| it.eq_ignore_ascii_case(b"https")) => {
-            Scheme::Https
-        }
+        (Scheme::Http, Trust::Proxy) if named.next().is_some_and(is_secure) => Scheme::Https,
         (connection, _) => connection,
     }
 }
@@ -129,6 +128,8 @@ mod tests {
             (Http, "X-Forwarded-Proto: https\r\n", Trust::Stranger, Http),
             (Http, "X-Forwarded-Proto: HTTPS\r\n", Trust::Proxy, Https),
             (Http, "X-Forwarded-Proto: https, http\r\n", Trust::Proxy, Https),
+            (Http, "X-Forwarded-Proto: wss\r\n", Trust::Proxy, Https),
+            (Http, "X-Forwarded-Proto: ws\r\n", Trust::Proxy, Http),
             (Http, "X-Forwarded-Proto: http\r\n", Trust::Proxy, Http),
             (Http, "", Trust::Proxy, Http),
             (Https, "X-Forwarded-Proto: http\r\n", Trust::Proxy, Https),

@@ -8,7 +8,8 @@
 //! Of ordinary paths that costs little: browsers and libraries normalise before they send, and encode what must be encoded
 //! (RFC 3986 §6.2.2 calls the refused forms equivalent to others). A path parameter (`/a;x`) is different. Servers of Java
 //! take it off, and they also write it, as `;jsessionid=...`. It is refused only where taking it off leads to another
-//! route ([`Table::find_plain`](super::routing::Table::find_plain)).
+//! route ([`Table::find_plain`](super::routing::Table::find_plain)). So is an encoded `?` or `#`, which ends the path for a
+//! server that decodes before it looks for the end, and is a part of a name for all others (`/C%23`).
 //!
 //! Not here: backends that decode twice (`%252e`), take overlong UTF-8 for ASCII, ignore case or cut off extensions. The
 //! same bytes are ordinary names elsewhere, so only the backend can tell (docs/configuration.md).
@@ -41,6 +42,15 @@ pub fn without_parameters(path: &str) -> Option<String> {
     let path = path_of(path);
     let names = path.split('/').map(name_of).collect::<Vec<_>>().join("/");
     (names.len() < path.len()).then_some(names)
+}
+
+/// The path up to an encoded `?` or `#`, as a server reads it that decodes and then looks for the end of the path. `None`: it
+/// has neither.
+pub fn before_encoded_end(path: &str) -> Option<&str> {
+    let path = path_of(path);
+    let is_end = |bytes: &[u8]| bytes.eq_ignore_ascii_case(b"%3f") || bytes == b"%23";
+    let end = path.as_bytes().windows(3).position(is_end)?;
+    path.get(..end)
 }
 
 /// A segment without its parameters (RFC 3986 §3.3). `%3b` counts as `;`: some servers decode first.
@@ -99,6 +109,20 @@ mod tests {
             ("/a;x%3b/b", "/a/b"),
         ] {
             assert_eq!(without_parameters(path).as_deref(), Some(bare), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_end_is_one_to_some() {
+        for (path, before) in [
+            ("/a%3fb", Some("/a")),
+            ("/a/%3Fb%23", Some("/a/")),
+            ("/C%23/x", Some("/C")),
+            ("%23", Some("")),
+            ("/a?b%3fc", None),
+            ("/a%33f/%253f/%3", None),
+        ] {
+            assert_eq!(before_encoded_end(path), before, "{path}");
         }
     }
 

@@ -89,10 +89,12 @@ impl<T: Clone> Table<T> {
     /// [`Failure::PathAmbiguous`].
     pub fn find_plain(&self, authority: &str, path: &str) -> Result<Option<&T>, Failure> {
         let found = self.find(authority, path);
-        let is_same = plain_path::without_parameters(path).is_none_or(|bare| {
-            self.find(authority, &bare).map(std::ptr::from_ref) == found.map(std::ptr::from_ref)
-        });
-        if is_same && plain_path::is_plain(path) { Ok(found) } else { Err(Failure::PathAmbiguous) }
+        let is_same = |other: &str| {
+            self.find(authority, other).map(std::ptr::from_ref) == found.map(std::ptr::from_ref)
+        };
+        let is_read_alike = plain_path::without_parameters(path).is_none_or(|bare| is_same(&bare))
+            && plain_path::before_encoded_end(path).is_none_or(is_same);
+        if is_read_alike && plain_path::is_plain(path) { Ok(found) } else { Err(Failure::PathAmbiguous) }
     }
 
     /// The longest of the wildcards goes first.
@@ -197,6 +199,10 @@ mod tests {
             ("/;s=1", Ok(None)),
             ("/y;s=1/admin", Ok(None)),
             ("/admin;s=1", Err(())),
+            ("/admin%3fs=1", Err(())),
+            ("/admin%23", Err(())),
+            ("/app/y%3Fz%23", Ok(Some("/app"))),
+            ("/C%23", Ok(None)),
             ("/admin%3bs/x", Err(())),
             ("/app;s=1/y", Err(())),
             ("/app/x;s=1", Err(())),

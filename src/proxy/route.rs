@@ -255,9 +255,12 @@ impl Route {
         }))
     }
 
-    /// Of what has to come again by https, which needs no backend.
+    /// Of what has to come again by https, which needs no backend. Which route it will take there is not asked, so neither a
+    /// list nor a limit keeps anybody from it: it tells nothing of what is there.
     fn to_https(&self, metrics: &Metrics) -> Self {
-        let (config, backends) = (Arc::clone(&self.config), Arc::clone(&self.backends));
+        let (allow, deny, max_body) = (Vec::new(), Vec::new(), None);
+        let config = Arc::new(Config { allow, deny, max_body, ..(*self.config).clone() });
+        let backends = Arc::clone(&self.backends);
         Self {
             number: self.number,
             label: String::new(),

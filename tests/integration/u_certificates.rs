@@ -271,6 +271,31 @@ fn a_server_of_proofs_need_not_be_there() {
     assert!(!proxy.process.stderr.text().contains("[WARN]"), "{}", proxy.process.stderr.text());
 }
 
+/// A list of the top level answered plain requests for a route that is open to all with 403, and a limit those with a body
+/// with 413.
+#[test]
+fn no_list_and_no_limit_stands_before_the_redirect() {
+    by_its_own_transport!();
+    let site = Backend::named("site");
+    let route = format!("[[route]]\nhost = 'open'\nbackend = '{}'\nallow = 'all'\n", site.address);
+    let folder = Folder::new();
+    folder.pair("a", "a.example", 2020, 2040);
+    let top = format!(
+        "redirect-to-https = true\nallow = '192.0.2.1'\nmax-body = '1'\nbackend = '{}'\n{route}",
+        site.address
+    );
+    let proxy = folder.serve(&top, &["a"]);
+    for host in ["open", "closed"] {
+        let request = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\nab");
+        assert_eq!(ask(proxy.address, &request).status(), 308, "{host}");
+    }
+    for (host, status) in [("open", "200"), ("closed", "403")] {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let seen = see(proxy.with_tls[0], &client(), "a.example", &request).response;
+        assert!(seen.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {seen}");
+    }
+}
+
 #[test]
 fn what_a_trusted_proxy_got_over_tls_is_served() {
     by_its_own_transport!();
@@ -278,6 +303,7 @@ fn what_a_trusted_proxy_got_over_tls_is_served() {
     let proxy = Proxy::with("--redirect-to-https --trust-proxy 127.0.0.1", &[site.address]);
     let with = |field: &str| ask(proxy.address, &format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n"));
     assert_eq!(with("X-Forwarded-Proto: https\r\n").text(), "site");
+    assert_eq!(with("X-Forwarded-Proto: wss\r\n").text(), "site");
     assert_eq!(with("X-Forwarded-Proto: http\r\n").status(), 308);
     assert_eq!(with("").status(), 308);
 }
@@ -288,12 +314,13 @@ fn the_promise_of_https_is_made_over_tls_alone() {
     let folder = Folder::new();
     folder.pair("a", "a.example", 2020, 2040);
     let site = Backend::start(|client, request| match request.target() {
-        "/own" => client
+        "/own" | "/own/removed" => client
             .send("HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=0\r\nContent-Length: 0\r\n\r\n"),
         _ => client.send(ok("site")),
     });
     let top = format!(
-        "hsts = 'max-age=300'\nbackend = '{}'\n[[route]]\npath = '/none'\nrespond = 404\nhsts = 'off'",
+        "hsts = 'max-age=300'\nbackend = '{0}'\n[[route]]\npath = '/none'\nrespond = 404\nhsts = 'off'\n\
+         [[route]]\npath = '/own/removed'\nbackend = '{0}'\nremove-response-header = 'Strict-Transport-Security'",
         site.address
     );
     let proxy = folder.serve(&top, &["a"]);
@@ -310,6 +337,7 @@ fn the_promise_of_https_is_made_over_tls_alone() {
     };
     assert_eq!(field("/"), ["max-age=300"]);
     assert_eq!(field("/own"), ["max-age=0"]);
+    assert_eq!(field("/own/removed"), ["max-age=300"], "as nginx's proxy_hide_header and add_header");
     assert_eq!(field("/none"), [""; 0]);
     // ronde's own words, too.
     let bad = see(proxy.with_tls[0], &client(), "a.example", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n").response;

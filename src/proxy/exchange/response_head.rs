@@ -152,11 +152,12 @@ impl Exchange {
             false => (Persistence::Close, Fate::Linger),
         };
         forward::response(out, head, meta.version, delivery, persistence)?;
-        if let (Scheme::Https, Some(value)) = (meta.scheme, &route.config.hsts) {
-            https::add_strict_transport_security(out, value);
-        }
         if let Some(edits) = edits {
             edits.response(out, placeholders.as_deref());
+        }
+        // Behind the edits: a backend's own field that is removed makes room for this one.
+        if let (Scheme::Https, Some(value)) = (meta.scheme, &route.config.hsts) {
+            https::add_strict_transport_security(out, value);
         }
         let backend_persists =
             is_whole && framing::persists(head.version, head.fields) && framed.framing != Framing::UntilClose;
