@@ -14,9 +14,10 @@
 //!   is well (`instead`);
 //! - nothing after a timeout: the backend may still be working on it.
 //!
-//! Reading order: this module (the stages, and which backend), `connect`, `handshake` (TLS), `ask` (the request goes out, the response head
-//! comes in), `send`, `response_head` (what the backend says), `interims`, `instead` (an answer that counts as none),
-//! `relaying` (what follows the head), `respond` (a body), `tunnel`, `timer` (how long each side is waited for).
+//! Reading order: this module (the stages, and which backend), `queue` (backends at their limit), `connect`, `handshake`
+//! (TLS), `ask` (the request goes out, the response head comes in), `send`, `response_head` (what the backend says),
+//! `interims`, `instead` (an answer that counts as none), `relaying` (what follows the head), `respond` (a body), `tunnel`,
+//! `timer` (how long each side is waited for).
 //!
 //! Not here: reading requests, and the client's connection afterwards (`session`).
 
@@ -25,6 +26,7 @@ mod connect;
 mod handshake;
 mod instead;
 mod interims;
+mod queue;
 mod relaying;
 mod respond;
 mod response_head;
@@ -43,7 +45,7 @@ use crate::observe::explain::{self, Awaits};
 use crate::observe::failure::Failure;
 use crate::observe::parked::Kind;
 use crate::pool::min_rate::MinRate;
-use crate::pool::park::{Class, Want};
+use crate::pool::park::Class;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::relay::{Broken, Direction};
@@ -53,7 +55,7 @@ use connect::{Connecting, Lap};
 use handshake::Handshaking;
 use relaying::Relaying;
 use std::collections::VecDeque;
-use timer::{Awaited, Timer, watch};
+use timer::Timer;
 
 /// What is to be done with the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,35 +343,6 @@ impl Exchange {
             Some(conn) => Asking::on_kept(conn, turn),
             None => self.connecting(turn, lap),
         })
-    }
-
-    /// Whether others came before, and wait for a backend that is at its limit.
-    fn has_to_queue(&self, context: &Context<'_>) -> bool {
-        let route = &self.request.route;
-        route.backends.has_limits()
-            && self.choice.tried.is_first()
-            && self.timer.waited_for(Failure::BackendsBusy).is_none()
-            && context.shared.waiter.queued(route.number) > 0
-    }
-
-    /// Waits until a backend that is at its limit has room.
-    fn queue(&mut self, client: &Client, context: &Context<'_>) -> Advance {
-        let (failure, limit) = (Failure::BackendsBusy, self.request.route.config.queue_timeout);
-        let awaited = Awaited { client: watch(client), backend: Want::Nothing, failure, limit };
-        match self.wait(awaited, client, context) {
-            Interruption::Halt(halt) => self.halt_in(Stage::Choosing, halt),
-            Interruption::Failed(failure) => {
-                self.end_queueing();
-                self.fail(failure)
-            }
-        }
-    }
-
-    fn end_queueing(&mut self) {
-        if let Some(queued) = self.timer.waited_for(Failure::BackendsBusy) {
-            self.record.timings.queued += queued;
-            self.timer.restart();
-        }
     }
 
     /// A backend brought nothing, and the next may be asked.
