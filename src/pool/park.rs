@@ -31,10 +31,23 @@ pub trait Park {
         0
     }
 
+    /// Before whom it stands there.
+    fn precedence(&self) -> Precedence {
+        Precedence::Ordinary
+    }
+
     /// How many of that queue may go on.
     fn room(&self) -> usize {
         0
     }
+}
+
+/// Who goes on first in a queue; among equals, the one that came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precedence {
+    Ordinary,
+    /// When no other waits.
+    Last,
 }
 
 /// What is wanted of a socket. Whatever is wanted, an error or a hang-up of both directions is reported.

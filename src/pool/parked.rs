@@ -10,8 +10,9 @@ use crate::net::conn::Conn;
 use crate::observe::parked::{Census, Kind};
 use crate::pool::deadlines::{Class, Deadlines};
 use crate::pool::edges::Edges;
-use crate::pool::park::Park;
+use crate::pool::park::{Park, Precedence};
 use crate::pool::slots::{Key, Slots};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Instant;
@@ -22,13 +23,18 @@ pub(super) struct State<T> {
     pub edges: Edges,
     pub deadlines: Deadlines,
     /// Those of [`Class::Queued`], of each queue by itself; none is empty.
-    pub queues: BTreeMap<usize, BTreeSet<(Instant, Key)>>,
+    pub queues: BTreeMap<usize, Queue>,
+    /// Those in queues that are to go on. They stand there until they are taken out, so that none who comes now is before them.
+    pub let_on: Vec<Key>,
     /// When the timer fires; an earlier deadline has to set it again.
     pub timer_due: Option<Instant>,
     pub weight: usize,
     pub budget: usize,
     pub census: Census,
 }
+
+/// In the order in which they go on.
+pub(super) type Queue = BTreeSet<(Precedence, Instant, Key)>;
 
 /// A value that waits.
 pub(super) struct Parked<T> {
@@ -48,6 +54,7 @@ impl<T: Park> State<T> {
             edges: Edges::new(),
             deadlines: Deadlines::default(),
             queues: BTreeMap::new(),
+            let_on: Vec::new(),
             timer_due: None,
             weight: 0,
             budget,
@@ -57,11 +64,11 @@ impl<T: Park> State<T> {
 
     pub fn insert(&mut self, parked: Parked<T>) -> Key {
         let Parked { ref value, deadline, class, kind, weight } = parked;
-        let queue = value.queue();
+        let (queue, precedence) = (value.queue(), value.precedence());
         let key = self.parked.insert(parked);
         self.deadlines.insert(class, deadline, key);
         if class == Class::Queued {
-            self.queues.entry(queue).or_default().insert((deadline, key));
+            self.queues.entry(queue).or_default().insert((precedence, deadline, key));
         }
         self.weight += weight as usize;
         self.census.enter(kind);
@@ -72,7 +79,7 @@ impl<T: Park> State<T> {
         let Parked { value, deadline, class, kind, weight } = self.parked.remove(key)?;
         self.deadlines.remove(class, deadline, key);
         if class == Class::Queued {
-            leave(&mut self.queues, value.queue(), deadline, key);
+            leave(&mut self.queues, &value, deadline, key);
         }
         if let Some(client) = value.client() {
             self.edges.leave(descriptor(client));
@@ -80,14 +87,6 @@ impl<T: Park> State<T> {
         self.weight -= weight as usize;
         self.census.leave(kind);
         Some(value)
-    }
-
-    /// It waits in no queue any more, and is due now.
-    pub fn make_due(&mut self, key: Key, now: Instant) {
-        if let Some(Parked { value, deadline, .. }) = self.parked.get(key) {
-            leave(&mut self.queues, value.queue(), *deadline, key);
-            self.set_deadline(key, Class::Busy, now);
-        }
     }
 
     /// For what waits in no queue.
@@ -109,11 +108,11 @@ pub(super) fn descriptor(conn: &Conn) -> RawFd {
     conn.as_fd().as_raw_fd()
 }
 
-fn leave(queues: &mut BTreeMap<usize, BTreeSet<(Instant, Key)>>, queue: usize, deadline: Instant, key: Key) {
-    if let Some(keys) = queues.get_mut(&queue) {
-        keys.remove(&(deadline, key));
-        if keys.is_empty() {
-            queues.remove(&queue);
+fn leave<T: Park>(queues: &mut BTreeMap<usize, Queue>, value: &T, deadline: Instant, key: Key) {
+    if let Entry::Occupied(mut queue) = queues.entry(value.queue()) {
+        queue.get_mut().remove(&(value.precedence(), deadline, key));
+        if queue.get().is_empty() {
+            queue.remove();
         }
     }
 }

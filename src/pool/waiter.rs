@@ -21,7 +21,7 @@ use crate::observe::parked::Census;
 use crate::pool::deadlines::Class;
 use crate::pool::edges::{Arming, Edges, Happened, Interest};
 use crate::pool::park::{Park, Wait, Woken};
-use crate::pool::parked::{Parked, State, descriptor};
+use crate::pool::parked::{Parked, Queue, State, descriptor};
 use crate::pool::slots::Key;
 use crate::pool::stop::{Phase, Stop};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -30,9 +30,8 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use rustix::time::{timerfd_create, timerfd_settime};
-use std::collections::BTreeSet;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, take};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -170,6 +169,10 @@ impl<T: Park> Waiter<T> {
     fn sort(&self, events: &[Event], batch: &mut Vec<(T, Woken)>) {
         let mut is_due = false;
         let mut state = self.state();
+        // First, since the room that they are let on for is anybody's.
+        for key in take(&mut state.let_on) {
+            batch.extend(state.take(key).map(|value| (value, Woken::Expired)));
+        }
         for event in events {
             let (data, flags) = (event.data, event.flags);
             match data.u64() {
@@ -268,23 +271,23 @@ impl<T: Park> Waiter<T> {
 
     /// How many stand in a queue.
     pub fn queued(&self, queue: usize) -> usize {
-        self.state().queues.get(&queue).map_or(0, BTreeSet::len)
+        self.state().queues.get(&queue).map_or(0, Queue::len)
     }
 
     /// Brings the first of each queue out at once, as many of them as there is room for.
     pub fn let_on(&self) {
-        let (mut state, now) = (self.state(), Instant::now());
-        let firsts = |keys: &BTreeSet<(Instant, Key)>| {
-            let first = keys.first().and_then(|(_, key)| state.parked.get(*key));
+        let mut state = self.state();
+        let firsts = |queue: &Queue| {
+            let first = queue.first().and_then(|(.., key)| state.parked.get(*key));
             let room = first.map_or(0, |first| first.value.room());
-            keys.iter().take(room).map(|(_, key)| *key).collect::<Vec<_>>()
+            // No more than a worker takes: those behind them come with its next batch.
+            queue.iter().take(room.min(BATCH)).map(|(.., key)| *key).collect::<Vec<_>>()
         };
-        let due: Vec<_> = state.queues.values().flat_map(firsts).collect();
-        for key in &due {
-            state.make_due(*key, now);
-        }
-        if !due.is_empty() {
-            self.set_timer(&mut state, now);
+        let mut firsts: Vec<_> = state.queues.values().flat_map(firsts).collect();
+        firsts.retain(|key| !state.let_on.contains(key));
+        if !firsts.is_empty() {
+            state.let_on.append(&mut firsts);
+            self.set_timer(&mut state, Instant::now());
         }
     }
 

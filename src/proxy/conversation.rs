@@ -13,8 +13,8 @@ use crate::net::conn::Conn;
 use crate::observe::metrics::Recorder;
 use crate::observe::parked::Kind;
 use crate::pool::allowance::Allowance;
-use crate::pool::park::{Class, Park, Wait};
-use crate::proxy::client::Client;
+use crate::pool::park::{Class, Park, Precedence, Wait};
+use crate::proxy::client::{Client, Presence};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
 use crate::proxy::session::{Introduction, Lingering, Reading, Resetting, Securing};
@@ -183,6 +183,15 @@ impl Park for Task {
     /// One for the backends of each route.
     fn queue(&self) -> usize {
         self.exchange().map_or(0, |exchange| exchange.request.route.number)
+    }
+
+    /// A client that has sent its FIN may still read its answer, and more often has left: a page that was closed or loaded
+    /// again. At a backend that is at its limit, its answer must not cost those time who surely wait.
+    fn precedence(&self) -> Precedence {
+        match self {
+            Self::Client(conversation) if conversation.client.presence != Presence::Open => Precedence::Last,
+            Self::Client(_) | Self::Probe(_) => Precedence::Ordinary,
+        }
     }
 
     /// That of the backends which it waits for; after a reload these may not be in force.

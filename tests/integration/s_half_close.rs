@@ -107,6 +107,44 @@ fn a_client_that_has_half_closed_gets_its_turn_at_a_backend_with_a_limit() {
     assert!(freed.elapsed() < Duration::from_secs(5), "{:?}", freed.elapsed());
 }
 
+/// They had closed their tab or pressed reload, and their answers, which nobody read, took the room of those who waited.
+#[test]
+fn clients_that_have_closed_their_half_are_behind_all_others_in_a_queue() {
+    ronde_only!();
+    let (origin, file) = (Origin::start(), scratch_directory().join("ronde.toml"));
+    let config = format!(
+        "listen = '127.0.0.1:0'\nqueue-timeout = '30s'\n[[backend]]\naddress = '{}'\nmax-connections = 1\n",
+        origin.address
+    );
+    std::fs::write(&file, config).expect("the file");
+    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    let mut first = proxy.connect();
+    first.send(GET);
+    let (mut backend, _) = origin.request();
+    let closed: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = proxy.connect();
+            client.send("GET /closed HTTP/1.1\r\nHost: a\r\n\r\n");
+            client.finish();
+            client
+        })
+        .collect();
+    thread::sleep(PARKED);
+    let mut live = proxy.connect();
+    live.send("GET /live HTTP/1.1\r\nHost: a\r\n\r\n");
+    thread::sleep(PARKED);
+    backend.send(ok("one"));
+    assert_eq!(first.response().text(), "one");
+    assert_eq!(backend.request().target(), "/live");
+    backend.send(ok("live"));
+    assert_eq!(live.response().text(), "live");
+    for mut client in closed {
+        assert_eq!(backend.request().target(), "/closed");
+        backend.send(ok("late"));
+        assert_eq!(client.response().text(), "late");
+    }
+}
+
 /// The half-close comes long after the request.
 #[test]
 fn the_timeout_counts_from_the_half_close() {
