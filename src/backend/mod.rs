@@ -115,6 +115,23 @@ pub struct Backends {
     balance: Balance,
 }
 
+/// Whether a request may be with a backend already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Nothing of it was sent to a backend that may have taken it.
+    First,
+    /// It is a retry, which has a budget.
+    Again,
+}
+
+/// Why a request gets no turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTurn {
+    Nobody,
+    /// It would be one retry too many.
+    OverBudget,
+}
+
 /// The backends that a route is to have, and those of the route that it follows.
 pub struct Planned<'a> {
     /// The route's name; empty where there is one route.
@@ -258,7 +275,16 @@ impl Backends {
     ///
     /// A backend that is stuck gets no more requests: what it does not answer others can. Where all of them are stuck,
     /// that is no reason to refuse anything.
-    pub fn next(&self, tried: &mut Tried, client: Peer, now: Instant) -> Option<Turn> {
+    ///
+    /// # Errors
+    /// Why none is asked. Then no turn is taken, and none of the budget.
+    pub fn next(
+        &self,
+        tried: &mut Tried,
+        client: Peer,
+        now: Instant,
+        attempt: Attempt,
+    ) -> Result<Turn, NoTurn> {
         let mut round = self.membership.round();
         round.skip_missed();
         let is_well = |backend: &Backend| backend.standing.takes_turns(now);
@@ -277,7 +303,12 @@ impl Backends {
                 log::warn!("all backends{} are out: ronde asks them all the same", self.of_route);
             }
         }
-        give(&mut round, chosen?, tried, now)
+        let chosen = chosen.ok_or(NoTurn::Nobody)?;
+        // A turn that is taken in vain passes over a backend that would have answered.
+        if attempt == Attempt::Again && !self.history.retry_budget.spend() {
+            return Err(NoTurn::OverBudget);
+        }
+        give(&mut round, chosen, tried, now).ok_or(NoTurn::Nobody)
     }
 
     /// The next of these that is not stuck.

@@ -452,6 +452,50 @@ fn that_all_backends_are_out_is_logged_once() {
     assert_eq!(proxy.get("/").text(), "2", "it is asked all the same, and not after a pause");
 }
 
+/// The turns of the one that answers were taken and dropped, once the budget was used up, so that it never was again.
+#[test]
+fn a_retry_beyond_the_budget_takes_no_turn() {
+    ronde_only!();
+    let deaf = Backend::start(|client, _| client.finish());
+    let good = Backend::named("good");
+    let proxy = Proxy::with("--max-fails 0", &[deaf.address, good.address]);
+    let statuses: Vec<_> = (0..400).map(|_| proxy.get("/").status()).collect();
+    let served = statuses[300..].iter().filter(|status| **status == 200).count();
+    assert!(served >= 50, "{served} of the last hundred");
+}
+
+/// Room at a backend was for anybody between being made and the first of the queue taking it, and a busy client was faster.
+#[test]
+fn a_client_that_asks_again_at_once_does_not_overtake_one_that_waits() {
+    ronde_only!();
+    let (backend, file) = (Backend::named("b"), scratch_directory().join("ronde.toml"));
+    let config = format!(
+        "listen = '127.0.0.1:0'\nqueue-timeout = '30s'\n[[backend]]\naddress = '{}'\nmax-connections = 1\n",
+        backend.address
+    );
+    std::fs::write(&file, config).expect("the file");
+    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    let address = proxy.address;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut busy = Wire::connect(address);
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(busy.get("/").text(), "b");
+                }
+            });
+        }
+        for _ in 0..50 {
+            let (asked, before) = (Instant::now(), backend.count());
+            assert_eq!(proxy.get("/").text(), "b");
+            let overtaken = backend.count() - before;
+            assert!(overtaken < 20, "{overtaken} in {:?}", asked.elapsed());
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
 /// Sets the limit of open files of a running ronde.
 fn limit_descriptors(proxy: &Proxy, count: &str) {
     let nofile = format!("--nofile={count}:20000");

@@ -34,7 +34,7 @@ mod send;
 mod timer;
 mod tunnel;
 
-use crate::backend::{Tried, Turn};
+use crate::backend::{Attempt, NoTurn, Tried, Turn};
 use crate::config::Action;
 use crate::http1::chunked::{Decoder, Malformed};
 use crate::http1::reframer::Reframer;
@@ -303,30 +303,31 @@ impl Exchange {
         if self.has_to_queue(context) {
             return self.queue(client, context);
         }
+        // The last one had the request and gave no response: asking another is a retry.
+        let unanswered = self.choice.last.filter(|failure| failure.is_unanswered());
+        let attempt = if unanswered.is_some() { Attempt::Again } else { Attempt::First };
         let Request { route, meta, .. } = &self.request;
-        let (turn, lap) =
-            match route.backends.next(&mut self.choice.tried, meta.client, context.allowance.now()) {
-                Some(turn) => (turn, Lap::First),
-                None => match self.choice.silent.pop_front() {
+        let (tried, now) = (&mut self.choice.tried, context.allowance.now());
+        let (turn, lap) = match route.backends.next(tried, meta.client, now, attempt) {
+            Ok(turn) => (turn, Lap::First),
+            Err(NoTurn::Nobody) if !self.choice.silent.is_empty() => {
+                let may_ask = attempt == Attempt::First || route.backends.may_send_again();
+                match self.choice.silent.pop_front().filter(|_| may_ask) {
                     Some((turn, _)) => (turn, Lap::Second),
-                    None if self.choice.tried.is_first()
-                        && route.backends.absence() == Failure::BackendsBusy =>
-                    {
-                        return self.queue(client, context);
-                    }
-                    None => {
-                        let failure = self.choice.last.unwrap_or_else(|| route.backends.absence());
-                        return self.fail(failure);
-                    }
-                },
-            };
+                    None => return self.fail(unanswered.unwrap_or_else(|| route.backends.absence())),
+                }
+            }
+            Err(NoTurn::Nobody)
+                if self.choice.tried.is_first() && route.backends.absence() == Failure::BackendsBusy =>
+            {
+                return self.queue(client, context);
+            }
+            Err(NoTurn::Nobody | NoTurn::OverBudget) => {
+                let failure = self.choice.last.unwrap_or_else(|| route.backends.absence());
+                return self.fail(failure);
+            }
+        };
         self.end_queueing();
-        // The last one had the request and gave no response: asking another is a retry, which has a budget.
-        if let Some(failure) = self.choice.last.filter(|failure| failure.is_unanswered())
-            && !self.request.route.backends.may_send_again()
-        {
-            return self.fail(failure);
-        }
         self.begin(turn, lap)
     }
 
