@@ -3,7 +3,8 @@
 //! Not here: those of the pool (`q_pool`).
 
 use crate::harness::{
-    Backend, End, GET, Origin, Port, Proxy, Ronde, SWITCH, UPGRADE, Wire, each_row, ok, ronde_only, setup,
+    Backend, End, GET, Origin, PARKED, Port, Proxy, Ronde, SWITCH, UPGRADE, Wire, each_row, ok, ronde_only,
+    setup,
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::thread;
@@ -82,6 +83,39 @@ fn a_client_that_sent_20_megabytes_before_reading_never_saw_the_413() {
     client.send(vec![b'u'; 20_000_000]);
     assert_eq!(client.response().status(), 413);
     client.expect_eof();
+}
+
+/// The next one, in two pieces, was late when it came.
+#[test]
+fn what_is_no_request_of_a_backends_begins_the_time_of_none() {
+    ronde_only!();
+    for before in ["OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n", "\r\n"] {
+        let (origin, _proxy, mut client) = setup("--head-timeout 300ms");
+        client.send(before);
+        if before.starts_with("OPTIONS") {
+            assert_eq!(client.response_to("OPTIONS").status(), 200);
+        }
+        thread::sleep(Duration::from_millis(400));
+        client.send("GET / HTTP/1.1\r\n");
+        thread::sleep(PARKED);
+        client.send("Host: a\r\n\r\n");
+        origin.answer(ok("in time"));
+        assert_eq!(client.response().text(), "in time", "{before:?}");
+    }
+}
+
+/// A body that came in time was late, or slow, as its head had been.
+#[test]
+fn the_time_of_a_head_was_charged_to_its_body() {
+    ronde_only!();
+    let (origin, _proxy, mut client) = setup("--head-timeout 10s --body-timeout 400ms");
+    client.send("POST / HTTP/1.1\r\nHost: a\r\n");
+    thread::sleep(Duration::from_millis(600));
+    client.send("Content-Length: 4\r\n\r\nab");
+    thread::sleep(PARKED);
+    client.send("cd");
+    origin.answer(ok("whole"));
+    assert_eq!(client.response().text(), "whole");
 }
 
 #[test]

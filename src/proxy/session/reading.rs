@@ -73,6 +73,8 @@ impl Session<'_, '_> {
             if have < limit && !(is_head && head::is_worth_a_look(carried, before)) {
                 return Err(self.wait_for_more(reading, have, count));
             }
+            // What the head took is not charged to a body behind it.
+            reading.since = self.context.allowance.now();
         }
         self.load();
         Ok(())
@@ -92,11 +94,16 @@ impl Session<'_, '_> {
                     }
                     Ok(Parsed::Options(request, end, question)) => {
                         self.context.scratch.from_client.consume(end);
-                        self.answer_options(request, question)?;
+                        // Before the answer, behind which the connection is parked with what it then is.
                         *reading = Reading::next(self.context.allowance.now());
+                        self.answer_options(request, question)?;
                         continue;
                     }
-                    Ok(Parsed::Partial(missing)) => reading.missing = missing,
+                    Ok(Parsed::Partial(missing)) => {
+                        reading.missing = missing;
+                        // An empty line begins no request.
+                        reading.begun = reading.begun.filter(|_| reading.has_begun());
+                    }
                     Err(failure) => return Err(self.refuse(failure, begun, reading.queued)),
                 }
             }
