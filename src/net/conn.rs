@@ -199,6 +199,11 @@ impl Conn {
         received
     }
 
+    /// Whether it goes over a Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.kind == Kind::Unix
+    }
+
     /// Whether all that came has been received: what comes later is an event of its own.
     pub fn is_drained(&self) -> bool {
         let left = self.session.as_ref().map_or(self.left.get(), |session| session.left());

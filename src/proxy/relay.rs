@@ -94,6 +94,11 @@ impl Direction {
         self.reframer.is_at_end() && self.reframer.consumed() == buffer.len()
     }
 
+    /// Whether nothing more will come from the source.
+    pub fn has_read_all(&self) -> bool {
+        self.source == End::Closed
+    }
+
     pub fn stalled(&self) -> Stalled {
         if self.has_output() {
             Stalled::OnSink

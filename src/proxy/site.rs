@@ -52,10 +52,15 @@ impl InForce {
 
     /// Replaces what a thread holds by what is in force, and returns it.
     pub fn renew<'a>(&self, held: &'a mut Arc<Site>) -> &'a Site {
-        if self.generation.load(Ordering::Acquire) != held.generation {
+        if !self.is(held) {
             *held = self.get();
         }
         held
+    }
+
+    /// Whether this is the one in force.
+    pub fn is(&self, held: &Site) -> bool {
+        self.generation.load(Ordering::Acquire) == held.generation
     }
 
     /// Puts another site in force. Returns the one before, which others may still hold.

@@ -82,11 +82,16 @@ fn put_away(outcome: Outcome, context: &mut Context<'_>) -> Option<Box<Conversat
         Outcome::SentAhead(conversation) => return Some(conversation),
         Outcome::Park(conversation, wait) => (conversation, wait),
     };
-    // If the waiter refuses it, it is served once more as stopped. If it still has to wait, dropping it closes it.
-    if let Err(Task::Client(conversation)) = context.shared.waiter.park(Task::Client(conversation), wait)
-        && let Outcome::Park(conversation, wait) = session::serve(conversation, Woken::Stopped, context)
-    {
-        drop(context.shared.waiter.park(Task::Client(conversation), wait));
+    let refused = context.shared.waiter.park(Task::Client(conversation), wait);
+    let Err(Task::Client(conversation)) = refused else { return None };
+    // It is served once more, as stopped. If it still has to wait, dropping it closes it; its next request may have come just
+    // now, and be with a backend.
+    match session::serve(conversation, Woken::Stopped, context) {
+        Outcome::Over => None,
+        Outcome::SentAhead(conversation) => Some(conversation),
+        Outcome::Park(conversation, wait) => {
+            drop(context.shared.waiter.park(Task::Client(conversation), wait));
+            None
+        }
     }
-    None
 }

@@ -4,6 +4,7 @@ use crate::harness::{
     Backend, Proxy, Ronde, Wire, curl, each_row, eventually, needs, plain_only, ronde_only, socket_path,
 };
 use rustix::process::Signal;
+use std::time::{Duration, Instant};
 
 const V1: &str = "PROXY TCP4 203.0.113.9 198.51.100.1 4711 80\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -179,13 +180,15 @@ fn half_a_header_holds_no_worker() {
 fn a_stop_does_not_wait_for_a_proxy_that_says_nothing() {
     ronde_only!();
     plain_only!("a client of this run begins with TLS");
-    let (_backend, mut proxy) = start("--trust-proxy 127.0.0.1 --shutdown-grace 1h --head-timeout 500ms");
+    let (_backend, mut proxy) = start("--trust-proxy 127.0.0.1 --shutdown-grace 1h --head-timeout 3s");
     let mut silent = proxy.connect();
     let mut half = proxy.connect();
     half.send("PROXY ");
     assert_eq!(proxy.ask(format!("{V1}{GET}")).status(), 200);
+    let stopped = Instant::now();
     proxy.process.signal(Signal::TERM);
     silent.expect_end();
+    assert!(stopped.elapsed() < Duration::from_secs(2), "before its time for a header is up");
     half.expect_end();
     assert!(proxy.process.exit().success());
 }

@@ -1,15 +1,17 @@
 //! Unix sockets, on either side.
 
 use crate::harness::{
-    Backend, Message, Proxy, Ronde, Wire, curl, each_row, eventually, needs, ok, python_module, ronde_only,
-    scratch_directory, serve_unix, socket_path,
+    Backend, Message, PARKED, Proxy, Ronde, Wire, curl, each_row, eventually, needs, ok, python_module,
+    ronde_only, scratch_directory, serve_unix, socket_path,
 };
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -332,6 +334,54 @@ fn a_tunnel_between_two_unix_sockets() {
     assert_eq!(client.take(3), b"bye");
     client.expect_eof();
 }
+
+/// A Unix socket reports any close as a hang-up, with what was sent before it still unread: the end of a WebSocket was a failure
+/// and a reset, and what its client had sent last was lost.
+#[test]
+fn a_tunnel_between_two_unix_sockets_ends_like_any_other() {
+    ronde_only!();
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    let (front, path) = (socket_path("front.sock"), socket_path("app.sock"));
+    serve_unix(&path, move |wire, _| {
+        wire.send(switch);
+        wire.take(4);
+        wire.send("bye");
+        wire.stream().shutdown(std::net::Shutdown::Both).expect("a close");
+    });
+    let proxy = in_front_of(&format!("--listen unix:{}", front.display()), &[&path]);
+    let mut client = Wire::connect_unix(&front);
+    client.send(upgrade);
+    assert_eq!(client.response_head().status(), 101);
+    thread::sleep(PARKED);
+    client.send("ping");
+    assert_eq!(client.take(3), b"bye");
+    client.expect_eof();
+    drop(client);
+    let line = proxy.process.stdout.line_with("\" 101 ");
+    assert!(!line.contains("cause="), "{line}");
+
+    // ronde finds all that its client has sent together with the close.
+    let (front, path) = (socket_path("front.sock"), socket_path("app.sock"));
+    let (heard, all) = mpsc::channel();
+    serve_unix(&path, move |wire, _| {
+        wire.send(switch);
+        heard.send(wire.take(LAST.len()) == LAST).expect("the test");
+    });
+    let proxy = in_front_of(&format!("--listen unix:{}", front.display()), &[&path]);
+    let mut client = Wire::connect_unix(&front);
+    client.send(upgrade);
+    assert_eq!(client.response_head().status(), 101);
+    thread::sleep(PARKED);
+    proxy.process.signal(Signal::STOP);
+    client.send(LAST);
+    drop(client);
+    proxy.process.signal(Signal::CONT);
+    assert_eq!(all.recv_timeout(Duration::from_secs(5)), Ok(true), "all that the client has sent");
+}
+
+/// More than a worker takes at once, and less than two sockets keep.
+const LAST: &[u8] = &[b'x'; 150_000];
 
 #[test]
 fn a_ring_of_two_is_a_loop() {

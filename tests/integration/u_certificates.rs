@@ -271,6 +271,20 @@ fn a_server_of_proofs_need_not_be_there() {
     assert!(!proxy.process.stderr.text().contains("[WARN]"), "{}", proxy.process.stderr.text());
 }
 
+/// What TLS encrypts in one call is less than the longest head.
+#[test]
+fn a_long_redirect_arrives_whole_over_tls() {
+    by_its_own_transport!();
+    let folder = Folder::new();
+    folder.pair("a", "a.example", 2020, 2040);
+    let proxy = folder.serve("[[route]]\npath = '/'\nredirect = 'https://b.example'", &["a"]);
+    let path = "x".repeat(50_000);
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let seen = see(proxy.with_tls[0], &client(), "a.example", &request).response;
+    assert!(seen.starts_with("HTTP/1.1 308 "), "{}", &seen[..100.min(seen.len())]);
+    assert!(seen.contains(&format!("\r\nLocation: https://b.example/{path}\r\n")));
+}
+
 /// A list of the top level answered plain requests for a route that is open to all with 403, and a limit those with a body
 /// with 413.
 #[test]

@@ -523,6 +523,23 @@ fn a_backend_on_a_unix_socket_comes_by_a_reload() {
     assert_eq!(answers, ["tcp", "unix"]);
 }
 
+/// A worker that waits for a busy client's next request took no new site as long as that went on.
+#[test]
+fn a_client_that_never_pauses_meets_the_new_backends() {
+    ronde_only!();
+    let [one, other] = ["one", "other"].map(Backend::named);
+    let served = Served::with(&backends(&[&one]));
+    let address = served.proxy.address;
+    let busy = thread::spawn(move || {
+        let (mut client, deadline) = (Wire::connect(address), Instant::now() + Duration::from_secs(10));
+        while client.get("/").text() != "other" {
+            assert!(Instant::now() < deadline, "still with the old backend");
+        }
+    });
+    served.reload(&backends(&[&other]));
+    busy.join().expect("the new backend");
+}
+
 /// The names that a refused file has are those of the file in force, and were looked up as it said from then on.
 #[test]
 fn a_refused_reload_leaves_the_interval_of_look_ups_as_it_was() {

@@ -146,8 +146,12 @@ impl Records {
         if let Received::Bytes(_) = received {
             let advanced = self.advance();
             // What rustls answers: an alert, new keys.
-            self.flush(socket, Block::Never)?;
+            let flushed = self.flush(socket, Block::Never);
             advanced.map_err(HandshakeError::from)?;
+            // A peer that takes no more may have said why before, such as 413, and that is here.
+            if self.plaintext.is_empty() && self.source == Source::Open {
+                flushed?;
+            }
         }
         Ok(received)
     }

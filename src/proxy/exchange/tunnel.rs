@@ -18,7 +18,7 @@ use crate::observe::failure::Failure;
 use crate::pool::park::Want;
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::conversation::Context;
-use crate::proxy::relay::{self, Broken, Direction, Pipe};
+use crate::proxy::relay::{self, Broken, Direction, Pipe, Stalled};
 use crate::proxy::request::Body;
 use crate::proxy::scratch::Scratch;
 
@@ -65,13 +65,19 @@ impl Exchange {
             if up.is_over() && down.is_over() {
                 return Ok(Fate::Close);
             }
-            // After ronde's half-close, the client's own FIN is reported as a hang-up, too.
-            if client.presence == Presence::Gone && !down.is_finished() {
+            // After ronde's half-close, the client's own FIN is reported as a hang-up, too. A Unix socket reports any close so,
+            // and before what was sent has been read.
+            let has_unread = client.conn.is_local() && !up.has_read_all();
+            if client.presence == Presence::Gone && !down.is_finished() && !has_unread {
                 return Err(Failure::ClientGone.into());
             }
-            // The client has all that the backend has sent, and nothing reaches the backend any more.
+            // The client has all that the backend has sent, and nothing reaches the backend any more. Where there is nothing
+            // for it, a Unix socket was closed like any other.
             if self.backend == BackendEnd::Gone && down.is_over() {
-                return Err(Failure::ResponseIncomplete.into());
+                return match conn.is_local() && up.stalled() != Stalled::OnSink {
+                    true => Ok(Fate::Close),
+                    false => Err(Failure::ResponseIncomplete.into()),
+                };
             }
             let count = sent + received;
             moved += count;
@@ -81,7 +87,7 @@ impl Exchange {
             if count == 0 || context.gives_way(moved) {
                 let (mut client_want, mut backend) = relay::wants(up.stalled(), down.stalled());
                 // A connection of which both directions have ended would be reported for ever.
-                if client_want == Want::Break && down.is_finished() {
+                if client_want == Want::Break && (down.is_finished() || client.presence == Presence::Gone) {
                     client_want = Want::Nothing;
                 }
                 if backend == Want::Break && (up.is_finished() || self.backend == BackendEnd::Gone) {

@@ -165,8 +165,15 @@ impl Session<'_, '_> {
         if let (true, Some(value)) = (self.client.conn.is_secured(), &config.hsts) {
             https::add_strict_transport_security(words, value);
         }
-        let sent = self.client.conn.send(&[IoSlice::new(words)], Block::Never);
-        matches!(sent, Ok(Sent::Bytes(count)) if count == words.len())
+        // Over TLS one call takes 32 KB, and a redirect has all of a target that may be longer.
+        let mut left = &words[..];
+        while let Ok(Sent::Bytes(count @ 1..)) = self.client.conn.send(&[IoSlice::new(left)], Block::Never) {
+            left = &left[count.min(left.len())..];
+            if left.is_empty() {
+                return true;
+            }
+        }
+        false
     }
 
     /// How a connection ends on which everything was said, `bytes` of body among it. A close over bytes that were not

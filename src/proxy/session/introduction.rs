@@ -99,7 +99,9 @@ impl Session<'_, '_> {
             let failure = Failure::ProxyHeaderTimeout;
             return self.close_unanswered(failure, introduction.since, introduction.queued);
         }
-        let (client, backend, class) = (Want::Read, Want::Nothing, Class::Slow);
+        // A stop need not wait for what has not begun.
+        let class = if is_idle { Class::Handshake } else { Class::Slow };
+        let (client, backend) = (Want::Read, Want::Nothing);
         Halt::Wait(Wait { client, backend, deadline, class }).into()
     }
 

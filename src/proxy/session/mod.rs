@@ -336,7 +336,9 @@ impl Session<'_, '_> {
             let (client, class) = (Want::Write, Class::Busy);
             return Err(Halt::Wait(Wait { client, backend: Want::Nothing, deadline, class }).into());
         }
-        if is_piped || allowance.is_alone() && shared.waiter.is_only_one_busy() {
+        // A site is taken with a batch, and this one would not end as long as the client is busy.
+        let may_wait = || allowance.is_alone() && shared.waiter.is_only_one_busy() && shared.site.is(site);
+        if is_piped || may_wait() {
             return Ok(());
         }
         if deadline <= now {
