@@ -4,9 +4,10 @@
 //! better one is worth it: one that is well, answers, and has room. No backend that is out is asked here, which also keeps
 //! the load what it was when all of them are in maintenance.
 //!
-//! Not here: which answers count as none (`proxy::exchange`), and the choice for a request without an answer (`backend`).
+//! Not here: which answers count as none (`proxy::exchange`), and the choice for a request without an answer (`choice`).
 
-use super::{Backend, Backends, Tried, Turn, give};
+use super::choice::give;
+use super::{Backend, Backends, Tried, Turn};
 use crate::config::Peer;
 use std::time::Instant;
 

@@ -7,11 +7,12 @@
 //! A choice is an iterator: [`Backends::next`] yields the one whose turn it is, then the fallbacks, each at most once.
 //! What it yields is a [`Turn`], which counts at the backend until its response has ended.
 //!
-//! Not here: what is sent (`exchange`).
+//! Not here: which is next (`choice`), and what is sent (`exchange`).
 
 mod affinity;
 pub mod balance;
 pub mod checks;
+mod choice;
 mod drained;
 pub mod health;
 mod inquiry;
@@ -30,15 +31,14 @@ mod tried;
 mod turn;
 mod unreachable;
 
-use crate::config::{Address, Balance, Config, Peer};
+use crate::config::{Address, Balance, Config};
 use crate::net::tls::{Identity, TrustError, Trusts};
 use crate::observe::failure::Failure;
-use balance::Place;
 use checks::Check;
 use drained::Drained;
 use health::{Change, Health, Rules, Trouble};
 use kept::{AllKept, KeptConnections, KeptId};
-use membership::{Members, Membership};
+use membership::Membership;
 use names::Names;
 use standing::{History, Standing};
 use std::collections::HashSet;
@@ -49,6 +49,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 use turn::Trial;
 
+pub use choice::{Attempt, NoTurn};
 pub use tried::Tried;
 pub use turn::{Pace, Turn};
 pub use unreachable::connect_failure;
@@ -113,23 +114,6 @@ pub struct Backends {
     predecessor: Mutex<Weak<Self>>,
     limits: Limits,
     balance: Balance,
-}
-
-/// Whether a request may be with a backend already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// Nothing of it was sent to a backend that may have taken it.
-    First,
-    /// It is a retry, which has a budget.
-    Again,
-}
-
-/// Why a request gets no turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoTurn {
-    Nobody,
-    /// It would be one retry too many.
-    OverBudget,
 }
 
 /// The backends that a route is to have, and those of the route that it follows.
@@ -257,11 +241,6 @@ impl Backends {
         asked.map(|backend| backend.room()).fold(0, usize::saturating_add)
     }
 
-    /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
-    pub fn may_send_again(&self) -> bool {
-        self.history.retry_budget.spend()
-    }
-
     /// Closes the kept connections to all of them, as descriptors have run out. Returns whether there were any.
     pub fn let_go(&self) -> bool {
         self.all().iter().map(|backend| backend.kept.clear()).sum::<usize>() > 0
@@ -269,66 +248,6 @@ impl Backends {
 
     fn all(&self) -> Vec<Arc<Backend>> {
         self.membership.all()
-    }
-
-    /// The next backend for a request of this client: the one whose turn it is, then the fallbacks, each at most once.
-    ///
-    /// A backend that is stuck gets no more requests: what it does not answer others can. Where all of them are stuck,
-    /// that is no reason to refuse anything.
-    ///
-    /// # Errors
-    /// Why none is asked. Then no turn is taken, and none of the budget.
-    pub fn next(
-        &self,
-        tried: &mut Tried,
-        client: Peer,
-        now: Instant,
-        attempt: Attempt,
-    ) -> Result<Turn, NoTurn> {
-        let mut round = self.membership.round();
-        round.skip_missed();
-        let is_well = |backend: &Backend| backend.standing.takes_turns(now);
-        let is_free = |backend: &Backend| tried.is_free(backend) && backend.room() > 0;
-        let is_candidate = |backend: &Backend| is_free(backend) && is_well(backend);
-        let mut chosen = self
-            .choose_prompt(&round, client, now, is_candidate)
-            .or_else(|| choose(&round, self.balance, client, is_candidate));
-        // No backend that is well is left to try: asking one that is out is better than refusing. The news may be old.
-        if chosen.is_none() && !round.iter().any(|backend| tried.is_free(backend) && is_well(backend)) {
-            chosen = round.first(|backend| is_free(backend));
-            if chosen.is_some()
-                && tried.is_first()
-                && !self.history.said_all_out.swap(true, Ordering::Relaxed)
-            {
-                log::warn!("all backends{} are out: ronde asks them all the same", self.of_route);
-            }
-        }
-        let chosen = chosen.ok_or(NoTurn::Nobody)?;
-        // A turn that is taken in vain passes over a backend that would have answered.
-        if attempt == Attempt::Again && !self.history.retry_budget.spend() {
-            return Err(NoTurn::OverBudget);
-        }
-        give(&mut round, chosen, tried, now).ok_or(NoTurn::Nobody)
-    }
-
-    /// The next of these that is not stuck.
-    fn choose_prompt(
-        &self,
-        round: &Members,
-        client: Peer,
-        now: Instant,
-        may_take: impl Fn(&Backend) -> bool,
-    ) -> Option<Place> {
-        let waiting = || round.iter().map(|backend| backend.standing.waiting()).sum();
-        let is_stuck = |backend: &Backend| {
-            backend.standing.progress.is_stuck(
-                &self.history.answers,
-                backend.standing.waiting(),
-                waiting,
-                now,
-            )
-        };
-        choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
     }
 
     fn note_success(&self, backend: &Backend, now: Instant) {
@@ -416,36 +335,6 @@ impl Backends {
         let level = if backend.standing.has_worked() { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{backend}{} is out of the round: {why}", self.of_route);
     }
-}
-
-/// The next of those that may take a turn: a backup only when no primary can.
-fn choose(
-    round: &Members,
-    balance: Balance,
-    client: Peer,
-    may_take: impl Fn(&Backend) -> bool,
-) -> Option<Place> {
-    [Rank::Primary, Rank::Backup].into_iter().find_map(|rank| {
-        let takes = |backend: &Arc<Backend>| backend.rank == rank && may_take(backend);
-        match balance {
-            Balance::RoundRobin => round.first(takes),
-            Balance::LeastConnections => round.cheapest(|backend| {
-                takes(backend).then(|| affinity::load(backend.standing.active(), backend.weight))
-            }),
-            Balance::ClientAddress => round.cheapest(|backend| {
-                takes(backend).then(|| affinity::distance(client, &backend.address, backend.weight))
-            }),
-        }
-    })
-}
-
-/// Gives a turn to the one that was chosen.
-fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> Option<Turn> {
-    let backend = Arc::clone(round.take(chosen)?);
-    tried.note(&backend);
-    // Still under the lock of the round: of two requests at once only one may be the trial.
-    let trial = if backend.standing.was_chosen() { Trial::Undecided } else { Trial::No };
-    Some(Turn::new(backend, trial, round.turns(), now))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,7 +2,8 @@
 //!
 //! Not here: how it is shown (`observe::metrics`).
 
-use super::{Backend, Backends, Rank, choose};
+use super::choice::choose;
+use super::{Backend, Backends, Rank};
 use crate::config::{Balance, Peer};
 use crate::observe::metrics::snapshot::BackendState;
 use std::sync::Arc;
