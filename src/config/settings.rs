@@ -211,7 +211,8 @@ settings! {
             => idle_timeout: Duration = One(time);
 
         /// a backend's silence after its client's FIN
-        /// As long as an ordinary answer takes: `nc -N` gets its answer, and a closed tab is not served for minutes.
+        /// As long as an ordinary answer takes: `nc -N` gets its answer, and a closed tab is not served for minutes. At a backend
+        /// that has no room, such a client is behind all others.
         "--half-close-timeout" "TIME", default "5s" ["10ms" to "24h"]
             => half_close_timeout: Duration = One(time);
 
