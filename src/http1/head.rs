@@ -133,11 +133,18 @@ pub enum Scan {
     Hopeless(Failure),
 }
 
+/// The first byte of a ClientHello (RFC 8446 §5.1), and of no method.
+const TLS_HANDSHAKE: u8 = 22;
+
 /// Looks for the end of a head, and for bare line feeds.
 ///
 /// Every LF must follow a CR: a bare LF that one implementation reads as a line end and another as part of a value is
 /// the oldest way to smuggle a field.
 pub fn scan(bytes: &[u8]) -> Scan {
+    // It could be read to its first line feed, for as long as a head may take, and be blamed for that.
+    if bytes.first() == Some(&TLS_HANDSHAKE) {
+        return Scan::Hopeless(Failure::TlsUnexpected);
+    }
     let start = empty_lines(bytes);
     if start > EMPTY_LINES {
         return Scan::Hopeless(Failure::EmptyLines);

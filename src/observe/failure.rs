@@ -56,6 +56,7 @@ macro_rules! failures {
 
 failures! {
     // The request head (RFC 9112 §2 to §3).
+    TlsUnexpected        400 "http_request_error" Client "the client speaks TLS, and this listener does not";
     BareLineFeed         400 "http_request_error" Client "a line of the request head ends without a carriage return";
     MalformedRequestLine 400 "http_request_error" Client "the request line is malformed";
     MalformedField       400 "http_request_error" Client "a field line of the request is malformed";

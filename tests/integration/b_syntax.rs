@@ -1,6 +1,6 @@
 //! Strict syntax: a request whose request line or field lines break the grammar is refused.
 
-use crate::harness::{Backend, End, Proxy, each_row, ronde_only};
+use crate::harness::{Backend, End, Proxy, each_row, plain_only, ronde_only, setup};
 
 /// Whole requests, the statuses that may refuse them, and why they must be refused.
 const BROKEN: &[(&str, &[u16], &str)] = &[
@@ -76,6 +76,19 @@ fn invalid_syntax_is_refused_and_the_connection_closed() {
         proxy.expect_refusal(bytes, statuses);
     });
     assert_eq!(backend.targets(), Vec::<String>::new(), "no backend sees any of it");
+}
+
+/// `https://` with the port of a plain listener: it was said to be a bare line feed, or waited for until its time was up.
+#[test]
+fn tls_at_a_plain_listener_is_said_to_be_tls() {
+    ronde_only!();
+    plain_only!("this run's listeners speak TLS");
+    let (_origin, proxy, mut client) = setup("");
+    client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+    let response = client.response();
+    assert_eq!(response.status(), 400);
+    client.expect_end();
+    proxy.process.stdout.line_with("cause=\"the client speaks TLS, and this listener does not\"");
 }
 
 #[test]
