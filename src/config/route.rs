@@ -333,7 +333,7 @@ fn path(raw: &RawValue, _: &Setting) -> Result<String, String> {
     if let Some(meant) = text.strip_suffix("/*").or(text.strip_suffix('/')) {
         let meant = if meant.is_empty() { "/" } else { meant };
         return Err(format!(
-            "{text_shown} is a prefix without its end; write {meant}, which takes what is below it"
+            "{text_shown} has an end that no route needs; write {meant}, which takes what is below it, too"
         ));
     }
     Ok(text.clone())

@@ -211,8 +211,7 @@ settings! {
             => idle_timeout: Duration = One(time);
 
         /// a backend's silence after its client's FIN
-        /// As long as an ordinary answer takes: `nc -N` gets its answer, and a closed tab is not served for minutes. At a backend
-        /// that has no room, such a client is behind all others.
+        /// As an ordinary answer takes: `nc -N` gets its own, and a closed tab is not served for minutes. In a queue it is last.
         "--half-close-timeout" "TIME", default "5s" ["10ms" to "24h"]
             => half_close_timeout: Duration = One(time);
 

@@ -1003,11 +1003,11 @@ fn a_mistake_in_a_route_is_named_with_its_place() {
         ),
         (
             "path = '/api/'\nbackend = 'a:1'",
-            r#"FILE:3:8: path: "/api/" is a prefix without its end; write /api, which takes what is below it"#,
+            r#"FILE:3:8: path: "/api/" has an end that no route needs; write /api, which takes what is below it, too"#,
         ),
         (
             "path = '/api/*'\nbackend = 'a:1'",
-            r#"FILE:3:8: path: "/api/*" is a prefix without its end; write /api, which takes what is below it"#,
+            r#"FILE:3:8: path: "/api/*" has an end that no route needs; write /api, which takes what is below it, too"#,
         ),
         (
             "path = '/a?b'\nbackend = 'a:1'",
