@@ -468,13 +468,8 @@ fn a_retry_beyond_the_budget_takes_no_turn() {
 #[test]
 fn a_client_that_asks_again_at_once_does_not_overtake_one_that_waits() {
     ronde_only!();
-    let (backend, file) = (Backend::named("b"), scratch_directory().join("ronde.toml"));
-    let config = format!(
-        "listen = '127.0.0.1:0'\nqueue-timeout = '30s'\n[[backend]]\naddress = '{}'\nmax-connections = 1\n",
-        backend.address
-    );
-    std::fs::write(&file, config).expect("the file");
-    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    let backend = Backend::named("b");
+    let proxy = configured("--queue-timeout 30s", &[(backend.address, "max-connections = 1")]);
     let address = proxy.address;
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -28,6 +28,18 @@ fn finished(flags: &str, request: &str) -> (Origin, Proxy, Wire, Wire) {
     (origin, proxy, client, backend)
 }
 
+/// A backend that takes one request at a time, and a queue in which there is time.
+fn with_room_for_one(flags: &str) -> (Origin, Proxy) {
+    let (origin, file) = (Origin::start(), scratch_directory().join("ronde.toml"));
+    let config = format!(
+        "listen = '127.0.0.1:0'\nqueue-timeout = '30s'\n[[backend]]\naddress = '{}'\nmax-connections = 1\n",
+        origin.address
+    );
+    std::fs::write(&file, config).expect("the file");
+    let proxy = Ronde::with(&format!("--config {} {flags}", file.display())).serve();
+    (origin, proxy)
+}
+
 fn assert_not_blamed(proxy: &Proxy) {
     let stderr = proxy.process.stderr.text();
     assert!(!stderr.contains("out of the round"), "{stderr}");
@@ -84,14 +96,7 @@ fn a_later_answer_is_not_waited_for() {
 #[test]
 fn a_client_that_has_half_closed_gets_its_turn_at_a_backend_with_a_limit() {
     ronde_only!();
-    let (origin, file) = (Origin::start(), scratch_directory().join("ronde.toml"));
-    let config = format!(
-        "listen = '127.0.0.1:0'\nqueue-timeout = '30s'\nhalf-close-timeout = '10s'\n\
-         [[backend]]\naddress = '{}'\nmax-connections = 1\n",
-        origin.address
-    );
-    std::fs::write(&file, config).expect("the file");
-    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    let (origin, proxy) = with_room_for_one("--half-close-timeout 10s");
     let [mut first, mut second] = [proxy.connect(), proxy.connect()];
     first.send(GET);
     let (mut backend, _) = origin.request();
@@ -111,13 +116,7 @@ fn a_client_that_has_half_closed_gets_its_turn_at_a_backend_with_a_limit() {
 #[test]
 fn clients_that_have_closed_their_half_are_behind_all_others_in_a_queue() {
     ronde_only!();
-    let (origin, file) = (Origin::start(), scratch_directory().join("ronde.toml"));
-    let config = format!(
-        "listen = '127.0.0.1:0'\nqueue-timeout = '30s'\n[[backend]]\naddress = '{}'\nmax-connections = 1\n",
-        origin.address
-    );
-    std::fs::write(&file, config).expect("the file");
-    let proxy = Ronde::with(&format!("--config {}", file.display())).serve();
+    let (origin, proxy) = with_room_for_one("");
     let mut first = proxy.connect();
     first.send(GET);
     let (mut backend, _) = origin.request();
