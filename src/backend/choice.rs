@@ -1,8 +1,8 @@
 //! Which backend is next for a request.
 //!
 //! The problem: whose turn it is, whether it is well, whether it has room and whether this request was there before change
-//! with every other request. So all of it is looked at under the lock of the round, and the turn is given there, too: what is
-//! chosen and not given is nobody's loss.
+//! with every other request. So all of it is looked at under the lock of the round, and the turn is given there, too. A backend
+//! that is chosen and not asked in the end loses no turn.
 //!
 //! Not here: the order (`balance`, `affinity`), how well a backend is (`health`), and another backend for a request that has an
 //! answer (`instead`).
@@ -68,7 +68,7 @@ impl Backends {
         }
         let chosen = chosen.ok_or(NoTurn::Nobody)?;
         // A turn that is taken in vain passes over a backend that would have answered.
-        if attempt == Attempt::Again && !self.history.retry_budget.spend() {
+        if attempt == Attempt::Again && !self.may_send_again() {
             return Err(NoTurn::OverBudget);
         }
         give(&mut round, chosen, tried, now).ok_or(NoTurn::Nobody)
@@ -94,7 +94,8 @@ impl Backends {
         choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
     }
 
-    /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned.
+    /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned. If so, the
+    /// retry counts as made.
     pub fn may_send_again(&self) -> bool {
         self.history.retry_budget.spend()
     }

@@ -211,7 +211,7 @@ settings! {
             => idle_timeout: Duration = One(time);
 
         /// a backend's silence after its client's FIN
-        /// As an ordinary answer takes: `nc -N` gets its own, and a closed tab is not served for minutes. In a queue it is last.
+        /// Enough for an ordinary answer (`nc -N`); a closed tab is not served for minutes. Such a client is last in a queue.
         "--half-close-timeout" "TIME", default "5s" ["10ms" to "24h"]
             => half_close_timeout: Duration = One(time);
 

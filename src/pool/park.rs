@@ -31,7 +31,7 @@ pub trait Park {
         0
     }
 
-    /// Before whom it stands there.
+    /// Before which others it stands there.
     fn precedence(&self) -> Precedence {
         Precedence::Ordinary
     }
@@ -42,7 +42,7 @@ pub trait Park {
     }
 }
 
-/// Who goes on first in a queue; among equals, the one that came first.
+/// What goes on first in a queue; among equals, what came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precedence {
     Ordinary,

@@ -24,7 +24,7 @@ pub(super) struct State<T> {
     pub deadlines: Deadlines,
     /// Those of [`Class::Queued`], of each queue by itself; none is empty.
     pub queues: BTreeMap<usize, Queue>,
-    /// Those in queues that are to go on. They stand there until they are taken out, so that none who comes now is before them.
+    /// Those in queues that are to go on. They stand there until they are taken out, so that nothing that comes now is before them.
     pub let_on: Vec<Key>,
     /// When the timer fires; an earlier deadline has to set it again.
     pub timer_due: Option<Instant>,

@@ -186,7 +186,7 @@ impl Park for Task {
     }
 
     /// A client that has sent its FIN may still read its answer, and more often has left: a page that was closed or loaded
-    /// again. At a backend that is at its limit, its answer must not cost those time who surely wait.
+    /// again. At a backend that is at its limit, its answer must not delay those of clients that surely wait.
     fn precedence(&self) -> Precedence {
         match self {
             Self::Client(conversation) if conversation.client.presence != Presence::Open => Precedence::Last,

@@ -85,9 +85,9 @@ fn a_client_that_sent_20_megabytes_before_reading_never_saw_the_413() {
     client.expect_eof();
 }
 
-/// The next one, in two pieces, was late when it came.
+/// A request in two pieces was late at its first one.
 #[test]
-fn what_is_no_request_of_a_backends_begins_the_time_of_none() {
+fn an_options_or_an_empty_line_began_the_time_of_the_next_request() {
     ronde_only!();
     for before in ["OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n", "\r\n"] {
         let (origin, _proxy, mut client) = setup("--head-timeout 300ms");
@@ -104,7 +104,7 @@ fn what_is_no_request_of_a_backends_begins_the_time_of_none() {
     }
 }
 
-/// A body that came in time was late, or slow, as its head had been.
+/// A body that came in time was late, because its head had been slow.
 #[test]
 fn the_time_of_a_head_was_charged_to_its_body() {
     ronde_only!();

@@ -226,7 +226,6 @@ fn each_route_checks_its_backends_in_its_own_way() {
     });
 }
 
-/// A full queue of one route would otherwise be in front of every other.
 /// One address may serve several routes, and its line in the log said of none which it was.
 #[test]
 fn the_log_says_of_which_route_a_backend_is_out() {
@@ -249,6 +248,7 @@ fn the_log_says_of_which_route_a_backend_is_out() {
     log.line_with(&format!("{} of route /api is in the round", shared.address));
 }
 
+/// A full queue of one route would otherwise be in front of every other.
 #[test]
 fn a_route_whose_backend_is_at_its_limit_delays_no_other() {
     ronde_only!();

@@ -3,7 +3,7 @@
 //! The problem: a request that comes while others wait must not take the room that one of them has waited for. So it joins
 //! them, though a backend may have room at this moment.
 //!
-//! Not here: who is next, and when (`pool`: each route has a queue in the waiter).
+//! Not here: which request is next, and when (`pool`: each route has a queue in the waiter).
 
 use super::timer::{Awaited, watch};
 use super::{Advance, Exchange, Interruption, Stage};
