@@ -217,7 +217,7 @@ mod tests {
             world
         }
 
-        /// As `Waiter::arm_edge` does it. The kernel looks at what is there when it registers.
+        /// As `Epoll::arm_edge` does it. The kernel looks at what is there when it registers.
         fn park(&mut self, interest: Interest) {
             self.parks += 1;
             let key = Key { slot: 0, generation: self.parks };

@@ -9,30 +9,28 @@
 //! waiter is a place and not a thread. New connections come through a channel, which the acceptor fills; an eventfd in the
 //! same epoll says that there are some, and a timerfd says that a deadline has come.
 //!
-//! One-shot events: an event comes out once, to one worker, and then the socket is silent until it is armed again. A value that
-//! a worker has taken belongs to that worker; a late event of its socket carries an old key, and finds nothing. Two waits
-//! differ: an idle client, and one whose backend is waited for, keep their registration from wait to wait (`edges`).
+//! A value that a worker has taken belongs to that worker: a late event of its socket carries an old key, and finds nothing.
 //!
-//! Not here: HTTP, and what a worker does with what it takes.
+//! Not here: HTTP, what a worker does with what it takes, and how sockets are registered (`epoll`).
 
-use crate::net::conn::{Conn, Registration};
+use crate::net::conn::Conn;
 use crate::net::waker::Waker;
 use crate::observe::parked::Census;
 use crate::pool::deadlines::Class;
-use crate::pool::edges::{Arming, Edges, Happened, Interest};
+use crate::pool::edges::Happened;
+use crate::pool::epoll::{Epoll, Source};
 use crate::pool::park::{Park, Wait, Woken};
-use crate::pool::parked::{Parked, Queue, State, descriptor};
-use crate::pool::slots::Key;
+use crate::pool::parked::{Parked, Queue, State};
 use crate::pool::stop::{Phase, Stop};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::epoll::{Event, EventFlags};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use rustix::time::{timerfd_create, timerfd_settime};
 use std::io;
 use std::mem::{MaybeUninit, take};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,7 +41,7 @@ pub const BATCH: usize = 16;
 
 /// See the module.
 pub struct Waiter<T> {
-    epoll: OwnedFd,
+    epoll: Epoll,
     arrival: Waker,
     timer: OwnedFd,
     /// Stays awake once it was woken, so that every worker sees it.
@@ -63,16 +61,6 @@ struct Newcomer<T> {
     since: Instant,
 }
 
-const ARRIVAL: u64 = u64::MAX;
-const TIMER: u64 = u64::MAX - 1;
-const END: u64 = u64::MAX - 2;
-
-/// The tag beside a key: which of the two sockets has an event.
-const CLIENT: u8 = 0;
-const BACKEND: u8 = 1;
-/// The client's, and the key is that of its edge.
-const EDGE: u8 = 2;
-
 impl<T: Park> Waiter<T> {
     /// For so many workers. `queue` is how many new connections may wait for one, `budget` how many bytes of memory all that
     /// is parked may keep.
@@ -80,15 +68,15 @@ impl<T: Park> Waiter<T> {
     /// # Errors
     /// The system has no descriptor left.
     pub fn new(workers: usize, queue: usize, budget: usize) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let epoll = Epoll::new()?;
         let (arrival, end) = (Waker::new()?, Waker::new()?);
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         // Edge-triggered: each write wakes one worker, and none has to reset the counter.
         let edge = EventFlags::IN | EventFlags::ET;
-        epoll::add(&epoll, &arrival, EventData::new_u64(ARRIVAL), edge)?;
-        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), edge)?;
-        epoll::add(&epoll, &end, EventData::new_u64(END), EventFlags::IN)?;
+        epoll.watch(&arrival, Source::Arrival, edge)?;
+        epoll.watch(&timer, Source::Timer, edge)?;
+        epoll.watch(&end, Source::End, EventFlags::IN)?;
         let state = Mutex::new(State::new(budget));
         let (offers, offered) = bounded(queue);
         let (idle, rounds, stop) = (AtomicUsize::new(0), AtomicU64::new(0), Stop::default());
@@ -131,7 +119,9 @@ impl<T: Park> Waiter<T> {
         let key = state.insert(Parked { value, deadline, class: wait.class, kind, weight });
         // epoll_ctl under the lock: it waits for no peer, and outside of the lock another worker could take the value,
         // close its socket and reuse the number before this call names it.
-        if let Err(error) = self.arm(&mut state, key, wait) {
+        let State { parked, edges, .. } = &mut *state;
+        let armed = parked.get(key).map_or(Ok(()), |parked| self.epoll.arm(edges, key, &parked.value, wait));
+        if let Err(error) = armed {
             log::error!("a connection cannot be waited for: {error}");
             return state.take(key).map_or(Ok(()), Err);
         }
@@ -147,11 +137,11 @@ impl<T: Park> Waiter<T> {
         while batch.is_empty() {
             let others_idle = self.idle.fetch_add(1, Ordering::Relaxed);
             let most = if others_idle > 0 { BATCH / 2 } else { BATCH };
-            let waited = epoll::wait(&self.epoll, &mut events[..most], None);
+            let waited = self.epoll.wait(&mut events[..most]);
             self.idle.fetch_sub(1, Ordering::Relaxed);
             match waited {
-                Ok((events, _)) if events.iter().any(|event| event.data.u64() == END) => return false,
-                Ok((events, _)) => {
+                Ok(events) if events.iter().any(|event| Source::of(event) == Source::End) => return false,
+                Ok(events) => {
                     self.sort(events, batch);
                     self.rounds.fetch_add(1, Ordering::Relaxed);
                 }
@@ -174,27 +164,20 @@ impl<T: Park> Waiter<T> {
             batch.extend(state.take(key).map(|value| (value, Woken::Expired)));
         }
         for event in events {
-            let (data, flags) = (event.data, event.flags);
-            match data.u64() {
-                // Newcomers are looked for in any case.
-                ARRIVAL => {}
-                TIMER => is_due = true,
-                data => {
-                    let (key, tag) = Key::from_bits(data);
-                    let is_broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
-                    let woken = match tag {
-                        BACKEND if is_broken => Woken::BackendGone,
-                        BACKEND => Woken::Ready,
-                        _ if is_broken => Woken::ClientGone,
-                        _ if flags.contains(EventFlags::RDHUP) => Woken::ClientClosed,
-                        _ => Woken::Ready,
-                    };
-                    let happened = if woken == Woken::Ready { Happened::Bytes } else { Happened::End };
-                    let key = if tag == EDGE { state.edges.fire(key, happened) } else { Some(key) };
-                    let value = key.and_then(|key| state.take(key));
-                    batch.extend(value.map(|value| (value, woken)));
+            let source = Source::of(event);
+            let woken = source.wakes(event.flags);
+            let happened = if woken == Woken::Ready { Happened::Bytes } else { Happened::End };
+            let key = match source {
+                Source::Client(key) | Source::Backend(key) => Some(key),
+                Source::Edge(name) => state.edges.fire(name, happened),
+                Source::Timer => {
+                    is_due = true;
+                    None
                 }
-            }
+                Source::Arrival | Source::End => None,
+            };
+            let value = key.and_then(|key| state.take(key));
+            batch.extend(value.map(|value| (value, woken)));
         }
         if is_due {
             self.expire(&mut state, batch);
@@ -298,6 +281,13 @@ impl<T: Park> Waiter<T> {
         state.weight > state.budget && state.first_of(&others).is_none()
     }
 
+    /// Has a client make no event, because a worker waits for it itself: its registration may still be there from an earlier wait,
+    /// and then each of its requests would also wake an idle worker, which finds nothing. The next wait registers it again.
+    pub fn silence(&self, client: &Conn) {
+        // If this fails, workers come in vain, and nothing else is lost.
+        let _ = self.epoll.silence(client);
+    }
+
     /// Whether another worker has nothing to do.
     pub fn has_idle_workers(&self) -> bool {
         self.idle.load(Ordering::Relaxed) > 0
@@ -357,55 +347,6 @@ impl<T: Park> Waiter<T> {
     /// panic.
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn arm(&self, state: &mut State<T>, key: Key, wait: Wait) -> io::Result<()> {
-        let State { parked, edges, .. } = state;
-        let Some(Parked { value, .. }) = parked.get(key) else { return Ok(()) };
-        let mut client = value.client();
-        if let Some(armed) = client
-            && let Some(interest) = wait.interest(armed)
-        {
-            self.arm_edge(edges, armed, key, interest)?;
-            client = None;
-        }
-        for (conn, want, side) in [(client, wait.client, CLIENT), (value.backend(), wait.backend, BACKEND)] {
-            let (Some(conn), Some(flags)) = (conn, want.flags()) else { continue };
-            let (data, mut flags) = (EventData::new_u64(key.with_tag(side)), flags | EventFlags::ONESHOT);
-            // What TLS has encrypted is sent as soon as the socket takes it, whatever else is waited for.
-            flags.set(EventFlags::OUT, flags.contains(EventFlags::OUT) || conn.has_unsent());
-            self.register(conn, Registration::OneShot, data, flags)?;
-        }
-        Ok(())
-    }
-
-    /// Waits for a client. What was armed for its last wait mostly holds for the next.
-    fn arm_edge(&self, edges: &mut Edges, client: &Conn, key: Key, interest: Interest) -> io::Result<()> {
-        let descriptor = descriptor(client);
-        if client.registration.get() == Registration::Edge
-            && edges.park(descriptor, key, interest) == Arming::Holds
-        {
-            return Ok(());
-        }
-        let data = EventData::new_u64(edges.arm(descriptor, key, interest).with_tag(EDGE));
-        self.register(client, Registration::Edge, data, EventFlags::IN | EventFlags::RDHUP | EventFlags::ET)
-    }
-
-    fn register(
-        &self,
-        conn: &Conn,
-        registration: Registration,
-        data: EventData,
-        flags: EventFlags,
-    ) -> io::Result<()> {
-        match conn.registration.get() {
-            Registration::Unknown => epoll::add(&self.epoll, conn.as_fd(), data, flags)?,
-            Registration::OneShot | Registration::Edge => {
-                epoll::modify(&self.epoll, conn.as_fd(), data, flags)?
-            }
-        }
-        conn.registration.set(registration);
-        Ok(())
     }
 
     /// Has the timer fire then, unless it does so earlier.

@@ -1,7 +1,7 @@
 //! Regressions that attacks on the pool found. Each test is named by what went wrong.
 
 use crate::harness::{
-    Backend, CHUNKED, GET, Proxy, Ronde, Wire, each_row, eventually, ok, plain_only, ronde_only,
+    Backend, CHUNKED, GET, PARKED, Proxy, Ronde, Wire, each_row, eventually, ok, plain_only, ronde_only,
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
@@ -212,6 +212,36 @@ fn clients_beyond_the_descriptors_got_no_answer() {
 
 fn silent() -> Backend {
     Backend::start(|_, _| {})
+}
+
+/// How often the workers have gone to sleep so far.
+fn sleeps_of_workers(proxy: &Proxy) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.process.id())).expect("its threads");
+    let sleeps_of = |task: std::io::Result<std::fs::DirEntry>| {
+        let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+        let count = field("voluntary_ctxt_switches")?.parse::<u64>().ok()?;
+        field("Name")?.starts_with("worker").then_some(count)
+    };
+    tasks.filter_map(sleeps_of).sum()
+}
+
+/// A worker that waits for a client itself left it in the epoll, where each of its requests woke an idle worker as well. A
+/// worker sleeps twice a request: until it comes, and until its answer comes.
+#[test]
+fn each_request_of_a_lone_client_woke_two_workers() {
+    ronde_only!();
+    let backend = Backend::named("fine");
+    let proxy = Proxy::with("--workers 4", &[backend.address]);
+    let mut client = proxy.connect();
+    assert_eq!(client.ask(GET).text(), "fine");
+    thread::sleep(PARKED);
+    let before = sleeps_of_workers(&proxy);
+    for _ in 0..500 {
+        assert_eq!(client.ask(GET).text(), "fine");
+    }
+    let sleeps = sleeps_of_workers(&proxy) - before;
+    assert!(sleeps < 500 * 5 / 2, "{sleeps} sleeps in 500 requests");
 }
 
 /// A hung backend catches only its share of the requests; then the round passes it over.

@@ -338,7 +338,11 @@ impl Session<'_, '_> {
         }
         // A site is taken with a batch, and this one would not end as long as the client is busy.
         let may_wait = || allowance.is_alone() && shared.waiter.is_only_one_busy() && shared.site.is(site);
-        if is_piped || may_wait() {
+        if is_piped {
+            return Ok(());
+        }
+        if may_wait() {
+            shared.waiter.silence(&self.client.conn);
             return Ok(());
         }
         if deadline <= now {
