@@ -82,7 +82,9 @@ fn command(
     let mut line = Arguments::from_vec(args);
     // First, because a user who asks for help has often made a mistake elsewhere on the line.
     if asks_for_help || line.contains(["-h", "--help"]) {
-        return Ok(Command::Print(help::text()));
+        let mut words = line.finish();
+        words.retain(|word| word != "help");
+        return Ok(Command::Print(help::of(take_command(&mut words))));
     }
     let asks_for_version = line.contains(["-V", "--version"]) || asks_for_version;
     let mut words = line.finish();
@@ -173,7 +175,11 @@ fn take_own(words: &mut Vec<OsString>, named: &CommandRow) -> Result<Own, Error>
         let CommandRow { name, word, .. } = named;
         match words.first().filter(|word| !word.to_string_lossy().starts_with('-')) {
             Some(_) => own.word = words.remove(0).to_string_lossy().into_owned(),
-            None => return Err(Error::new(format!("ronde {name} needs a backend: ronde {name} {word}"))),
+            None => {
+                return Err(Error::new(format!(
+                    "ronde {name} needs a backend right behind it: ronde {name} {word}"
+                )));
+            }
         }
     }
     let others = COMMANDS.iter().flat_map(|row| row.flags.iter().map(move |own| (row, own.flag)));

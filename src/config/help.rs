@@ -7,6 +7,7 @@
 //! Not here: the reasons for the defaults. The help has one line per setting; the reasons are in the table and in the
 //! README.
 
+use super::commands::CommandRow;
 use super::{COMMANDS, OwnFlag, Scope, Setting, TABLE, TEXTS};
 
 /// What `--version` prints.
@@ -26,8 +27,25 @@ text; and of its own, where they differ: the settings with a + below.
 A TIME is 500ms, 2s, 1m or 1h; a SIZE is bytes, or 64k, 1m, 2g. [default; least..most]
 ";
 
+const ITS_SETTINGS: &str = "\
+It also takes the settings that `ronde --help` shows, as flags, variables or in --config FILE. A ronde
+that runs is found by them: give the same here. `ronde --man` prints the whole manual.
+";
+
+/// What `--help` prints beside a command.
+pub(super) fn of(command: &CommandRow) -> String {
+    let CommandRow { name, usage, what, flags, .. } = command;
+    // Serving is what all the settings are for.
+    if *name == COMMANDS[0].name {
+        return text();
+    }
+    let own: String = flags.iter().map(|own| format!("  {:<16}{}\n", own.to_string(), own.what)).collect();
+    let space = if own.is_empty() { "" } else { "\n" };
+    format!("{usage}: {what}\n{space}{own}\n{ITS_SETTINGS}")
+}
+
 /// What `--help` prints.
-pub(super) fn text() -> String {
+fn text() -> String {
     let mut text = format!("{INTRODUCTION}\n");
     for row in COMMANDS {
         let own: String = row.flags.iter().map(|own| format!(" [{own}]")).collect();
@@ -78,7 +96,7 @@ pub fn markdown_table() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{TABLE, markdown_table, text};
+    use super::{COMMANDS, TABLE, markdown_table, of, text};
 
     #[test]
     fn the_help_fits_a_few_screens() {
@@ -88,6 +106,18 @@ mod tests {
             assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
             assert_eq!(line.trim_end(), line);
         }
+    }
+
+    #[test]
+    fn the_help_of_a_command_is_its_own() {
+        let of = |name| of(COMMANDS.iter().find(|row| row.name == name).expect("a command"));
+        assert!(of("drain").starts_with(
+            "ronde drain HOST:PORT [FLAGS]: have it give this backend no new requests\n\n  --wait[=TIME]   return when"
+        ));
+        assert!(
+            of("reload").starts_with("ronde reload [FLAGS]: have it read its configuration again\n\nIt also")
+        );
+        assert_eq!(of("serve"), text());
     }
 
     #[test]

@@ -78,8 +78,11 @@ mod tests {
             assert_eq!(instruction(line), Ok(expected), "{line}");
         }
         for (line, fault) in [
-            ("drain", "ronde drain needs a backend: ronde drain HOST:PORT"),
-            ("undrain --admin localhost:1", "ronde undrain needs a backend: ronde undrain HOST:PORT"),
+            ("drain", "ronde drain needs a backend right behind it: ronde drain HOST:PORT"),
+            (
+                "undrain --admin localhost:1",
+                "ronde undrain needs a backend right behind it: ronde undrain HOST:PORT",
+            ),
             ("drain app1", "app1"),
             ("drain app1:8000 --wait=2", "has no unit"),
             ("undrain app1:8000 --wait", "is for `ronde drain` alone"),
