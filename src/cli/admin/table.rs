@@ -5,7 +5,7 @@
 //!
 //! Not here: asking for it (`talk`).
 
-use crate::config::value::size_text;
+use crate::config::value::{count_text, size_text};
 use crate::server::admin::status::{Backend, Status};
 use std::fmt::Write;
 
@@ -55,7 +55,13 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
         amount(bytes.from_clients)
     )?;
     for route in status.routes.iter().filter(|route| !route.backends.is_empty() || route.requests > 0) {
-        writeln!(text, "\n{}, {}: {} requests", route.name, route.balance, route.requests)?;
+        let requests = count_text(route.requests, "request");
+        // One that redirects, or responds by itself, has no round.
+        if route.backends.is_empty() {
+            writeln!(text, "\n{}: {requests}", route.name)?;
+            continue;
+        }
+        writeln!(text, "\n{}, {}: {requests}", route.name, route.balance)?;
         backends(text, &route.backends)?;
     }
     if !status.failures.is_empty() {
@@ -199,8 +205,12 @@ mod tests {
         status.workers = vec![Worker { number: 1, doing: "waiting".into(), since: 2.0 }];
         status.connections.clients = 3;
         status.connections.parked = [("idle".to_owned(), 3), ("slow_client".to_owned(), 0)].into();
+        let route = |name: &str, requests, backends| {
+            let (name, balance) = (name.into(), "round-robin".into());
+            Route { name, balance, requests, backends }
+        };
         status.routes =
-            vec![Route { name: "default".into(), balance: "round-robin".into(), requests: 7, backends }];
+            vec![route("default", 7, backends), route("/old", 1, vec![]), route("/never", 0, vec![])];
         status.failures = vec![Failure {
             ago: 4.0,
             cause: "a cause".into(),
@@ -217,9 +227,11 @@ mod tests {
             "4.0 ms\n",
             "  10.0.0.2:80  out       ",
             "-  it was?[2Jrefused\n",
+            "\n/old: 1 request\n\n",
             "    4.0s ago  -    a cause (default)\n",
         ] {
             assert!(text.contains(expected), "{expected:?} in\n{text}");
         }
+        assert!(!text.contains("/never"), "{text}");
     }
 }
