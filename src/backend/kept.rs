@@ -24,7 +24,8 @@ pub struct AllKept(Mutex<HashMap<Place, Weak<KeptConnections>>>);
 type Place = (Address, Option<Identity>);
 
 impl AllKept {
-    /// Those to this address. They live as long as some backend has them.
+    /// Those to this address. They live as long as some backend has them. One that was closed may still be had by a tunnel to a
+    /// backend that is gone, and is not taken up again.
     pub fn to(
         &self,
         address: &Address,
@@ -33,7 +34,9 @@ impl AllKept {
     ) -> Arc<KeptConnections> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (address.clone(), identity.cloned());
-        if let Some(known) = all.get(&place).and_then(Weak::upgrade) {
+        if let Some(known) = all.get(&place).and_then(Weak::upgrade)
+            && known.stack().is_open
+        {
             return known;
         }
         all.retain(|_, kept| kept.strong_count() > 0);
@@ -134,5 +137,25 @@ impl KeptConnections {
 
     fn stack(&self) -> MutexGuard<'_, Stack> {
         self.stack.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tunnel to a backend that a reload has removed holds its closed stack. When a name led to its address again, nothing was
+    /// kept there for as long as the tunnel lasted.
+    #[test]
+    fn a_stack_that_was_closed_is_not_taken_up_again() {
+        let (all, address) =
+            (AllKept::default(), Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1))));
+        let to = || all.to(&address, None, Duration::from_secs(1));
+        let held = to();
+        assert!(Arc::ptr_eq(&held, &to()), "routes share it");
+        held.close();
+        let anew = to();
+        assert!(!Arc::ptr_eq(&held, &anew) && anew.stack().is_open);
+        assert!(Arc::ptr_eq(&anew, &to()));
     }
 }
