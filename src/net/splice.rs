@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 /// What the pipe is to hold. It holds pages, and one packet fills a third of a page at best.
 const SIZE: usize = 4 * READ_SIZE;
 
-/// A worker's pipe. It has none if the system refused one, and passes nothing then.
+/// A worker's pipe. It has none if the system refused one, or refuses splice(2), and passes nothing then.
 #[derive(Debug)]
 pub struct Splice(Option<Pipe>);
 
@@ -74,6 +74,11 @@ impl Splice {
             Ok(0) => return Ok(Passed::End),
             Ok(taken) => taken,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Passed::Nothing),
+            // What is there is read as it would be without a pipe.
+            Err(error) if is_refusal(error) => {
+                self.0 = None;
+                return Ok(Passed::Nothing);
+            }
             Err(_) => return Err(Gone::Source),
         };
         source.moved.add_received(taken);
@@ -92,6 +97,12 @@ impl Splice {
         }
         Ok(Passed::Bytes { sent: given?, rest })
     }
+}
+
+/// Whether the call itself is refused, and not these bytes: a filter of system calls allows none that it does not know, and a
+/// kernel in user space (gVisor, for one) may lack it. The other end of the connection has no part in that.
+fn is_refusal(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::NOSYS | Errno::INVAL)
 }
 
 impl Pipe {

@@ -3,7 +3,7 @@
 //! Not here: mistakes in the settings (`i_commands`).
 
 use crate::harness::{
-    Backend, Port, Process, Proxy, Ronde, Wire, each_row, eventually, needs, python, ronde_only,
+    Backend, Port, Process, Proxy, Ronde, Wire, each_row, eventually, needs, ok, python, ronde_only,
 };
 use std::fs::Permissions;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -21,7 +21,11 @@ const SIGSYS: i32 = 31;
 
 /// ronde under a filter that refuses the optional calls with an error, or kills for them.
 fn filtered(action: &str, flags: &str) -> Process {
-    let line = format!("{action} {OPTIONAL} {} --listen 127.0.0.1:0 {flags}", env!("CARGO_BIN_EXE_ronde"));
+    without(OPTIONAL, action, flags)
+}
+
+fn without(calls: &str, action: &str, flags: &str) -> Process {
+    let line = format!("{action} {calls} {} --listen 127.0.0.1:0 {flags}", env!("CARGO_BIN_EXE_ronde"));
     let arguments: Vec<&str> = line.split_whitespace().collect();
     python("tests/integration/clients/with_filter.py", &arguments)
 }
@@ -33,6 +37,20 @@ fn optional_calls_that_are_refused_cost_nothing_but_speed() {
     let backend = Backend::named("b");
     let proxy = Proxy::of(filtered("errno", &backend.address.to_string()));
     assert_eq!(proxy.get("/").text(), "b");
+}
+
+/// Under a list of allowed calls without splice(2), nearly every response above 64 KB was cut, and its backend blamed.
+#[test]
+fn long_responses_were_cut_where_splice_is_refused() {
+    ronde_only!();
+    needs!(Python);
+    let body = "x".repeat(8 << 20);
+    let response = ok(&body);
+    let backend = Backend::start(move |wire, _| wire.send(&response));
+    let proxy = Proxy::of(without("splice", "errno", &backend.address.to_string()));
+    for _ in 0..4 {
+        assert!(proxy.get("/").text() == body);
+    }
 }
 
 /// It said that it was listening, and died of its first worker.

@@ -12,8 +12,8 @@ import struct
 import sys
 
 NUMBERS = {
-    "x86_64": {"sched_setscheduler": 144, "sched_setparam": 142, "sched_setattr": 314, "setpriority": 141},
-    "aarch64": {"sched_setscheduler": 119, "sched_setparam": 118, "sched_setattr": 274, "setpriority": 140},
+    "x86_64": {"sched_setscheduler": 144, "sched_setparam": 142, "sched_setattr": 314, "setpriority": 141, "splice": 275},
+    "aarch64": {"sched_setscheduler": 119, "sched_setparam": 118, "sched_setattr": 274, "setpriority": 140, "splice": 76},
 }[platform.machine()]
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
