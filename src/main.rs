@@ -207,9 +207,14 @@ fn welcome(server: &Server) {
 }
 
 fn print(text: &str) -> ExitCode {
-    // A reader that has gone, as in `ronde --help | head -1`, is not a failure.
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that has gone, as in `ronde --help | head -1`, is not a failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&format_args!("standard output: {error}"), 1)
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn print_line(line: &String) {

@@ -7,7 +7,7 @@
 //! Not here: asking (`cli::health`), and the checks of backends (`check`).
 
 use super::{Address, Config, Listen, Peer, row};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 impl Listen {
     /// An address that reaches it from this machine: a wildcard address includes loopback.
@@ -17,14 +17,11 @@ impl Listen {
                 SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port).into()
             }
             Self::Unix(path) => Address::Unix(path.clone()),
-            Self::At(address) if !address.ip().is_unspecified() => Address::Tcp(*address),
-            Self::At(address) => {
-                let loopback = match address.ip() {
-                    IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
-                    IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
-                };
-                SocketAddr::new(loopback, address.port()).into()
+            // `[::]` serves IPv4 as well, and a container may have no `::1`.
+            Self::At(address) if address.ip().is_unspecified() => {
+                SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()).into()
             }
+            Self::At(address) => Address::Tcp(*address),
         }
     }
 }

@@ -216,7 +216,7 @@ settings! {
             => half_close_timeout: Duration = One(time);
 
         /// silence in both directions of a tunnel
-        /// A WebSocket may be silent for long on purpose; TCP keep-alive finds a dead peer.
+        /// A WebSocket may be silent for long on purpose; TCP keep-alive finds a dead peer, on either side, within 7 minutes.
         "--tunnel-timeout" "TIME", default "1h" ["10ms" to "168h"]
             => tunnel_timeout: Duration = One(time);
 

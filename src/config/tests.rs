@@ -154,7 +154,7 @@ fn a_ronde_that_its_own_health_check_cannot_ask_is_remarked_upon() {
     let notes = |flags: &str| loaded(&format!("a:1 {flags}"), &[]).notes;
     for (flags, refused) in [
         ("--listen :80 --proxy-protocol :80 --trust-proxy 10.0.0.0/8", Some("127.0.0.1")),
-        ("--listen [::]:80 --proxy-protocol [::]:80 --trust-proxy 10.0.0.0/8", Some("::1")),
+        ("--listen [::]:80 --proxy-protocol [::]:80 --trust-proxy 10.0.0.0/8", Some("127.0.0.1")),
         ("--listen 10.0.0.5:80 --proxy-protocol 10.0.0.5:80 --trust-proxy 10.0.0.1", Some("10.0.0.5")),
         ("--listen 10.0.0.5:80 --proxy-protocol 10.0.0.5:80 --trust-proxy 10.0.0.0/8", None),
         ("--listen :80 --proxy-protocol :80 --trust-proxy 127.0.0.1", None),

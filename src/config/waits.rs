@@ -62,6 +62,16 @@ pub const BACKLOG_RETRY: Duration = milliseconds(2);
 /// The longest such pause.
 pub const BACKLOG_RETRY_MOST: Duration = milliseconds(50);
 
+/// A silent tunnel is asked after its peers for the first time after so long, by TCP keep-alive. The default of the system is two
+/// hours, which is longer than most tunnels may be silent. A phone's radio wakes for each question, so it is not asked each minute.
+pub const TUNNEL_PROBE: Duration = seconds(300);
+
+/// From one question without an answer to the next.
+pub const TUNNEL_PROBE_AGAIN: Duration = seconds(30);
+
+/// After so many of them the peer is gone.
+pub const TUNNEL_PROBES: u32 = 4;
+
 /// The longest connect to a backend on this host or network.
 pub const NEAR_CONNECT: Duration = milliseconds(2);
 

@@ -347,12 +347,19 @@ impl Conn {
         self.session.as_ref().map_or(0, |session| session.weight())
     }
 
-    /// Has the kernel find out about a peer that vanished without a word.
+    /// Has the kernel find out about a peer that vanished without a word, in some minutes
+    /// ([`waits::TUNNEL_PROBE`]). The peer of a Unix socket cannot.
     ///
     /// # Errors
     /// The connection is gone.
     pub fn keep_alive(&self) -> io::Result<()> {
-        Ok(sockopt::set_socket_keepalive(&self.socket, true)?)
+        if self.kind == Kind::Tcp {
+            sockopt::set_tcp_keepidle(&self.socket, waits::TUNNEL_PROBE)?;
+            sockopt::set_tcp_keepintvl(&self.socket, waits::TUNNEL_PROBE_AGAIN)?;
+            sockopt::set_tcp_keepcnt(&self.socket, waits::TUNNEL_PROBES)?;
+            sockopt::set_socket_keepalive(&self.socket, true)?;
+        }
+        Ok(())
     }
 
     /// Whether its bytes are the peer's as they are, and the kernel can pass them on from one such socket to another.

@@ -17,12 +17,16 @@
 //! A signal that is ignored when ronde starts stays ignored: that is how `nohup` keeps a process alive when its
 //! terminal closes, and how a shell keeps a Ctrl-C from its background jobs.
 //!
+//! A signal that is blocked then does not stay so. A thread library or a supervisor blocks signals for its own threads, and its
+//! child inherits that by mistake: it would hear no wish to stop until the kill that follows.
+//!
 //! As PID 1 a process has no default action for these signals, so without handlers a container would not stop.
 //!
 //! Not here: carrying orders out (`orders`), and how the process ends at once (`main`).
 
 use super::Commander;
 use crate::config::waits;
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
@@ -58,7 +62,9 @@ pub fn handle(commander: Commander, mut end_at_once: impl FnMut() + Send + 'stat
     let mut signals = Signals::new(handled)?;
     let heed_all = move || signals.forever().for_each(|signal| heed(signal, &commander));
     thread::Builder::new().name("signals".into()).spawn(heed_all)?;
-    Ok(())
+    // Last, because what has come meanwhile is delivered now. One thread that does not block them is enough.
+    let all = HANDLED.into_iter().chain([SIGINT]).filter_map(|signal| Signal::try_from(signal).ok());
+    Ok(all.collect::<SigSet>().thread_unblock()?)
 }
 
 fn heed(signal: c_int, commander: &Commander) {

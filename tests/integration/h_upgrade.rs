@@ -1,7 +1,11 @@
 //! Upgrades: a 101 turns the connection into a tunnel, any other status is an ordinary exchange.
 
-use crate::harness::{Backend, End, Framing, Origin, Proxy, Wire, each_row, ok, ronde_only, setup};
+use crate::harness::{
+    Backend, End, Framing, Origin, Proxy, Wire, each_row, eventually, ok, ronde_only, setup,
+};
+use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -230,6 +234,39 @@ fn a_101_to_a_protocol_that_was_not_requested_is_502() {
     client.send(UPGRADE);
     origin.answer(SWITCH.replace("Upgrade: websocket", "Upgrade: other"));
     assert_eq!(client.response().status(), 502);
+}
+
+/// When TCP asks for a sign of life on the connection from this port to that one, by proc_net_tcp(5): no wish for one is none.
+fn time_to_keep_alive(from: u16, to: u16) -> Option<Duration> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the connections");
+    let port = |field: &str| u16::from_str_radix(field.rsplit_once(':')?.1, 16).ok();
+    table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, local, remote, _, _, timer, ..] = fields[..] else { return None };
+        let (kind, ticks) =
+            timer.split_once(':').filter(|_| (port(local), port(remote)) == (Some(from), Some(to)))?;
+        (kind == "02").then(|| Duration::from_millis(u64::from_str_radix(ticks, 16).unwrap_or(0) * 10))
+    })
+}
+
+/// Only the backend's end asked, and after the two hours of the system's default. A phone that was off the net kept its tunnel for
+/// the whole `--tunnel-timeout`.
+#[test]
+fn a_client_that_vanished_was_not_missed() {
+    ronde_only!();
+    let (_origin, proxy, client, backend) = tunnel("");
+    let (client, backend) = (client.stream(), backend.stream());
+    let port = |address: std::io::Result<SocketAddr>| address.expect("an address").port();
+    let ends = [
+        (proxy.address.port(), port(client.local_addr())),
+        (port(backend.peer_addr()), port(backend.local_addr())),
+    ];
+    for (own, peer) in ends {
+        eventually("it is asked in five minutes", || {
+            let left = time_to_keep_alive(own, peer);
+            left.is_some_and(|left| (Duration::from_secs(200)..=Duration::from_secs(300)).contains(&left))
+        });
+    }
 }
 
 #[test]

@@ -149,6 +149,25 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
     assert_eq!(proxy.process.exit().code(), Some(0));
 }
 
+/// A supervisor that blocks signals in its threads starts children that inherit the mask.
+const BLOCKING: &str = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32)); os.execv(sys.argv[1], sys.argv[1:])";
+
+#[test]
+fn signals_that_were_blocked_at_the_start_were_never_heard() {
+    ronde_only!();
+    needs!(Python);
+    each_row(&SIGNALS, |signal| {
+        let backend = Backend::named("b");
+        let (program, backend) = (env!("CARGO_BIN_EXE_ronde"), backend.address.to_string());
+        let mut command = Command::new("python3");
+        command.args(["-c", BLOCKING, program, "--listen", "127.0.0.1:0", &backend]);
+        let mut proxy = Proxy::of(Process::spawn(&mut command));
+        assert_eq!(proxy.get("/").text(), "b");
+        proxy.process.signal(*signal);
+        assert_eq!(proxy.process.exit().code(), Some(0));
+    });
+}
+
 /// The access line of a GET for `/a?b`.
 fn access_line(form: &str) -> String {
     let backend = Backend::named("body");

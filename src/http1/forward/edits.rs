@@ -343,6 +343,14 @@ mod tests {
         ] {
             assert_eq!(of_it(lines, (proxy, CLIENT), Trust::Proxy), format!("{before}, {own}"), "{lines}");
         }
+        // A proxy may name no client of its own, or one on its own host.
+        for (lines, before) in [
+            ("X-Forwarded-Proto: https\r\n", "for=\"[2001:db8::1]\";host=\"h:81\";proto=https, "),
+            ("X-Forwarded-Host: a\r\n", "for=\"[2001:db8::1]\";host=a;proto=http, "),
+            ("X-Forwarded-Host: h:81\r\nX-Forwarded-Proto: HTTP\r\n", ""),
+        ] {
+            assert_eq!(of_it(lines, (proxy, proxy), Trust::Proxy), format!("{before}{own}"), "{lines}");
+        }
     }
 
     #[test]

@@ -24,15 +24,18 @@ pub(super) fn write(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>, 
     out.extend_from_slice(b"\r\n");
 }
 
-/// The elements of the hops before this one, each with its comma.
+/// The elements of the hops before this one, each with its comma. One that would say what ronde's own says is left out.
 fn write_earlier(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>, asked: &Placeholders<'_>) {
     let empty = out.len();
     for line in fields.lines(Name::Forwarded).map(fields::trim).filter(|line| is_whole(line)) {
         out.extend_from_slice(line);
         out.extend_from_slice(b", ");
     }
-    if out.len() == empty && asked.client != origin.client {
-        let host = fields.members(Name::XForwardedHost).next().unwrap_or(&asked.host);
+    let host = fields.members(Name::XForwardedHost).next().unwrap_or(&asked.host);
+    let differs = asked.client != origin.client
+        || *host != *asked.host
+        || !asked.scheme.eq_ignore_ascii_case(origin.scheme.text());
+    if out.len() == empty && differs {
         write_element(out, asked.client, host, &asked.scheme);
         out.extend_from_slice(b", ");
     }

@@ -127,7 +127,7 @@ impl Exchange {
                 let took = self.was_answered(&asking, context);
                 match self.instead() {
                     Some(turn) => self.ask_instead(asking, &last, turn, context),
-                    None => self.begin_response(asking, last, took, context),
+                    None => self.begin_response(asking, last, took, client, context),
                 }
             }
             Err(Interruption::Halt(halt)) => {
@@ -167,6 +167,7 @@ impl Exchange {
         asking: Asking,
         last: Final,
         took: Duration,
+        client: &Client,
         context: &mut Context<'_>,
     ) -> Advance {
         let Asking { conn, turn, outgoing, .. } = asking;
@@ -183,7 +184,7 @@ impl Exchange {
         }
         let (follows, down) = match last {
             Final::Response(response, down) => (Follows::Body(response), down),
-            Final::Switch => (Follows::Tunnel, self.begin_tunnel(&conn, context.scratch)),
+            Final::Switch => (Follows::Tunnel, self.begin_tunnel(&client.conn, &conn, context.scratch)),
         };
         self.go_to(Relaying::begin(conn, turn, follows, down))
     }

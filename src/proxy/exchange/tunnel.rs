@@ -25,13 +25,15 @@ use crate::proxy::scratch::Scratch;
 impl Exchange {
     /// What the client sends behind its request goes through the tunnel, and so does what the backend sends; the 101 in
     /// `scratch.response` goes before it.
-    pub(super) fn begin_tunnel(&mut self, conn: &Conn, scratch: &mut Scratch) -> Direction {
+    pub(super) fn begin_tunnel(&mut self, client: &Conn, conn: &Conn, scratch: &mut Scratch) -> Direction {
         scratch.from_client.consume(self.request.meta.in_hand());
         self.request.meta.body = Body::Gone;
         let plain =
             |lead| Direction::new(Reframer::new(Decoder::new(Framing::UntilClose), Coding::Plain, lead));
-        // A peer that refuses this is gone already, and reading from it says so.
-        let _ = conn.keep_alive();
+        for peer in [client, conn] {
+            // One that refuses this is gone already, and reading from it says so.
+            let _ = peer.keep_alive();
+        }
         self.upload = Some(Box::new(plain(0)));
         plain(scratch.response.len())
     }
