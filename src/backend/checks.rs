@@ -237,8 +237,8 @@ impl Probe {
             Advance::Answered(status) => {
                 self.backends.check.as_ref().map_or(Ok(()), |check| check.judge(status))
             }
-            // ronde's own lack of descriptors says nothing about a backend.
-            Advance::Failed(Failure::Descriptors) => return None,
+            // What ronde's own host lacks says nothing about a backend.
+            Advance::Failed(Failure::Descriptors | Failure::Ports) => return None,
             Advance::Failed(failure) => {
                 // Not when it is silent: that is no sign of a restart.
                 let is_gone = matches!(failure, Failure::Refused | Failure::SocketMissing);

@@ -8,6 +8,7 @@
 use super::{Backend, Backends, lock};
 use crate::config::Address;
 use crate::net::tls::Refusal;
+use crate::net::way;
 use crate::observe::failure::Failure;
 use rustix::io::Errno;
 use std::io;
@@ -16,9 +17,12 @@ use std::io;
 /// backend: no descriptor, no memory, no port of ours is left.
 pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
     match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
-            Failure::Descriptors
-        }
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Failure::Descriptors,
+        // Without a way to the address, nothing that passes is the cause.
+        Some(Errno::ADDRNOTAVAIL) => match to {
+            Address::Tcp(address) if !way::exists_to(*address) => Failure::Unreachable,
+            _ => Failure::Ports,
+        },
         Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::Refused,
         Some(Errno::NOENT) => Failure::SocketMissing,
         // To a TCP connect a packet filter says it.
@@ -46,5 +50,18 @@ impl Backends {
             log::warn!("{backend}: {}", refusal.cause);
             *said = Some(refusal.cause.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    #[test]
+    fn a_want_of_ports_is_told_from_an_address_that_cannot_be_reached() {
+        let failure = |to: SocketAddr| connect_failure(&to.into(), &Errno::ADDRNOTAVAIL.into());
+        assert_eq!(failure(([127, 0, 0, 1], 1).into()), Failure::Ports);
+        assert_eq!(failure(([0xfe80, 0, 0, 0, 0, 0, 0, 1], 1).into()), Failure::Unreachable);
     }
 }

@@ -20,4 +20,5 @@ pub mod tls;
 #[path = "without_tls.rs"]
 pub mod tls;
 pub mod waker;
+pub mod way;
 mod window;

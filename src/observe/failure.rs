@@ -117,6 +117,7 @@ failures! {
     Overloaded           503 "connection_limit_reached" Ronde "all workers are busy";
     ConnectionLimit      503 "connection_limit_reached" Ronde "there are too many connections";
     Descriptors          503 "proxy_internal_error" Ronde "the proxy has run out of file descriptors";
+    Ports                503 "proxy_internal_error" Ronde "the proxy has no port left for a connection to the backend";
     Internal             500 "proxy_internal_error" Ronde "the proxy failed";
 
     // Reaching a backend.
