@@ -20,14 +20,27 @@ use std::sync::{Arc, Mutex};
 pub struct Drained(Mutex<HashSet<String>>);
 
 impl Drained {
+    /// Whether what is called so is drained, or will be when it comes back.
+    pub(super) fn has(&self, name: &str) -> bool {
+        lock(&self.0).iter().any(|drained| is_called(drained, name))
+    }
+
     /// Applies what was ordered before to a backend that is new in the round.
     pub(super) fn remind(&self, backend: &Backend) {
         let names = lock(&self.0);
         // Nearly always there are none, and an address need not be written out.
-        if !names.is_empty() && backend.called().iter().any(|name| names.contains(name)) {
-            backend.standing.is_drained.store(true, Ordering::Relaxed);
+        if !names.is_empty()
+            && backend.called().iter().any(|name| names.contains(name))
+            && !backend.standing.is_drained.swap(true, Ordering::Relaxed)
+        {
+            log::info!("{backend} is drained still, until it is undrained");
         }
     }
+}
+
+/// Whether what has this name is meant by that one. A host has no case; a path has.
+fn is_called(own: &str, name: &str) -> bool {
+    own == name || own == name.to_ascii_lowercase()
 }
 
 impl Backend {
@@ -36,18 +49,27 @@ impl Backend {
         [self.name.clone(), self.address.to_string()]
     }
 
-    /// By which of these it is meant. A host has no case; a path has.
+    /// By which of these it is meant.
     fn called_so(&self, name: &str) -> Option<String> {
-        self.called().into_iter().find(|own| own == name || *own == name.to_ascii_lowercase())
+        self.called().into_iter().find(|own| is_called(own, name))
     }
 }
 
 impl Backends {
-    /// Gives no new requests to the backends that are called so. Returns where these are.
+    /// Whether anything is called so: a backend, a configured name that has no address now, or what is drained and may come back.
+    pub fn knows(&self, name: &str) -> bool {
+        let mut absent = self.membership.absent();
+        self.membership.drained().has(name)
+            || absent.any(|spec| is_called(&spec.to_string(), name))
+            || self.all().iter().any(|backend| backend.called_so(name).is_some())
+    }
+
+    /// Gives no new requests to the backends that are called so, now or when they come back. Returns where these are.
     pub fn drain(&self, name: &str) -> Vec<Address> {
         // First, and then the round is looked at again: what comes into it meanwhile is reminded.
         let called: Vec<_> = self.all().iter().filter_map(|backend| backend.called_so(name)).collect();
-        lock(&self.membership.drained().0).extend(called);
+        let absent = self.membership.absent().map(ToString::to_string).filter(|own| is_called(own, name));
+        lock(&self.membership.drained().0).extend(called.into_iter().chain(absent));
         let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
         let drain = |backend: Arc<Backend>| {
             if !backend.standing.is_drained.swap(true, Ordering::Relaxed) {
@@ -59,14 +81,13 @@ impl Backends {
         self.all().into_iter().filter(meant).map(drain).collect()
     }
 
-    /// Lets the backends that are called so take turns again. Returns where these are.
+    /// Lets the backends that are called so take turns again, also those that are not there now. Returns where these are.
     pub fn undrain(&self, name: &str) -> Vec<Address> {
+        lock(&self.membership.drained().0).retain(|drained| !is_called(drained, name));
         let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
         let undrain = |backend: Arc<Backend>| {
             // Of a name that was drained, one address may come back: then the name is drained no more.
-            let mut names = lock(&self.membership.drained().0);
-            names.retain(|name| !backend.called().contains(name));
-            drop(names);
+            lock(&self.membership.drained().0).retain(|name| !backend.called().contains(name));
             if backend.standing.is_drained.swap(false, Ordering::Relaxed) {
                 log::info!("{backend} is drained no more");
             }

@@ -110,6 +110,11 @@ impl Membership {
         Ok(lock(&self.followed).len())
     }
 
+    /// The configured names that have no address now.
+    pub fn absent(&self) -> impl Iterator<Item = &config::Backend> {
+        self.names.iter().filter(|named| lock(&named.addresses).is_empty()).map(|named| &named.spec)
+    }
+
     /// Whether one of the configured names is this one.
     pub fn has_name(&self, name: &str) -> bool {
         self.names.iter().any(|named| named.spec.to_string() == name)

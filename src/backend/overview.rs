@@ -4,19 +4,41 @@
 
 use super::choice::choose;
 use super::{Backend, Backends, Rank};
-use crate::config::{Balance, Peer};
-use crate::observe::metrics::snapshot::BackendState;
+use crate::config::{self, Balance, Peer};
+use crate::observe::metrics::BackendTotals;
+use crate::observe::metrics::snapshot::{BackendState, Standing};
 use std::sync::Arc;
 use std::time::Instant;
 
 impl Backends {
-    /// Each address as it is now, for the route with this label.
+    /// Each address as it is now, and each name that has none, for the route with this label.
     pub fn states(&self, route: &Arc<str>) -> impl Iterator<Item = BackendState> {
         let next = self.whose_turn(Instant::now());
-        self.all().into_iter().map(move |backend| {
+        let present = self.all().into_iter().map(move |backend| {
             let is_next = next.as_ref().is_some_and(|next| Arc::ptr_eq(next, &backend));
             BackendState { is_next, ..backend.state(route) }
-        })
+        });
+        present.chain(self.membership.absent().map(|spec| self.absent(spec, route)))
+    }
+
+    /// A name without an address, which would otherwise be seen nowhere but in the log.
+    fn absent(&self, spec: &config::Backend, route: &Arc<str>) -> BackendState {
+        let name = spec.to_string();
+        let is_drained = self.membership.drained().has(&name);
+        BackendState {
+            route: Arc::clone(route),
+            name,
+            address: None,
+            weight: spec.weight,
+            is_backup: spec.backup,
+            standing: if is_drained { Standing::Drained } else { Standing::Absent },
+            why_out: Some("its name has no address now".to_owned()),
+            is_next: false,
+            active: 0,
+            most: spec.max_connections,
+            kept: 0,
+            totals: BackendTotals::default(),
+        }
     }
 
     /// The backend that a request would be given to now; `None` where that is the client's, or none can take it.
@@ -38,7 +60,7 @@ impl Backend {
         BackendState {
             route: Arc::clone(route),
             name: self.name.clone(),
-            address: self.address.clone(),
+            address: Some(self.address.clone()),
             weight: self.weight,
             is_backup: self.rank == Rank::Backup,
             standing,

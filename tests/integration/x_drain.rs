@@ -3,6 +3,7 @@
 //! Not here: the command (`x_commands`).
 
 use crate::harness::{ADMIN, Admin, Backend, NameService, Origin, Proxy, Wire, eventually, ok, ronde_only};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -204,6 +205,25 @@ fn a_tunnel_is_under_way_until_it_ends() {
     eventually("it has ended", || admin.backend(origin.address)["active"] == 0);
 }
 
+/// A ronde whose backend is `app.test` at this address.
+fn of_name(names: &NameService, address: SocketAddr) -> (Proxy, Admin) {
+    let flags = format!("{ADMIN} --resolve-interval 100ms --resolve-hold 100ms app.test:{}", address.port());
+    let proxy = names.ronde("options timeout:1 attempts:3", &flags).serve();
+    let admin = Admin::of(&proxy);
+    (proxy, admin)
+}
+
+/// The address and the state of the only backend; of a name without an address, the former is empty.
+fn only(admin: &Admin) -> (String, String) {
+    let status = admin.status();
+    let field = |name| status["routes"][0]["backends"][0][name].as_str().expect("a text").to_owned();
+    (field("address"), field("state"))
+}
+
+fn is_gone(admin: &Admin) -> bool {
+    only(admin).0.is_empty()
+}
+
 #[test]
 fn it_stays_drained_when_its_name_resolves_anew() {
     ronde_only!();
@@ -212,26 +232,68 @@ fn it_stays_drained_when_its_name_resolves_anew() {
     let address = port.address;
     names.knows("app.test", [address.ip()]);
     let app = Backend::on(port, |wire, _| wire.send(ok("app")));
-    let flags = format!("{ADMIN} --resolve-interval 100ms --resolve-hold 100ms app.test:{}", address.port());
-    let proxy = names.ronde("options timeout:1 attempts:3", &flags).serve();
-    let admin = Admin::of(&proxy);
-    let state = || {
-        let status = admin.status();
-        status["routes"][0]["backends"][0]["state"].as_str().map(str::to_owned)
-    };
+    let (proxy, admin) = of_name(&names, address);
     for name in [address.to_string(), format!("app.test:{}", address.port())] {
-        eventually("its name is known", || state().as_deref() == Some("in"));
+        eventually("its name is known", || only(&admin).1 == "in");
         assert_eq!(proxy.get("/").text(), "app");
         admin.drain(&name);
         names.forgets("app.test");
-        eventually("its address is gone", || state().is_none());
+        eventually("its address is gone", || is_gone(&admin));
         names.knows("app.test", [address.ip()]);
-        eventually("its address is back", || state().is_some());
-        assert_eq!(state().as_deref(), Some("drained"), "by {name}");
+        eventually("its address is back", || !is_gone(&admin));
+        assert_eq!(only(&admin).1, "drained", "by {name}");
         assert_eq!(proxy.get("/").status(), 503);
         admin.undrain(&name);
     }
     assert_eq!(app.count(), 2);
+}
+
+/// An update may take its name out of the name service for longer than the hold. `undrain` knew no such backend then, and it
+/// came back drained.
+#[test]
+fn what_had_no_address_could_not_be_undrained() {
+    ronde_only!();
+    let Some(names) = NameService::start() else { return };
+    let [port, ..] = names.ports();
+    let address = port.address;
+    names.knows("app.test", [address.ip()]);
+    let _app = Backend::on(port, |wire, _| wire.send(ok("app")));
+    let (proxy, admin) = of_name(&names, address);
+    let name = format!("app.test:{}", address.port());
+    for called in [address.to_string(), name.clone(), name.to_uppercase()] {
+        eventually("its name is known", || only(&admin).1 == "in");
+        admin.drain(&called);
+        names.forgets("app.test");
+        eventually("its address is gone", || is_gone(&admin));
+        admin.undrain(&called);
+        assert_eq!(only(&admin).1, "out", "by {called}");
+        names.knows("app.test", [address.ip()]);
+        eventually("it is back", || only(&admin).1 == "in");
+        assert_eq!(proxy.get("/").text(), "app", "by {called}");
+    }
+    names.forgets("app.test");
+    eventually("its address is gone", || is_gone(&admin));
+    admin.drain(&name);
+    assert_eq!(only(&admin).1, "drained");
+    names.knows("app.test", [address.ip()]);
+    eventually("its address is back", || !is_gone(&admin));
+    assert_eq!(only(&admin).1, "drained", "it was drained while it had no address");
+    assert_eq!(admin.post("/backends/other.test:1/undrain").status(), 404);
+}
+
+/// It was in no metric, so that no alert could tell of it.
+#[test]
+fn a_name_without_an_address_was_nowhere_to_be_seen() {
+    ronde_only!();
+    let Some(names) = NameService::start() else { return };
+    let (proxy, admin) = of_name(&names, SocketAddr::from(([127, 0, 0, 1], 9)));
+    assert_eq!(only(&admin), (String::new(), "out".to_owned()));
+    let metrics = admin.ask("GET /metrics", "").text();
+    let series = r#"ronde_backend_state{route="default",backend="app.test:9",address="","#;
+    for state in [r#"state="in"} 0"#, r#"state="absent"} 1"#] {
+        assert!(metrics.contains(&format!("{series}{state}")), "{metrics}");
+    }
+    assert_eq!(proxy.get("/").status(), 503);
 }
 
 #[test]

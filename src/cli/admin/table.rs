@@ -125,7 +125,7 @@ fn backends(text: &mut String, backends: &[Backend]) -> std::fmt::Result {
 /// `app1:8000 (172.18.0.5:8000), weight 2, backup`
 fn called(backend: &Backend) -> String {
     let mut called = backend.name.clone();
-    if backend.name != backend.address {
+    if !backend.address.is_empty() && backend.name != backend.address {
         called += &format!(" ({})", backend.address);
     }
     if backend.weight > 1 {

@@ -118,10 +118,10 @@ pub(super) const TABLE: &[Family] = &[
         help: "1 for the state that a backend is in: in the round, or why it takes no turns.",
         samples: |snapshot, samples| {
             for backend in &snapshot.backends {
+                let [route, name, address] = labels(backend);
                 for standing in Standing::ALL {
                     let is_in_it = u8::from(backend.standing == standing);
-                    samples
-                        .add(&[&backend.route, &backend.name, &backend.address, &standing.word()], is_in_it);
+                    samples.add(&[route, name, address, &standing.word()], is_in_it);
                 }
             }
         },
@@ -153,8 +153,8 @@ pub(super) const TABLE: &[Family] = &[
         labels: BACKEND,
         help: "From the dispatch of a request to the first byte of its response, for each backend.",
         samples: |snapshot, samples| {
-            for BackendState { route, name, address, totals, .. } in &snapshot.backends {
-                samples.add_sum(&[route, name, address], totals.first_byte, totals.answers);
+            for backend in &snapshot.backends {
+                samples.add_sum(&labels(backend), backend.totals.first_byte, backend.totals.answers);
             }
         },
     },
@@ -164,9 +164,10 @@ pub(super) const TABLE: &[Family] = &[
         labels: &["route", "backend", "address", "result"],
         help: "Active health checks of a backend that have ended.",
         samples: |snapshot, samples| {
-            for BackendState { route, name, address, totals, .. } in &snapshot.backends {
-                samples.add(&[route, name, address, &"passed"], totals.checks.passed);
-                samples.add(&[route, name, address, &"failed"], totals.checks.failed);
+            for backend in &snapshot.backends {
+                let ([route, name, address], checks) = (labels(backend), &backend.totals.checks);
+                samples.add(&[route, name, address, &"passed"], checks.passed);
+                samples.add(&[route, name, address, &"failed"], checks.failed);
             }
         },
     },
@@ -240,7 +241,12 @@ fn connections(snapshot: &Snapshot, samples: &mut Samples<'_>) {
 
 fn backends(snapshot: &Snapshot, samples: &mut Samples<'_>, of: fn(&BackendState) -> u64) {
     for backend in &snapshot.backends {
-        let labels: [&dyn Display; 3] = [&backend.route, &backend.name, &backend.address];
-        samples.add(&labels, of(backend));
+        samples.add(&labels(backend), of(backend));
     }
+}
+
+/// The values of [`BACKEND`].
+fn labels(backend: &BackendState) -> [&dyn Display; 3] {
+    let address: &dyn Display = backend.address.as_ref().map_or(&"", |address| address);
+    [&backend.route, &backend.name, address]
 }

@@ -72,14 +72,15 @@ pub struct Traffic {
     pub sent: u64,
 }
 
-/// One address that takes turns in the round of one route.
+/// One address that takes turns in the round of one route; or a name that has none.
 #[derive(Clone, Debug)]
 pub struct BackendState {
     /// The label of the route.
     pub route: Arc<str>,
     /// As it stands in the configuration.
     pub name: String,
-    pub address: Address,
+    /// `None` with [`Standing::Absent`]: its name has no address now.
+    pub address: Option<Address>,
     pub weight: u32,
     /// Whether it serves only when no other can.
     pub is_backup: bool,
@@ -111,11 +112,20 @@ pub enum Standing {
     OnTrial,
     /// An admin has taken it out, whatever its health is.
     Drained,
+    /// Its name has no address.
+    Absent,
 }
 
 impl Standing {
-    pub const ALL: [Self; 6] =
-        [Self::In, Self::Unchecked, Self::Unwell, Self::Unreachable, Self::OnTrial, Self::Drained];
+    pub const ALL: [Self; 7] = [
+        Self::In,
+        Self::Unchecked,
+        Self::Unwell,
+        Self::Unreachable,
+        Self::OnTrial,
+        Self::Drained,
+        Self::Absent,
+    ];
 
     /// The word for it, as a label and for a person.
     pub fn word(self) -> &'static str {
@@ -126,6 +136,7 @@ impl Standing {
             Self::Unreachable => "unreachable",
             Self::OnTrial => "on_trial",
             Self::Drained => "drained",
+            Self::Absent => "absent",
         }
     }
 }

@@ -186,7 +186,7 @@ mod tests {
             backends: vec![BackendState {
                 route: route.label.clone(),
                 name: "unix:/run/\"a\\b\n".to_owned(),
-                address: Address::Unix(Path::new("/run/a.sock").into()),
+                address: Some(Address::Unix(Path::new("/run/a.sock").into())),
                 weight: 1,
                 is_backup: false,
                 standing: Standing::OnTrial,

@@ -156,11 +156,12 @@ impl<'s> Answers<'s> {
             Change::Reload if !self.shared.is_running() => return Response::text(503, "ronde stops").into(),
             Change::Reload => return Found::Outcome(self.reloader.reload()),
         };
+        let is_known = site.routes.backends().any(|backends| backends.knows(name));
         let changed = site.routes.backends().flat_map(|backends| carry_out(backends, name));
         let mut changed: Vec<_> = changed.map(|address| address.to_string()).collect();
         changed.sort_unstable();
         changed.dedup();
-        if changed.is_empty() {
+        if !is_known {
             let text = format!("no backend is called {name}; there is {}", self.known());
             return Response::text(404, &text).into();
         }
@@ -171,8 +172,10 @@ impl<'s> Answers<'s> {
     fn known(&self) -> String {
         let mut names: Vec<String> = Vec::new();
         for state in self.shared.snapshot().backends {
-            let address = state.address.to_string();
-            let name = if state.name == address { address } else { format!("{} ({address})", state.name) };
+            let name = match state.address.map(|address| address.to_string()) {
+                Some(address) if address != state.name => format!("{} ({address})", state.name),
+                _ => state.name,
+            };
             if !names.contains(&name) {
                 names.push(name);
             }

@@ -134,7 +134,7 @@ fn backend(state: BackendState, now: SystemTime) -> Backend {
         Standing::In => "in",
         Standing::Unchecked => "checking",
         Standing::Drained => "drained",
-        Standing::Unwell | Standing::Unreachable | Standing::OnTrial => "out",
+        Standing::Unwell | Standing::Unreachable | Standing::OnTrial | Standing::Absent => "out",
     };
     let answers = u32::try_from(totals.answers).unwrap_or(u32::MAX);
     // To the tenth of a millisecond: a backend nearby answers within one.
@@ -146,7 +146,7 @@ fn backend(state: BackendState, now: SystemTime) -> Backend {
     });
     Backend {
         name: state.name,
-        address: state.address.to_string(),
+        address: state.address.map(|address| address.to_string()).unwrap_or_default(),
         state: standing.to_owned(),
         why: state.why_out,
         next: state.is_next,
