@@ -114,16 +114,14 @@ impl FromStr for Listen {
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(format!("{text_shown} is not an address; give one such as 127.0.0.1:8080 or :8080"));
         };
-        let every = matches!(host, "" | "*");
-        if !every && host != "localhost" {
-            return Err(format!(
+        let port =
+            port_number(port).ok_or_else(|| format!("{text_shown} has no valid port; give 0 to 65535"))?;
+        match host {
+            "" | "*" => Ok(Listen::Every(port)),
+            "localhost" => Ok(Listen::Localhost(port)),
+            _ => Err(format!(
                 "{text_shown} has a host that is not an IP address; give 127.0.0.1:8080 or :8080"
-            ));
-        }
-        match port_number(port) {
-            Some(port) if every => Ok(Listen::Every(port)),
-            Some(port) => Ok(Listen::Localhost(port)),
-            None => Err(format!("{text_shown} has no valid port; give 0 to 65535")),
+            )),
         }
     }
 }

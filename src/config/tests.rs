@@ -478,6 +478,7 @@ fn errors_in_the_command_line() {
             r#"--listen: "app:80" has a host that is not an IP address; give 127.0.0.1:8080 or :8080"#,
         ),
         ("--listen :x a:1", r#"--listen: ":x" has no valid port; give 0 to 65535"#),
+        ("--listen 127.0.0.1:99999 a:1", r#"--listen: "127.0.0.1:99999" has no valid port; give 0 to 65535"#),
         ("--listen :1 --listen *:1 a:1", "--listen: *:1 is given twice"),
         ("--listen unix:/a --listen unix:/a a:1", "--listen: unix:/a is given twice"),
         ("unix:/a --backend unix:/a", "--backend: unix:/a is given twice"),
