@@ -10,6 +10,7 @@ use crate::config::Peer;
 use crate::http1::forward::Scheme;
 use crate::net::conn::Conn;
 use crate::proxy::per_client::Counted;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,12 +81,19 @@ impl Client {
     /// Whether the client is on this host: on a Unix socket, on loopback, or on the very address that it connected to, from
     /// which no packet of another host is let in.
     pub fn is_from_this_host(&self) -> bool {
-        match self.source() {
-            Peer::Ip(ip) if self.named.is_some() => ip.is_loopback(),
-            Peer::Ip(ip) => ip.is_loopback() || self.conn.local().is_some_and(|local| local.ip() == ip),
-            Peer::Unix => true,
-            Peer::Unknown => false,
+        match self.named {
+            // A proxy may name any address, and has not connected from it.
+            Some(named) => is_of_this_host(named, None),
+            None => is_of_this_host(self.peer, self.conn.local()),
         }
+    }
+}
+
+fn is_of_this_host(peer: Peer, local: Option<SocketAddr>) -> bool {
+    match peer {
+        Peer::Ip(ip) => ip.is_loopback() || local.is_some_and(|local| local.ip() == ip),
+        Peer::Unix => true,
+        Peer::Unknown => false,
     }
 }
 
@@ -145,6 +153,22 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_host_is_on_loopback_or_has_the_address_that_was_connected_to() {
+        let (own, other) = (Peer::Ip([10, 0, 0, 1].into()), Peer::Ip([10, 0, 0, 2].into()));
+        let local = Some(SocketAddr::from(([10, 0, 0, 1], 80)));
+        for (peer, local, expected) in [
+            (own, local, true),
+            (other, local, false),
+            (own, None, false),
+            (Peer::Ip([127, 0, 0, 9].into()), None, true),
+            (Peer::Unix, None, true),
+            (Peer::Unknown, local, false),
+        ] {
+            assert_eq!(is_of_this_host(peer, local), expected, "{peer:?} {local:?}");
+        }
+    }
 
     #[test]
     fn a_permit_is_free_again_when_it_is_dropped() {

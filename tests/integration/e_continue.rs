@@ -1,6 +1,6 @@
 //! Expect and interim responses, when client and backend wait for each other.
 
-use crate::harness::{Backend, End, GET, Proxy, Wire, each_row, ok, ronde_only, setup};
+use crate::harness::{ADMIN, Admin, Backend, End, GET, Proxy, Wire, each_row, ok, ronde_only, setup};
 
 const EXPECTING: &str = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 
@@ -20,6 +20,21 @@ fn a_100_from_the_backend_releases_the_body() {
     backend.request();
     backend.send(ok("next"));
     assert_eq!(client.response().text(), "next");
+}
+
+/// It is the client's turn then: its timeout, and not a failure of the backend.
+#[test]
+fn a_client_that_has_its_100_and_sends_no_body_is_408() {
+    ronde_only!();
+    let flags = format!("{ADMIN} --body-timeout 300ms --response-timeout 1h --max-fails 1");
+    let (origin, proxy, mut client) = setup(&flags);
+    client.send(EXPECTING);
+    let mut backend = origin.accept();
+    backend.request_head();
+    backend.send("HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!((client.response().status(), client.response().status()), (100, 408));
+    let state = Admin::of(&proxy).backend(origin.address);
+    assert_eq!((&state["state"], &state["failures"]), (&"in".into(), &0.into()), "{state}");
 }
 
 #[test]

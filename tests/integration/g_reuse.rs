@@ -1,6 +1,8 @@
 //! Stale kept connections, and which requests may be sent twice: a GET is never lost, a POST never sent twice.
 
-use crate::harness::{Backend, GET, Origin, Proxy, Wire, each_row, ok, ronde_only, setup};
+use crate::harness::{ADMIN, Admin, Backend, GET, Origin, Proxy, Wire, each_row, ok, ronde_only, setup};
+use std::thread;
+use std::time::Duration;
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -149,6 +151,32 @@ fn a_backend_connection_with_close_is_not_reused() {
         origin.answer(ok("fresh"));
         assert_eq!(client.response().text(), "fresh", "the client connection stays open");
     });
+}
+
+/// It may close while a request is on its way, and then nobody knows whether it was executed: 502. But the backend has only
+/// closed an idle connection.
+#[test]
+fn a_kept_connection_that_ends_under_a_post_is_no_failure_of_its_backend() {
+    ronde_only!();
+    let (origin, proxy, mut client, mut backend) = warmed(&format!("{ADMIN} --max-fails 1"));
+    client.send(POST);
+    backend.request();
+    drop(backend);
+    assert_eq!(client.response().status(), 502);
+    let state = Admin::of(&proxy).backend(origin.address);
+    assert_eq!((&state["state"], &state["failures"]), (&"in".into(), &0.into()), "{state}");
+}
+
+/// It is looked at when it is wanted, and not only when the sweep comes by, which is once a second.
+#[test]
+fn a_connection_that_was_idle_for_too_long_is_not_taken() {
+    ronde_only!();
+    let (origin, _proxy, mut client, mut backend) = warmed("--backend-keep-alive-timeout 100ms");
+    thread::sleep(Duration::from_millis(150));
+    client.send(GET);
+    origin.answer(ok("fresh"));
+    assert_eq!(client.response().text(), "fresh");
+    backend.expect_eof();
 }
 
 #[test]

@@ -345,6 +345,22 @@ fn under_a_general_failure_the_load_is_not_multiplied() {
     );
 }
 
+/// A kept connection that ends under its second request costs the backend a second one, each time.
+#[test]
+fn second_sends_behind_ended_connections_use_the_retry_budget() {
+    ronde_only!();
+    let backend = Backend::start(|wire, _| {
+        wire.send(ok("first"));
+        let _second = wire.try_request();
+        hang_up(wire);
+    });
+    let proxy = Proxy::with("--max-fails 0", &[backend.address]);
+    let served = (0..400).filter(|_| proxy.get("/").status() == 200).count();
+    // The first request has a connection of its own, and so has each that follows a failure.
+    let sent_again = served - (400 - served) - 1;
+    assert!((100..=100 + served / 5).contains(&sent_again), "{served} of 400 were served");
+}
+
 #[test]
 fn failed_connects_do_not_use_the_retry_budget() {
     ronde_only!();

@@ -74,6 +74,26 @@ fn a_client_that_sends_now_and_then_is_in_time() {
     assert_eq!(client.response().text(), "thanks");
 }
 
+/// A small body is collected, and its time is that of the client's silence as well.
+#[test]
+fn a_small_upload_that_comes_byte_by_byte_is_in_time() {
+    ronde_only!();
+    let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    each_row(&[upload(6), chunked.to_owned()], |head| {
+        let (origin, _proxy, mut client) = setup("--body-timeout 400ms");
+        client.send(head);
+        for _ in 0..6 {
+            wait(150);
+            client.send(if head == chunked { "1\r\nx\r\n" } else { "x" });
+        }
+        if head == chunked {
+            client.send("0\r\n\r\n");
+        }
+        let (_, request) = origin.answer(ok("thanks"));
+        assert_eq!((request.text().as_str(), client.response().text().as_str()), ("xxxxxx", "thanks"));
+    });
+}
+
 #[test]
 fn a_backend_that_takes_no_more_of_an_upload_is_504() {
     ronde_only!();

@@ -98,6 +98,23 @@ fn what_the_file_says_is_in_force_after_a_reload_also_on_connections_that_are_op
     assert_eq!(served.proxy.get("/").text(), "one");
 }
 
+/// Nothing would look after it: it would be open for as long as the backend likes.
+#[test]
+fn a_connection_in_use_to_a_backend_that_a_reload_removes_is_not_kept() {
+    ronde_only!();
+    let (gone, stays) = (Origin::start(), Backend::named("stays"));
+    let served = Served::with(&format!("backend = ['{}']\n", gone.address));
+    let mut client = served.proxy.connect();
+    client.send(GET);
+    let (mut backend, _) = gone.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+    client.response_head();
+    served.reload(&backends(&[&stays]));
+    backend.send("-last");
+    assert_eq!(client.take(10), b"first-last");
+    backend.expect_eof();
+    assert_eq!(client.get("/").text(), "stays");
+}
+
 #[test]
 fn a_ronde_without_a_file_reads_its_flags_again() {
     ronde_only!();
