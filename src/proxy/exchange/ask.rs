@@ -15,7 +15,6 @@ use super::send::Outgoing;
 use super::timer::{Awaited, watch};
 use super::{Advance, BackendEnd, Exchange, Interruption, Stage};
 use crate::backend::{Pace, Turn};
-use crate::config::waits;
 use crate::http1::head::Version;
 use crate::net::conn::{Block, Conn, Received};
 use crate::net::tls::Refusal;
@@ -333,7 +332,7 @@ impl Exchange {
         // A response that was parked says nothing: it may have lain there, for 30 ms with a thousand clients.
         asking.sample = Sample::No;
         let config = &self.request.route.config;
-        if asking.interims.first.is_some_and(|first| first.elapsed() > waits::INTERIM_TOTAL) {
+        if asking.interims.are_endless(context.allowance.now()) {
             return Interruption::Failed(Failure::ResponseTimeout);
         }
         let wants = match (&self.upload, asking.outgoing) {

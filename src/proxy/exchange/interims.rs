@@ -5,6 +5,7 @@
 //!
 //! Not here: what they say (`http1::forward`).
 
+use crate::config::waits;
 use crate::net::conn::{Block, Sent};
 use crate::observe::failure::Failure;
 use crate::proxy::client::Client;
@@ -59,8 +60,29 @@ impl Interims {
         self.undelivered.is_empty()
     }
 
+    /// Whether the final response is overdue. Each of them restarts its timeout, but not for ever.
+    pub(super) fn are_endless(&self, now: Instant) -> bool {
+        self.first.is_some_and(|first| now.saturating_duration_since(first) > waits::INTERIM_TOTAL)
+    }
+
     /// Bytes of memory that they keep, beside themselves.
     pub(super) fn weight(&self) -> usize {
         self.undelivered.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_response_is_overdue_an_hour_after_the_first_of_them() {
+        let mut interims = Interims::default();
+        assert!(!interims.are_endless(Instant::now() + 2 * waits::INTERIM_TOTAL), "there is none");
+        interims.note(b"HTTP/1.1 102 Processing\r\n\r\n").unwrap();
+        let first = interims.first.unwrap();
+        interims.note(b"HTTP/1.1 102 Processing\r\n\r\n").unwrap();
+        let after = |more| interims.are_endless(first + waits::INTERIM_TOTAL + more);
+        assert!(!after(Duration::ZERO) && after(Duration::from_millis(1)));
     }
 }
