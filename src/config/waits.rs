@@ -69,9 +69,6 @@ pub const TUNNEL_PROBE: Duration = seconds(300);
 /// From one question without an answer to the next.
 pub const TUNNEL_PROBE_AGAIN: Duration = seconds(30);
 
-/// After so many of them the peer is gone.
-pub const TUNNEL_PROBES: u32 = 4;
-
 /// The longest connect to a backend on this host or network.
 pub const NEAR_CONNECT: Duration = milliseconds(2);
 

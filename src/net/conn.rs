@@ -57,6 +57,9 @@ pub struct Conn {
     _descriptor: Descriptor,
 }
 
+/// A peer that leaves so many questions for a sign of life without an answer is gone.
+const PROBES: u32 = 4;
+
 /// What a connection goes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -356,7 +359,7 @@ impl Conn {
         if self.kind == Kind::Tcp {
             sockopt::set_tcp_keepidle(&self.socket, waits::TUNNEL_PROBE)?;
             sockopt::set_tcp_keepintvl(&self.socket, waits::TUNNEL_PROBE_AGAIN)?;
-            sockopt::set_tcp_keepcnt(&self.socket, waits::TUNNEL_PROBES)?;
+            sockopt::set_tcp_keepcnt(&self.socket, PROBES)?;
             sockopt::set_socket_keepalive(&self.socket, true)?;
         }
         Ok(())
