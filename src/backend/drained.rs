@@ -49,28 +49,30 @@ impl Backend {
         [self.name.clone(), self.address.to_string()]
     }
 
-    /// By which of these it is meant.
-    fn called_so(&self, name: &str) -> Option<String> {
-        self.called().into_iter().find(|own| is_called(own, name))
+    fn is_called(&self, name: &str) -> bool {
+        self.called().iter().any(|own| is_called(own, name))
     }
 }
 
 impl Backends {
-    /// Whether anything is called so: a backend, a configured name that has no address now, or what is drained and may come back.
+    /// Whether anything is called so: a configured name, which may have no address now, an address, or what is drained and may come
+    /// back.
     pub fn knows(&self, name: &str) -> bool {
-        let mut absent = self.membership.absent();
-        self.membership.drained().has(name)
-            || absent.any(|spec| is_called(&spec.to_string(), name))
-            || self.all().iter().any(|backend| backend.called_so(name).is_some())
+        self.membership.drained().has(name) || !self.called_so(name).is_empty()
+    }
+
+    /// What is meant by this name, as it is configured or as its address is written.
+    fn called_so(&self, name: &str) -> Vec<String> {
+        let addresses = self.all().into_iter().map(|backend| backend.address.to_string());
+        self.membership.names().chain(addresses).filter(|own| is_called(own, name)).collect()
     }
 
     /// Gives no new requests to the backends that are called so, now or when they come back. Returns where these are.
     pub fn drain(&self, name: &str) -> Vec<Address> {
         // First, and then the round is looked at again: what comes into it meanwhile is reminded.
-        let called: Vec<_> = self.all().iter().filter_map(|backend| backend.called_so(name)).collect();
-        let absent = self.membership.absent().map(ToString::to_string).filter(|own| is_called(own, name));
-        lock(&self.membership.drained().0).extend(called.into_iter().chain(absent));
-        let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
+        let called = self.called_so(name);
+        lock(&self.membership.drained().0).extend(called);
+        let meant = |backend: &Arc<Backend>| backend.is_called(name);
         let drain = |backend: Arc<Backend>| {
             if !backend.standing.is_drained.swap(true, Ordering::Relaxed) {
                 log::info!("{backend} is drained, with {} requests under way", backend.standing.active());
@@ -84,7 +86,7 @@ impl Backends {
     /// Lets the backends that are called so take turns again, also those that are not there now. Returns where these are.
     pub fn undrain(&self, name: &str) -> Vec<Address> {
         lock(&self.membership.drained().0).retain(|drained| !is_called(drained, name));
-        let meant = |backend: &Arc<Backend>| backend.called_so(name).is_some();
+        let meant = |backend: &Arc<Backend>| backend.is_called(name);
         let undrain = |backend: Arc<Backend>| {
             // Of a name that was drained, one address may come back: then the name is drained no more.
             lock(&self.membership.drained().0).retain(|name| !backend.called().contains(name));

@@ -115,9 +115,14 @@ impl Membership {
         self.names.iter().filter(|named| lock(&named.addresses).is_empty()).map(|named| &named.spec)
     }
 
+    /// The configured names, whether they have addresses or not.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.names.iter().map(|named| named.spec.to_string())
+    }
+
     /// Whether one of the configured names is this one.
     pub fn has_name(&self, name: &str) -> bool {
-        self.names.iter().any(|named| named.spec.to_string() == name)
+        self.names().any(|own| own == name)
     }
 
     /// Those of the configuration before that it may have something from.

@@ -166,7 +166,7 @@ fn change(at: &Address, backend: &str, verb: &str, out: &mut impl Write) -> Resu
     let changed: Changed = serde_json::from_slice(&answer).map_err(|_| Failed::Foreign(at.clone()))?;
     let done = if verb == "drain" { "gets no new requests" } else { "gets requests again" };
     match &changed.backends[..] {
-        [] => say(out, &format!("{backend}, which has no address now, {done}"))?,
+        [] => say(out, &format!("{backend} is not there now; when it comes back, it {done}"))?,
         [only] if only == backend => say(out, &format!("{backend} {done}"))?,
         addresses => say(out, &format!("{backend} ({}) {done}", addresses.join(", ")))?,
     }
