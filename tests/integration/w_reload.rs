@@ -541,6 +541,22 @@ fn a_backend_on_a_unix_socket_comes_by_a_reload() {
 }
 
 /// A worker that waits for a busy client's next request took no new site as long as that went on.
+/// A worker waits for some milliseconds for the next request of a busy client. One that came behind a reload in that time was
+/// served as before.
+#[test]
+fn a_request_right_behind_a_reload_was_served_by_the_old_backends() {
+    ronde_only!();
+    let all = ["one", "other"].map(Backend::named);
+    let served = Served::with(&backends(&[&all[0]]));
+    let mut client = served.proxy.connect();
+    for (backend, name) in all.iter().zip(["one", "other"]).cycle().take(60) {
+        fs::write(&served.file, of_file(&backends(&[backend]))).expect("a file");
+        client.get("/");
+        served.outcome();
+        assert_eq!(client.get("/").text(), name);
+    }
+}
+
 #[test]
 fn a_client_that_never_pauses_meets_the_new_backends() {
     ronde_only!();

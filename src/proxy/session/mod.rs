@@ -329,15 +329,11 @@ impl Session<'_, '_> {
         let Context { shared, site, scratch, allowance, .. } = &*self.context;
         self.served += 1;
         let deadline = shared.waiter.bound_idle(now + site.config.keep_alive_timeout);
-        let class = Class::Idle;
         let is_piped = !scratch.from_client.is_empty();
         if is_piped && self.served >= MOST_IN_A_ROW {
-            // What is in hand is served after other conversations: a client can nearly always be written to.
-            let (client, class) = (Want::Write, Class::Busy);
-            return Err(Halt::Wait(Wait { client, backend: Want::Nothing, deadline, class }).into());
+            return Err(self.serve_later(now));
         }
-        // A site is taken with a batch, and this one would not end as long as the client is busy.
-        let may_wait = || allowance.is_alone() && shared.waiter.is_only_one_busy() && shared.site.is(site);
+        let may_wait = || allowance.is_alone() && shared.waiter.is_only_one_busy();
         if is_piped {
             return Ok(());
         }
@@ -348,6 +344,15 @@ impl Session<'_, '_> {
         if deadline <= now {
             return Err(End::Close);
         }
-        Err(Halt::Wait(Wait { client: Want::Read, backend: Want::Nothing, deadline, class }).into())
+        let (client, class) = (Want::Read, Class::Idle);
+        Err(Halt::Wait(Wait { client, backend: Want::Nothing, deadline, class }).into())
+    }
+
+    /// What is in hand is served with a later batch, after other conversations: a client can nearly always be written to.
+    fn serve_later(&self, now: Instant) -> End {
+        let Context { shared, site, .. } = &*self.context;
+        let deadline = shared.waiter.bound_idle(now + site.config.keep_alive_timeout);
+        let (client, class) = (Want::Write, Class::Busy);
+        Halt::Wait(Wait { client, backend: Want::Nothing, deadline, class }).into()
     }
 }

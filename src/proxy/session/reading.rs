@@ -149,6 +149,10 @@ impl Session<'_, '_> {
             return Err(End::Close);
         }
         match self.receive() {
+            // A site is taken with a batch. This worker has waited for a client that is busy, and a reload came before the request.
+            Ok(Received::Bytes(_)) if is_idle && !self.context.shared.site.is(self.context.site) => {
+                Err(self.serve_later(self.context.allowance.now()))
+            }
             Ok(Received::Bytes(_)) => Ok(()),
             Ok(Received::Nothing) => {
                 let have = self.context.scratch.from_client.len();
