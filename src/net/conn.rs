@@ -419,6 +419,16 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_vanished_from_a_tunnel_is_missed_in_seven_minutes() {
+        let (conn, _peer) = pair();
+        conn.keep_alive().unwrap();
+        assert!(sockopt::socket_keepalive(&conn.socket).unwrap());
+        let [first, again] = [sockopt::tcp_keepidle(&conn.socket), sockopt::tcp_keepintvl(&conn.socket)];
+        let all = again.unwrap() * sockopt::tcp_keepcnt(&conn.socket).unwrap();
+        assert_eq!(first.unwrap() + all, Duration::from_secs(7 * 60));
+    }
+
+    #[test]
     fn nothing_bytes_end_and_gone_are_four_outcomes() {
         let (conn, mut peer) = pair();
         let mut room = [0; 8];

@@ -91,7 +91,7 @@ impl Epoll {
         self.register(client, Registration::Edge, source, EventFlags::IN | EventFlags::RDHUP | EventFlags::ET)
     }
 
-    /// Has a client make no event until it is armed again. A break is reported all the same, but takes nobody out.
+    /// Keeps a client from making events until it is armed again. A break is reported all the same, but takes nothing out.
     pub fn silence(&self, client: &Conn) -> io::Result<()> {
         match client.registration.get() {
             Registration::Edge => {

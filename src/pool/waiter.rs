@@ -281,8 +281,8 @@ impl<T: Park> Waiter<T> {
         state.weight > state.budget && state.first_of(&others).is_none()
     }
 
-    /// Has a client make no event, because a worker waits for it itself: its registration may still be there from an earlier wait,
-    /// and then each of its requests would also wake an idle worker, which finds nothing. The next wait registers it again.
+    /// Keeps a client from making events while a worker waits for it itself. The client may still be registered from an earlier
+    /// wait, and then each of its requests would also wake an idle worker, which finds nothing. The next wait registers it again.
     pub fn silence(&self, client: &Conn) {
         // If this fails, workers come in vain, and nothing else is lost.
         let _ = self.epoll.silence(client);

@@ -23,11 +23,6 @@ fn assert_cause(proxy: &Proxy, cause: &str) {
     assert!(line.contains(&format!("cause=\"{cause}\"")), "{line}");
 }
 
-fn assert_not_blamed(proxy: &Proxy) {
-    let stderr = proxy.process.stderr.text();
-    assert!(!stderr.contains("out of the round"), "{stderr}");
-}
-
 fn assert_took(begun: Instant, least: u64) {
     let (took, least) = (begun.elapsed(), Duration::from_millis(least));
     assert!(least <= took && took < least + Duration::from_secs(1), "{took:?}");
@@ -53,7 +48,7 @@ fn a_client_that_pauses_in_its_upload_is_408() {
         assert_took(begun, 200);
         assert_ne!(backend.rest().1, End::Silence);
         assert_cause(&proxy, "the request body did not arrive in time");
-        assert_not_blamed(&proxy);
+        proxy.assert_none_blamed();
     });
 }
 
@@ -217,7 +212,7 @@ fn a_client_that_reads_nothing_is_cut() {
     assert_took(begun, 400);
     assert_ne!(client.rest().1, End::Silence);
     sending.join().expect("its end");
-    assert_not_blamed(&proxy);
+    proxy.assert_none_blamed();
 }
 
 /// The kernel calls a socket writable when a third of its send buffer is free, which is most of a megabyte here. At 20

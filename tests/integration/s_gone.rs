@@ -92,11 +92,6 @@ impl Stage {
     }
 }
 
-fn assert_not_blamed(proxy: &Proxy) {
-    let stderr = proxy.process.stderr.text();
-    assert!(!stderr.contains("out of the round"), "{stderr}");
-}
-
 #[test]
 fn the_backends_connection_ends_when_the_parked_client_resets() {
     ronde_only!();
@@ -105,7 +100,7 @@ fn the_backends_connection_ends_when_the_parked_client_resets() {
         client.reset();
         backend.expect_end();
         stage.assert_line(&proxy, stage.client_resets);
-        assert_not_blamed(&proxy);
+        proxy.assert_none_blamed();
     });
 }
 
@@ -128,7 +123,7 @@ fn the_backends_connection_ends_when_the_parked_client_closes() {
             "an answer, if there was none, and a request that is not whole"
         );
         stage.assert_line(&proxy, stage.client_closes);
-        assert_not_blamed(&proxy);
+        proxy.assert_none_blamed();
     });
 }
 
@@ -224,7 +219,7 @@ fn a_client_that_leaves_its_response_unread_ends_the_backends_connection() {
     assert_ne!(backend.rest().1, End::Silence);
     let line = proxy.process.stdout.line_with("GET / ");
     assert!(line.contains(CLIENT_GONE), "{line}");
-    assert_not_blamed(&proxy);
+    proxy.assert_none_blamed();
 }
 
 #[test]

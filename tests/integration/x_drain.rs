@@ -213,6 +213,15 @@ fn of_name(names: &NameService, address: SocketAddr) -> (Proxy, Admin) {
     (proxy, admin)
 }
 
+/// The same, with a backend there that the name leads to.
+fn app(names: &NameService) -> (Backend, Proxy, Admin) {
+    let [port, ..] = names.ports();
+    names.knows("app.test", [port.address.ip()]);
+    let backend = Backend::on(port, |wire, _| wire.send(ok("app")));
+    let (proxy, admin) = of_name(names, backend.address);
+    (backend, proxy, admin)
+}
+
 /// The address and the state of the only backend; of a name without an address, the former is empty.
 fn only(admin: &Admin) -> (String, String) {
     let status = admin.status();
@@ -228,11 +237,8 @@ fn is_gone(admin: &Admin) -> bool {
 fn it_stays_drained_when_its_name_resolves_anew() {
     ronde_only!();
     let Some(names) = NameService::start() else { return };
-    let [port, ..] = names.ports();
-    let address = port.address;
-    names.knows("app.test", [address.ip()]);
-    let app = Backend::on(port, |wire, _| wire.send(ok("app")));
-    let (proxy, admin) = of_name(&names, address);
+    let (app, proxy, admin) = app(&names);
+    let address = app.address;
     for name in [address.to_string(), format!("app.test:{}", address.port())] {
         eventually("its name is known", || only(&admin).1 == "in");
         assert_eq!(proxy.get("/").text(), "app");
@@ -254,11 +260,8 @@ fn it_stays_drained_when_its_name_resolves_anew() {
 fn what_had_no_address_could_not_be_undrained() {
     ronde_only!();
     let Some(names) = NameService::start() else { return };
-    let [port, ..] = names.ports();
-    let address = port.address;
-    names.knows("app.test", [address.ip()]);
-    let _app = Backend::on(port, |wire, _| wire.send(ok("app")));
-    let (proxy, admin) = of_name(&names, address);
+    let (app, proxy, admin) = app(&names);
+    let address = app.address;
     let name = format!("app.test:{}", address.port());
     for called in [address.to_string(), name.clone(), name.to_uppercase()] {
         eventually("its name is known", || only(&admin).1 == "in");

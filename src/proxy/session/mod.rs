@@ -328,19 +328,14 @@ impl Session<'_, '_> {
     fn persist(&mut self, now: Instant) -> Result<(), End> {
         let Context { shared, site, scratch, allowance, .. } = &*self.context;
         self.served += 1;
-        let deadline = shared.waiter.bound_idle(now + site.config.keep_alive_timeout);
-        let is_piped = !scratch.from_client.is_empty();
-        if is_piped && self.served >= MOST_IN_A_ROW {
-            return Err(self.serve_later(now));
+        if !scratch.from_client.is_empty() {
+            return if self.served < MOST_IN_A_ROW { Ok(()) } else { Err(self.serve_later(now)) };
         }
-        let may_wait = || allowance.is_alone() && shared.waiter.is_only_one_busy();
-        if is_piped {
-            return Ok(());
-        }
-        if may_wait() {
+        if allowance.is_alone() && shared.waiter.is_only_one_busy() {
             shared.waiter.silence(&self.client.conn);
             return Ok(());
         }
+        let deadline = shared.waiter.bound_idle(now + site.config.keep_alive_timeout);
         if deadline <= now {
             return Err(End::Close);
         }

@@ -156,15 +156,14 @@ impl<'s> Answers<'s> {
             Change::Reload if !self.shared.is_running() => return Response::text(503, "ronde stops").into(),
             Change::Reload => return Found::Outcome(self.reloader.reload()),
         };
-        let is_known = site.routes.backends().any(|backends| backends.knows(name));
+        if !site.routes.backends().any(|backends| backends.knows(name)) {
+            let text = format!("no backend is called {name}; there is {}", self.known());
+            return Response::text(404, &text).into();
+        }
         let changed = site.routes.backends().flat_map(|backends| carry_out(backends, name));
         let mut changed: Vec<_> = changed.map(|address| address.to_string()).collect();
         changed.sort_unstable();
         changed.dedup();
-        if !is_known {
-            let text = format!("no backend is called {name}; there is {}", self.known());
-            return Response::text(404, &text).into();
-        }
         Response::json(200, written(&Changed { backends: changed })).into()
     }
 

@@ -51,6 +51,13 @@ impl Admin {
             .clone()
     }
 
+    /// No request has failed by the fault of this backend, and it is in the round.
+    #[track_caller]
+    pub fn assert_not_blamed(&self, address: impl ToString) {
+        let backend = self.backend(address);
+        assert_eq!((&backend["state"], &backend["failures"]), (&"in".into(), &0.into()), "{backend}");
+    }
+
     /// An event stream whose head was read.
     pub fn events(&self) -> Wire {
         let mut wire = self.begin("GET /events", "");

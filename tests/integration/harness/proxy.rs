@@ -148,6 +148,13 @@ impl Proxy {
         response
     }
 
+    /// No backend has gone out of the round, by the log.
+    #[track_caller]
+    pub fn assert_none_blamed(&self) {
+        let stderr = self.process.stderr.text();
+        assert!(!stderr.contains("out of the round"), "{stderr}");
+    }
+
     /// A number from `/proc/PID/status`, such as `VmHWM` (in kilobytes) or `Threads`.
     pub fn status(&self, key: &str) -> u64 {
         let status =
