@@ -14,6 +14,7 @@
 
 use crate::observe::failure::Failure;
 use crate::observe::metrics::snapshot::Standing;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 /// The longest pause between two trials of a backend whose responses fail.
@@ -22,9 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// When a backend goes out and when it comes back.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// `--max-fails`: this many failures in a row, all within `fail_timeout`, take it out; 0: failures never do. A
+    /// `--max-fails`: this many failures in a row, all within `fail_timeout`, take it out; `None`: failures never do. A
     /// complete response between them ends the row.
-    pub max_fails: u32,
+    pub max_fails: Option<NonZeroU32>,
     /// `--fail-timeout`: the window of such a row, from its first failure on, and the first pause before a trial (at most
     /// 30 s).
     pub fail_timeout: Duration,
@@ -213,7 +214,7 @@ impl Health {
         if let State::In { .. } = self.state {
             return None;
         }
-        let failures = rules.max_fails.saturating_sub(1);
+        let failures = rules.max_fails.map_or(0, |max| max.get() - 1);
         self.state = State::In { failures, since: (failures > 0).then_some(now), refused: false };
         Some(Change::In)
     }
@@ -246,7 +247,7 @@ impl Health {
                 // A killed process resets its connections and then refuses new ones. One refusal is enough to tell it
                 // from a process that runs and answers badly.
                 let refused = refused || trouble == Trouble::Connect;
-                if rules.max_fails == 0 || failures < rules.max_fails {
+                if rules.max_fails.is_none_or(|max| failures < max.get()) {
                     self.state = State::In { failures, since: Some(since), refused };
                     return None;
                 }
@@ -334,7 +335,8 @@ impl Default for Health {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { max_fails: 3, fail_timeout: Duration::from_secs(10), rise: 2, fall: 3 };
+    const RULES: Rules =
+        Rules { max_fails: NonZeroU32::new(3), fail_timeout: Duration::from_secs(10), rise: 2, fall: 3 };
 
     fn after(seconds: u64) -> Instant {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
@@ -358,7 +360,7 @@ mod tests {
         for second in (0..100).step_by(6) {
             assert_eq!(health.failed(Trouble::Answer, &RULES, after(second)), None, "{second}");
         }
-        let never = Rules { max_fails: 0, ..RULES };
+        let never = Rules { max_fails: None, ..RULES };
         assert!((0..100).all(|second| health.failed(Trouble::Connect, &never, after(second)).is_none()));
     }
 

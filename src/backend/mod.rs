@@ -44,6 +44,7 @@ use standing::{History, Standing};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -186,7 +187,7 @@ impl Backends {
             of_route: if route.is_empty() { String::new() } else { format!(" of route {route}") },
             membership: Membership::new(config, trust.as_ref(), Arc::clone(registry))?,
             rules: Rules {
-                max_fails: config.max_fails,
+                max_fails: NonZeroU32::new(config.max_fails),
                 fail_timeout: config.fail_timeout,
                 rise: config.health_rise,
                 fall: config.health_fall,
@@ -284,8 +285,8 @@ impl Backends {
                 false => "a single request will try it",
             };
             let times = match self.rules.max_fails {
-                1 => String::new(),
-                times => format!(", {times} times in a row"),
+                Some(times) if times > NonZeroU32::MIN => format!(", {times} times in a row"),
+                _ => String::new(),
             };
             self.say_out(backend, &format!("{failure}{times}; {how_back}"));
         }

@@ -3,7 +3,7 @@
 //! Not here: mistakes in the settings (`i_commands`).
 
 use crate::harness::{
-    Backend, Port, Process, Proxy, Ronde, Wire, each_row, eventually, needs, ok, python, ronde_only,
+    Backend, Port, Process, Proxy, Ronde, Thread, Wire, each_row, eventually, needs, ok, python, ronde_only,
 };
 use std::fs::Permissions;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -72,31 +72,28 @@ fn no_optional_call_is_made_where_the_policy_is_inherited() {
     assert_eq!(proxy.get("/").text(), "b");
 }
 
-/// The names and the scheduling policies of a process's threads: the 2nd and the 41st field of proc_pid_stat(5).
-fn policies_of(process: u32) -> Vec<(String, String)> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("its threads");
-    let policy_of = |task: std::io::Result<std::fs::DirEntry>| {
-        let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
-        let (name, rest) = stat.rsplit_once(") ")?;
-        let name = name.rsplit_once('(')?.1.to_owned();
-        Some((name, rest.split_whitespace().nth(38)?.to_owned()))
-    };
-    tasks.filter_map(policy_of).collect()
+/// The scheduling policy of a thread: the 41st field of proc_pid_stat(5), of which the 2nd, in brackets, is the name.
+fn policy_of(thread: &Thread) -> Option<String> {
+    let stat = thread.proc_file("stat")?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    Some(rest.split_whitespace().nth(38)?.to_owned())
 }
 
-/// 3 is SCHED_BATCH (sched(7)). A thread names itself when it first runs, which may be after another one has served: the
-/// test took unnamed workers for missing ones.
+/// 3 is SCHED_BATCH (sched(7)). A thread may name itself after another one has served: the test took unnamed workers for missing
+/// ones.
 #[test]
 fn workers_and_acceptor_inherit_the_batch_policy() {
     ronde_only!();
     let proxy = Proxy::with("--workers 6", &["127.0.0.1:1".parse().unwrap()]);
     let mut serving = Vec::new();
     eventually("six workers and the acceptor have their names", || {
-        serving = policies_of(proxy.process.id());
-        serving.retain(|(name, _)| name.starts_with("worker") || name == "acceptor");
+        serving = proxy.process.threads();
+        serving.retain(|thread| thread.name.starts_with("worker") || thread.name == "acceptor");
         serving.len() == 7
     });
-    assert!(serving.iter().all(|(_, policy)| policy == "3"), "{serving:?}");
+    for thread in &serving {
+        assert_eq!(policy_of(thread).as_deref(), Some("3"), "{}", thread.name);
+    }
 }
 
 /// Listeners, `P` for the same port, and the addresses that clients reach them by. They were said to be in use by another

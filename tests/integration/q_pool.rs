@@ -1,7 +1,8 @@
 //! Regressions that attacks on the pool found. Each test is named by what went wrong.
 
 use crate::harness::{
-    Backend, CHUNKED, GET, PARKED, Proxy, Ronde, Wire, each_row, eventually, ok, plain_only, ronde_only,
+    Backend, CHUNKED, GET, PARKED, Proxy, Ronde, Thread, Wire, each_row, eventually, ok, plain_only,
+    ronde_only,
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
@@ -216,14 +217,12 @@ fn silent() -> Backend {
 
 /// How often the workers have gone to sleep so far.
 fn sleeps_of_workers(proxy: &Proxy) -> u64 {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.process.id())).expect("its threads");
-    let sleeps_of = |task: std::io::Result<std::fs::DirEntry>| {
-        let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
-        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
-        let count = field("voluntary_ctxt_switches")?.parse::<u64>().ok()?;
-        field("Name")?.starts_with("worker").then_some(count)
+    let sleeps_of = |worker: &Thread| {
+        let status = worker.proc_file("status")?;
+        status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:\t")?.parse::<u64>().ok())
     };
-    tasks.filter_map(sleeps_of).sum()
+    let threads = proxy.process.threads();
+    threads.iter().filter(|thread| thread.name.starts_with("worker")).filter_map(sleeps_of).sum()
 }
 
 /// A worker that waits for a client itself left it in the epoll, where each of its requests woke an idle worker as well. A

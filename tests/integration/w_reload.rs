@@ -55,10 +55,7 @@ impl Served {
     }
 
     fn threads_named(&self, part: &str) -> usize {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.proxy.process.id())).expect("its threads");
-        let names =
-            tasks.flatten().map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
-        names.filter(|name| name.contains(part)).count()
+        self.proxy.process.threads().iter().filter(|thread| thread.name.contains(part)).count()
     }
 }
 

@@ -37,7 +37,7 @@ pub use message::{CHUNKED, Framing, Message, SWITCH, UPGRADE, noise, ok, ok_chun
 pub use names::{DnsReply, NameService};
 pub use origin::{Origin, Port};
 pub use peers::free_address;
-pub use process::{Lines, Process};
+pub use process::{Lines, Process, Thread};
 pub use programs::{
     Program, certbot, chromium, curl, curl_reading, open_many_files, openssl, pebble, python, python_module,
     python_server, wrk,

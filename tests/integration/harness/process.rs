@@ -5,6 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 use std::ffi::c_int;
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
@@ -26,6 +27,19 @@ pub struct Process {
     child: Child,
     pub stdout: Lines,
     pub stderr: Lines,
+}
+
+/// A thread of a process.
+pub struct Thread {
+    pub name: String,
+    directory: PathBuf,
+}
+
+impl Thread {
+    /// What /proc says of it; nothing once it has ended.
+    pub fn proc_file(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.directory.join(name)).ok()
+    }
 }
 
 impl Process {
@@ -50,6 +64,16 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Those that it has just now. A thread names itself when it first runs.
+    pub fn threads(&self) -> Vec<Thread> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("its threads");
+        let named = |directory: PathBuf| {
+            let name = std::fs::read_to_string(directory.join("comm")).ok()?;
+            Some(Thread { name: name.trim_end().to_owned(), directory })
+        };
+        tasks.filter_map(|task| named(task.ok()?.path())).collect()
     }
 
     pub fn signal(&self, signal: Signal) {
