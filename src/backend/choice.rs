@@ -12,6 +12,7 @@ use super::membership::Members;
 use super::turn::Trial;
 use super::{Backend, Backends, Rank, Tried, Turn, affinity};
 use crate::config::{Balance, Peer};
+use crate::observe::failure::Failure;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -21,16 +22,17 @@ use std::time::Instant;
 pub enum Attempt {
     /// Nothing of it was sent to a backend that may have taken it.
     First,
-    /// It is a retry, which has a budget.
-    Again,
+    /// It is a retry, which has a budget, after this failure.
+    Again(Failure),
 }
 
 /// Why a request gets no turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTurn {
-    Nobody,
-    /// It would be one retry too many.
-    OverBudget,
+    /// No backend can take it, for this reason.
+    Nobody(Failure),
+    /// It would be one retry too many after this failure.
+    OverBudget(Failure),
 }
 
 impl Backends {
@@ -66,12 +68,12 @@ impl Backends {
                 log::warn!("all backends{} are out: ronde asks them all the same", self.of_route);
             }
         }
-        let chosen = chosen.ok_or(NoTurn::Nobody)?;
+        let chosen = chosen.ok_or_else(|| nobody(&round))?;
         // A turn that is taken in vain passes over a backend that would have answered.
-        if attempt == Attempt::Again && !self.may_send_again() {
-            return Err(NoTurn::OverBudget);
+        match attempt {
+            Attempt::Again(failure) if !self.may_send_again() => Err(NoTurn::OverBudget(failure)),
+            _ => give(&mut round, chosen, tried, now).ok_or_else(|| nobody(&round)),
         }
-        give(&mut round, chosen, tried, now).ok_or(NoTurn::Nobody)
     }
 
     /// The next of these that is not stuck.
@@ -99,6 +101,15 @@ impl Backends {
     pub fn may_send_again(&self) -> bool {
         self.history.retry_budget.spend()
     }
+}
+
+/// Why there is no turn: no backend is known, or all are drained, or those that are not are at their limit.
+fn nobody(round: &Members) -> NoTurn {
+    NoTurn::Nobody(match round.count() {
+        0 => Failure::NoBackend,
+        _ if round.iter().all(|backend| backend.standing.is_drained()) => Failure::BackendsDrained,
+        _ => Failure::BackendsBusy,
+    })
 }
 
 /// The next of those that may take a turn: a backup only when no primary can.

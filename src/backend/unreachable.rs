@@ -33,16 +33,6 @@ pub fn connect_failure(to: &Address, error: &io::Error) -> Failure {
 }
 
 impl Backends {
-    /// Why there was no turn: no backend is known, or all are drained, or those that are not are at their limit.
-    pub fn absence(&self) -> Failure {
-        let round = self.membership.round();
-        match round.count() {
-            0 => Failure::NoBackend,
-            _ if round.iter().all(|backend| backend.standing.is_drained()) => Failure::BackendsDrained,
-            _ => Failure::BackendsBusy,
-        }
-    }
-
     /// There is no TLS with a backend. The cause is said once, and again when it is another, or the same after a return.
     pub(super) fn note_refusal(backend: &Backend, refusal: &Refusal) {
         let mut said = lock(&backend.refusal);

@@ -372,6 +372,26 @@ fn failed_connects_do_not_use_the_retry_budget() {
     }
 }
 
+/// A second lap behind a backend that had the request would send it again.
+#[test]
+fn beyond_the_retry_budget_there_is_no_second_lap() {
+    ronde_only!();
+    let (port, one, mut other) = (Port::reserve(), closing(), closing());
+    let all = [port.address, one.address, other.address];
+    let proxy = Proxy::with("--max-fails 0 --connect-timeout 5s", &all);
+    for _ in 0..250 {
+        assert_eq!(proxy.get("/").status(), 502);
+    }
+    // Of three requests, one at least asks the backend that closes last, when nobody else is left for it.
+    other.go_down();
+    let _silent = Silent::at(port);
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").status(), 502);
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
 #[test]
 fn a_request_that_may_have_been_executed_is_not_sent_again() {
     ronde_only!();

@@ -304,28 +304,25 @@ impl Exchange {
             return self.queue(client, context);
         }
         // The last one had the request and gave no response: asking another is a retry.
-        let unanswered = self.choice.last.filter(|failure| failure.is_unanswered());
-        let attempt = if unanswered.is_some() { Attempt::Again } else { Attempt::First };
+        let attempt = match self.choice.last {
+            Some(failure) if failure.is_unanswered() => Attempt::Again(failure),
+            _ => Attempt::First,
+        };
         let Request { route, meta, .. } = &self.request;
         let (tried, now) = (&mut self.choice.tried, context.allowance.now());
         let (turn, lap) = match route.backends.next(tried, meta.client, now, attempt) {
             Ok(turn) => (turn, Lap::First),
-            Err(NoTurn::Nobody) if !self.choice.silent.is_empty() => {
-                let may_ask = attempt == Attempt::First || route.backends.may_send_again();
-                match self.choice.silent.pop_front().filter(|_| may_ask) {
-                    Some((turn, _)) => (turn, Lap::Second),
-                    None => return self.fail(unanswered.unwrap_or_else(|| route.backends.absence())),
-                }
-            }
-            Err(NoTurn::Nobody)
-                if self.choice.tried.is_first() && route.backends.absence() == Failure::BackendsBusy =>
-            {
+            Err(NoTurn::Nobody(Failure::BackendsBusy)) if self.choice.tried.is_first() => {
                 return self.queue(client, context);
             }
-            Err(NoTurn::Nobody | NoTurn::OverBudget) => {
-                let failure = self.choice.last.unwrap_or_else(|| route.backends.absence());
-                return self.fail(failure);
+            Err(NoTurn::Nobody(absence)) => {
+                let silent = self.choice.silent.pop_front();
+                match silent.filter(|_| attempt == Attempt::First || route.backends.may_send_again()) {
+                    Some((turn, _)) => (turn, Lap::Second),
+                    None => return self.fail(self.choice.last.unwrap_or(absence)),
+                }
             }
+            Err(NoTurn::OverBudget(failure)) => return self.fail(failure),
         };
         self.end_queueing();
         self.begin(turn, lap)

@@ -14,7 +14,10 @@ pub struct Silent {
 
 impl Silent {
     pub fn start() -> Silent {
-        let port = Port::reserve();
+        Silent::at(Port::reserve())
+    }
+
+    pub fn at(port: Port) -> Silent {
         let listener = port.listen(0);
         let filling = TcpStream::connect(port.address).expect("the only slot of the queue");
         Silent { port, listener, _filling: filling }
