@@ -106,12 +106,14 @@ impl KeptConnections {
         }
     }
 
-    /// Keeps a connection that has been idle since `since`.
+    /// Keeps a connection that has been idle since `since`, unless none are kept any more.
     pub fn put(&self, conn: Conn, since: Instant) {
         let mut stack = self.stack();
         if stack.is_open {
-            stack.idle.push(Idle { conn, since });
+            return stack.idle.push(Idle { conn, since });
         }
+        drop(stack);
+        conn.say_end();
     }
 
     /// Closes the connections that have been idle for longer than the timeout.

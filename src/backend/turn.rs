@@ -186,8 +186,9 @@ impl Turn {
     /// The response is complete: ends the turn, and keeps the connection, which is idle since then, for the next.
     pub fn keep(self, conn: Conn, since: Instant) {
         self.completed();
-        if !self.backend.standing.is_drained() {
-            self.backend.kept.put(conn, since);
+        match self.backend.standing.is_drained() {
+            true => conn.say_end(),
+            false => self.backend.kept.put(conn, since),
         }
     }
 }

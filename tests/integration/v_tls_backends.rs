@@ -427,6 +427,21 @@ fn an_idle_connection_that_is_closed_is_told_so() {
     backend.expect_eof();
 }
 
+#[test]
+fn a_connection_that_serves_no_further_request_is_told_so() {
+    by_its_own_transport!();
+    for response in [
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    ] {
+        let (origin, _proxy, mut client) = setup("");
+        client.send(GET);
+        let (mut backend, _) = origin.answer(response);
+        assert_eq!(client.response().text(), "hi");
+        backend.expect_eof();
+    }
+}
+
 /// Routes with the same address: who has checked less must not hand its connection to who checks more.
 #[test]
 fn kept_connections_are_shared_among_those_that_check_the_same() {

@@ -41,6 +41,7 @@ impl Exchange {
             }
             relaying.keep_backend(response, context.scratch, context.allowance.now());
             if relaying.down.is_over() {
+                relaying.say_end_to_backend();
                 return Ok(response.fate);
             }
             let down = self.move_down(relaying, client, context).map_err(response_failure)?;
@@ -142,6 +143,13 @@ impl Relaying {
         let is_reusable = response.backend_persists && self.down.has_read_exactly(&scratch.from_backend);
         if let Some((conn, turn)) = self.backend.take_if(|_| is_reusable) {
             turn.keep(conn, now);
+        }
+    }
+
+    /// The response is complete. A connection that was not kept ends regularly all the same.
+    fn say_end_to_backend(&self) {
+        if let Some((conn, _)) = &self.backend {
+            conn.say_end();
         }
     }
 }
