@@ -137,7 +137,9 @@ impl Inquiry {
                     }
                     match status(response) {
                         Ok(Some(status)) => return Advance::Answered(status),
-                        Ok(None) => {}
+                        // One read, and then the deadline: a backend that sends interim responses without an end would keep
+                        // the thread.
+                        Ok(None) => return Advance::Waits(Want::Read),
                         Err(failure) => return Advance::Failed(failure),
                     }
                 }

@@ -273,3 +273,27 @@ fn an_only_backend_that_drops_syns_is_504_within_the_connect_timeout() {
     assert_eq!(client.ask(GET).status(), 504);
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
+
+/// A check took all that had come before it looked at the time, and so each held a worker for as long as its backend sent.
+#[test]
+fn a_check_that_interim_responses_keep_busy_held_a_worker() {
+    ronde_only!();
+    let backend = Backend::start(|wire, request| match request.target() {
+        "/health" => {
+            let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000);
+            while wire.try_send(&flood).is_ok() {}
+        }
+        _ => wire.send(ok("fine")),
+    });
+    let flags = "--workers 2 --health-path /health --health-interval 300ms --health-timeout 300ms";
+    let proxy = Proxy::with(flags, &[backend.address]);
+    proxy
+        .process
+        .stderr
+        .line_with("does not pass its first health check: the backend did not answer in time");
+    let (mut client, start) = (proxy.connect(), Instant::now());
+    while start.elapsed() < Duration::from_secs(2) {
+        assert_eq!(client.get("/").text(), "fine");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
