@@ -71,7 +71,7 @@ impl Backends {
         let chosen = chosen.ok_or_else(|| nobody(&round))?;
         // A turn that is taken in vain passes over a backend that would have answered.
         match attempt {
-            Attempt::Again(failure) if !self.may_send_again() => Err(NoTurn::OverBudget(failure)),
+            Attempt::Again(failure) if !self.spend_retry() => Err(NoTurn::OverBudget(failure)),
             _ => give(&mut round, chosen, tried, now).ok_or_else(|| nobody(&round)),
         }
     }
@@ -96,9 +96,8 @@ impl Backends {
         choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
     }
 
-    /// Whether a request that was sent once may be sent again, as far as the load on all backends is concerned. If so, the
-    /// retry counts as made.
-    pub fn may_send_again(&self) -> bool {
+    /// Takes a retry out of the budget, if one is left: a request that was sent once is sent again. Returns whether there was one.
+    pub fn spend_retry(&self) -> bool {
         self.history.retry_budget.spend()
     }
 }

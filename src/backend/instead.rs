@@ -22,7 +22,7 @@ impl Backends {
             tried.is_free(backend) && backend.room() > 0 && backend.standing.takes_turns(now)
         };
         let chosen = self.choose_prompt(&round, client, now, is_good)?;
-        if !self.may_send_again() {
+        if !self.spend_retry() {
             return None;
         }
         give(&mut round, chosen, tried, now)

@@ -81,8 +81,8 @@ impl Turn {
         self.backend.address.clone()
     }
 
-    /// A connection that was used before and seems to be alive.
-    pub fn kept(&self) -> Option<Conn> {
+    /// Takes a connection that was used before and seems to be alive, if there is one.
+    pub fn take_kept(&self) -> Option<Conn> {
         self.backend.kept.take(self.since)
     }
 

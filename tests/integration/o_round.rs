@@ -390,6 +390,10 @@ fn beyond_the_retry_budget_there_is_no_second_lap() {
         assert_eq!(proxy.get("/").status(), 502);
     }
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    eventually("the silent one is blamed, too", || {
+        let lines = proxy.process.stdout.all();
+        lines.iter().skip(250).any(|line| all.iter().all(|address| line.contains(&address.to_string())))
+    });
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Exchange {
         let (backends, may_repeat) = (&self.request.route.backends, self.request.meta.may_repeat());
         match age {
             // The backend closed it while the request was on its way. That is no failure.
-            Age::Kept if may_repeat && backends.may_send_again() => {
+            Age::Kept if may_repeat && backends.spend_retry() => {
                 self.request.explain(|| explain::Step::Missed { failure });
                 self.backend = BackendEnd::Open;
                 self.go_to(self.connecting(turn, Lap::First))

@@ -316,8 +316,11 @@ impl Exchange {
                 return self.queue(client, context);
             }
             Err(NoTurn::Nobody(absence)) => {
-                let silent = self.choice.silent.pop_front();
-                match silent.filter(|_| attempt == Attempt::First || route.backends.may_send_again()) {
+                let silent = &mut self.choice.silent;
+                let may_ask =
+                    !silent.is_empty() && (attempt == Attempt::First || route.backends.spend_retry());
+                // The one that is not asked stays among those that are blamed.
+                match may_ask.then(|| silent.pop_front()).flatten() {
                     Some((turn, _)) => (turn, Lap::Second),
                     None => return self.fail(self.choice.last.unwrap_or(absence)),
                 }
@@ -331,7 +334,7 @@ impl Exchange {
     /// Asks this backend, on a kept connection if there is one, or a fresh one.
     fn begin(&mut self, turn: Turn, lap: Lap) -> Advance {
         self.backend = BackendEnd::Open;
-        let kept = turn.kept().filter(|_| lap == Lap::First);
+        let kept = turn.take_kept();
         self.request.explain(|| explain::Step::Turn {
             turn: turn.number,
             backend: turn.address(),
