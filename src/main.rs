@@ -60,7 +60,8 @@ fn main() -> ExitCode {
                 faults.iter().for_each(print_line);
                 ExitCode::FAILURE
             }
-            Err(_) => ExitCode::FAILURE,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+            Err(error) => fail(&format_args!("the check was not finished: {error}"), 1),
         },
         Command::Admin(config, instruction) => match admin::run(&config, &instruction, &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,

@@ -37,9 +37,11 @@ impl Config {
 
     /// A mode of files that there are none of.
     fn idle_mode(&self) -> Option<String> {
-        let has_file = self.listen.iter().any(|listen| matches!(listen, Listen::Unix(_)));
-        (!has_file && self.listen_mode != Config::default().listen_mode)
-            .then(|| "--listen-mode changes nothing without a Unix socket in --listen".to_string())
+        let mut listens = self.listen.iter().chain(&self.tls_listen);
+        let has_file = listens.any(|listen| matches!(listen, Listen::Unix(_)));
+        (!has_file && self.listen_mode != Config::default().listen_mode).then(|| {
+            "--listen-mode changes nothing without a Unix socket in --listen or --tls-listen".to_string()
+        })
     }
 
     fn long_check(&self) -> Option<String> {

@@ -50,7 +50,7 @@ settings! {
         "--tls-listen" "ADDR", default ""
             => tls_listen: Vec<Listen> = Each(listen);
 
-        /// permissions of the Unix sockets of --listen
+        /// permissions of the Unix sockets that it listens on
         /// A client has to be allowed to write. With 660 the user and the group of ronde are; 666 lets everybody in that
         /// reaches the directory.
         "--listen-mode" "MODE", default "660"

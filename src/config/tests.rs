@@ -196,7 +196,10 @@ fn a_variable_of_nginx_is_remarked_upon() {
 fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
     for (words, remark) in [
         ("--health-host a", "--health-host changes nothing without --health-path"),
-        ("--listen-mode 666", "--listen-mode changes nothing without a Unix socket in --listen"),
+        (
+            "--listen-mode 666",
+            "--listen-mode changes nothing without a Unix socket in --listen or --tls-listen",
+        ),
         ("--health-status 401 --health-interval 1s", "--health-status changes nothing without --health-path"),
         (
             "--health-timeout 1s",
@@ -211,6 +214,10 @@ fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
     }
     let meant = "a:1 --health-path /up --health-host a --health-status 401 --health-timeout 5s";
     assert_eq!(loaded(meant, &[]).notes, [""; 0]);
+    for socket in ["--listen unix:/run/a", "--listen :80 --tls-listen unix:/run/a --certificate /run/pem"] {
+        let notes = loaded(&format!("a:1 --listen-mode 666 {socket}"), &[]).notes;
+        assert!(notes.iter().all(|note| !note.contains("--listen-mode")), "{notes:?}");
+    }
     let inherited = Toml::new(
         "health-host = 'a'\nhealth-status = 401\nhealth-timeout = '1s'\n[[route]]\npath = '/x'\nbackend = 'a:1'\n\
          health-path = '/up'",

@@ -171,7 +171,7 @@ impl Park for Task {
         match self {
             Self::Client(conversation) => match &conversation.stage {
                 Stage::Introducing(_) | Stage::Securing(_) => Kind::Handshake,
-                Stage::Reading(reading) if reading.has_begun() => Kind::Request,
+                Stage::Reading(reading) if reading.is_under_way(&conversation.client) => Kind::Request,
                 Stage::Reading(_) => Kind::Idle,
                 Stage::Exchanging(exchange) => exchange.kind(class),
                 Stage::Lingering(_) | Stage::Resetting(_) => Kind::Closing,

@@ -53,15 +53,19 @@ fn a_wrong_command_line_is_one_clear_line_and_exit_code_2() {
 #[test]
 fn a_text_that_cannot_be_written_is_a_failure() {
     ronde_only!();
-    each_row(&["--help", "--version", "--man", "--completions zsh"], |flags| {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ronde"));
-        command.args(flags.split_whitespace()).stdout(full);
-        let output = command.output().expect("it runs");
-        assert_eq!(output.status.code(), Some(1));
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(stderr.starts_with("ronde: standard output: No space left on device"), "{stderr}");
-    });
+    let rows = ["--help", "--version", "--man", "--completions zsh"].map(|flags| (flags, "standard output"));
+    each_row(
+        &[&rows[..], &[("check 127.0.0.1:1", "the check was not finished")]].concat(),
+        |(flags, what)| {
+            let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ronde"));
+            command.args(flags.split_whitespace()).stdout(full);
+            let output = command.output().expect("it runs");
+            assert_eq!(output.status.code(), Some(1));
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(stderr.starts_with(&format!("ronde: {what}: No space left on device")), "{stderr}");
+        },
+    );
 }
 
 #[test]

@@ -7,6 +7,8 @@ use crate::harness::{
     socket_path,
 };
 use rustix::process::Signal;
+use std::thread;
+use std::time::Duration;
 
 fn setup(flags: &str) -> (Backend, Proxy, Admin) {
     let backend = Backend::named("app");
@@ -75,6 +77,19 @@ fn another_server_is_not_taken_for_the_admin() {
             assert!(code == 1 && said.starts_with(&expected), "{words}: {said}");
         }
     }
+}
+
+/// The time was looked at only when nothing came.
+#[test]
+fn a_server_that_never_pauses_kept_the_command() {
+    ronde_only!();
+    let other = Backend::start(|wire, _| {
+        while wire.try_send("a").is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let (code, said) = failed(Ronde::with(&format!("status --admin {}", other.address)).spawn());
+    assert!(code == 1 && said.contains("does not answer"), "{said}");
 }
 
 #[test]

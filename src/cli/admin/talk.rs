@@ -13,10 +13,13 @@ use crate::net::conn::{Block, Conn, Received, Sent};
 use crate::server::admin::response::is_ours;
 use crate::server::admin::status::Status;
 use std::io::{self, ErrorKind, IoSlice};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The longest head of an answer, and the longest event: a thousand routes have a few hundred kilobytes.
+/// The longest body of an answer, and the longest event: a thousand routes have a few hundred kilobytes.
 const MOST: usize = 64 * 1024 * 1024;
+
+/// The longest head of an answer.
+const MOST_HEAD: usize = 16 * 1024;
 
 /// The state.
 ///
@@ -40,7 +43,8 @@ pub fn post(at: &Address, path: &str) -> Result<Vec<u8>, Failed> {
 /// # Errors
 /// See [`Failed`].
 pub fn post_patiently(at: &Address, path: &str) -> Result<Vec<u8>, Failed> {
-    Talk::begin_within(waits::ADMIN_RELOAD + waits::ADMIN_ANSWER, at, "POST", path)?.whole_body()
+    let deadline = Instant::now() + waits::ADMIN_RELOAD + waits::ADMIN_ANSWER;
+    Talk::begin_by(deadline, at, "POST", path)?.whole_body()
 }
 
 /// The state, every second.
@@ -65,9 +69,10 @@ impl Follow {
                 return Ok(status);
             }
             let next = Instant::now() + waits::ADMIN_ANSWER;
-            match self.talk.receive(deadline.map_or(next, |deadline| deadline.min(next)))? {
+            let next = deadline.map_or(next, |deadline| deadline.min(next));
+            match self.talk.receive(next)? {
                 Received::Bytes(_) | Received::Nothing => {}
-                Received::End => *self = Self::begin(&self.talk.at)?,
+                Received::End => self.talk = Talk::begin_by(next, &self.talk.at, "GET", "/events")?,
             }
         }
     }
@@ -84,12 +89,11 @@ struct Talk {
 
 impl Talk {
     fn begin(at: &Address, method: &str, path: &str) -> Result<Self, Failed> {
-        Self::begin_within(waits::ADMIN_ANSWER, at, method, path)
+        Self::begin_by(Instant::now() + waits::ADMIN_ANSWER, at, method, path)
     }
 
-    /// Sends a request, and waits for the head of the answer for so long.
-    fn begin_within(most: Duration, at: &Address, method: &str, path: &str) -> Result<Self, Failed> {
-        let deadline = Instant::now() + most;
+    /// Sends a request, and waits for the head of the answer until then.
+    fn begin_by(deadline: Instant, at: &Address, method: &str, path: &str) -> Result<Self, Failed> {
         let host = match at {
             Address::Tcp(address) => address.to_string(),
             Address::Unix(_) => "localhost".to_owned(),
@@ -112,8 +116,10 @@ impl Talk {
                     talk.understand(end)?;
                     return Ok(talk);
                 }
-                Scan::Partial => {}
-                Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failed::Foreign(at.clone())),
+                Scan::Partial if talk.received.len() < MOST_HEAD => {}
+                Scan::Partial | Scan::Complete { .. } | Scan::Hopeless(_) => {
+                    return Err(Failed::Foreign(at.clone()));
+                }
             }
             if talk.receive(deadline)? == Received::End {
                 return Err(unreachable(ErrorKind::UnexpectedEof.into()));
@@ -176,10 +182,11 @@ impl Talk {
             if self.received.len() > MOST {
                 return Err(Failed::Foreign(self.at.clone()));
             }
+            // Before each read: a stranger on that port may send without an end.
+            if Instant::now() >= deadline {
+                return Err(Failed::TimedOut(self.at.clone()));
+            }
             match self.conn.receive(&mut room, Block::Briefly) {
-                Ok(Received::Nothing) if Instant::now() >= deadline => {
-                    return Err(Failed::TimedOut(self.at.clone()));
-                }
                 Ok(Received::Nothing) => {}
                 Ok(received) => {
                     if let Received::Bytes(count) = received {

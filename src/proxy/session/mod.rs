@@ -187,7 +187,7 @@ impl Session<'_, '_> {
                 return self.fail_handshake(Failure::OverBudget, &"in its TLS handshake");
             }
             (Stage::Introducing(_) | Stage::Securing(_), _) => self.load(),
-            (Stage::Reading(reading), Woken::OverBudget) if reading.has_begun() => {
+            (Stage::Reading(reading), Woken::OverBudget) if reading.is_under_way(self.client) => {
                 self.load();
                 let begun = reading.begun.unwrap_or(self.context.allowance.now());
                 return self.refuse(Failure::OverBudget, begun, reading.queued);

@@ -13,6 +13,7 @@ use crate::observe::explain::{self, Explanation, Step};
 use crate::observe::failure::Failure;
 use crate::pool::min_rate::MinRate;
 use crate::pool::park::{Class, Wait, Want};
+use crate::proxy::client::Client;
 use crate::proxy::conversation::{Context, Halt};
 use crate::proxy::request::{self, Missing, Parsed, Request, Source};
 use std::io::{self, ErrorKind};
@@ -43,9 +44,15 @@ impl Reading {
         Self { queued, ..Self::next(since) }
     }
 
-    /// Whether the client has sent a part of a request.
+    /// Whether the client has sent a part of a request, and owes the rest.
     pub fn has_begun(&self) -> bool {
         self.missing != Missing::Everything
+    }
+
+    /// Whether this parked client has sent a request, or a part of one: a whole one may be in hand, to be served with a later
+    /// batch.
+    pub fn is_under_way(&self, client: &Client) -> bool {
+        self.has_begun() || !client.carried.is_empty()
     }
 }
 
