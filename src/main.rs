@@ -23,10 +23,10 @@ use std::sync::Arc;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
-    // Before there is another thread: see there.
+    // It removes variables from the environment, which no other thread may read meanwhile.
     let passed = passed::take();
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    // Before the settings of process 1 stand behind it.
+    // Before the arguments of process 1 are appended, which may name backends, too.
     if let Some(fault) = admin::too_many_backends(&arguments) {
         return fail(&fault, 2);
     }

@@ -36,7 +36,7 @@ pub struct Backend {
     pub weight: u32,
     /// Whether it gets requests only while every other is out of the round, or at its `max_connections`; default false.
     pub backup: bool,
-    /// The most connections to it at once, 1 to 1048576; default: no limit of its own.
+    /// The most requests that are with it at once, 1 to 1048576; connections that are kept do not count; default: no limit of its own.
     pub max_connections: Option<usize>,
 }
 

@@ -29,7 +29,7 @@ pub const ONE_CALL: Duration = milliseconds(10);
 /// hand, which are those of the six workers of two cores.
 pub const BATCH_LONG: Duration = milliseconds(3);
 
-/// The same where they do not. It is the work of three requests.
+/// What the waits of a batch may take together, where waits do not pay: the work of three requests.
 pub const BATCH_SHORT: Duration = microseconds(60);
 
 /// From one trial of the other length of waits to the next: at first, and after a trial that has changed something.
@@ -59,14 +59,14 @@ pub const FIRST_HANDSHAKE: Duration = milliseconds(1000);
 /// backends catch up within milliseconds, and a thousand requests that try one that does not must not use up a core.
 pub const BACKLOG_RETRY: Duration = milliseconds(2);
 
-/// The longest such pause.
+/// The longest pause between two connects to a Unix socket with a full backlog.
 pub const BACKLOG_RETRY_MOST: Duration = milliseconds(50);
 
-/// A silent tunnel is asked after its peers for the first time after so long, by TCP keep-alive. The default of the system is two
-/// hours, which is longer than most tunnels may be silent. A phone's radio wakes for each question, so it is not asked each minute.
+/// How long a tunnel is silent before the kernel probes both peers (TCP keep-alive). The default of the system is two hours, which
+/// is longer than most tunnels may be silent. A phone's radio wakes for each probe, so there is not one each minute.
 pub const TUNNEL_PROBE: Duration = seconds(300);
 
-/// From one question without an answer to the next.
+/// From one probe without an answer to the next.
 pub const TUNNEL_PROBE_AGAIN: Duration = seconds(30);
 
 /// The longest connect to a backend on this host or network.
@@ -117,7 +117,7 @@ pub const SLOW_CLIENT: Duration = milliseconds(500);
 /// Between two reads from a client that was told no, so that it can read the answer before the connection closes.
 pub const LINGERING_CLOSE: Duration = seconds(2);
 
-/// For all of these together.
+/// For all reads from such a client together.
 pub const LINGERING_CLOSE_TOTAL: Duration = seconds(30);
 
 /// At a stop, for a client that has no request under way: one may be on its way, a round trip to the other side of the world.
@@ -144,6 +144,16 @@ pub const CERTIFICATE_WATCH: Duration = seconds(60);
 /// What generates a configuration takes a moment; a pipe that nothing writes into would hold up each later reload.
 pub const FILE: Duration = seconds(5);
 
+/// Between two reports to the service manager how many connections a stop still waits for.
+pub const DRAIN_STATUS: Duration = seconds(1);
+
+/// For a report to the service manager to come; after that the service manager takes the stop for one that hangs, and kills. Many reports
+/// long, because a busy machine delays them, and as long as the unit's own `TimeoutStopSec=`.
+pub const DRAIN_REPORT: Duration = seconds(10);
+
+/// For the last lines of the log to be written.
+pub const LAST_LINES: Duration = seconds(1);
+
 // The admin listener.
 
 /// For the head of a request. Its clients are on this host or near it.
@@ -158,15 +168,8 @@ pub const ADMIN_EVENT: Duration = seconds(1);
 /// For the outcome of a reload, which reads files and looks up names; after that its outcome is in the log alone.
 pub const ADMIN_RELOAD: Duration = seconds(60);
 
-/// Between two looks whether it is there.
+/// Between two looks whether the outcome of a reload is there.
 pub const ADMIN_OUTCOME_LOOK: Duration = milliseconds(50);
-
-/// Between two reports to the service manager how many connections a stop still waits for.
-pub const DRAIN_STATUS: Duration = seconds(1);
-
-/// For such a report to come; after that the service manager takes the stop for one that hangs, and kills. Many reports
-/// long, because a busy machine delays them, and as long as the unit's own `TimeoutStopSec=`.
-pub const DRAIN_REPORT: Duration = seconds(10);
 
 // The commands.
 
@@ -175,6 +178,3 @@ pub const ADMIN_ANSWER: Duration = seconds(5);
 
 /// For the answer that `ronde health` asks for.
 pub const HEALTH_ANSWER: Duration = seconds(2);
-
-/// For the last lines of the log to be written.
-pub const LAST_LINES: Duration = seconds(1);

@@ -87,7 +87,7 @@ pub struct Record {
 /// Where the time went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timings {
-    /// From when the connection had work for a worker until a worker took it, and the wait for a backend at its limit.
+    /// How long a new connection waited for a worker, and the request for a backend at its limit.
     pub queued: Duration,
     /// To connect to a backend, all attempts together.
     pub connect: Duration,

@@ -78,7 +78,7 @@ failures! {
     TooManyOptions       400 "http_request_error" Client "the Connection field has too many members";
     HeadIncomplete       400 "http_request_error" Client "the connection ended in the middle of a request head";
     HeadTimeout          408 "http_request_error" Client "the request head did not arrive in time";
-    OverBudget           503 "connection_limit_reached" Ronde "the memory for slow clients is used up, and this one was next to time out";
+    OverBudget           503 "connection_limit_reached" Ronde "the memory for slow clients is used up, and this one gives way";
 
     // The header of the PROXY protocol. What sends none may not even speak HTTP, so it gets no answer.
     ProxyHeaderUntrusted  400 "http_request_denied" Client "a header of the PROXY protocol is believed from trusted proxies only (--trust-proxy)";

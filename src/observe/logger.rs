@@ -336,7 +336,7 @@ impl Writer {
         }
     }
 
-    /// Puts a batch together, from what waits now. Returns whom to tell that it is written.
+    /// Puts a batch together, from what waits now. Returns the sender that waits for it to be written, if there is one.
     fn collect(&self, first: Message, lines: &mut Vec<u8>) -> Option<Sender<()>> {
         let (mut ended, mut next) = (None, Some(first));
         while let Some(message) = next {

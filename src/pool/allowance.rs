@@ -8,8 +8,8 @@
 //! What was parked once is not waited for again in the same stage: it will mostly be slow again, and waiting 10 ms for each of
 //! five hundred event streams would take five seconds.
 //!
-//! What is known to be slow is parked at once. But how long parked bytes have lain there nobody knows; whether the
-//! backend is still slow shows only if a worker waits for it. Each worker does so once in [`waits::SLOW_SAMPLE`].
+//! What is known to be slow is parked at once. But parked bytes do not tell how long they have lain there: only a
+//! worker that waits for a backend learns whether it is still slow. Each worker does so once in [`waits::SLOW_SAMPLE`].
 //!
 //! Not here: the length of one blocking call, which is the socket's (also [`waits::ONE_CALL`]).
 

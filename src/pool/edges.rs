@@ -6,7 +6,7 @@
 //! client, and then they must not be lost: the next such event may never come.
 //!
 //! For each descriptor this table keeps the key of its parked client, the events that take the client out, and whether an event
-//! has come that took nobody out. After such an event the next wait registers the socket again, and epoll then looks at what is
+//! has come that took no client out. After such an event the next wait registers the socket again, and epoll then looks at what is
 //! there. Each registration has a number, so that a late event of an earlier client with the same descriptor names nothing.
 //!
 //! Not here: all other waits. Each of these is for one event, and nothing happens while a worker has the client.
@@ -81,7 +81,7 @@ impl Edges {
             (Some((key, Interest::Any)), _) | (Some((key, Interest::End)), Happened::End) => Some(key),
             (Some((_, Interest::End)), Happened::Bytes) | (None, _) => None,
         };
-        // An end is the last event, and one that takes nobody out is used up: the next wait has to look at what is there.
+        // An end is the last event, and one that takes no client out is used up: the next wait has to look at what is there.
         if key.is_none() || happened == Happened::End {
             edge.registered = Arming::Spent;
         }

@@ -6,7 +6,7 @@
 //! One-shot events: an event comes out once, to one worker, and then the socket is silent until it is armed again. Two waits
 //! differ: an idle client, and one whose backend is waited for, keep their registration from wait to wait (`edges`).
 //!
-//! Not here: whom an event takes out (`waiter`).
+//! Not here: what becomes of the value that an event names (`waiter`).
 
 use crate::net::conn::{Conn, Registration};
 use crate::pool::edges::{Arming, Edges, Interest};

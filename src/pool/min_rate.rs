@@ -2,9 +2,9 @@
 //!
 //! The problem: an average since the start lets a body that was fast once be slow for ever. At 500 bytes a second, 50
 //! MB sent at once would pay for a day of one byte every half a minute. A single pause, on the other hand, is not a
-//! trickle: a radio link recovers after it. So the average forgets: every ten seconds of waiting, the bytes and the
-//! time counted so far are halved. The 50 MB are forgotten within four minutes, and a body that was fast until now may
-//! pause.
+//! trickle: a radio link recovers after it. So the average forgets: once ten seconds of waiting are counted, bytes and
+//! time are halved, and again after each five seconds more. The 50 MB are forgotten within four minutes, and a body that
+//! was fast until now may pause.
 //!
 //! Not here: whose fault a wait was. The caller reports only waits for the client, never for a slow backend.
 

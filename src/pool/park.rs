@@ -102,7 +102,7 @@ pub enum Woken {
     ClientClosed,
     /// The client's connection is broken, or closed in both directions.
     ClientGone,
-    /// The backend's is.
+    /// The backend's connection is broken, or closed in both directions.
     BackendGone,
     /// Its deadline has come.
     Expired,

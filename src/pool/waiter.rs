@@ -131,7 +131,7 @@ impl<T: Park> Waiter<T> {
     }
 
     /// Waits until there is something to do, and fills `batch` with it: up to [`BATCH`] parked values, fewer while other
-    /// workers have nothing to do, and as many new connections. Returns false when the worker may end.
+    /// workers have nothing to do, as many new connections, and those that were let on in queues. Returns false when the worker may end.
     pub fn next(&self, batch: &mut Vec<(T, Woken)>) -> bool {
         let mut events = [const { MaybeUninit::uninit() }; BATCH];
         while batch.is_empty() {
@@ -159,7 +159,7 @@ impl<T: Park> Waiter<T> {
     fn sort(&self, events: &[Event], batch: &mut Vec<(T, Woken)>) {
         let mut is_due = false;
         let mut state = self.state();
-        // First, since the room that they are let on for is anybody's.
+        // First, since other requests may take the room that they are let on for.
         for key in take(&mut state.let_on) {
             batch.extend(state.take(key).map(|value| (value, Woken::Expired)));
         }
@@ -274,11 +274,11 @@ impl<T: Park> Waiter<T> {
         }
     }
 
-    /// Whether what is parked keeps all the memory that it may, and only requests under way are left to give way.
+    /// Whether what is parked keeps all the memory that it may, and only requests that wait for a backend are left to give way.
     pub fn is_full(&self) -> bool {
         let state = self.state();
-        let others = [Class::Lingering, Class::Idle, Class::Slow, Class::Handshake];
-        state.weight > state.budget && state.first_of(&others).is_none()
+        let before_those = [Class::Lingering, Class::Idle, Class::Slow, Class::Handshake];
+        state.weight > state.budget && state.first_of(&before_those).is_none()
     }
 
     /// Keeps a client from making events while a worker waits for it itself. The client may still be registered from an earlier

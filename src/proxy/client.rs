@@ -28,7 +28,7 @@ pub struct Client {
     /// Bytes of a message that is not complete, or of the next ones: only while no worker has this connection.
     pub carried: Vec<u8>,
     pub presence: Presence,
-    /// That it is counted among its client's connections, if it is; by default none is.
+    /// Its place among the connections of its client (`--max-per-client`); `None` without such a limit.
     pub counted: Option<Box<Counted>>,
     _permit: Permit,
     /// Of the listener that it came by.

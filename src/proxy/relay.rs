@@ -142,7 +142,7 @@ impl Direction {
         }
     }
 
-    /// Whether that is so.
+    /// Whether reads are small, because the sink is slow or may be.
     pub fn reads_little(&self) -> bool {
         self.reads != Reads::Whole
     }

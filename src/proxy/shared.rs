@@ -58,7 +58,7 @@ impl Shared {
         self.waiter.phase() == Phase::Over
     }
 
-    /// Counts what became of a request that ends now, and has its line written. Without a route it was none.
+    /// Counts what became of a request that ends now, and has its line written. `None` is a request that came to no route.
     pub fn note(
         &self,
         recorder: &Recorder<'_>,

@@ -153,9 +153,13 @@ fn a_check_had_no_timeout_of_its_own() {
         )
     };
     assert!(is_well("--health-timeout 10s", &slow()), "longer than it was");
-    let then = Instant::now();
-    assert!(!is_well("--health-timeout 100ms", &slow()), "shorter than it was");
-    assert!(then.elapsed() < Duration::from_millis(1900), "{:?}", then.elapsed());
+    // It took two seconds. On a busy machine a start alone may take as long, but not each time.
+    let is_short = || {
+        let then = Instant::now();
+        assert!(!is_well("--health-timeout 100ms", &slow()), "shorter than it was");
+        then.elapsed() < Duration::from_millis(1900)
+    };
+    assert!((0..10).any(|_| is_short()), "a check that may take 100 ms takes longer each time");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //!
 //! Only this folder knows rustls. A build without the feature `tls` has `without_tls` in its place.
 //!
-//! Not here: what is said inside (`proxy`), and who waits for it (`pool`).
+//! Not here: what is said inside (`proxy`), and how it is waited for (`pool`).
 
 pub mod certificates;
 mod handshake;

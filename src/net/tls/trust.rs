@@ -138,7 +138,7 @@ fn system_roots() -> Result<RootCertStore, TrustError> {
     }
 }
 
-/// Believes those whom an issuer of the file vouches for, and those that are in it themselves.
+/// Believes certificates that an issuer of the file vouches for, and those that are in it themselves.
 #[derive(Debug)]
 struct Named {
     issued: Arc<WebPkiServerVerifier>,

@@ -256,8 +256,8 @@ impl Exchange {
         }
     }
 
-    /// The whole request is with the backend. Where that was late the last time, it is parked at once; and while others in
-    /// the batch are to be sent, it is left there.
+    /// No more of the request goes out: the backend has the whole, or takes no more. Where it was late the last time, the exchange is
+    /// parked at once; and while others in the batch are to be sent, it is left there.
     fn was_sent(
         &mut self,
         asking: &mut Asking,
@@ -265,7 +265,9 @@ impl Exchange {
         context: &mut Context<'_>,
     ) -> Result<(), Interruption> {
         self.timer.restart();
-        self.request.explain(|| explain::Step::Sent);
+        if asking.outgoing == Outgoing::All {
+            self.request.explain(|| explain::Step::Sent);
+        }
         if self.upload.is_some() {
             asking.sent = Instant::now();
         }

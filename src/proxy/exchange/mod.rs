@@ -83,7 +83,7 @@ pub struct Exchange {
     choice: Choice,
     /// The request's body on its way, unless it was in hand.
     upload: Option<Box<Direction>>,
-    /// Whether that comes fast enough.
+    /// Whether the body of the request comes fast enough.
     rate: MinRate,
     timer: Timer,
     backend: BackendEnd,

@@ -235,47 +235,41 @@ impl Session<'_, '_> {
 
     fn run(&mut self, stage: &mut Stage) -> End {
         loop {
-            let step = match stage {
-                Stage::Introducing(introduction) => match self.be_introduced(introduction) {
-                    Ok(()) => {
-                        let (now, queued) = (Instant::now(), introduction.queued);
-                        *stage = Stage::first(self.client.scheme, now, queued);
-                        Ok(())
-                    }
-                    Err(end) => Err(end),
-                },
-                Stage::Securing(securing) => match self.be_secured(securing) {
-                    Ok(()) => {
-                        *stage = Stage::Reading(Reading::first(Instant::now(), securing.queued));
-                        Ok(())
-                    }
-                    Err(end) => Err(end),
-                },
-                Stage::Reading(reading) => match self.read_request(reading) {
-                    Ok(request) => {
-                        let timings = Timings { queued: reading.queued, ..Timings::default() };
-                        let record = Record { timings, ..Record::default() };
-                        let exchange = Exchange::new(request, record);
-                        *stage = Stage::Exchanging(Box::new(exchange));
-                        Ok(())
-                    }
-                    Err(end) => Err(end),
-                },
+            let next = match stage {
+                Stage::Introducing(introduction) => self
+                    .be_introduced(introduction)
+                    .map(|()| Stage::first(self.client.scheme, Instant::now(), introduction.queued)),
+                Stage::Securing(securing) => self
+                    .be_secured(securing)
+                    .map(|()| Stage::Reading(Reading::first(Instant::now(), securing.queued))),
+                Stage::Reading(reading) => self.read_request(reading).map(|request| {
+                    let timings = Timings { queued: reading.queued, ..Timings::default() };
+                    let record = Record { timings, ..Record::default() };
+                    Stage::Exchanging(Box::new(Exchange::new(request, record)))
+                }),
                 Stage::Exchanging(exchange) => match exchange.run(self.client, self.context) {
                     Ok(fate) => {
                         let now = self.context.allowance.now();
                         self.context.recorder.begin(Doing::Reading, now);
                         let settled = self.settle(exchange, fate, now);
-                        *stage = Stage::Reading(Reading::next(now));
-                        settled
+                        let next = Stage::Reading(Reading::next(now));
+                        match settled {
+                            Ok(()) => Ok(next),
+                            Err(end) => {
+                                // If the client is parked now, it is for its next request.
+                                *stage = next;
+                                Err(end)
+                            }
+                        }
                     }
                     Err(halt) => Err(halt.into()),
                 },
                 Stage::Lingering(lingering) => Err(self.discard(lingering)),
                 Stage::Resetting(resetting) => Err(self.go_on_resetting(resetting)),
             };
-            if let Err(end) = step {
-                return end;
+            match next {
+                Ok(next) => *stage = next,
+                Err(end) => return end,
             }
             self.context.allowance.begin_stage();
         }

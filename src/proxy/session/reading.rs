@@ -216,14 +216,15 @@ impl Session<'_, '_> {
                 (reading.since + config.body_timeout, Class::Slow, Some(Failure::BodyTimeout))
             }
         };
-        let failure = match is_fast_enough {
-            _ if self.context.shared.is_over() => failure.and(Some(Failure::Cut)),
-            false => Some(Failure::BodyTooSlow),
-            true if deadline > now => {
-                return Halt::Wait(Wait { client: Want::Read, backend: Want::Nothing, deadline, class })
-                    .into();
-            }
-            true => failure,
+        let failure = if self.context.shared.is_over() {
+            failure.and(Some(Failure::Cut))
+        } else if !is_fast_enough {
+            Some(Failure::BodyTooSlow)
+        } else if deadline > now {
+            let (client, backend) = (Want::Read, Want::Nothing);
+            return Halt::Wait(Wait { client, backend, deadline, class }).into();
+        } else {
+            failure
         };
         if self.context.scratch.from_client.is_empty() {
             self.load();
