@@ -11,6 +11,7 @@
 
 use super::{Backend, Backends, lock};
 use crate::config::Address;
+use crate::config::value::count_text;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -75,7 +76,10 @@ impl Backends {
         let meant = |backend: &Arc<Backend>| backend.is_called(name);
         let drain = |backend: Arc<Backend>| {
             if !backend.standing.is_drained.swap(true, Ordering::Relaxed) {
-                log::info!("{backend} is drained, with {} requests under way", backend.standing.active());
+                log::info!(
+                    "{backend} is drained, with {} under way",
+                    count_text(backend.standing.active(), "request")
+                );
             }
             backend.kept.clear();
             backend.address.clone()

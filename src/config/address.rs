@@ -43,6 +43,21 @@ pub enum Listen {
 }
 
 impl Listen {
+    /// What it stands for.
+    pub fn addresses(&self) -> Vec<Address> {
+        let at = |ip: IpAddr, port: u16| Address::from(SocketAddr::new(ip, port));
+        match self {
+            Self::At(address) => vec![Address::from(*address)],
+            Self::Every(port) => {
+                vec![at(Ipv4Addr::UNSPECIFIED.into(), *port), at(Ipv6Addr::UNSPECIFIED.into(), *port)]
+            }
+            Self::Localhost(port) => {
+                vec![at(Ipv4Addr::LOCALHOST.into(), *port), at(Ipv6Addr::LOCALHOST.into(), *port)]
+            }
+            Self::Unix(path) => vec![Address::Unix(Arc::clone(path))],
+        }
+    }
+
     /// Whether a client of `other` reaches this listener as well, so that a socket for `other` is one too many, and would be
     /// refused as in use. Port 0 is a port of its own each time.
     pub fn includes(&self, other: &Listen) -> bool {

@@ -348,8 +348,9 @@ mod tests {
             assert_eq!(decode(Framing::Chunked, &[bytes]), Err(Malformed::Incomplete), "{bytes:?}");
         }
         assert_eq!(decode(Framing::Length(4), &[b"abc"]), Err(Malformed::Incomplete));
-        let long = [b"1;".as_slice(), &vec![b'x'; MAX_EXTENSION as usize + 1], b"\r\na\r\n"].concat();
-        assert_eq!(decode(Framing::Chunked, &[&long]), Err(Malformed::Chunk));
+        let extended = |count: usize| [&b"1;"[..], &vec![b'x'; count], b"\r\na\r\n0\r\n\r\n"].concat();
+        assert_eq!(decode(Framing::Chunked, &[&extended(MAX_EXTENSION as usize + 1)]), Err(Malformed::Chunk));
+        assert!(decode(Framing::Chunked, &[&extended(MAX_EXTENSION as usize)]).is_ok());
         let zeros = |count: usize| [&vec![b'0'; count][..], b"1\r\na\r\n0\r\n\r\n"].concat();
         assert_eq!(decode(Framing::Chunked, &[&zeros(MAX_DIGITS as usize)]), Err(Malformed::Chunk));
         assert!(decode(Framing::Chunked, &[&zeros(MAX_DIGITS as usize - 1)]).is_ok());

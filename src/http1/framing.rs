@@ -239,6 +239,8 @@ mod tests {
         let both = [("Transfer-Encoding", "chunked"), ("Content-Length", "5")];
         assert_eq!(of(Method::Get, 200, &both), Err(Failure::ResponseFraming));
         assert_eq!(of(Method::Get, 200, &[("Transfer-Encoding", "gzip")]), Err(Failure::ResponseCoding));
+        let unknown = [("Transfer-Encoding", "gzip, chunked")];
+        assert_eq!(of(Method::Get, 200, &unknown), Err(Failure::ResponseCoding));
         assert_eq!(of(Method::Get, 200, &[("Content-Length", "x")]), Err(Failure::ResponseFraming));
     }
 

@@ -386,9 +386,16 @@ fn is_authority(value: &[u8]) -> bool {
         [b'[', address @ .., b']'] => {
             std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
         }
-        name => !name.is_empty() && is_name(name),
+        name => has_whole_labels(name) && is_name(name),
     };
     is_host && is_port(port)
+}
+
+/// But for one dot at the end, no label of a host is empty (RFC 1034 §3.1). Whether `a..` is `a` each reader decides for itself, and
+/// the access list of a route would hold for one of them.
+fn has_whole_labels(name: &[u8]) -> bool {
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    name.split(|&byte| byte == b'.').all(|label| !label.is_empty())
 }
 
 /// `*DIGIT` (RFC 3986 §3.2.3), any number of them. A number that no TCP port has would be another port to a parser that
@@ -438,6 +445,7 @@ mod tests {
         for (bytes, expected) in [
             (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], "GET /"),
             (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /"),
+            (b"GET / HTTP/1.1\r\nHost: a.b.:80\r\n\r\n", "GET /"),
             (b"BREW /a%20b?c=|d HTTP/1.1\r\nhOST:a:80\r\nX:\t\x80\xff\t\r\n\r\n", "BREW /a%20b?c=|d"),
             (
                 b"GET /q?query=up{job=\"n\"}<>|^`\\ HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -446,6 +454,9 @@ mod tests {
             (b"GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET b:81 /x?y"),
             (b"GET HTTP://[::1]:81 HTTP/1.1\r\nHost: [::1]\r\n\r\n", "GET [::1]:81 "),
             (b"GET / HTTP/1.1\r\nHost: a:0000065535\r\n\r\n", "GET /"),
+            (b"GET / HTTP/1.1\r\nHost: a:\r\n\r\n", "GET /"),
+            (b"GET / HTTP/1.1\r\nHost: a~!$&'()*+,;=%7e\r\n\r\n", "GET /"),
+            (b"GET HTTPS://b/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET b /x"),
             (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS *"),
             (b"GET / HTTP/1.0\r\n\r\n", "GET /"),
             (b"GET //a/../b HTTP/1.1\r\nHost: a_b.c\r\nEmpty:\r\n\r\n", "GET //a/../b"),
@@ -497,6 +508,10 @@ mod tests {
             (b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", HostRepeated),
             (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: .\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: .a\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: a..b:80\r\n\r\n", HostInvalid),
+            (b"GET / HTTP/1.1\r\nHost: a..\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", HostInvalid),
             (b"GET / HTTP/1.1\r\nHost: a%2\r\n\r\n", HostInvalid),
@@ -553,6 +568,23 @@ mod tests {
     }
 
     #[test]
+    fn a_later_minor_version_of_a_request_is_1_1() {
+        for (received, settled) in [
+            ("GET / HTTP/1.2\r\nA: HTTP/1.3\r\n", "GET / HTTP/1.1\r\nA: HTTP/1.3\r\n"),
+            ("\r\n\r\nGET / HTTP/1.9\r\n", "\r\n\r\nGET / HTTP/1.1\r\n"),
+            ("GET / HTTP/1.0\r\n", "GET / HTTP/1.0\r\n"),
+            ("GET / HTTP/2.2\r\n", "GET / HTTP/2.2\r\n"),
+            ("GET / HTTP/1.22\r\n", "GET / HTTP/1.22\r\n"),
+            ("GET /HTTP/1.2\r\n", "GET /HTTP/1.2\r\n"),
+            ("GET / HTTP/1.2", "GET / HTTP/1.2"),
+        ] {
+            let mut bytes = received.as_bytes().to_vec();
+            settle_version(&mut bytes);
+            assert_eq!(bytes, settled.as_bytes(), "{received:?}");
+        }
+    }
+
+    #[test]
     fn too_many_fields() {
         let many = |count: usize| {
             let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
@@ -562,6 +594,19 @@ mod tests {
         };
         assert_eq!(parse(&many(MAX_FIELDS)).map(|(.., count)| count), Ok(MAX_FIELDS));
         assert_eq!(parse(&many(MAX_FIELDS + 1)), Err(Failure::TooManyFields));
+        let answer = |count: usize| {
+            let mut bytes = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(count)).into_bytes();
+            let mut lines = Lines::new();
+            response(&mut bytes, &mut lines).map(|head| head.fields.iter().count())
+        };
+        assert_eq!(answer(MAX_FIELDS), Ok(MAX_FIELDS));
+        assert_eq!(answer(MAX_FIELDS + 1), Err(Failure::ResponseHeadTooLarge));
+        let section = |count: usize| "X: y\r\n".repeat(count) + "\r\n";
+        let count = |fields: Fields<'_>| fields.iter().count();
+        assert_eq!(trailers(section(MAX_TRAILERS).as_bytes(), count), Some(MAX_TRAILERS));
+        assert_eq!(trailers(section(MAX_TRAILERS + 1).as_bytes(), count), None);
+        // As docs/messages.md says.
+        assert_eq!((MAX_FIELDS, MAX_TRAILERS), (256, 64));
     }
 
     #[test]
@@ -573,6 +618,10 @@ mod tests {
         assert_eq!(too_large(head(2000, 1).as_bytes(), 1024), Failure::TargetTooLong);
         assert_eq!(too_large(head(600, 600).as_bytes(), 1024), Failure::HeadTooLarge);
         assert_eq!(too_large(&head(2000, 1).as_bytes()[..1024], 1024), Failure::TargetTooLong);
+        // The longest first line that still has room for the end of the head.
+        let longest = 1024 - "\r\n\r\n".len() - "GET / HTTP/1.1".len();
+        assert_eq!(too_large(head(longest, 1).as_bytes(), 1024), Failure::HeadTooLarge);
+        assert_eq!(too_large(head(longest + 1, 1).as_bytes(), 1024), Failure::TargetTooLong);
     }
 
     #[test]

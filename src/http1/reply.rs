@@ -246,6 +246,30 @@ mod tests {
     }
 
     #[test]
+    fn every_answer_says_that_it_is_the_last_one_and_no_other_does() {
+        for (persistence, count) in [(Persistence::Close, 1), (Persistence::Persist, 0)] {
+            let (asked, mut outs) = (Asked::default(), [const { Vec::new() }; 4]);
+            options(&mut outs[0], persistence);
+            failed(&mut outs[1], Failure::Refused, asked, persistence, None);
+            respond(&mut outs[2], 200, "text", asked, persistence);
+            redirect(&mut outs[3], "https://a", b"/", asked, persistence);
+            for out in outs {
+                let text = String::from_utf8(out).unwrap();
+                assert_eq!(text.matches("\r\nConnection: close\r\n").count(), count, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_route_says_depends_on_accept_for_a_cache_as_well() {
+        for form in [Form::Line, Form::Page] {
+            let mut out = vec![];
+            respond(&mut out, 200, "text", Asked { form, ..Asked::default() }, Persistence::Persist);
+            assert!(String::from_utf8(out).unwrap().contains("\r\nVary: Accept\r\n"));
+        }
+    }
+
+    #[test]
     fn a_page_escapes_its_texts() {
         let page = page(502, "<script>alert('\"&')</script>");
         assert!(page.contains(">&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;</p>"), "{page}");

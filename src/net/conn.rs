@@ -453,12 +453,37 @@ mod tests {
     }
 
     #[test]
+    fn a_receive_that_was_filled_may_have_left_something() {
+        let (conn, mut peer) = pair();
+        assert!(!conn.is_drained());
+        peer.write_all(b"abc").unwrap();
+        for (room, count, is_drained) in [(2, 2, false), (1, 1, false), (4, 0, true)] {
+            let expected = if count == 0 { Received::Nothing } else { Received::Bytes(count) };
+            assert_eq!(conn.receive(&mut vec![0; room], Block::Never).unwrap(), expected);
+            assert_eq!(conn.is_drained(), is_drained);
+        }
+        peer.write_all(b"abc").unwrap();
+        assert_eq!(conn.receive(&mut [0; 4], Block::Briefly).unwrap(), Received::Bytes(3));
+        assert!(conn.is_drained());
+    }
+
+    #[test]
     fn a_short_wait_ends_when_the_bytes_come() {
         let (conn, mut peer) = pair();
         let patiently = Block::For(Duration::from_secs(60));
         let writer = std::thread::spawn(move || peer.write_all(b"abc").map(|()| peer));
         assert_eq!(conn.receive(&mut [0; 8], patiently).unwrap(), Received::Bytes(3));
         writer.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_connect_that_has_met_itself_is_refused() {
+        let socket = new_socket(AddressFamily::INET, Block::Briefly).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let own = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
+        connect(&socket, &own).unwrap();
+        let conn = Conn::over(socket, Kind::Tcp, Descriptor::count());
+        assert_eq!(conn.finish_connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
 
     #[test]
@@ -481,7 +506,9 @@ mod tests {
             connected = conn.finish_connect().unwrap();
         }
         // In blocking mode again.
+        let begun = std::time::Instant::now();
         assert_eq!(conn.receive(&mut [0; 1], Block::Briefly).unwrap(), Received::Nothing);
+        assert!(begun.elapsed() >= waits::ONE_CALL / 2, "{:?}", begun.elapsed());
         drop(listener);
         let refused = Conn::connect(&address, Window::Wide, Block::Briefly).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);

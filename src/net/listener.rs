@@ -125,12 +125,7 @@ impl Listener {
                 own == path || identity(path).is_ok_and(|it| identity(own).is_ok_and(|own| own == it))
             }
             (Self::Tcp(listener) | Self::PassedTcp(listener), Address::Tcp(address)) => {
-                listener.local_addr().is_ok_and(|own| {
-                    let every = own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4());
-                    own.port() == address.port()
-                        && (own.ip() == address.ip()
-                            || every && (address.ip().is_loopback() || address.ip().is_unspecified()))
-                })
+                listener.local_addr().is_ok_and(|own| reaches(own, *address))
             }
             (Self::Tcp(_) | Self::PassedTcp(_), Address::Unix(_)) => false,
             (Self::Unix(..) | Self::PassedUnix(..), Address::Tcp(_)) => false,
@@ -293,6 +288,13 @@ fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
+/// Whether a connect to this address would reach a listener on `own`, directly.
+pub fn reaches(own: SocketAddr, address: SocketAddr) -> bool {
+    let every = own.ip().is_unspecified() && (own.is_ipv6() || address.is_ipv4());
+    let is_here = address.ip().is_loopback() || address.ip().is_unspecified();
+    own.port() == address.port() && (own.ip() == address.ip() || every && is_here)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,7 +309,10 @@ mod tests {
     fn the_file_has_its_mode_and_is_removed_once() {
         let path = path("mode");
         let listener = listen_locally(&path, 0o640).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o640);
+        listener.set_mode(0o604);
+        assert_eq!(mode(), 0o604);
         assert!(listener.is_reached_by(&Address::Unix(Arc::clone(&path))));
         listener.withdraw();
         assert!(!path.exists() && UnixStream::connect(&path).is_err());
@@ -330,6 +335,56 @@ mod tests {
         assert_eq!(listen_locally(&path, 0o600).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_listener_knows_the_addresses_that_lead_to_it() {
+        for (at, reached_by, not) in [
+            ("127.0.0.1", &["127.0.0.1"][..], &["127.0.0.2", "::1", "0.0.0.0"][..]),
+            ("0.0.0.0", &["127.0.0.1", "127.0.0.2", "0.0.0.0"], &["::1", "192.0.2.1"]),
+            ("::", &["127.0.0.1", "::1", "::", "0.0.0.0"], &["2001:db8::1"]),
+        ] {
+            let at = SocketAddr::new(at.parse().unwrap(), 0);
+            let listener = Listener::Tcp(listen(at, Family::Both, Claim::Existing).unwrap());
+            let Some(Address::Tcp(own)) = listener.address() else { panic!("{at}") };
+            let is_reached = |ip: &str, port| {
+                listener.is_reached_by(&Address::Tcp(SocketAddr::new(ip.parse().unwrap(), port)))
+            };
+            assert!(reached_by.iter().all(|ip| is_reached(ip, own.port())), "{at}");
+            assert!(!not.iter().any(|ip| is_reached(ip, own.port())), "{at}");
+            assert!(!reached_by.iter().any(|ip| is_reached(ip, 1)), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_listener_takes_the_clients_of_some_addresses_from_others() {
+        for (at, family, included, not) in [
+            ("127.0.0.1", Family::Own, &["127.0.0.1"][..], &["127.0.0.2", "0.0.0.0", "::", "::1"][..]),
+            ("0.0.0.0", Family::Own, &["127.0.0.1", "0.0.0.0"], &["::", "::1"]),
+            ("::", Family::Own, &["::1", "::"], &["127.0.0.1", "0.0.0.0"]),
+            ("::", Family::Both, &["::1", "::", "127.0.0.1", "0.0.0.0"], &[]),
+        ] {
+            let at = SocketAddr::new(at.parse().unwrap(), 0);
+            let listener = Listener::Tcp(listen(at, family, Claim::Existing).unwrap());
+            let Some(Address::Tcp(own)) = listener.address() else { panic!("{at}") };
+            let includes =
+                |ip: &str, port| listener.includes(&Address::Tcp(SocketAddr::new(ip.parse().unwrap(), port)));
+            assert!(included.iter().all(|ip| includes(ip, own.port())), "{at} {family:?}");
+            assert!(!not.iter().any(|ip| includes(ip, own.port())), "{at} {family:?}");
+            assert!(!included.iter().any(|ip| includes(ip, 1)), "{at} {family:?}");
+        }
+    }
+
+    #[test]
+    fn a_passed_socket_is_known_by_another_path_to_it() {
+        let (own, alias) = (path("passed"), path("alias"));
+        let listener = Listener::PassedUnix(UnixListener::bind(&own).unwrap(), Arc::clone(&own));
+        std::os::unix::fs::symlink(&own, &alias).unwrap();
+        let is_reached = |path: &Arc<Path>| listener.is_reached_by(&Address::Unix(Arc::clone(path)));
+        assert!(is_reached(&own) && is_reached(&alias) && !is_reached(&path("other")));
+        fs::remove_file(&*alias).unwrap();
+        fs::remove_file(&*own).unwrap();
+        assert!(is_reached(&own) && !is_reached(&alias));
     }
 
     #[test]

@@ -53,6 +53,10 @@ impl Certificates {
         match *self {}
     }
 
+    pub fn withdrawn(&self) -> Self {
+        match *self {}
+    }
+
     pub fn ends(&self) -> Vec<CertificateEnd> {
         match *self {}
     }

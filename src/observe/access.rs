@@ -315,6 +315,19 @@ mod tests {
     }
 
     #[test]
+    fn no_format_passes_on_what_controls_a_terminal() {
+        // DEL, and CSI as one character (C1).
+        let line = Line { request: b"a\x7f\xc2\x9b2J".to_vec(), ..Line::default() };
+        let access = Access { line, ..access() };
+        for format in [AccessLog::Plain, AccessLog::Combined] {
+            let line = written(format, &access);
+            assert!(line.contains(r#""a\x7f\xc2\x9b2J""#), "{line}");
+        }
+        let json = written(AccessLog::Json, &access);
+        assert!(json.contains(r#""request":"a\u007f\u009b2J""#), "{json}");
+    }
+
+    #[test]
     fn a_quote_is_bounded() {
         assert_eq!(quote(&[b"GET", b" ", b"/"]), b"GET /");
         let quoted = quote(&[b"GET ", &[b'x'; 2 * QUOTED], b" HTTP/1.1"]);

@@ -20,7 +20,6 @@ use crate::net::passed::Passed;
 use crate::proxy::conversation::Opening;
 use crate::server::listeners::{Entrance, StartError};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 const NAMES: [(&str, Purpose); 5] = [
@@ -205,16 +204,5 @@ pub(super) fn not_passed<'a>(wanted: &'a [Listen], scheme: Scheme, passed: &[Ent
 /// Whether this listener stands for an address of the configuration. For one that is two (`localhost`, or `:80` where IPv4
 /// has a socket of its own) either will do: which of them are served, the socket's unit says.
 pub(super) fn is_served_by(listen: &Listen, listener: &Listener) -> bool {
-    let at = |ip: IpAddr, port: u16| Address::from(SocketAddr::new(ip, port));
-    let addresses = match listen {
-        Listen::At(address) => vec![Address::from(*address)],
-        Listen::Every(port) => {
-            vec![at(Ipv4Addr::UNSPECIFIED.into(), *port), at(Ipv6Addr::UNSPECIFIED.into(), *port)]
-        }
-        Listen::Localhost(port) => {
-            vec![at(Ipv4Addr::LOCALHOST.into(), *port), at(Ipv6Addr::LOCALHOST.into(), *port)]
-        }
-        Listen::Unix(path) => vec![Address::Unix(Arc::clone(path))],
-    };
-    addresses.iter().any(|address| listener.includes(address))
+    listen.addresses().iter().any(|address| listener.includes(address))
 }

@@ -347,7 +347,7 @@ fn certificates(
 ) -> Result<Option<Certificates>, StartError> {
     if !activation::is_tls_served(config, entrances) {
         config.idle_tls().iter().for_each(|remark| log::warn!("{remark}"));
-        return Ok(before.cloned());
+        return Ok(before.map(Certificates::withdrawn));
     }
     let files = config.certificates();
     let loaded = before.map_or_else(|| Certificates::load(&files), |before| before.reload(&files));

@@ -1,20 +1,42 @@
 //! Whether ronde could listen where it is to listen, without listening there: for `ronde check`.
 //!
-//! The problem: a directory that is missing and an address that the machine does not have are mistakes in the settings, and
-//! a start refuses them. But a check runs beside the ronde that serves, and must neither need its ports nor take them for a
+//! The problem: a directory that is missing, an address that the machine does not have and a backend that is ronde itself are
+//! mistakes in the settings, and a start refuses them. But a check runs beside the ronde that serves, and must neither need its ports nor take them for a
 //! moment. So it asks for the address without the port, and looks at the path of a Unix socket without making one.
 //!
 //! Not here: listening, and the words of the errors (`listeners`).
 
 use super::listeners::{Refused, StartError};
 use crate::config::{Address, Config, Listen, row};
-use crate::net::listener::{Claim, try_address, try_path};
+use crate::net::listener::{Claim, reaches, try_address, try_path};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
 /// The addresses that a start would refuse. A port in use is none of them, nor one that needs a privilege.
 pub fn refused(config: &Config) -> Vec<StartError> {
+    let mut refused = refused_listens(config);
+    refused.extend(own_backends(config).into_iter().map(StartError::Myself));
+    refused
+}
+
+/// The backends that lead straight back to what is to be listened on.
+fn own_backends(config: &Config) -> Vec<Address> {
+    let own: Vec<_> = config.listen.iter().chain(&config.tls_listen).flat_map(Listen::addresses).collect();
+    let leads_back = |address: &Address| {
+        own.iter().any(|own| match (own, address) {
+            (Address::Tcp(own), Address::Tcp(address)) => reaches(*own, *address),
+            (own, address) => own == address,
+        })
+    };
+    let challenges = config.challenges();
+    let backends = config.with_routes().chain(&challenges).flat_map(|config| &config.backend);
+    let mut found: Vec<_> = backends.filter_map(|it| it.endpoint.address()).filter(leads_back).collect();
+    found.dedup();
+    found
+}
+
+fn refused_listens(config: &Config) -> Vec<StartError> {
     let admin: Vec<_> = config.admin.iter().cloned().collect();
     let all = [
         (row::listen.flag, &config.listen),

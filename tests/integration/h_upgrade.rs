@@ -230,10 +230,13 @@ fn an_upgrade_without_its_connection_option_is_ignored() {
 /// RFC 9110 §7.8: a server must not switch to a protocol that the client did not list.
 #[test]
 fn a_101_to_a_protocol_that_was_not_requested_is_502() {
-    let (origin, _proxy, mut client) = setup("");
-    client.send(UPGRADE);
-    origin.answer(SWITCH.replace("Upgrade: websocket", "Upgrade: other"));
-    assert_eq!(client.response().status(), 502);
+    // One without any is one to nothing that was listed (RFC 9110 §15.2.2).
+    each_row(&["Upgrade: other\r\n", "Upgrade: websocket, other\r\n", ""], |fields| {
+        let (origin, _proxy, mut client) = setup("");
+        client.send(UPGRADE);
+        origin.answer(SWITCH.replace("Upgrade: websocket\r\n", fields));
+        assert_eq!(client.response().status(), 502);
+    });
 }
 
 /// When TCP asks for a sign of life on the connection from this port to that one, by proc_net_tcp(5): no wish for one is none.

@@ -99,6 +99,15 @@ fn a_port_in_use_names_the_address_and_the_flag_and_exits_1() {
     assert!(stderr.contains(&origin.address.to_string()) && stderr.contains("--listen"), "{stderr}");
 }
 
+/// The second address gets the port of the first.
+#[test]
+fn localhost_has_one_port_of_the_systems_choice_for_both_of_its_addresses() {
+    ronde_only!();
+    let proxy = Ronde::with("--listen localhost:0 127.0.0.1:1").serve();
+    let [first, second] = proxy.addresses[..] else { panic!("{:?}", proxy.addresses) };
+    assert!(first.port() == second.port() && first.ip() != second.ip(), "{first} {second}");
+}
+
 #[test]
 fn the_start_line_says_what_is_running() {
     ronde_only!();
@@ -217,6 +226,11 @@ fn an_offline_check_tries_no_backend_and_reads_all_the_rest() {
     assert!(stdout.contains("no backend is tried") && !stdout.contains("connect"), "{stdout}");
     let (code, stdout, _) = run(Ronde::with(&format!("check --offline --url http://a/x {nobody}")));
     assert!(code == 0 && stdout.contains("http://a/x"), "{stdout}");
+    // Nor where something else is wrong.
+    let (code, stdout, stderr) =
+        run(Ronde::with(&format!("check --offline --log-file /none/ronde.log {nobody}")));
+    assert!(code == 1 && stdout.contains("no backend is tried"), "{stdout}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 /// It stood on the eighth line of standard output, below "the configuration is valid", and standard error was empty.
@@ -421,5 +435,17 @@ fn a_backend_that_is_ronde_itself_is_refused_or_a_loop() {
         assert_ne!(process.exit().code(), Some(0));
     } else {
         assert_eq!(crate::harness::Wire::connect(port.address).get("/").status(), 508);
+    }
+    let own = Port::reserve().address;
+    for flags in [
+        format!("--listen {own} --acme-challenge {own} 127.0.0.1:1"),
+        format!("check --offline --listen {own} --acme-challenge {own} 127.0.0.1:1"),
+        // `ronde check` said that it was valid.
+        format!("check --offline --listen :{} 127.0.0.1:1 {own}", own.port()),
+        format!("check --offline --listen localhost:{} --route /a={own} 127.0.0.1:1", own.port()),
+        "check --offline --listen unix:/run/a.sock unix:/run/a.sock".to_owned(),
+    ] {
+        let (code, _, stderr) = run(Ronde::with(&flags));
+        assert!(code == 1 && stderr.contains("is ronde's own address"), "{flags}: {stderr}");
     }
 }

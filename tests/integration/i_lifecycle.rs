@@ -28,6 +28,20 @@ fn an_idle_ronde_stops_at_once_with_exit_code_0() {
     });
 }
 
+/// Its time is half of a grace that is shorter than what it mostly has.
+#[test]
+fn an_idle_client_is_none_that_the_end_of_the_grace_cuts() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let mut proxy = Proxy::with("--shutdown-grace 250ms", &[backend.address]);
+    let mut idle = proxy.connect();
+    assert_eq!(idle.get("/").text(), "b");
+    proxy.process.signal(Signal::TERM);
+    idle.expect_end();
+    assert_eq!(proxy.process.exit().code(), Some(0));
+    assert!(!proxy.process.stderr.text().contains("the grace is over"), "{}", proxy.process.stderr.text());
+}
+
 #[test]
 fn a_request_in_flight_is_finished_and_no_new_connection_accepted() {
     ronde_only!();

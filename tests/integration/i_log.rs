@@ -185,6 +185,26 @@ fn a_client_that_no_worker_saw_has_its_line() {
     assert_eq!((lines.len(), named.count()), (13, 12), "{lines:#?}");
 }
 
+/// What it had sent already was in the socket when that was closed, and the reset took the answer back.
+#[test]
+fn a_client_that_is_refused_behind_its_request_can_read_why() {
+    ronde_only!();
+    plain_only!("nothing can be said before the handshake");
+    let origin = Origin::start();
+    let proxy = Proxy::with("--max-connections 1", &[origin.address]);
+    let mut busy = proxy.connect();
+    busy.send(GET);
+    let (_backend, _) = origin.request();
+    proxy.process.signal(Signal::STOP);
+    let mut refused: Vec<Wire> = (0..12).map(|_| proxy.connect()).collect();
+    refused.iter_mut().for_each(|client| client.send(GET));
+    proxy.process.signal(Signal::CONT);
+    for client in &mut refused {
+        assert_eq!(client.response().status(), 503);
+        client.expect_eof();
+    }
+}
+
 /// `ronde health` wrote 17,280 lines a day under Docker. What anything else sends has its line.
 #[test]
 fn only_this_hosts_probes_have_no_line() {

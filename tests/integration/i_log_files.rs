@@ -85,6 +85,21 @@ fn both_logs_go_into_their_files_and_nothing_into_the_standard_streams() {
 }
 
 #[test]
+fn both_files_are_opened_again() {
+    ronde_only!();
+    let (backend, directory, address) = (Backend::named("b"), scratch_directory(), free_address());
+    let paths = ["access.log", "ronde.log"].map(|name| directory.join(name));
+    let [access, log] = &paths;
+    let flags = format!("--access-log-file {} --log-file {}", access.display(), log.display());
+    let process = Ronde::with(&format!("--listen {address} {flags} {}", backend.address)).spawn();
+    eventually("it listens", || fs::read_to_string(log).is_ok_and(|text| text.contains("listening on ")));
+    assert_eq!(Wire::connect(address).get("/").text(), "b");
+    paths.iter().for_each(|path| fs::rename(path, path.with_extension("1")).expect("a rename"));
+    process.signal(Signal::USR1);
+    eventually("both are there again", || paths.iter().all(|path| path.exists()));
+}
+
+#[test]
 fn twenty_renames_under_load_lose_and_tear_no_line() {
     ronde_only!();
     let (backend, directory) = (Backend::named("b"), scratch_directory());
@@ -220,9 +235,13 @@ fn one_file_takes_both_logs() {
     ronde_only!();
     let (backend, path, address) = (Backend::named("b"), scratch_directory().join("all.log"), free_address());
     let file = path.display();
-    let flags = format!("--access-log-file {file} --log-file {file}");
+    let admin = free_address();
+    let flags = format!("--access-log-file {file} --log-file {file} --admin {admin}");
     let mut process = Ronde::with(&format!("--listen {address} {flags} {}", backend.address)).spawn();
     eventually("it listens", || fs::read_to_string(&path).is_ok_and(|text| text.contains("listening on ")));
+    let metrics =
+        Wire::connect_plain(admin).ask(format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\n\r\n")).text();
+    assert_eq!(metrics.matches("ronde_log_lines_lost_total{").count(), 1, "no sample is there twice");
     let mut client = Wire::connect(address);
     (0..100).for_each(|number| assert_eq!(client.get(&format!("/{number}/")).text(), "b"));
     process.signal(Signal::USR1);

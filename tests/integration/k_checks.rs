@@ -2,7 +2,7 @@
 
 use crate::harness::{
     Backend, Message, NameService, Port, Proxy, Ronde, Silent, Wire, each_row, eventually, ok, ronde_only,
-    within,
+    scratch_directory, within,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -202,6 +202,27 @@ fn check_makes_the_health_check_too() {
     let mute = checked(|_, _| {}, "asked");
     let (code, _, stderr) = run(&format!("--health-path /up --health-timeout 100ms {}", mute.address));
     assert!(code == Some(1) && stderr.ends_with("the backend did not answer in time"), "{stderr}");
+}
+
+/// It is tried once, unless its routes check it differently.
+#[test]
+fn check_tries_a_shared_backend_by_the_check_of_each_route() {
+    ronde_only!();
+    let backend = Backend::start(|wire, request| match request.target() {
+        "/ill" => wire.send("HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n"),
+        _ => wire.send(ok("well")),
+    });
+    let file = scratch_directory().join("check.toml");
+    let route = |path: &str, health: &str| {
+        format!("[[route]]\npath = '{path}'\nbackend = '{}'\nhealth-path = '{health}'\n", backend.address)
+    };
+    for (second, code, asked) in [("/well", 0, 1), ("/ill", 1, 2)] {
+        std::fs::write(&file, route("/a", "/well") + &route("/b", second)).expect("a file");
+        let before = backend.count();
+        let mut process = Ronde::with(&format!("check --config {}", file.display())).spawn();
+        assert_eq!(process.exit().code(), Some(code), "{second}: {}", process.stderr.text());
+        assert_eq!(backend.count() - before, asked, "{second}");
+    }
 }
 
 #[test]

@@ -427,6 +427,13 @@ fn check_tells_who_may_come_in() {
         assert!(process.exit().success());
         (process.stdout.text(), process.stderr.text())
     };
+    // The list of a route is enough.
+    let file = scratch_directory().join("route.toml");
+    let route = format!("[[route]]\npath = '/admin'\nbackend = '{0}'\nallow = '10.0.0.1'\n", backend.address);
+    std::fs::write(&file, route).expect("a file");
+    let told =
+        Ronde::with(&format!("check --url http://a//admin --config {}", file.display())).spawn().success();
+    assert!(told.contains("route    none: 400 because the path has a dot segment"), "{told}");
     let (all, remarks) = check("");
     assert!(
         all.contains(&format!(

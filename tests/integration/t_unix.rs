@@ -120,6 +120,15 @@ fn a_start_that_fails_harms_no_file_and_leaves_none() {
         "is ronde's own address; a request would go round for ever",
     );
     fails(&format!("--listen unix:{}/no/a.sock 127.0.0.1:1", directory.display()), "no such directory");
+    // The admin's comes last.
+    let taken = Backend::named("b");
+    fails(
+        &format!("--listen unix:{socket_shown} --admin {} 127.0.0.1:1", taken.address),
+        "choose another address with --admin",
+    );
+    let own = directory.join("own.sock");
+    let line = format!("--listen unix:{0} --admin unix:{socket_shown} unix:{0}", own.display());
+    fails(&line, "is ronde's own address");
 }
 
 #[test]

@@ -6,8 +6,8 @@
 //! Not here: TLS itself; every fault of a file (`net::tls::certificates`).
 
 use crate::harness::{
-    Anybody, Backend, GET, Message, Process, Proxy, Ronde, Wire, needs, ok, ronde_only, scratch_directory,
-    tls,
+    Admin, Anybody, Backend, GET, Message, Process, Proxy, Ronde, Wire, eventually, needs, ok, ronde_only,
+    scratch_directory, tls,
 };
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustix::process::Signal;
@@ -152,6 +152,41 @@ fn a_renewed_certificate_is_taken_and_half_a_renewal_is_not() {
     assert_eq!(see(address, &known, "a.example", GET).kind, HandshakeKind::Resumed);
 }
 
+/// Nothing renews it any more, and so the alert of the manual would fire for a certificate that no client is shown.
+#[test]
+fn a_certificate_that_a_reload_takes_away_stayed_in_the_status() {
+    by_its_own_transport!();
+    let (folder, backend) = (Folder::new(), Backend::named("b"));
+    folder.pair("good", "a.example", 2020, 2040);
+    let top = format!("admin = '127.0.0.1:0'\nbackend = '{}'", backend.address);
+    let proxy = folder.serve(&top, &["good"]);
+    let admin = Admin::of(&proxy);
+    let shown = || admin.status()["certificates"].as_array().map(Vec::len);
+    assert_eq!(shown(), Some(1));
+    fs::write(folder.0.join("ronde.toml"), format!("listen = '127.0.0.1:0'\n{top}\n")).expect("a file");
+    proxy.process.signal(Signal::HUP);
+    proxy.process.stderr.line_with("0 certificates (1 gone)");
+    assert_eq!(shown(), Some(0));
+    folder.config(&top, &["good"]);
+    proxy.process.signal(Signal::HUP);
+    eventually("it is shown again", || shown() == Some(1));
+}
+
+/// It is looked after from then on.
+#[test]
+fn a_certificate_that_a_reload_brings_is_told_of_like_one_of_the_start() {
+    by_its_own_transport!();
+    let (folder, backend) = (Folder::new(), Backend::named("b"));
+    folder.pair("good", "a.example", 2020, 2040);
+    folder.pair("old", "a.example", 2020, 2021);
+    let top = format!("backend = '{}'", backend.address);
+    let proxy = folder.serve(&top, &["good"]);
+    folder.config(&top, &["old"]);
+    proxy.process.signal(Signal::HUP);
+    let told = proxy.process.stderr.line_with("old.pem ran out on Fri, 01 Jan 2021 00:00:00 GMT");
+    assert!(told.contains("[WARN]"), "{told}");
+}
+
 #[test]
 fn a_bad_certificate_is_told_of_at_the_start_and_by_check() {
     by_its_own_transport!();
@@ -269,6 +304,19 @@ fn a_server_of_proofs_need_not_be_there() {
     issuer.come_up();
     assert_eq!(ask(proxy.address, proof).text(), "proof");
     assert!(!proxy.process.stderr.text().contains("[WARN]"), "{}", proxy.process.stderr.text());
+}
+
+/// It asks from addresses that it does not tell.
+#[test]
+fn no_list_keeps_an_issuer_out() {
+    by_its_own_transport!();
+    let (site, issuer) = (Backend::named("site"), Backend::named("proof"));
+    for list in ["--deny all", "--allow 192.0.2.1"] {
+        let proxy = Proxy::with(&format!("--acme-challenge {} {list}", issuer.address), &[site.address]);
+        let proof = "GET /.well-known/acme-challenge/x HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(ask(proxy.address, proof).text(), "proof", "{list}");
+        assert_eq!(proxy.get("/").status(), 403, "{list}");
+    }
 }
 
 /// What TLS encrypts in one call is less than the longest head.

@@ -767,6 +767,15 @@ fn ronde_check_tells_what_a_backend_lacks() {
     assert!(said.contains("no TLS: "), "{said}");
     let (code, said) = check(&format!("--backend-tls-insecure https://{}", late.address));
     assert_eq!(code, Some(0), "{said}");
+    // Each route has its own to believe.
+    let file = scratch_directory().join("check.toml");
+    let route = |path: &str, more: &str| {
+        format!("[[route]]\npath = '{path}'\nbackend = 'https://{}'\n{more}\n", late.address)
+    };
+    std::fs::write(&file, route("/a", "backend-tls-insecure = true") + &route("/b", "")).expect("a file");
+    let (code, said) = check(&format!("--config {}", file.display()));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no TLS: its certificate ran out on Fri, 01 Jan 2021"), "{said}");
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use crate::harness::tls::{self, Identity};
 use crate::harness::{
-    Backend, GET, Message, NameService, Origin, Proxy, Ronde, Wire, each_row, eventually, free_address, ok,
-    ronde_only, scratch_directory, serve_unix, socket_path, wrk,
+    Admin, Backend, GET, Message, NameService, Origin, PARKED, Proxy, Ronde, Wire, each_row, eventually,
+    free_address, ok, ronde_only, scratch_directory, serve_unix, socket_path, wrk,
 };
 use rustix::process::Signal;
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -227,6 +228,71 @@ fn limits_and_the_level_of_the_log_are_the_new_ones() {
     eventually("it counts", || served.proxy.get("/").status() == 503);
     first.send("\r\n");
     assert_eq!(first.response().text(), "b");
+}
+
+/// What is parked already counts, too.
+#[test]
+fn less_memory_for_what_is_parked_is_in_force_after_a_reload() {
+    ronde_only!();
+    let backend = Backend::named("b");
+    let settings = |more: &str| format!("workers = 2\n{more}\n{}", backends(&[&backend]));
+    let served = Served::with(&settings(""));
+    let part = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(50_000));
+    let begin = || {
+        let mut client = served.proxy.connect();
+        client.send(&part);
+        thread::sleep(PARKED / 8);
+        client
+    };
+    let _clients: Vec<_> = (0..40).map(|_| begin()).collect();
+    served.reload(&settings("parked-memory = '1m'"));
+    let _last = begin();
+    served.proxy.process.stdout.line_with("the memory for slow clients is used up");
+}
+
+/// The files of Unix sockets that stay.
+#[test]
+fn a_listener_that_stays_has_the_mode_of_the_new_settings() {
+    ronde_only!();
+    let (backend, path) = (Backend::named("b"), socket_path("ronde.sock"));
+    let settings = |more: &str| {
+        format!("listen = ['127.0.0.1:0', 'unix:{}']\n{more}\n{}", path.display(), backends(&[&backend]))
+    };
+    let mode = || fs::metadata(&path).expect("the socket").permissions().mode() & 0o777;
+    let served = Served::with(&settings(""));
+    assert_eq!(mode(), 0o660);
+    served.reload(&settings("listen-mode = '666'"));
+    assert_eq!(mode(), 0o666);
+}
+
+/// More clients than there are descriptors for were let in after a reload, and the log said the limit again each time.
+#[test]
+fn the_limit_of_open_files_bounds_clients_after_a_reload_and_is_said_once() {
+    ronde_only!();
+    let (backend, file) = (Backend::named("b"), scratch_directory().join("ronde.toml"));
+    let settings = |more: &str| {
+        fs::write(&file, of_file(&format!("admin = '127.0.0.1:0'\n{more}{}", backends(&[&backend]))))
+            .expect("a file");
+    };
+    settings("");
+    let proxy = Ronde::with_descriptors(200, &format!("--config {}", file.display())).serve();
+    let admin = Admin::of(&proxy);
+    let bound = admin.status()["limits"]["connections"].clone();
+    assert!(bound.as_u64().expect("a number") < 200, "{bound}");
+    settings("max-head = '32k'\n");
+    assert_eq!(admin.post("/reload").status(), 200);
+    assert_eq!(admin.status()["limits"]["connections"], bound);
+    assert_eq!(proxy.process.stderr.text().matches("raise the limit of open files").count(), 1);
+}
+
+/// It is two sockets.
+#[test]
+fn localhost_is_one_listener() {
+    ronde_only!();
+    let (backend, port) = (Backend::named("b"), free_address().port());
+    let settings = format!("listen = ['127.0.0.1:0', 'localhost:{port}']\n{}", backends(&[&backend]));
+    let said = Served::with(&settings).reload(&settings);
+    assert!(said.contains("reloaded: 1 backend, 2 listeners"), "{said}");
 }
 
 #[test]
@@ -492,12 +558,12 @@ fn an_address_that_cannot_be_had_changes_nothing() {
         assert!(TcpStream::connect(comes).is_err() && !path.exists());
     });
     // Nor may a backend be one of the listeners.
-    fs::write(&served.file, format!("listen = ['{stays}', '{comes}']\nbackend = '{comes}'\n"))
-        .expect("a file");
+    let listen = format!("'{stays}', '{comes}', 'unix:{}'", path.display());
+    fs::write(&served.file, format!("listen = [{listen}]\nbackend = '{comes}'\n")).expect("a file");
     let outcome = served.outcome();
     assert!(outcome.contains("ronde's own address"), "{outcome}");
     assert_eq!(Wire::connect_plain(stays).get("/").text(), "old");
-    eventually("nothing is left of it", || TcpStream::connect(comes).is_err());
+    eventually("nothing is left of it", || TcpStream::connect(comes).is_err() && !path.exists());
 }
 
 /// Its scheme and what its connections begin with are another's, but the socket is the same: no client is refused.

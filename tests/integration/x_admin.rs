@@ -308,7 +308,13 @@ fn a_head_has_a_limit_and_head_has_no_body() {
     let (_backend, _proxy, admin) = setup("");
     let long = format!("A: {}\r\n", "a".repeat(20_000));
     assert_eq!(admin.ask("GET /status", &long).status(), 431);
-    assert_eq!(admin.ask("HEAD /status", "").body, b"");
+    for path in ["/", "/status", "/events", "/metrics"] {
+        let mut client = admin.begin(&format!("HEAD {path}"), "");
+        assert_eq!(client.response_head().status(), 200, "{path}");
+        // Less than from one event to the next.
+        client.set_timeout(Duration::from_millis(500));
+        client.expect_eof();
+    }
     assert_eq!(Wire::connect_plain(admin.address).ask("GET / HTTP/1.1\nHost: a\n\n").status(), 400);
 }
 
@@ -387,6 +393,8 @@ fn it_tells_that_ronde_drains_until_the_last_answer_is_out() {
     eventually("the backend has it", || backend.count() == 1);
     proxy.process.signal(Signal::TERM);
     eventually("ronde drains", || admin.status()["phase"] == "draining");
+    let refused = admin.post("/reload");
+    assert_eq!((refused.status(), refused.text()), (503, "ronde stops\n".into()));
     gate.open();
     assert_eq!(client.response().text(), "late");
     assert!(proxy.process.exit().success());

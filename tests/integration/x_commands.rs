@@ -118,6 +118,13 @@ fn a_drain_waits_for_the_last_answer() {
     let (code, why) = failed(command(&format!("drain {} --wait=300ms", backend.address), &admin));
     assert_eq!(code, 1);
     assert!(why.contains("1 request still under way after 300ms; the backend stays drained"), "{why}");
+    // A ronde that does not answer is no backend that is busy.
+    let silenced = command(&format!("drain {} --wait=10m", backend.address), &admin);
+    silenced.stdout.line_with("1 under way");
+    proxy.process.signal(Signal::STOP);
+    let (code, why) = failed(silenced);
+    proxy.process.signal(Signal::CONT);
+    assert!(code == 1 && why.contains("does not answer"), "{why}");
     let waiting = command(&format!("drain {} --wait", backend.address), &admin);
     waiting.stdout.line_with("1 under way");
     gate.open();
@@ -172,6 +179,9 @@ fn a_reload_says_what_came_of_it_and_a_drain_outlasts_it() {
     assert!(said.contains("2 backends (1 new)"), "{said}");
     assert_eq!(admin.backend(one.address)["state"], "drained");
     (0..4).for_each(|_| assert_eq!(proxy.get("/").text(), "two"));
+    write(&[&one, &two], "health-host = 'a'\n");
+    let said = command("reload", &admin).success();
+    assert!(said.contains("\n--health-host changes nothing without --health-path"), "{said}");
     write(&[&one, &two], "queue = 7\n");
     let said = command("reload", &admin).success();
     assert!(

@@ -179,11 +179,18 @@ fn it_is_drained_in_every_route() {
     let routes = format!("{ADMIN} --route /a={} --route /b={}", one.address, one.address);
     let proxy = Proxy::with(&routes, &[one.address, two.address]);
     let admin = Admin::of(&proxy);
-    admin.drain(one.address);
+    let told = admin.post(&format!("/backends/{}/drain", one.address)).text();
+    assert_eq!(told, format!("{{\"backends\":[\"{}\"]}}", one.address), "once");
     assert_eq!((proxy.get("/a").status(), proxy.get("/b").status()), (503, 503));
     assert_eq!(answers(&proxy, 3), ["two"; 3]);
     admin.undrain(one.address);
     assert_eq!((proxy.get("/a").text(), proxy.get("/b").text()), ("one".into(), "one".into()));
+    let known = admin.post("/backends/app9:1/drain").text();
+    assert_eq!(
+        known,
+        format!("no backend is called app9:1; there is {}, {}\n", one.address, two.address),
+        "each once"
+    );
 }
 
 #[test]

@@ -189,6 +189,21 @@ fn bytes_are_counted_however_they_pass() {
 }
 
 #[test]
+fn bytes_to_a_client_that_is_refused_are_counted() {
+    ronde_only!();
+    let origin = Origin::start();
+    let (proxy, admin) = watched(&format!("--max-connections 1 {}", origin.address));
+    let mut busy = Wire::connect_plain(proxy.plain);
+    busy.send(get("/", "a"));
+    let _asked = origin.request();
+    let (answer, _) = Wire::connect_plain(proxy.plain).rest();
+    assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&answer));
+    eventually("they are counted", || {
+        Scrape::of(admin).get("ronde_client_sent_bytes_total") == answer.len() as f64
+    });
+}
+
+#[test]
 fn a_tunnel_counts_its_bytes_while_it_is_open() {
     ronde_only!();
     let origin = Origin::start();

@@ -181,6 +181,18 @@ fn a_socket_that_cannot_be_served_is_an_error_that_says_what_to_do() {
             "it is an address of --listen, and its name says",
         ),
         (
+            &listener,
+            "admin",
+            format!("{elsewhere} --tls-listen {address} {}", certificate()),
+            "it is an address of --tls-listen, and its name says",
+        ),
+        (
+            &listener,
+            "http",
+            format!("{elsewhere} --admin {address}"),
+            "it is an address of --admin, and its name says",
+        ),
+        (
             &everywhere,
             "admin",
             elsewhere.into(),
@@ -317,9 +329,12 @@ fn a_passed_socket_may_be_the_admins() {
 fn sockets_that_are_meant_for_another_process_are_left_alone() {
     ronde_only!();
     let backend = Backend::named("b");
-    let ronde = Ronde::with(&format!("--listen 127.0.0.1:0 {}", backend.address));
-    let proxy = ronde.env("LISTEN_PID", "1").env("LISTEN_FDS", "7").env("LISTEN_FDNAMES", "x").serve();
-    assert_eq!(proxy.get("/").text(), "b");
+    // What is no number is the other process's mistake.
+    for count in ["7", "two"] {
+        let ronde = Ronde::with(&format!("--listen 127.0.0.1:0 {}", backend.address));
+        let proxy = ronde.env("LISTEN_PID", "1").env("LISTEN_FDS", count).env("LISTEN_FDNAMES", "x").serve();
+        assert_eq!(proxy.get("/").text(), "b");
+    }
 }
 
 #[test]

@@ -184,11 +184,12 @@ fn wait_for_the_last(
     let mut follow = Follow::begin(at)?;
     let (mut told, mut busy) = (None, Vec::new());
     loop {
-        let status = match follow.next(deadline) {
-            Err(Failed::TimedOut(_)) if let Some(most) = most => {
+        let status = match (follow.next(deadline), most) {
+            // Earlier than that it is ronde that does not answer.
+            (Err(Failed::TimedOut(_)), Some(most)) if deadline.is_some_and(|at| Instant::now() >= at) => {
                 return Err(Failed::StillBusy(told.unwrap_or_default(), most));
             }
-            status => status?,
+            (status, _) => status?,
         };
         let backends = status.routes.iter().flat_map(|route| &route.backends);
         let ours: Vec<_> = backends.filter(|backend| addresses.contains(&backend.address)).collect();

@@ -167,7 +167,7 @@ fn amount(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::admin::status::{Failure, Listener, Route, Worker};
+    use crate::server::admin::status::{Check, Failure, Listener, Route, Worker};
 
     #[test]
     fn times_and_sizes_are_short() {
@@ -198,6 +198,10 @@ mod tests {
         let backends = vec![
             Backend { next: true, first_byte: Some(0.004), turns: 50, ..backend("10.0.0.1:80", "in") },
             Backend { why: Some("it was\x1b[2Jrefused".into()), ..backend("10.0.0.2:80", "out") },
+            Backend {
+                check: Some(Check { why: Some("it is ill".into()), ..Check::default() }),
+                ..backend("10.0.0.3:80", "in")
+            },
         ];
         let mut status =
             Status { version: "ronde 1".into(), phase: "running".into(), uptime: 65.0, ..Status::default() };
@@ -227,6 +231,7 @@ mod tests {
             "4.0 ms\n",
             "  10.0.0.2:80  out       ",
             "-  it was?[2Jrefused\n",
+            "-  it is ill\n",
             "\n/old: 1 request\n\n",
             "    4.0s ago  -    a cause (default)\n",
         ] {

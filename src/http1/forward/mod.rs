@@ -472,9 +472,18 @@ mod tests {
         for kept in ["Host: h", "Content-Length: 3", "X-Forwarded-For: 192.0.2.7", "Via: 1.1 ronde-"] {
             assert!(out.contains(kept), "{kept} not in {out}");
         }
-        let many =
-            format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {}\r\n\r\n", "a,".repeat(MAX_OPTIONS + 1));
-        assert_eq!(onward(&many, Trust::Stranger), Err(Failure::TooManyOptions));
+        let named = "Connection: expect, x-forwarded-proto, x-forwarded-host, forwarded, x-real-ip\r\n";
+        let proxys = "Expect: 100-continue\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: x\r\n\
+                      Forwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n";
+        let asked = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n{named}{proxys}\r\n");
+        let out = onward(&asked, Trust::Proxy).unwrap();
+        assert!(proxys.lines().all(|line| out.contains(&format!("\r\n{line}\r\n"))), "{out}");
+        let many = |count| {
+            let options = "a,".repeat(count);
+            onward(&format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {options}\r\n\r\n"), Trust::Stranger)
+        };
+        assert!(many(MAX_OPTIONS).is_ok());
+        assert_eq!(many(MAX_OPTIONS + 1), Err(Failure::TooManyOptions));
     }
 
     #[test]
@@ -549,9 +558,16 @@ mod tests {
         assert!(empty.contains("Content-Length: 0\r\n") && !empty.contains("Expect"));
         let socket = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: WebSocket, h2c\r\n\r\n";
         assert!(stranger(socket).contains("Connection: upgrade\r\nUpgrade: WebSocket\r\n"));
-        for ignored in [socket.replace("WebSocket, ", ""), socket.replace("HTTP/1.1", "HTTP/1.0")] {
-            assert!(!stranger(&ignored).contains("pgrade"));
+        let others = [socket.replace("WebSocket, h2c", "H2"), socket.replace("WebSocket, h2c", "H2/1")];
+        let ignored = [socket.replace("WebSocket, ", ""), socket.replace("HTTP/1.1", "HTTP/1.0")];
+        for ignored in ignored.iter().chain(&others) {
+            assert!(!stranger(ignored).contains("pgrade"), "{ignored}");
         }
+        let also =
+            stranger(&socket.replace("Connection: Upgrade", "TE: trailers\r\nConnection: TE, Upgrade"));
+        assert!(also.contains("Connection: upgrade\r\nUpgrade: WebSocket\r\n"), "{also}");
+        let old = "POST / HTTP/1.0\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+        assert!(!stranger(old).contains("Expect"));
         let trailers = stranger("GET / HTTP/1.1\r\nHost: h\r\nTE: gzip, Trailers\r\nConnection: TE\r\n\r\n");
         assert!(trailers.contains("TE: trailers\r\nConnection: TE\r\n"));
     }
@@ -591,6 +607,12 @@ mod tests {
     }
 
     #[test]
+    fn via_says_in_which_version_the_request_came() {
+        assert!(stranger("GET / HTTP/1.0\r\n\r\n").contains("\r\nVia: 1.0 ronde-00c0ffee\r\n"));
+        assert!(stranger("GET / HTTP/1.1\r\nHost: h\r\n\r\n").contains("\r\nVia: 1.1 ronde-00c0ffee\r\n"));
+    }
+
+    #[test]
     fn without_via_cdn_loop_names_ronde() {
         let asked =
             "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 a\r\nCDN-Loop: b\r\nConnection: via, cdn-loop\r\n\r\n";
@@ -603,6 +625,26 @@ mod tests {
                 assert!(out.contains(&format!("\r\n{kept}\r\n")), "{kept} not in {out}");
             }
             assert!(!out.contains(without), "{out}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_dropped_where_connection_nominates_fields() {
+        for (options, expected) in [
+            (&[][..], Coding::Chunked),
+            (&["close"], Coding::Chunked),
+            (&["Keep-Alive, TE", "CLOSE"], Coding::Chunked),
+            (&["close, x-sum"], Coding::ChunkedAlone),
+            (&["close", "X-Sum"], Coding::ChunkedAlone),
+        ] {
+            let line =
+                |value: &&'static str| httparse::Header { name: "Connection", value: value.as_bytes() };
+            let lines: Vec<_> = options.iter().map(line).collect();
+            assert_eq!(
+                coding(Fields::new(&lines, &mut [Name::Other; 2]), Framing::Chunked),
+                expected,
+                "{options:?}"
+            );
         }
     }
 
@@ -639,9 +681,30 @@ mod tests {
             "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 7\r\nConnection: keep-alive\r\n\r\n"
         );
         assert_eq!(
+            onward(
+                "HTTP/1.1 200 OK\r\nDate: d\r\nConnection: date, x\r\nX: y\r\nContent-Length: 0\r\n\r\n",
+                Http11,
+                Get,
+                Persist
+            ),
+            "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 0\r\n\r\n"
+        );
+        assert_eq!(
             onward("HTTP/1.1 204 None\r\nDate: d\r\nContent-Length: 0\r\n\r\n", Http11, Get, Persist),
             "HTTP/1.1 204 None\r\nDate: d\r\n\r\n"
         );
+        // The length of a 304 is that of the 200 (RFC 9110 §8.6): a zero would be wrong.
+        for length in ["Content-Length: 7\r\n", ""] {
+            assert_eq!(
+                onward(
+                    &format!("HTTP/1.1 304 Same\r\nDate: d\r\n{length}ETag: x\r\n\r\n"),
+                    Http11,
+                    Get,
+                    Persist
+                ),
+                format!("HTTP/1.1 304 Same\r\nDate: d\r\nETag: x\r\n{length}\r\n")
+            );
+        }
         assert!(
             onward("HTTP/1.1 200 OK\r\n\r\n", Http10, Get, Close).contains(" GMT\r\nConnection: close\r\n")
         );

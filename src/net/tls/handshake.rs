@@ -67,3 +67,29 @@ impl fmt::Display for HandshakeError {
 }
 
 impl std::error::Error for HandshakeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{AlertDescription, Error};
+
+    #[test]
+    fn the_causes_that_an_admin_looks_for_are_told_in_words() {
+        for (error, said) in [
+            (Error::NoApplicationProtocol, "the client offers other protocols, and not http/1.1 (ALPN)"),
+            (
+                Error::AlertReceived(AlertDescription::UnknownCA),
+                "the client does not trust the certificate (UnknownCA)",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::BadCertificate),
+                "the client does not trust the certificate (BadCertificate)",
+            ),
+        ] {
+            assert_eq!(HandshakeError::Protocol(error).to_string(), said);
+        }
+        let other = Error::AlertReceived(AlertDescription::DecodeError);
+        assert_eq!(HandshakeError::Protocol(other.clone()).to_string(), other.to_string());
+        assert_eq!(HandshakeError::Left.to_string(), "the client left in the middle of it");
+    }
+}

@@ -234,3 +234,90 @@ impl Records {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    /// What the records of a piece add to it.
+    const ADDED: usize = 29;
+
+    /// Takes all that comes for plaintext, or for what TLS says for itself.
+    struct Plain {
+        is_silent: bool,
+    }
+
+    impl Machine for Plain {
+        fn is_handshaking(&self) -> bool {
+            false
+        }
+
+        fn is_resumed(&self) -> bool {
+            false
+        }
+
+        fn step(
+            &mut self,
+            incoming: &mut Vec<u8>,
+            plaintext: &mut Queue,
+            _: &mut Queue,
+        ) -> Result<Advance, rustls::Error> {
+            let came = take(incoming);
+            if !self.is_silent {
+                plaintext.push(&came);
+            }
+            Ok(if came.is_empty() { Advance::Rests } else { Advance::GoesOn })
+        }
+
+        fn give_up(&mut self, _: &mut [u8], _: &mut Queue) -> Result<(), rustls::Error> {
+            Ok(())
+        }
+
+        fn encrypt(&mut self, piece: &[u8], _: &mut [u8], outgoing: &mut Queue) -> io::Result<()> {
+            outgoing.push(piece);
+            outgoing.push(&[0; ADDED]);
+            Ok(())
+        }
+
+        fn say_end(&mut self, _: &mut [u8], _: &mut Queue) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn records(is_silent: bool) -> Records {
+        Records::of(Box::new(Plain { is_silent }), &[])
+    }
+
+    #[test]
+    fn the_last_byte_is_sent_when_its_whole_record_has_left() {
+        let mut records = records(false);
+        records.encrypt(b"hello").unwrap();
+        let mut leave = |count| {
+            records.outgoing.consume(count);
+            records.taken += count;
+            (records.settle(), records.owes_nothing())
+        };
+        assert_eq!(leave(0), (0, false));
+        assert_eq!(leave(2), (2, false));
+        assert_eq!(leave(ADDED), (2, false));
+        assert_eq!(leave(2), (0, false));
+        assert_eq!(leave(1), (1, true));
+    }
+
+    #[test]
+    fn what_a_peer_said_before_it_took_no_more_is_read() {
+        for is_silent in [false, true] {
+            let (ours, mut peers) = UnixStream::pair().unwrap();
+            let socket = OwnedFd::from(ours);
+            let mut records = records(is_silent);
+            records.encrypt(b"the rest of a body").unwrap();
+            peers.write_all(b"413").unwrap();
+            // Nothing can be sent any more.
+            socket::finish(&socket).unwrap();
+            let filled = records.fill(&socket, Block::Briefly).map_err(|error| error.kind());
+            assert_eq!(filled, if is_silent { Err(ErrorKind::BrokenPipe) } else { Ok(Received::Bytes(3)) });
+        }
+    }
+}

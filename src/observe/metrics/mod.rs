@@ -240,7 +240,9 @@ impl<'a> Recorder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Address;
     use crate::observe::access::Timings;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     fn record(status: Option<u16>, failure: Option<Failure>) -> Record {
@@ -262,6 +264,18 @@ mod tests {
             metrics.summary(),
             "4 requests, 3 failed: all workers are busy (1), the backend refused the connection (2)"
         );
+    }
+
+    #[test]
+    fn of_the_backends_that_were_tried_the_last_has_failed() {
+        let metrics = Metrics::new(1);
+        let worker = metrics.of_worker(1);
+        let at = |port| Address::from(SocketAddr::from(([127, 0, 0, 1], port)));
+        let failed = Record { tried: vec![at(1), at(2)], ..record(Some(502), Some(Failure::Refused)) };
+        worker.note(None, &failed);
+        worker.note(None, &Record { backend: Some(at(3)), ..failed });
+        let backends: Vec<_> = metrics.latest().into_iter().map(|failed| failed.backend).collect();
+        assert_eq!(backends, [Some(at(3)), Some(at(2))]);
     }
 
     #[test]

@@ -110,9 +110,17 @@ impl Certificates {
         self.pairs.iter().map(line).collect()
     }
 
+    /// The same for handshakes that are under way when no listener shows any: nothing is told of them any more.
+    pub fn withdrawn(&self) -> Self {
+        Self { pairs: Vec::new(), ..self.clone() }
+    }
+
     /// Until when those that are shown now are valid.
     pub fn ends(&self) -> Vec<CertificateEnd> {
-        self.shown.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let ends = self.shown.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_ours =
+            |end: &&CertificateEnd| self.pairs.iter().any(|pair| pair.files.certificate == end.file);
+        ends.iter().filter(is_ours).cloned().collect()
     }
 
     /// What an admin should hear of them, and of how they fit the routes.
