@@ -68,10 +68,10 @@ const REQUESTS: &[Row] = &[
     ),
     ("`X-Real-IP`", "GET / HTTP/1.1|Host: a|X-Real-IP: 1.2.3.4", &["-x-real-ip"], &["x-real-ip: 1.2.3.4"]),
     (
-        "`X_Forwarded_For` and its like, with `_`",
-        "GET / HTTP/1.1|Host: a|X_Forwarded_For: 1.2.3.4|X_Real_IP: 1.2.3.4",
-        &["-x_forwarded_for", "-x_real_ip"],
-        &["-x_forwarded_for", "-x_real_ip"],
+        "`X_Forwarded_For`, `Content_Length`, `Transfer_Encoding` and their like, with `_`",
+        "GET / HTTP/1.1|Host: a|X_Forwarded_For: 1.2.3.4|X_Real_IP: 1.2.3.4|Content_Length: 5|Transfer_Encoding: chunked",
+        &["-x_forwarded_for", "-x_real_ip", "-content_length", "-transfer_encoding"],
+        &["-x_forwarded_for", "-x_real_ip", "-content_length", "-transfer_encoding"],
     ),
     ("`Via`", "GET / HTTP/1.1|Host: a|Via: 1.0 b", &["via: 1.0 b, 1.1 ronde-"], &["via: 1.0 b, 1.1 ronde-"]),
     (
@@ -85,6 +85,12 @@ const REQUESTS: &[Row] = &[
         "GET / HTTP/1.1|Host: a|Connection: upgrade|Upgrade: websocket",
         &["connection: upgrade", "upgrade: websocket"],
         &["connection: upgrade", "upgrade: websocket"],
+    ),
+    (
+        "`Upgrade: h2c`, or `h2`",
+        "GET / HTTP/1.1|Host: a|Connection: upgrade|Upgrade: h2c",
+        &["-connection", "-upgrade"],
+        &["-connection", "-upgrade"],
     ),
     (
         "`TE: trailers`",
