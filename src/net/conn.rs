@@ -24,7 +24,6 @@ use crate::net::socket::{self, Left};
 pub use crate::net::socket::{Block, Received, Sent};
 use crate::net::tls::{Certificates, Handshake, HandshakeError, Identity, Session};
 pub use crate::net::window::Window;
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{connect, getpeername, getsockname, socket_with, sockopt};
@@ -211,11 +210,6 @@ impl Conn {
     pub fn is_drained(&self) -> bool {
         let left = self.session.as_ref().map_or(self.left.get(), |session| session.left());
         left == Left::Nothing
-    }
-
-    /// Waits until there is something to receive, which may be the end, but for so long at most. Of TLS this says nothing.
-    pub fn is_readable_within(&self, most: Duration) -> bool {
-        socket::becomes(&self.socket, PollFlags::IN, most)
     }
 
     /// Looks at what is there without taking it and without waiting.

@@ -138,7 +138,7 @@ fn send_once(socket: &OwnedFd, parts: &[IoSlice<'_>], flags: SendFlags) -> io::R
 }
 
 /// Waits until there is an event. Returns whether there was one; an interrupted wait is over.
-pub(super) fn becomes(socket: &OwnedFd, event: PollFlags, most: Duration) -> bool {
+fn becomes(socket: &OwnedFd, event: PollFlags, most: Duration) -> bool {
     let most = Timespec::try_from(most).ok();
     poll(&mut [PollFd::new(socket, event)], most.as_ref()).is_ok_and(|events| events > 0)
 }

@@ -76,10 +76,10 @@ impl Exchange {
             Some((conn, _)) if self.upload.is_some() => pipe.pump(conn, &client.conn),
             Some((conn, _)) if stalled == Stalled::OnSource => {
                 let may_pass = pipe.may_pass() && splice.connects(conn, &client.conn);
-                // splice(2) knows no wait but the timeout of the socket, so a shorter one comes before it.
+                // splice(2) knows no wait but the timeout of the sockets. A client that is slow would be waited for as long, and by
+                // each worker in turn when five hundred of them begin at once.
                 let fill = |block| match block {
-                    Block::For(most) if may_pass && !conn.is_readable_within(most) => Ok(0),
-                    Block::Briefly | Block::For(_) if may_pass => pipe.pass(splice, conn, &client.conn),
+                    Block::Briefly if may_pass => pipe.pass(splice, conn, &client.conn),
                     block => pipe.fill(|room| conn.receive(room, block)),
                 };
                 allowance.spend(waiter, fill).0
