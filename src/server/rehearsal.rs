@@ -1,8 +1,9 @@
 //! Whether ronde could listen where it is to listen, without listening there: for `ronde check`.
 //!
-//! The problem: a directory that is missing, an address that the machine does not have and a backend that is ronde itself are
-//! mistakes in the settings, and a start refuses them. But a check runs beside the ronde that serves, and must neither need its ports nor take them for a
-//! moment. So it asks for the address without the port, and looks at the path of a Unix socket without making one.
+//! The problem: a directory that is missing, an address that the machine does not have and a backend that is ronde itself
+//! are mistakes in the settings, and a start refuses them. But a check runs beside the ronde that serves, and must neither
+//! need its ports nor take them for a moment. So it asks for the address without the port, and looks at the path of a Unix
+//! socket without making one.
 //!
 //! Not here: listening, and the words of the errors (`listeners`).
 
