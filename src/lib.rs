@@ -61,7 +61,7 @@
 //! | 2 | [`pool`] | the waiter, and how long a worker may block. Knows no HTTP |
 //! | 1 | [`net`] | sockets, TLS, buffers, wakers. The only folder that names a socket option |
 //! | 1 | [`http1`] | messages: pure functions over bytes, without a socket |
-//! | 0 | [`observe`], [`config`] | failures, access lines, counters; every setting with its reason |
+//! | 0 | [`observe`], [`config`] | failures, access lines, counters; below these, every setting with its reason |
 //!
 //! How to run, test and extend it: `docs/architecture.md`.
 //!

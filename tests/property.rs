@@ -128,8 +128,7 @@ fn request() -> impl Strategy<Value = Wire> {
 
 fn new_request() -> impl Strategy<Value = Wire> {
     let origin = r#"/[!"$-~]{0,20}"#;
-    let absolute =
-        r#"(http|HTTPS)://([a-z][a-z0-9.-]{0,5}|127\.0\.0\.1|\[::1\]|%41b)(:8?0?)?([/?][!"$-~]{0,9})?"#;
+    let absolute = r#"(http|HTTPS)://([a-z][a-z0-9-]{0,3}(\.[a-z0-9-]{1,3}){0,2}\.?|127\.0\.0\.1|\[::1\]|%41b)(:8?0?)?([/?][!"$-~]{0,9})?"#;
     let method = "(GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|BREW|get)";
     let start = prop_oneof![(method, prop_oneof![origin, absolute]), ("OPTIONS", "\\*")];
     let host = select(&["a", "Example.org:80", "a:000000443", "[::1]:", "%C3%a9", "a_b"][..]);

@@ -76,6 +76,13 @@ impl Source {
         paths.map(|path| words(path).next().unwrap_or_default())
     }
 
+    /// The modules that it has files for, but those for tests alone.
+    fn modules(&self) -> impl Iterator<Item = &str> {
+        let lines = self.code().lines().zip(self.code().lines().skip(1));
+        let named = lines.filter(|(before, _)| *before != "#[cfg(test)]").map(|(_, line)| line);
+        named.filter_map(|line| line.strip_suffix(';')?.trim_start_matches("pub ").strip_prefix("mod "))
+    }
+
     fn is_tests(&self) -> bool {
         self.path.file_stem().is_some_and(|stem| stem == "tests")
     }
@@ -122,6 +129,18 @@ fn every_file_says_at_its_head_what_it_is() {
     let sources = sources();
     let silent = sources.iter().filter(|source| !source.text.starts_with("//! "));
     assert_none("no `//!` at its head", silent.map(Source::name));
+}
+
+#[test]
+fn a_reading_order_leaves_no_module_out() {
+    let sources = sources();
+    let orders = sources.iter().filter(|source| source.text.contains("//! Reading order: "));
+    let missing = orders.flat_map(|source| {
+        let head: String = source.text.lines().take_while(|line| line.starts_with("//!")).collect();
+        let is_missing = move |module: &&str| !head.contains(&format!("`{module}`"));
+        source.modules().filter(is_missing).map(|module| format!("{}: {module}", source.name()))
+    });
+    assert_none("not in the reading order of its folder", missing);
 }
 
 #[test]

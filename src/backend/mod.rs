@@ -7,7 +7,13 @@
 //! A choice is an iterator: [`Backends::next`] yields the one whose turn it is, then the fallbacks, each at most once.
 //! What it yields is a [`Turn`], which counts at the backend until its response has ended.
 //!
-//! Not here: which is next (`choice`), and what is sent (`exchange`).
+//! Reading order: `balance` (the order of the turns), `choice` (which backend is next for a request), `turn` (the claim on it),
+//! `kept` (the connections for reuse); `health` (whether a backend takes turns), `progress` (whether it is stuck), `standing` (what
+//! became of it so far), `unreachable` (why it was not reached); `checks` (what is done while no request is), `inquiry` (one question
+//! to a backend); `membership` (the addresses of the names), `names` and `resolve` (looking them up), `succession` (over a reload).
+//! `affinity`, `drained`, `instead`, `never_up`, `overview`, `retry_budget` and `tried` are each a rule of their own.
+//!
+//! Not here: what is sent (`exchange`).
 
 mod affinity;
 pub mod balance;

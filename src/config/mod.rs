@@ -15,10 +15,11 @@
 //! 0`, `RONDE_WORKERS=0` and `workers = 0` take the same path and get the same error. And no default can be outside its
 //! own bounds (a test reads them all).
 //!
-//! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text), `value`, `address`,
-//! `access`, `admin`, `fields`, `tls` and `unix` (texts to values), `command`, `instruction`, `file` and `entry` (sources to texts),
-//! `endpoint` (what an address is to the rest of ronde), `health`, `conflicts`, `error`; `commands` (their table), `help`, `man` and
-//! `completions` (what is made of both tables).
+//! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text); `command`, `instruction`,
+//! `file`, `keys`, `entry` and `contents` (sources to texts); `value`, `address`, `unix`, `url`, `backend`, `route`, `check`,
+//! `access`, `admin`, `fields`, `log_file`, `tls` and `workers` (texts to values); `conflicts`, `remarks`, `retired` and `error` (what is
+//! wrong with them); `endpoint` (what an address is to the rest of ronde), `health`; `commands` (their table), `help`, `man`, `roff` and
+//! `completions` (what is made of both tables). `waits` has the times that no setting gives.
 //!
 //! Not here: sockets and name look-ups. `ronde check` makes those.
 

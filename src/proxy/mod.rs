@@ -5,7 +5,7 @@
 //!
 //! Reading order: `conversation` (the value that is served and parked), `session` (a client's requests, one after the
 //! other), `request` (what a request is), `route` (where it goes), `exchange` (one request and its response), `relay` (bytes on their way);
-//! `client`, `per_client`, `scratch`, `site` and `shared` are what they work with.
+//! `client`, `per_client`, `scratch`, `site` and `shared` are what they work with, and `overview` is what an admin sees of it.
 //!
 //! Not here: threads (`server`), where connections wait (`pool`), what a message is (`http1`), whose turn it is (`backend`).
 

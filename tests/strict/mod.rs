@@ -164,7 +164,9 @@ fn authority(bytes: &[u8]) -> Parsed<()> {
     if !port.is_empty() && !is_number {
         return Err(Fault::Invalid("a port is a number of 16 bits"));
     }
-    if host.is_empty() || !(is_address(host) || is_reg_name(host)) {
+    // Stricter than the grammar: whether `a..` is `a` is not for two programs to decide differently.
+    let has_empty_label = host.strip_suffix('.').unwrap_or(host).split('.').any(str::is_empty);
+    if has_empty_label || !(is_address(host) || is_reg_name(host)) {
         return Err(Fault::Invalid("an authority has a host"));
     }
     Ok(())
