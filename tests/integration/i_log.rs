@@ -163,16 +163,22 @@ fn only_in_the_journal_have_diagnostics_no_time() {
     assert!(start("8:12345").starts_with("20"));
 }
 
+/// A ronde with room for one client, that client, and its request at the backend.
+fn full() -> (Proxy, Wire, Wire) {
+    let origin = Origin::start();
+    let proxy = Proxy::with("--max-connections 1", &[origin.address]);
+    let mut busy = proxy.connect();
+    busy.send(GET);
+    let (backend, _) = origin.request();
+    (proxy, busy, backend)
+}
+
 /// 503s that the acceptor sent had no line: 12 clients, and 2 lines.
 #[test]
 fn a_client_that_no_worker_saw_has_its_line() {
     ronde_only!();
     plain_only!("nothing can be said before the handshake");
-    let origin = Origin::start();
-    let proxy = Proxy::with("--max-connections 1", &[origin.address]);
-    let mut busy = proxy.connect();
-    busy.send(GET);
-    let (mut backend, _) = origin.request();
+    let (proxy, mut busy, mut backend) = full();
     let mut refused: Vec<Wire> = (0..12).map(|_| proxy.connect()).collect();
     for client in &mut refused {
         assert_eq!(client.response().status(), 503);
@@ -190,11 +196,7 @@ fn a_client_that_no_worker_saw_has_its_line() {
 fn a_client_that_is_refused_behind_its_request_can_read_why() {
     ronde_only!();
     plain_only!("nothing can be said before the handshake");
-    let origin = Origin::start();
-    let proxy = Proxy::with("--max-connections 1", &[origin.address]);
-    let mut busy = proxy.connect();
-    busy.send(GET);
-    let (_backend, _) = origin.request();
+    let (proxy, _busy, _backend) = full();
     proxy.process.signal(Signal::STOP);
     let mut refused: Vec<Wire> = (0..12).map(|_| proxy.connect()).collect();
     refused.iter_mut().for_each(|client| client.send(GET));
