@@ -24,11 +24,13 @@ use std::time::{Duration, Instant};
 const MANY_SLOW: usize = 256;
 
 /// All connects together take at most twice `--connect-timeout`: a first lap of short ones, so short that no backend is
-/// left out, and, for those that did not answer in time, a second with all the time there is.
+/// left out, and, for those that did not answer in time, a last one with all the time there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lap {
+    /// A short time for each backend.
     First,
-    Second,
+    /// All the time there is. Where the first would not be shorter, as with one backend, there is only this one.
+    Last,
 }
 
 /// A connection that is being made.
@@ -43,9 +45,9 @@ pub(super) struct Connecting {
 impl Exchange {
     pub(super) fn connecting(&self, turn: Turn, lap: Lap) -> Stage {
         let whole = self.request.route.config.connect_timeout;
-        let most = match lap {
-            Lap::First => self.short_connect(),
-            Lap::Second => whole,
+        let (lap, most) = match self.at_most(waits::FIRST_CONNECT) {
+            short if lap == Lap::First && short < whole => (Lap::First, short),
+            _ => (Lap::Last, whole),
         };
         let left = (2 * whole).saturating_sub(self.record.timings.connect);
         Stage::Connecting(Connecting { turn, lap, conn: None, begun: Instant::now(), limit: most.min(left) })
@@ -100,32 +102,27 @@ impl Exchange {
             (Err(error), _) => connect_failure(&connecting.turn.address(), &error),
         };
         let Connecting { turn, lap, begun, .. } = connecting;
-        let is_short = lap == Lap::First && self.short_connect() < self.request.route.config.connect_timeout;
-        self.end_connecting(turn, begun, failure, is_short)
+        self.end_connecting(turn, lap, begun, failure)
     }
 
-    /// There is no connection that a request could be sent on, for which it was tried since `begun`. If the time for it was
-    /// short, the backend may get more.
+    /// There is no connection that a request could be sent on, for which it was tried since `begun`. A backend that was silent in
+    /// the first lap may get more time in the last.
     pub(super) fn end_connecting(
         &mut self,
         turn: Turn,
+        lap: Lap,
         begun: Instant,
         failure: Failure,
-        was_short: bool,
     ) -> Advance {
         self.record.timings.connect += begun.elapsed();
         match failure {
             Failure::Cut | Failure::HalfClosed => self.fail(failure),
-            Failure::ConnectTimeout | Failure::BackendTlsTimeout if was_short => {
+            Failure::ConnectTimeout | Failure::BackendTlsTimeout if lap == Lap::First => {
                 self.choice.silent.push_back((turn, failure));
                 self.go_to(Stage::Choosing)
             }
             failure => self.ask_another(turn, failure),
         }
-    }
-
-    fn short_connect(&self) -> Duration {
-        self.at_most(waits::FIRST_CONNECT)
     }
 
     /// So long, or less where there are many backends; as long as there is where there is only one.

@@ -24,12 +24,11 @@ use std::time::{Duration, Instant};
 /// A connection on which TLS is being agreed on.
 pub(super) struct Handshaking {
     turn: Turn,
+    lap: Lap,
     pub(super) conn: Conn,
     /// With the connect.
     begun: Instant,
     limit: Duration,
-    /// Whether the limit is less than all the time there is.
-    is_short: bool,
 }
 
 impl Exchange {
@@ -38,12 +37,12 @@ impl Exchange {
         let Connecting { turn, lap, begun, limit, .. } = connecting;
         let whole = self.request.route.config.connect_timeout;
         let short = begun.elapsed() + self.at_most(waits::FIRST_HANDSHAKE);
-        let is_short = lap == Lap::First && short < whole;
-        let limit = match lap {
-            Lap::First => short.min(whole),
-            Lap::Second => limit,
+        let (lap, limit) = match lap {
+            Lap::First if short < whole => (Lap::First, short),
+            Lap::First => (Lap::Last, whole),
+            Lap::Last => (Lap::Last, limit),
         };
-        Stage::Handshaking(Handshaking { turn, conn, begun, limit, is_short })
+        Stage::Handshaking(Handshaking { turn, lap, conn, begun, limit })
     }
 
     /// Goes on until TLS is agreed on, or is not.
@@ -83,8 +82,8 @@ impl Exchange {
                 refusal.failure
             }
         };
-        let Handshaking { turn, begun, is_short, .. } = handshaking;
-        self.end_connecting(turn, begun, failure, is_short)
+        let Handshaking { turn, lap, begun, .. } = handshaking;
+        self.end_connecting(turn, lap, begun, failure)
     }
 }
 

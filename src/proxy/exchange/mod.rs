@@ -55,6 +55,7 @@ use connect::{Connecting, Lap};
 use handshake::Handshaking;
 use relaying::Relaying;
 use std::collections::VecDeque;
+use std::time::Instant;
 use timer::Timer;
 
 /// What is to be done with the client's connection.
@@ -286,49 +287,56 @@ impl Exchange {
 
     /// Chooses the next backend to ask.
     fn choose(&mut self, client: &Client, context: &mut Context<'_>) -> Advance {
-        if client.presence == Presence::Gone {
-            return self.fail(Failure::ClientGone);
-        }
-        // Before all that the route does: a redirect or a 404 would tell, too, what is there.
-        if self.request.meta.admission == Admission::Denied {
-            return self.fail(Failure::AccessDenied);
-        }
-        match self.request.route.action {
-            Some(Action::Proxy(_)) => {}
-            Some(Action::Redirect(_) | Action::ToHttps | Action::Respond { .. }) => {
-                return Advance::Over(Fate::AnswerByRoute);
-            }
-            None => return self.fail(Failure::NoRoute),
+        if let Some(fate) = self.fate_without_backend(client) {
+            self.blame_silent();
+            return Advance::Over(fate);
         }
         if self.has_to_queue(context) {
             return self.queue(client, context);
         }
+        match self.next_turn(context.allowance.now()) {
+            Ok((turn, lap)) => {
+                self.end_queueing();
+                self.begin(turn, lap)
+            }
+            Err(Failure::BackendsBusy) if self.choice.tried.is_first() => self.queue(client, context),
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// What becomes of a request that no backend is asked for.
+    fn fate_without_backend(&self, client: &Client) -> Option<Fate> {
+        let Request { route, meta, .. } = &self.request;
+        match route.action {
+            _ if client.presence == Presence::Gone => Some(Fate::Answer(Failure::ClientGone)),
+            // Before all that the route does: a redirect or a 404 would tell, too, what is there.
+            _ if meta.admission == Admission::Denied => Some(Fate::Answer(Failure::AccessDenied)),
+            Some(Action::Proxy(_)) => None,
+            Some(Action::Redirect(_) | Action::ToHttps | Action::Respond { .. }) => Some(Fate::AnswerByRoute),
+            None => Some(Fate::Answer(Failure::NoRoute)),
+        }
+    }
+
+    /// The next backend in the round, or, once no other is left, the next of those that were silent in the first lap.
+    fn next_turn(&mut self, now: Instant) -> Result<(Turn, Lap), Failure> {
+        let Request { route, meta, .. } = &self.request;
+        let Choice { tried, silent, last } = &mut self.choice;
         // The last one had the request and gave no response: asking another is a retry.
-        let attempt = match self.choice.last {
+        let attempt = match *last {
             Some(failure) if failure.is_unanswered() => Attempt::Again(failure),
             _ => Attempt::First,
         };
-        let Request { route, meta, .. } = &self.request;
-        let (tried, now) = (&mut self.choice.tried, context.allowance.now());
-        let (turn, lap) = match route.backends.next(tried, meta.client, now, attempt) {
-            Ok(turn) => (turn, Lap::First),
-            Err(NoTurn::Nobody(Failure::BackendsBusy)) if self.choice.tried.is_first() => {
-                return self.queue(client, context);
-            }
-            Err(NoTurn::Nobody(absence)) => {
-                let silent = &mut self.choice.silent;
-                let may_ask =
-                    !silent.is_empty() && (attempt == Attempt::First || route.backends.spend_retry());
-                // The one that is not asked stays among those that are blamed.
-                match may_ask.then(|| silent.pop_front()).flatten() {
-                    Some((turn, _)) => (turn, Lap::Second),
-                    None => return self.fail(self.choice.last.unwrap_or(absence)),
-                }
-            }
-            Err(NoTurn::OverBudget(failure)) => return self.fail(failure),
+        let absence = match route.backends.next(tried, meta.client, now, attempt) {
+            Ok(turn) => return Ok((turn, Lap::First)),
+            Err(NoTurn::OverBudget(failure)) => return Err(failure),
+            Err(NoTurn::Nobody(absence)) => absence,
         };
-        self.end_queueing();
-        self.begin(turn, lap)
+        let may_ask = !silent.is_empty() && (attempt == Attempt::First || route.backends.spend_retry());
+        // The one that is not asked stays among those that are blamed.
+        match may_ask.then(|| silent.pop_front()).flatten() {
+            Some((turn, _)) => Ok((turn, Lap::Last)),
+            None => Err(last.unwrap_or(absence)),
+        }
     }
 
     /// Asks this backend, on a kept connection if there is one, or a fresh one.
@@ -361,7 +369,7 @@ impl Exchange {
         Advance::Over(Fate::Answer(failure))
     }
 
-    /// Those that did not accept a connection in the first lap, and were not needed in the second.
+    /// Those that did not accept a connection in the first lap, and were not needed in the last.
     fn blame_silent(&mut self) {
         for (turn, failure) in self.choice.silent.drain(..) {
             self.record.tried.push(turn.address());
