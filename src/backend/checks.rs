@@ -158,13 +158,9 @@ pub(super) fn check_first(all: &[Arc<Backends>]) -> io::Result<()> {
 }
 
 impl Backends {
-    /// What is due: to be called every [`waits::BACKEND_WATCH`]. Probes that have to wait are handed to `park`.
-    pub fn look_after(self: &Arc<Self>, is_check_due: bool, park: impl Fn(Box<Probe>, Wait)) {
-        let begin = |probe: Box<Probe>| {
-            if let Some((probe, wait)) = probe.go_on() {
-                park(probe, wait);
-            }
-        };
+    /// To be called every [`waits::BACKEND_WATCH`]. Probes that have to wait are handed to `park`.
+    pub fn look_after(self: &Arc<Self>, park: impl Fn(Box<Probe>, Wait)) {
+        let begin = |probe: Box<Probe>| probe.go_on().into_iter().for_each(|(probe, wait)| park(probe, wait));
         for backend in self.all() {
             backend.kept.sweep();
             if backend.standing.waits_for_connect() {
@@ -173,17 +169,22 @@ impl Backends {
             if backend.standing.waits_for_trial() {
                 begin(Probe::connect(self, Arc::clone(&backend), Purpose::Restart));
             }
-            match &self.check {
-                Some(check) if backend.standing.awaits_check() => {
-                    // One at a time: a check may outlast the time between two looks.
-                    if !backend.standing.in_first_check.swap(true, Ordering::Relaxed) {
-                        begin(Probe::check(self, backend, Purpose::FirstCheck, check));
-                    }
-                }
-                Some(check) if is_check_due => begin(Probe::check(self, backend, Purpose::Check, check)),
-                Some(_) | None => {}
+            // One at a time: a check may outlast the time between two looks.
+            if let Some(check) = &self.check
+                && backend.standing.awaits_check()
+                && !backend.standing.in_first_check.swap(true, Ordering::Relaxed)
+            {
+                begin(Probe::check(self, backend, Purpose::FirstCheck, check));
             }
         }
+    }
+
+    /// To be called once in each [`Self::check_interval`]: begins an active check of each backend that has had its first.
+    pub fn check(self: &Arc<Self>, park: impl Fn(Box<Probe>, Wait)) {
+        let Some(check) = &self.check else { return };
+        let checked = self.all().into_iter().filter(|backend| !backend.standing.awaits_check());
+        let probes = checked.map(|backend| Probe::check(self, backend, Purpose::Check, check));
+        probes.filter_map(Probe::go_on).for_each(|(probe, wait)| park(probe, wait));
     }
 
     /// Between two active checks, if there are any.

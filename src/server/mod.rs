@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Reading order: `listeners` (what is opened, and why a start fails), `acceptor` (from a listener to the channel), `worker` (from the
-//! waiter to the client), `signals` and `orders` (what ends or changes a server), `reload`, `admin` (the listener for the admin).
-//! `activation` (sockets that were passed), `description` (the first line of the log), `manager` (what systemd is told), `rehearsal`
+//! waiter to the client), `watch` (the backends, beside the requests), `signals` and `orders` (what ends or changes a server),
+//! `reload`, `admin` (the listener for the admin). `certificates` (what the listeners with TLS show), `activation` (sockets that were passed), `description` (the first line of the log), `manager` (what systemd is told), `rehearsal`
 //! (for `ronde check`) and `scheduling` are what the start works with.
 //!
 //! Not here: exit codes (`main`).
@@ -21,6 +21,7 @@
 mod acceptor;
 mod activation;
 pub mod admin;
+mod certificates;
 mod description;
 mod listeners;
 mod manager;
@@ -29,26 +30,24 @@ pub mod rehearsal;
 mod reload;
 mod scheduling;
 pub mod signals;
+mod watch;
 mod worker;
 
 pub use listeners::StartError;
 pub use orders::{Commander, Orders, Outcome, orders};
 pub use reload::{Reader, Reread};
 
-use crate::backend::Backends;
 use crate::config::value::{count_text, time_text};
 use crate::config::{Address, Config, waits};
 use crate::net::descriptors;
 use crate::net::listener::Listener;
 use crate::net::passed::Passed;
-use crate::net::tls::{Certificates, Renewal};
 use crate::net::waker::Waker;
 use crate::observe::logger::Logger;
 use crate::observe::metrics::Metrics;
 use crate::pool::patience::Patience;
 use crate::pool::waiter::Waiter;
 use crate::proxy::client::ConnectionLimit;
-use crate::proxy::conversation::Task;
 use crate::proxy::per_client::PerClient;
 use crate::proxy::route::Routes;
 use crate::proxy::shared::Shared;
@@ -56,7 +55,7 @@ use crate::proxy::site::{InForce, Site};
 use acceptor::Doors;
 use activation::Activated;
 use admin::Answers;
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::bounded;
 use description::describe;
 use listeners::{Entrance, listen_all, listen_for_admin, refuse_all_myself, withdraw_new};
 use manager::Manager;
@@ -68,7 +67,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, Scope, ScopedJoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A thread's stack. The deepest call chain needs a fifth of it, most of that for the field lines of one head.
 const STACK: usize = 128 * 1024;
@@ -113,7 +112,7 @@ impl Server {
         refuse_all_myself(&config, entrances)?;
         bound_by_descriptors(&mut config, None);
         let metrics = Arc::new(Metrics::new(config.worker_count()));
-        let certificates = certificates(&config, entrances, None)?;
+        let certificates = certificates::load(&config, entrances, None)?;
         let routes = Routes::start(&config, None, &metrics)?;
         Ok(Shared {
             waiter: Waiter::new(config.worker_count(), config.queue, config.parked_memory)?,
@@ -170,7 +169,7 @@ impl Server {
                 if !admin.is_empty() {
                     start(scope, "admin", move || admin::run(admin, answers, admin_end))?;
                 }
-                start(scope, "backends", move || watch_backends(shared, &ended))?;
+                start(scope, "backends", move || watch::run(shared, &ended))?;
                 start(scope, "acceptor", move || accept(doors, waker, shared))
             })();
             let served = started.map(|acceptor| {
@@ -272,101 +271,6 @@ fn accept(mut doors: Doors, waker: &Waker, shared: &Shared) -> Vec<Entrance> {
         log::error!("the acceptor panicked, and goes on: please report this");
     }
     activation::passed(&doors.entrances)
-}
-
-/// Looks after the backends until the other end of `ended` is gone.
-fn watch_backends(shared: &Shared, ended: &Receiver<()>) {
-    let mut site = shared.site.get();
-    let mut watched = watch_all(&site, &[]);
-    loop {
-        let next = watched.iter().map(Watched::next).min();
-        let pause = next.map_or(waits::BACKEND_WATCH, |next| next.saturating_duration_since(Instant::now()));
-        match ended.recv_timeout(pause) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-        }
-        let before = Arc::as_ptr(&site);
-        if !std::ptr::eq(shared.site.renew(&mut site), before) {
-            watched = watch_all(&site, &watched);
-        }
-        let now = Instant::now();
-        for watched in watched.iter_mut().filter(|watched| watched.next() <= now) {
-            let is_check_due = watched.begin_look(now);
-            watched.backends.look_after(is_check_due, |probe, wait| {
-                // At a stop no finding matters.
-                drop(shared.waiter.park(Task::Probe(probe), wait));
-            });
-        }
-        // A backend that has come back, or is drained no more, has room that nothing else tells of.
-        if site.routes.has_limits() {
-            shared.waiter.let_on();
-        }
-    }
-}
-
-/// After a reload, the next check of what was watched before comes when it was due, or after the interval of now.
-fn watch_all(site: &Site, before: &[Watched]) -> Vec<Watched> {
-    let watch = |backends: &Arc<Backends>| {
-        let new = Watched::new(backends);
-        let before = before.iter().find(|before| backends.follows(&before.backends));
-        let due = before.and_then(|before| before.next_check);
-        Watched { next_check: new.next_check.map(|next| due.map_or(next, |due| due.min(next))), ..new }
-    };
-    site.routes.backends().map(watch).collect()
-}
-
-/// The backends of one route, and when they are looked after.
-struct Watched {
-    backends: Arc<Backends>,
-    next_look: Instant,
-    next_check: Option<Instant>,
-}
-
-impl Watched {
-    fn new(backends: &Arc<Backends>) -> Self {
-        let now = Instant::now();
-        let next_check = backends.check_interval().map(|interval| now + interval);
-        Self { backends: Arc::clone(backends), next_look: now + waits::BACKEND_WATCH, next_check }
-    }
-
-    fn next(&self) -> Instant {
-        self.next_check.map_or(self.next_look, |next_check| next_check.min(self.next_look))
-    }
-
-    /// They are looked after `now`. Returns whether a check is due.
-    fn begin_look(&mut self, now: Instant) -> bool {
-        self.next_look = now + waits::BACKEND_WATCH;
-        let is_check_due = self.next_check.is_some_and(|next_check| next_check <= now);
-        if is_check_due {
-            self.next_check = self.backends.check_interval().map(|interval| now + interval);
-        }
-        is_check_due
-    }
-}
-
-/// What the listeners with TLS show; nothing is read without one. Then there may still be handshakes from `before` a reload.
-fn certificates(
-    config: &Config,
-    entrances: &[Entrance],
-    before: Option<&Certificates>,
-) -> Result<Option<Certificates>, StartError> {
-    if !activation::is_tls_served(config, entrances) {
-        config.idle_tls().iter().for_each(|remark| log::warn!("{remark}"));
-        return Ok(before.map(Certificates::withdrawn));
-    }
-    let files = config.certificates();
-    let loaded = before.map_or_else(|| Certificates::load(&files), |before| before.reload(&files));
-    loaded.map(Some).map_err(StartError::Certificates)
-}
-
-/// Looks after the certificates from now on, where a listener shows them. What there is to say of them is said before.
-fn begin_renewal(site: &Site, entrances: &[Entrance]) -> Option<Renewal> {
-    let shown = site.certificates.as_ref().filter(|_| activation::is_tls_served(&site.config, entrances));
-    shown.map(|certificates| {
-        let now = SystemTime::now();
-        certificates.remarks(&site.config, now).iter().for_each(|remark| log::warn!("{remark}"));
-        certificates.renewal(now)
-    })
 }
 
 /// Raises the limit of open files as far as it goes. There cannot be more clients than sockets; how many of these are for

@@ -15,9 +15,10 @@
 //! Not here: what a worker holds (`proxy::site`), which backend is which (`backend::succession`), and closing listeners
 //! (`acceptor`).
 
+use super::certificates::{self, begin_renewal};
 use super::listeners::{Entrance, Reached, StartError, listen_all, refuse_all_myself, withdraw_new};
 use super::orders::{Asker, Outcome};
-use super::{activation, begin_renewal, bound_by_descriptors, certificates};
+use super::{activation, bound_by_descriptors};
 use crate::config::value::count_text;
 use crate::config::{Config, Listen, row};
 use crate::net::tls::{News, Renewal};
@@ -168,7 +169,7 @@ fn build(before: &Site, passed: &[Entrance], read: &Reader, metrics: &Metrics) -
     let remarks = keep_what_stays(&mut config, &before.config);
     bound_by_descriptors(&mut config, Some(&before.config));
     let certificates = activation::check(passed, &config)
-        .and_then(|()| certificates(&config, passed, before.certificates.as_ref()))
+        .and_then(|()| certificates::load(&config, passed, before.certificates.as_ref()))
         .map_err(|error| error.to_string())?;
     let routes = Routes::start(&config, Some(&before.routes), metrics)
         .map_err(|error| format!("the system refuses what the backends need: {error}"))?;
