@@ -17,7 +17,7 @@ use crate::pool::park::{Class, Park, Precedence, Wait};
 use crate::proxy::client::{Client, Presence};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::scratch::Scratch;
-use crate::proxy::session::{Introduction, Lingering, Reading, Resetting, Securing};
+use crate::proxy::session::{Lingering, Reading, Resetting};
 use crate::proxy::shared::Shared;
 use crate::proxy::site::Site;
 use std::time::{Duration, Instant};
@@ -31,9 +31,9 @@ pub struct Conversation {
 /// What is going on.
 pub enum Stage {
     /// The proxy at the other end has not said yet which client it is for.
-    Introducing(Introduction),
+    Introducing(Arrived),
     /// The TLS handshake is not over.
-    Securing(Securing),
+    Securing(Arrived),
     /// Between two requests, or in the middle of one.
     Reading(Reading),
     /// A request was read, and its response has not come to its end.
@@ -42,6 +42,15 @@ pub enum Stage {
     Lingering(Lingering),
     /// Something is missing, and the client is to have the rest of it before the connection is reset.
     Resetting(Resetting),
+}
+
+/// A connection before its first request, whose time it is that is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// When it was accepted, or introduced by its proxy.
+    pub since: Instant,
+    /// How long it waited for a worker.
+    pub queued: Duration,
 }
 
 /// What a connection begins with.
@@ -104,7 +113,7 @@ impl Conversation {
         let now = Instant::now();
         let stage = match opening {
             Opening::Client => Stage::first(client.scheme, now, Duration::ZERO),
-            Opening::ProxyHeader => Stage::Introducing(Introduction::awaited(now)),
+            Opening::ProxyHeader => Stage::Introducing(Arrived { since: now, queued: Duration::ZERO }),
         };
         Box::new(Self { client, stage })
     }
@@ -127,7 +136,7 @@ impl Stage {
     pub fn first(scheme: Scheme, since: Instant, queued: Duration) -> Self {
         match scheme {
             Scheme::Http => Self::Reading(Reading::first(since, queued)),
-            Scheme::Https => Self::Securing(Securing::awaited(since, queued)),
+            Scheme::Https => Self::Securing(Arrived { since, queued }),
         }
     }
 }

@@ -16,39 +16,24 @@ use crate::net::conn::Received;
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::failure::Failure;
 use crate::pool::park::{Class, Wait, Want};
-use crate::proxy::conversation::{Context, Halt};
-use std::time::{Duration, Instant};
-
-/// A connection whose header has not come, or only a part of it.
-#[derive(Debug)]
-pub struct Introduction {
-    pub(super) since: Instant,
-    /// How long the connection waited for a worker.
-    pub(super) queued: Duration,
-}
-
-impl Introduction {
-    /// Of a connection that was accepted then.
-    pub fn awaited(since: Instant) -> Self {
-        Self { since, queued: Duration::ZERO }
-    }
-}
+use crate::proxy::conversation::{Arrived, Context, Halt};
+use std::time::Instant;
 
 impl Session<'_, '_> {
     /// Reads until the header is whole, and takes the client's address from it. A byte behind it stays for the request.
-    pub(super) fn be_introduced(&mut self, introduction: &Introduction) -> Result<(), End> {
+    pub(super) fn be_introduced(&mut self, arrived: Arrived) -> Result<(), End> {
         loop {
             match proxy_header::read(self.context.scratch.from_client.filled()) {
                 Ok(Some((source, length))) => {
                     self.context.scratch.from_client.consume(length);
                     return match source {
                         Source::Proxy => Ok(()),
-                        Source::Client(client) => self.name(client, introduction),
+                        Source::Client(client) => self.name(client, arrived),
                     };
                 }
-                Ok(None) => self.read_introduction(introduction)?,
+                Ok(None) => self.read_introduction(arrived)?,
                 Err(failure) => {
-                    return Err(self.close_unanswered(failure, introduction.since, introduction.queued));
+                    return Err(self.close_unanswered(failure, arrived));
                 }
             }
         }
@@ -56,7 +41,7 @@ impl Session<'_, '_> {
 
     /// The client is known now, and counts from now on. The header was valid, so one too many can be told; but before a TLS
     /// handshake no word can be said that it understands.
-    fn name(&mut self, client: Peer, introduction: &Introduction) -> Result<(), End> {
+    fn name(&mut self, client: Peer, arrived: Arrived) -> Result<(), End> {
         self.client.named = Some(client);
         let Context { shared, site, .. } = &*self.context;
         match shared.per_client.enter(client, &site.config) {
@@ -65,29 +50,29 @@ impl Session<'_, '_> {
                 Ok(())
             }
             Err(failure) => Err(match self.client.scheme {
-                Scheme::Http => self.refuse(failure, introduction.since, introduction.queued),
-                Scheme::Https => self.close_unanswered(failure, introduction.since, introduction.queued),
+                Scheme::Http => self.refuse(failure, arrived.since, arrived.queued),
+                Scheme::Https => self.close_unanswered(failure, arrived),
             }),
         }
     }
 
-    fn read_introduction(&mut self, introduction: &Introduction) -> Result<(), End> {
+    fn read_introduction(&mut self, arrived: Arrived) -> Result<(), End> {
         match self.receive() {
             Ok(Received::Bytes(_)) => Ok(()),
-            Ok(Received::Nothing) => Err(self.await_introduction(introduction)),
+            Ok(Received::Nothing) => Err(self.await_introduction(arrived)),
             // A look whether the port is open.
             Ok(Received::End) | Err(_) if self.context.scratch.from_client.is_empty() => Err(End::Close),
             Ok(Received::End) | Err(_) => {
                 let failure = Failure::ProxyHeaderIncomplete;
-                Err(self.close_unanswered(failure, introduction.since, introduction.queued))
+                Err(self.close_unanswered(failure, arrived))
             }
         }
     }
 
     /// Its time is one for the whole: a proxy that drips does not prolong it.
-    fn await_introduction(&mut self, introduction: &Introduction) -> End {
+    fn await_introduction(&mut self, arrived: Arrived) -> End {
         let Context { shared, site, .. } = &*self.context;
-        let mut deadline = introduction.since + site.config.head_timeout;
+        let mut deadline = arrived.since + site.config.head_timeout;
         let is_idle = self.context.scratch.from_client.is_empty();
         if is_idle {
             deadline = shared.waiter.bound_idle(deadline);
@@ -97,7 +82,7 @@ impl Session<'_, '_> {
         }
         if deadline <= Instant::now() {
             let failure = Failure::ProxyHeaderTimeout;
-            return self.close_unanswered(failure, introduction.since, introduction.queued);
+            return self.close_unanswered(failure, arrived);
         }
         // A stop need not wait for what has not begun.
         let class = if is_idle { Class::Handshake } else { Class::Slow };
@@ -106,7 +91,8 @@ impl Session<'_, '_> {
     }
 
     /// Closes a connection on which nothing can be said yet, with its cause in the log.
-    pub(super) fn close_unanswered(&mut self, failure: Failure, since: Instant, queued: Duration) -> End {
+    pub(super) fn close_unanswered(&mut self, failure: Failure, arrived: Arrived) -> End {
+        let Arrived { since, queued } = arrived;
         let timings = Timings { queued, total: since.elapsed(), ..Timings::default() };
         let record = Record { timings, failure: Some(failure), ..Record::default() };
         self.note(None, record, Line::default);

@@ -12,11 +12,9 @@ mod reading;
 mod resetting;
 mod securing;
 
-pub use introduction::Introduction;
 pub use lingering::{Lingering, linger};
 pub use reading::Reading;
 pub use resetting::{Resetting, reset};
-pub use securing::Securing;
 
 use crate::observe::access::{Line, Record, Timings};
 use crate::observe::activity::Doing;
@@ -25,7 +23,7 @@ use crate::observe::failure::Failure;
 use crate::observe::metrics::RouteCounts;
 use crate::pool::park::{Class, Wait, Want, Woken};
 use crate::proxy::client::{Client, Presence};
-use crate::proxy::conversation::{Context, Conversation, Halt, Stage};
+use crate::proxy::conversation::{Arrived, Context, Conversation, Halt, Stage};
 use crate::proxy::exchange::{Exchange, Fate};
 use std::mem::take;
 use std::time::{Duration, Instant};
@@ -112,8 +110,8 @@ impl Stage {
     /// How long the connection waited for a worker when it was new.
     fn note_queued(&mut self, waited: Duration) {
         match self {
-            Self::Introducing(Introduction { queued, .. })
-            | Self::Securing(Securing { queued, .. })
+            Self::Introducing(Arrived { queued, .. })
+            | Self::Securing(Arrived { queued, .. })
             | Self::Reading(Reading { queued, .. }) => *queued = waited,
             Self::Exchanging(_) | Self::Lingering(_) | Self::Resetting(_) => {}
         }
@@ -180,8 +178,8 @@ impl Session<'_, '_> {
         }
         self.context.allowance.stop_waiting();
         match (&mut *stage, woken) {
-            (Stage::Introducing(Introduction { since, queued }), Woken::OverBudget) => {
-                return self.close_unanswered(Failure::OverBudget, *since, *queued);
+            (Stage::Introducing(arrived), Woken::OverBudget) => {
+                return self.close_unanswered(Failure::OverBudget, *arrived);
             }
             (Stage::Securing(_), Woken::OverBudget) => {
                 return self.fail_handshake(Failure::OverBudget, &"in its TLS handshake");
@@ -228,7 +226,7 @@ impl Session<'_, '_> {
         stage.note_queued(queued);
         match stage {
             Stage::Reading(_) if is_late => self.refuse(Failure::Overloaded, since, queued),
-            _ if is_late => self.close_unanswered(Failure::Overloaded, since, queued),
+            _ if is_late => self.close_unanswered(Failure::Overloaded, Arrived { since, queued }),
             stage => self.run(stage),
         }
     }
@@ -236,12 +234,12 @@ impl Session<'_, '_> {
     fn run(&mut self, stage: &mut Stage) -> End {
         loop {
             let next = match stage {
-                Stage::Introducing(introduction) => self
-                    .be_introduced(introduction)
-                    .map(|()| Stage::first(self.client.scheme, Instant::now(), introduction.queued)),
-                Stage::Securing(securing) => self
-                    .be_secured(securing)
-                    .map(|()| Stage::Reading(Reading::first(Instant::now(), securing.queued))),
+                Stage::Introducing(arrived) => self
+                    .be_introduced(*arrived)
+                    .map(|()| Stage::first(self.client.scheme, Instant::now(), arrived.queued)),
+                Stage::Securing(arrived) => self
+                    .be_secured(*arrived)
+                    .map(|()| Stage::Reading(Reading::first(Instant::now(), arrived.queued))),
                 Stage::Reading(reading) => self.read_request(reading).map(|request| {
                     let timings = Timings { queued: reading.queued, ..Timings::default() };
                     let record = Record { timings, ..Record::default() };

@@ -16,33 +16,18 @@ use crate::net::tls::{Handshake, HandshakeError};
 use crate::observe::failure::Failure;
 use crate::observe::metrics::Secured;
 use crate::pool::park::{Class, Wait, Want};
-use crate::proxy::conversation::{Context, Halt};
+use crate::proxy::conversation::{Arrived, Context, Halt};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The first byte of every TLS connection: a record with a message of the handshake (RFC 8446 §5.1).
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// A connection whose handshake is not over.
-#[derive(Debug)]
-pub struct Securing {
-    pub(super) since: Instant,
-    /// How long the connection waited for a worker.
-    pub(super) queued: Duration,
-}
-
-impl Securing {
-    /// Of a connection that was accepted then, or introduced by its proxy.
-    pub fn awaited(since: Instant, queued: Duration) -> Self {
-        Self { since, queued }
-    }
-}
-
 impl Session<'_, '_> {
     /// Goes on until the client has TLS, and may send its first request.
-    pub(super) fn be_secured(&mut self, securing: &Securing) -> Result<(), End> {
+    pub(super) fn be_secured(&mut self, arrived: Arrived) -> Result<(), End> {
         if !self.client.conn.is_secured() {
-            self.begin_handshake(securing)?;
+            self.begin_handshake(arrived)?;
         }
         let (conn, waiter) = (&self.client.conn, &self.context.shared.waiter);
         match self.context.allowance.spend(waiter, |block| conn.shake_hands(block)).0 {
@@ -51,17 +36,17 @@ impl Session<'_, '_> {
                 self.context.recorder.note_secured(secured);
                 Ok(())
             }
-            Ok(Handshake::Waits) => Err(self.await_handshake(securing)),
+            Ok(Handshake::Waits) => Err(self.await_handshake(arrived)),
             Err(error) => Err(self.fail_handshake(Failure::TlsHandshake, &error)),
         }
     }
 
     /// Begins with the client's first bytes, which may be read already, behind the header of a proxy.
-    fn begin_handshake(&mut self, securing: &Securing) -> Result<(), End> {
+    fn begin_handshake(&mut self, arrived: Arrived) -> Result<(), End> {
         while self.context.scratch.from_client.is_empty() {
             match self.receive() {
                 Ok(Received::Bytes(_)) => {}
-                Ok(Received::Nothing) => return Err(self.await_handshake(securing)),
+                Ok(Received::Nothing) => return Err(self.await_handshake(arrived)),
                 // A look whether the port is open.
                 Ok(Received::End) | Err(_) => return Err(End::Close),
             }
@@ -70,7 +55,7 @@ impl Session<'_, '_> {
         match first.first() {
             Some(&HANDSHAKE_RECORD) => {}
             Some(byte) if byte.is_ascii_uppercase() => {
-                return Err(self.refuse(Failure::TlsMissing, securing.since, securing.queued));
+                return Err(self.refuse(Failure::TlsMissing, arrived.since, arrived.queued));
             }
             _ => return Err(self.fail_handshake(Failure::TlsMissing, &"the first bytes are no TLS")),
         }
@@ -84,10 +69,10 @@ impl Session<'_, '_> {
     }
 
     /// Its time is one for the whole: a client that drips does not prolong it.
-    fn await_handshake(&mut self, securing: &Securing) -> End {
+    fn await_handshake(&mut self, arrived: Arrived) -> End {
         let Context { shared, site, .. } = &*self.context;
         let now = Instant::now();
-        let deadline = shared.waiter.bound_idle(securing.since + site.config.head_timeout);
+        let deadline = shared.waiter.bound_idle(arrived.since + site.config.head_timeout);
         let class = Class::Handshake;
         if deadline <= now && !shared.is_running() {
             return End::Close;
