@@ -36,10 +36,7 @@ impl Config {
     pub(super) fn check_admin(&self) -> Result<(), Error> {
         let Some(admin) = &self.admin else { return Ok(()) };
         let fault = |fault: String| Err(Error::at(row::admin.flag, fault));
-        let is_taken = |(listen, _): &(&Listen, _)| admin.overlaps(listen);
-        let listen = self.listen.iter().map(|listen| (listen, row::listen.flag));
-        let tls_listen = self.tls_listen.iter().map(|listen| (listen, row::tls_listen.flag));
-        if let Some((_, flag)) = listen.chain(tls_listen).find(is_taken) {
+        if let Some(flag) = self.which_takes_admin() {
             return fault(format!("{admin} is an address of {flag}, too"));
         }
         match admin.is_of_this_host() || !self.admin_allow.is_empty() {
@@ -49,6 +46,14 @@ impl Config {
                 row::admin_allow.flag
             )),
         }
+    }
+
+    /// The flag of the listener for clients that has the admin listener's address, too.
+    pub fn which_takes_admin(&self) -> Option<&'static str> {
+        let admin = self.admin.as_ref()?;
+        let all = [(&self.listen, row::listen.flag), (&self.tls_listen, row::tls_listen.flag)];
+        let takes = |listens: &[Listen]| listens.iter().any(|listen| admin.overlaps(listen));
+        all.into_iter().find(|(listens, _)| takes(listens)).map(|(_, flag)| flag)
     }
 }
 

@@ -167,6 +167,11 @@ fn build(before: &Site, passed: &[Entrance], read: &Reader, metrics: &Metrics) -
     notes.iter().for_each(|note| log::warn!("{note}"));
     let mut config = config?;
     let remarks = keep_what_stays(&mut config, &before.config);
+    if let (Some(admin), Some(flag)) = (&config.admin, config.which_takes_admin()) {
+        return Err(format!(
+            "{admin} of {flag} is the admin listener's, which stays where it is until a restart"
+        ));
+    }
     bound_by_descriptors(&mut config, Some(&before.config));
     let certificates = activation::check(passed, &config)
         .and_then(|()| certificates::load(&config, passed, before.certificates.as_ref()))
@@ -178,33 +183,21 @@ fn build(before: &Site, passed: &[Entrance], read: &Reader, metrics: &Metrics) -
 
 /// What is made once, at the start, stays as it is. Returns a remark for each such setting that is another now.
 fn keep_what_stays(config: &mut Config, before: &Config) -> Vec<String> {
-    let mut remarks = Vec::new();
-    let mut remark = |row: &crate::config::Setting| {
-        remarks.push(format!("{} is another now, which takes a restart; all else is taken", row.key()));
-    };
-    if config.worker_count() != before.worker_count() {
-        remark(&row::workers);
-    }
-    if config.scheduling != before.scheduling {
-        remark(&row::scheduling);
-    }
-    if config.queue != before.queue {
-        remark(&row::queue);
-    }
-    if config.admin != before.admin {
-        remark(&row::admin);
-    }
-    if config.access_log_file != before.access_log_file {
-        remark(&row::access_log_file);
-    }
-    if config.log_file != before.log_file {
-        remark(&row::log_file);
-    }
+    let is_another = [
+        (&row::workers, config.worker_count() != before.worker_count()),
+        (&row::scheduling, config.scheduling != before.scheduling),
+        (&row::queue, config.queue != before.queue),
+        (&row::admin, config.admin != before.admin),
+        (&row::access_log_file, config.access_log_file != before.access_log_file),
+        (&row::log_file, config.log_file != before.log_file),
+    ];
+    (config.workers, config.scheduling, config.queue) = (before.workers, before.scheduling, before.queue);
     config.admin.clone_from(&before.admin);
     config.access_log_file.clone_from(&before.access_log_file);
     config.log_file.clone_from(&before.log_file);
-    (config.workers, config.scheduling, config.queue) = (before.workers, before.scheduling, before.queue);
-    remarks
+    let changed = is_another.into_iter().filter(|(_, is_another)| *is_another);
+    let remark = |key| format!("{key} is another now, which takes a restart; all else is taken");
+    changed.map(|(setting, _)| remark(setting.key())).collect()
 }
 
 /// `reloaded: 3 routes, 5 backends (1 new, 1 gone), 2 certificates, 1 listener`

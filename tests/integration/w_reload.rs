@@ -8,7 +8,7 @@ use crate::harness::{
 use rustix::process::Signal;
 use std::fs;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -564,6 +564,23 @@ fn an_address_that_cannot_be_had_changes_nothing() {
     assert!(outcome.contains("ronde's own address"), "{outcome}");
     assert_eq!(Wire::connect_plain(stays).get("/").text(), "old");
     eventually("nothing is left of it", || TcpStream::connect(comes).is_err() && !path.exists());
+}
+
+/// The admin listener was to move, and clients to have its address. That was "in use by another program", which was ronde.
+#[test]
+fn the_address_of_the_admin_listener_was_another_programs() {
+    ronde_only!();
+    let [old, new] = ["old", "new"].map(Backend::named);
+    let (stays, admin, elsewhere) = (free_address(), free_address(), free_address());
+    let settings = |listen: SocketAddr, admin: SocketAddr, backend: &Backend| {
+        format!("listen = '{listen}'\nadmin = '{admin}'\n{}", backends(&[backend]))
+    };
+    let served = Served::with(&settings(stays, admin, &old));
+    fs::write(&served.file, of_file(&settings(admin, elsewhere, &new))).expect("a file");
+    let outcome = served.outcome();
+    let told = format!("not reloaded, and nothing has changed: {admin} of --listen is the admin listener's");
+    assert!(outcome.contains(&told), "{outcome}");
+    assert_eq!(Wire::connect_plain(stays).get("/").text(), "old");
 }
 
 /// Its scheme and what its connections begin with are another's, but the socket is the same: no client is refused.
