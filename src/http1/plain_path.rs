@@ -36,21 +36,29 @@ pub fn is_plain(path: &str) -> bool {
     !path.contains('\\') && path.split('%').skip(1).all(|part| is_needed(part.as_bytes()))
 }
 
-/// The path without its parameters and its query, as a server reads it that gives parameters a meaning. `None`: it has
-/// no parameters.
-pub fn without_parameters(path: &str) -> Option<String> {
+/// The path as servers read it that give a meaning to parameters, to an encoded end, or to both, in either order: they are
+/// `/a/d`, `/a;x` and `/a` for `/a;x%3Fb/d`. An ordinary path has none.
+pub fn other_readings(path: &str) -> impl Iterator<Item = String> {
+    let bare = without_parameters(path);
+    let ended = before_encoded_end(path);
+    let bare_of_ended = ended.as_deref().and_then(without_parameters);
+    let ended_of_bare = bare.as_deref().and_then(before_encoded_end);
+    [bare, ended, bare_of_ended, ended_of_bare].into_iter().flatten()
+}
+
+/// Without its parameters and its query. `None`: it has no parameters.
+fn without_parameters(path: &str) -> Option<String> {
     let path = path_of(path);
     let names = path.split('/').map(name_of).collect::<Vec<_>>().join("/");
     (names.len() < path.len()).then_some(names)
 }
 
-/// The path up to an encoded `?` or `#`, as a server reads it that decodes and then looks for the end of the path. `None`: it
-/// has neither.
-pub fn before_encoded_end(path: &str) -> Option<&str> {
+/// Up to an encoded `?` or `#`, where a server ends it that decodes before it looks for the end. `None`: it has neither.
+fn before_encoded_end(path: &str) -> Option<String> {
     let path = path_of(path);
     let is_end = |bytes: &[u8]| bytes.eq_ignore_ascii_case(b"%3f") || bytes == b"%23";
     let end = path.as_bytes().windows(3).position(is_end)?;
-    path.get(..end)
+    path.get(..end).map(str::to_owned)
 }
 
 /// A segment without its parameters (RFC 3986 §3.3). `%3b` counts as `;`: some servers decode first.
@@ -122,8 +130,16 @@ mod tests {
             ("/a?b%3fc", None),
             ("/a%33f/%253f/%3", None),
         ] {
-            assert_eq!(before_encoded_end(path), before, "{path}");
+            assert_eq!(before_encoded_end(path).as_deref(), before, "{path}");
         }
+    }
+
+    #[test]
+    fn both_may_be_read_in_either_order() {
+        let readings = |path| other_readings(path).collect::<Vec<_>>();
+        assert_eq!(readings("/a;x%3Fb/d?e"), ["/a/d", "/a;x", "/a"]);
+        assert_eq!(readings("/a;x/b%3Fc"), ["/a/b%3Fc", "/a;x/b", "/a/b", "/a/b"]);
+        assert_eq!(readings("/a/b%20c?d;e%3f"), [""; 0]);
     }
 
     #[test]
@@ -214,7 +230,7 @@ mod tests {
 
         #[test]
         fn any_text_has_an_answer(path in any::<String>()) {
-            let _ = (is_plain(&path), without_parameters(&path));
+            let _ = (is_plain(&path), other_readings(&path).count());
         }
     }
 }

@@ -82,19 +82,23 @@ impl<T: Clone> Table<T> {
             .or_else(|| self.any.find(path))
     }
 
-    /// The same where access is by path: of a path that has one reading only, so that no backend can take it for one of
-    /// another route.
+    /// The same where access is restricted: of a host and a path that have one reading only, so that no backend can take them for
+    /// those of another route.
     ///
     /// # Errors
-    /// [`Failure::PathAmbiguous`].
+    /// [`Failure::PathAmbiguous`]; [`Failure::HostInvalid`] of a host with `%`, which is another one to a server that decodes (RFC
+    /// 3986 §6.2.2.2) and which no client sends.
     pub fn find_plain(&self, authority: &str, path: &str) -> Result<Option<&T>, Failure> {
         let found = self.find(authority, path);
-        let is_same = |other: &str| {
-            self.find(authority, other).map(std::ptr::from_ref) == found.map(std::ptr::from_ref)
+        let is_same = |other: String| {
+            plain_path::is_plain(&other)
+                && self.find(authority, &other).map(std::ptr::from_ref) == found.map(std::ptr::from_ref)
         };
-        let is_read_alike = plain_path::without_parameters(path).is_none_or(|bare| is_same(&bare))
-            && plain_path::before_encoded_end(path).is_none_or(is_same);
-        if is_read_alike && plain_path::is_plain(path) { Ok(found) } else { Err(Failure::PathAmbiguous) }
+        if authority.contains('%') {
+            return Err(Failure::HostInvalid);
+        }
+        let is_plain = plain_path::is_plain(path) && plain_path::other_readings(path).all(is_same);
+        if is_plain { Ok(found) } else { Err(Failure::PathAmbiguous) }
     }
 
     /// The longest of the wildcards goes first.
@@ -204,6 +208,13 @@ mod tests {
             ("/app/y%3Fz%23", Ok(Some("/app"))),
             ("/C%23", Ok(None)),
             ("/admin%3bs/x", Err(())),
+            ("/admin;s%3Ft", Err(())),
+            ("/admin%3bs%23t", Err(())),
+            ("/admin;s%3Ft/x", Err(())),
+            ("/app/y;s%3Ft", Ok(Some("/app"))),
+            // `/app` to a server that finds the end and then resolves the dots.
+            ("/app/x/..%3Fs", Err(())),
+            ("/app/x/..;s%23t", Err(())),
             ("/app;s=1/y", Err(())),
             ("/app/x;s=1", Err(())),
             ("/app/../admin", Err(())),
@@ -211,6 +222,15 @@ mod tests {
             let plain = table.find_plain("a", path);
             assert_eq!(plain.map(Option::<&&str>::copied).map_err(|_| ()), found, "{path}");
         }
+    }
+
+    #[test]
+    fn an_encoded_host_is_refused_where_it_may_hide_a_route() {
+        let table = table(&["admin.example.com"]);
+        for host in ["%61dmin.example.com", "admin%2Eexample.com", "admin.example.com:%3880"] {
+            assert_eq!(table.find_plain(host, "/").err(), Some(Failure::HostInvalid), "{host}");
+        }
+        assert!(table.find_plain("admin.example.com:80", "/").is_ok_and(|found| found.is_some()));
     }
 
     #[test]
