@@ -72,7 +72,7 @@ impl Backends {
         // A turn that is taken in vain passes over a backend that would have answered.
         match attempt {
             Attempt::Again(failure) if !self.spend_retry() => Err(NoTurn::OverBudget(failure)),
-            _ => give(&mut round, chosen, tried, now).ok_or_else(|| nobody(&round)),
+            _ => self.give(&mut round, chosen, tried, now).ok_or_else(|| nobody(&round)),
         }
     }
 
@@ -94,6 +94,21 @@ impl Backends {
             )
         };
         choose(round, self.balance, client, |backend| may_take(backend) && !is_stuck(backend))
+    }
+
+    /// Gives a turn to the one that was chosen.
+    pub(super) fn give(
+        &self,
+        round: &mut Members,
+        chosen: Place,
+        tried: &mut Tried,
+        now: Instant,
+    ) -> Option<Turn> {
+        let backend = Arc::clone(round.take(chosen)?);
+        tried.note(&backend);
+        // Still under the lock of the round: of two requests at once only one may be the trial.
+        let trial = if backend.standing.was_chosen() { Trial::Undecided } else { Trial::No };
+        Some(Turn::new(backend, &self.history.answers, trial, round.turns(), now))
     }
 
     /// Takes a retry out of the budget, if one is left: a request that was sent once is sent again. Returns whether there was one.
@@ -130,13 +145,4 @@ pub(super) fn choose(
             }),
         }
     })
-}
-
-/// Gives a turn to the one that was chosen.
-pub(super) fn give(round: &mut Members, chosen: Place, tried: &mut Tried, now: Instant) -> Option<Turn> {
-    let backend = Arc::clone(round.take(chosen)?);
-    tried.note(&backend);
-    // Still under the lock of the round: of two requests at once only one may be the trial.
-    let trial = if backend.standing.was_chosen() { Trial::Undecided } else { Trial::No };
-    Some(Turn::new(backend, trial, round.turns(), now))
 }

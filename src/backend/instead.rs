@@ -6,7 +6,6 @@
 //!
 //! Not here: which answers count as none (`proxy::exchange`), and the choice for a request without an answer (`choice`).
 
-use super::choice::give;
 use super::{Backend, Backends, Tried, Turn};
 use crate::config::Peer;
 use std::time::Instant;
@@ -25,6 +24,6 @@ impl Backends {
         if !self.spend_retry() {
             return None;
         }
-        give(&mut round, chosen, tried, now)
+        self.give(&mut round, chosen, tried, now)
     }
 }

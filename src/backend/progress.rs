@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// A backend is stuck when all of this is true:
 ///
 /// - at least so many requests wait for it;
-/// - the others have given so many answers since its last one, or a quarter of its waiting requests if that is more;
+/// - the others have given so many answers since it has owed one, or a quarter of its waiting requests if that is more;
 /// - its silence is longer than it is allowed, or it holds three quarters of all requests that wait.
 ///
 /// With a lower limit every pause would look like a hang; with a higher one too few clients would be left to keep the others busy.
@@ -44,8 +44,9 @@ pub struct Answers {
 /// The answers of one backend.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// The total of [`Answers`] at its last answer.
-    last: AtomicUsize,
+    /// The total of [`Answers`] at its last answer, or at the first turn after it. What the others gave before it was asked, or
+    /// was there at all, says nothing about it.
+    owes_since: AtomicUsize,
     /// Its longest recent response time, in milliseconds; it decays by an eighth per answer.
     slowest: AtomicU64,
     /// Until this time, in milliseconds, its silence means nothing: its last answer plus twice `slowest`.
@@ -72,15 +73,21 @@ impl Answers {
 impl Progress {
     /// From now on its answers are counted among these.
     pub fn begin_among(&self, all: &Answers) {
-        self.last.store(all.given.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.owe(all);
         let times = [&self.slowest, &self.silence_allowed_until, &self.silent_since];
         times.iter().for_each(|time| time.store(0, Ordering::Relaxed));
         self.unanswered.store(0, Ordering::Relaxed);
     }
 
     /// A request is given to the backend.
-    pub fn asked(&self) {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    pub fn asked(&self, all: &Answers) {
+        if self.unanswered.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.owe(all);
+        }
+    }
+
+    fn owe(&self, all: &Answers) {
+        self.owes_since.store(all.given.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// A whole request was sent, and waits for its answer since `now`.
@@ -92,7 +99,7 @@ impl Progress {
 
     /// The backend answered `now`, after `took`.
     pub fn answered(&self, all: &Answers, now: Instant, took: Duration) {
-        self.last.store(all.given.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.owes_since.store(all.given.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         let (took, before) = (took.as_millis() as u64, self.slowest.load(Ordering::Relaxed));
         if took > 0 || before > 0 {
             let slowest = took.max(before - before.div_ceil(8));
@@ -113,7 +120,7 @@ impl Progress {
         now: Instant,
     ) -> bool {
         let others_gave = |answers| {
-            all.given.load(Ordering::Relaxed).wrapping_sub(self.last.load(Ordering::Relaxed)) >= answers
+            all.given.load(Ordering::Relaxed).wrapping_sub(self.owes_since.load(Ordering::Relaxed)) >= answers
         };
         let is_ignoring = || self.unanswered.load(Ordering::Relaxed) >= IGNORED && others_gave(IGNORED);
         let is_silent = || {
@@ -138,10 +145,8 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn ask(progress: &Progress, times: usize) {
-        for _ in 0..times {
-            progress.asked();
-        }
+    fn ask(progress: &Progress, all: &Answers, times: usize) {
+        (0..times).for_each(|_| progress.asked(all));
     }
 
     fn answer(progress: &Progress, all: &Answers, times: usize) {
@@ -157,8 +162,8 @@ mod tests {
     fn a_backend_that_answers_by_turns_is_never_stuck() {
         let (all, one, other) = (Answers::default(), Progress::default(), Progress::default());
         for waiting in 0..1000 {
-            ask(&one, 1);
-            ask(&other, 1);
+            ask(&one, &all, 1);
+            ask(&other, &all, 1);
             answer(&one, &all, 1);
             answer(&other, &all, 1);
             assert!(!is_stuck(&one, &all, waiting) && !is_stuck(&other, &all, waiting));
@@ -169,7 +174,7 @@ mod tests {
     fn a_backend_that_falls_behind_the_others_is_stuck_until_it_answers() {
         for (waiting, answers) in [(8, 8), (32, 8), (100, 25)] {
             let (all, hung, other) = (Answers::default(), Progress::default(), Progress::default());
-            ask(&hung, waiting);
+            ask(&hung, &all, waiting);
             answer(&other, &all, answers - 1);
             assert!(!is_stuck(&hung, &all, waiting));
             answer(&other, &all, 1);
@@ -183,11 +188,25 @@ mod tests {
         }
     }
 
+    /// It is new among backends that have served for long, or was drained, or a backup.
+    #[test]
+    fn a_backend_that_was_asked_nothing_was_stuck_at_its_eighth_request() {
+        let (all, idle, other) = (Answers::default(), Progress::default(), Progress::default());
+        for _ in 0..2 {
+            answer(&other, &all, 1000);
+            ask(&idle, &all, CAUGHT);
+            assert!(!idle.is_stuck(&all, CAUGHT, || 500, Instant::now()));
+            answer(&other, &all, CAUGHT);
+            assert!(idle.is_stuck(&all, CAUGHT, || 500, Instant::now()));
+            answer(&idle, &all, CAUGHT);
+        }
+    }
+
     #[test]
     fn a_few_requests_are_enough_once_one_has_waited_for_long() {
         let (all, hung, other) = (Answers::default(), Progress::default(), Progress::default());
         let start = Instant::now();
-        ask(&hung, IGNORED);
+        ask(&hung, &all, IGNORED);
         hung.waits(&all, start);
         answer(&other, &all, IGNORED);
         let is_stuck_after = |wait, waiting| hung.is_stuck(&all, waiting, || waiting, start + wait);
@@ -201,14 +220,14 @@ mod tests {
     fn a_long_poll_beside_answered_requests_is_no_silence() {
         let (all, polled, other) = (Answers::default(), Progress::default(), Progress::default());
         let start = Instant::now();
-        polled.asked();
+        polled.asked(&all);
         polled.waits(&all, start);
         for _ in 0..20 {
-            ask(&polled, 1);
+            ask(&polled, &all, 1);
             answer(&polled, &all, 1);
             answer(&other, &all, 1);
         }
-        ask(&polled, 10);
+        ask(&polled, &all, 10);
         answer(&other, &all, 7);
         assert!(!polled.is_stuck(&all, 1, || 1, start + 2 * SILENT));
     }
@@ -219,7 +238,7 @@ mod tests {
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
         slow.answered(&all, after(0), Duration::from_millis(100));
-        ask(&slow, 30);
+        ask(&slow, &all, 30);
         answer(&other, &all, 30);
         assert!(!slow.is_stuck(&all, 30, || 60, after(150)) && slow.is_stuck(&all, 30, || 60, after(202)));
         assert!(!slow.is_stuck(&all, 44, || 60, after(150)) && slow.is_stuck(&all, 45, || 60, after(150)));

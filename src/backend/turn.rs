@@ -5,6 +5,7 @@
 //!
 //! Not here: whose turn it is (`backend`).
 
+use super::progress::Answers;
 use super::{Backend, Backends};
 use crate::config::{Address, waits};
 use crate::net::conn::{Block, Conn, Connected, Window};
@@ -67,10 +68,16 @@ impl Pace {
 }
 
 impl Turn {
-    pub(super) fn new(backend: Arc<Backend>, trial: Trial, number: u64, since: Instant) -> Self {
+    pub(super) fn new(
+        backend: Arc<Backend>,
+        answers: &Answers,
+        trial: Trial,
+        number: u64,
+        since: Instant,
+    ) -> Self {
         backend.standing.active.fetch_add(1, Ordering::Relaxed);
         backend.standing.waiting.fetch_add(1, Ordering::Relaxed);
-        backend.standing.progress.asked();
+        backend.standing.progress.asked(answers);
         backend.standing.counts.asked();
         let (awaited, verdict) = (Cell::new(Side::Backend), Cell::new(Verdict::Open));
         let trial = Cell::new(trial);
