@@ -15,6 +15,8 @@ use crate::pool::slots::{Key, Slots};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// See the module.
@@ -24,6 +26,8 @@ pub(super) struct State<T> {
     pub deadlines: Deadlines,
     /// Those of [`Class::Queued`], of each queue by itself; none is empty.
     pub queues: BTreeMap<usize, Queue>,
+    /// How many these are, to be read without the lock.
+    pub queued: Arc<AtomicUsize>,
     /// Those in queues that are to go on. They stand there until they are taken out, so that nothing that comes now is before them.
     pub let_on: Vec<Key>,
     /// When the timer fires; an earlier deadline has to set it again.
@@ -54,6 +58,7 @@ impl<T: Park> State<T> {
             edges: Edges::new(),
             deadlines: Deadlines::default(),
             queues: BTreeMap::new(),
+            queued: Arc::default(),
             let_on: Vec::new(),
             timer_due: None,
             weight: 0,
@@ -69,6 +74,7 @@ impl<T: Park> State<T> {
         self.deadlines.insert(class, deadline, key);
         if class == Class::Queued {
             self.queues.entry(queue).or_default().insert((precedence, deadline, key));
+            self.queued.fetch_add(1, Ordering::Relaxed);
         }
         self.weight += weight as usize;
         self.census.enter(kind);
@@ -80,6 +86,7 @@ impl<T: Park> State<T> {
         self.deadlines.remove(class, deadline, key);
         if class == Class::Queued {
             leave(&mut self.queues, &value, deadline, key);
+            self.queued.fetch_sub(1, Ordering::Relaxed);
         }
         if let Some(client) = value.client() {
             self.edges.leave(descriptor(client));

@@ -55,8 +55,6 @@ pub struct Routes {
     /// For plain requests, whatever the table says: a detour each.
     challenge: Option<Arc<Route>>,
     to_https: Option<Arc<Route>>,
-    /// How many of them have backends with limits, or had before a reload: their requests may still be waiting.
-    limited: usize,
     /// What their backends share with those before and after a reload.
     registry: Arc<Registry>,
     next_number: usize,
@@ -115,11 +113,9 @@ impl Routes {
         let challenge = challenge.transpose()?;
         all.extend(challenge.clone());
         let to_https = config.redirect_to_https.then(|| Arc::new(rest.to_https(metrics)));
-        let limited = all.iter().filter(|route| route.backends.has_limits()).count();
-        let limited = limited + before.map_or(0, |before| before.limited.min(1));
         let next_number = first_number + all.len();
         let paths = if config.has_any_access_list() { Paths::Plain } else { Paths::Any };
-        Ok(Self { table, all, rest, paths, challenge, to_https, limited, registry, next_number })
+        Ok(Self { table, all, rest, paths, challenge, to_https, registry, next_number })
     }
 
     /// The route of a request that was asked for by this scheme.
@@ -163,11 +159,6 @@ impl Routes {
         let challenge = self.challenge.as_ref().map(|route| route.number);
         let routes = self.all.iter().filter(move |route| Some(route.number) != challenge);
         routes.map(|route| &route.backends)
-    }
-
-    /// Whether requests may have to wait for room at a backend.
-    pub fn has_limits(&self) -> bool {
-        self.limited > 0
     }
 
     /// Whether no backend is known, though one is needed.

@@ -97,10 +97,18 @@ pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorde
 fn empty(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) {
     entrance.listener.withdraw();
     for _ in 0..=usize::from(BACKLOG) / BATCH {
-        if accept_some(entrance, waker, context, shortage) < BATCH {
+        if accept_some(entrance, waker, context, shortage) == Queue::Empty {
             break;
         }
     }
+}
+
+/// What was found of the kernel's queue of a listener.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Empty,
+    /// There may be more: a batch was accepted, or the system had no descriptor for the next.
+    Longer,
 }
 
 /// What it accepts with.
@@ -111,26 +119,26 @@ struct Context<'a> {
     recorder: &'a Recorder<'a>,
 }
 
-/// Accepts what is there, within bounds. Returns how many connections that were.
-fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) -> usize {
-    for count in 0..BATCH {
+/// Accepts what is there, within bounds.
+fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) -> Queue {
+    for _ in 0..BATCH {
         match entrance.listener.accept() {
             Ok((conn, peer)) => {
                 shortage.end();
                 admit(conn, peer, entrance, context);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Queue::Empty,
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 shortage.begin(&error);
                 if !make_room(context) {
                     wait_for(waker, waits::ACCEPT_RETRY);
+                    return Queue::Longer;
                 }
-                return count;
             }
         }
     }
-    BATCH
+    Queue::Longer
 }
 
 /// Closes what can best be done without. A kept connection to a backend costs the next request a connect, an idle client's

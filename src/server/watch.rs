@@ -36,9 +36,7 @@ pub(super) fn run(shared: &Shared, ended: &Receiver<()>) {
         let park = |probe, wait| drop(shared.waiter.park(Task::Probe(probe), wait));
         watched.iter_mut().for_each(|watched| watched.look(now, park));
         // A backend that has come back, or is drained no more, has room that nothing else tells of.
-        if site.routes.has_limits() {
-            shared.waiter.let_on();
-        }
+        shared.waiter.let_on();
     }
 }
 

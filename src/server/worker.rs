@@ -53,9 +53,7 @@ fn serve_batches(shared: &Shared, worker: usize, recorder: &Recorder<'_>) {
         }
         // A request that ended in this batch has freed room, and one that was parked in it for want of room may have missed what
         // another worker freed before. No event tells of either.
-        if site.routes.has_limits() {
-            shared.waiter.let_on();
-        }
+        shared.waiter.let_on();
         recorder.go_on(Doing::Resting);
     }
 }

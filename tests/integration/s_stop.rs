@@ -93,6 +93,21 @@ fn half_a_request_is_finished_within_the_grace() {
     });
 }
 
+/// ronde's own answer, too, is the last of its connection. This one was not.
+#[test]
+fn an_options_for_ronde_itself_persisted_during_a_stop() {
+    ronde_only!();
+    let (_origin, mut proxy, mut client) = setup("--workers 2");
+    client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-For");
+    thread::sleep(PARKED);
+    stop(&proxy);
+    client.send("wards: 0\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.status(), response.sole("connection").as_str()), (200, "close"));
+    client.expect_eof();
+    assert!(proxy.process.exit().success());
+}
+
 #[test]
 fn a_tunnel_is_finished_within_the_grace() {
     ronde_only!();

@@ -121,12 +121,7 @@ impl Session<'_, '_> {
     /// Such probes have no line while ronde is well: at one in five seconds they would be most of a quiet
     /// log.
     pub(super) fn answer_options(&mut self, request: Request, question: Question) -> Result<(), End> {
-        let persistence = match request.meta.version {
-            // It would have to be told that it persists.
-            Version::Http10 => Persistence::Close,
-            Version::Http11 if !self.client.may_stay() => Persistence::Close,
-            Version::Http11 => request.meta.persistence,
-        };
+        let persistence = self.persistence(&request.meta);
         let is_own_probe = question == Question::Health && self.client.is_from_this_host();
         let failure = match request.meta.admission {
             Admission::Denied if !is_own_probe => Some(Failure::AccessDenied),
