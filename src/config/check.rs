@@ -8,6 +8,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use super::authority::is_authority;
 use super::error::shown;
 use super::{RawValue, Setting};
 
@@ -27,7 +28,7 @@ pub(super) fn path(raw: &RawValue, _: &Setting) -> Result<String, String> {
 pub(super) fn host(raw: &RawValue, _: &Setting) -> Result<String, String> {
     let text = &raw.text;
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
-    match text.bytes().all(is_part) {
+    match is_authority(text.as_bytes()) && text.bytes().all(is_part) {
         true => Ok(text.clone()),
         false => {
             Err(format!("{} is not a host; give one such as app.example or app.example:8000", shown(text)))

@@ -181,6 +181,14 @@ impl ConfigFile<'_> {
     fn field(&self, row: &Setting, (name, value): Field) -> Result<RawValue, Error> {
         let place = format!("{}: {}", self.at(value.span().start), row.key());
         let name = name.into_inner();
+        // A table takes each line up to the next header, so the `allow` of a route below its fields would be one of them.
+        if is_of_the_top(&name) || route::row_of(&name).is_some() {
+            let fault = format!(
+                "{name} is a setting, and here it would be a field; move it above the table, or write {} for the field",
+                capitalised(&name)
+            );
+            return Err(Error::at(place, fault));
+        }
         match value.into_inner() {
             // In a flag the name ends with the first one.
             Entry::Text(_) if name.contains(':') => {
@@ -274,6 +282,15 @@ impl ConfigFile<'_> {
 /// What follows the header of a table belongs to it, up to the next header: a setting of the top level that stands there by
 /// accident would have no effect.
 const TO_THE_TOP: &str = "move it to the top of the file, before the first [[...]]";
+
+/// `X-Name` of `x-name`, as fields are mostly written.
+fn capitalised(name: &str) -> String {
+    let part = |part: &str| {
+        let (first, rest) = part.split_at(part.len().min(1));
+        first.to_ascii_uppercase() + rest
+    };
+    name.split('-').map(part).collect::<Vec<_>>().join("-")
+}
 
 fn is_of_the_top(key: &str) -> bool {
     TABLE.iter().any(|row| row.key() == key)

@@ -16,7 +16,7 @@
 //! own bounds (a test reads them all).
 //!
 //! Reading order: `settings` (the table), `table` (what becomes of a row), `setting` (a row, and a text); `command`, `instruction`,
-//! `file`, `keys`, `entry` and `contents` (sources to texts); `value`, `address`, `unix`, `url`, `backend`, `route`, `check`,
+//! `file`, `keys`, `entry` and `contents` (sources to texts); `value`, `address`, `authority`, `unix`, `url`, `backend`, `route`, `check`,
 //! `access`, `admin`, `fields`, `log_file`, `tls` and `workers` (texts to values); `conflicts`, `remarks`, `retired` and `error` (what is
 //! wrong with them); `endpoint` (what an address is to the rest of ronde), `health`; `commands` (their table), `help`, `man`, `roff` and
 //! `completions` (what is made of both tables). `waits` has the times that no setting gives.
@@ -28,6 +28,7 @@ use std::time::Duration;
 mod access;
 mod address;
 mod admin;
+pub mod authority;
 mod backend;
 mod check;
 mod command;

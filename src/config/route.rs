@@ -15,6 +15,7 @@
 //! Not here: which route a request takes (`http1::routing`).
 
 use super::address::is_name;
+use super::authority::is_authority;
 use super::entry::RouteEntries;
 use super::error::{Error, shown};
 use super::value::{Arity, Each, One, count, switch};
@@ -352,8 +353,11 @@ fn origin(raw: &RawValue, _: &Setting) -> Result<String, String> {
         return Err(format!("{} has a path; a request keeps its own path and query", shown(text)));
     }
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    let is_authority = !authority.is_empty() && authority.bytes().all(is_part);
-    if is_authority { Ok(format!("{scheme}://{authority}")) } else { Err(not_one()) }
+    if is_authority(authority.as_bytes()) && authority.bytes().all(is_part) {
+        Ok(format!("{scheme}://{authority}"))
+    } else {
+        Err(not_one())
+    }
 }
 
 /// Those that mean something without any further field.

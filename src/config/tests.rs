@@ -890,6 +890,16 @@ fn a_mistake_in_a_field_is_named_with_its_place() {
             "FILE:1:1: route: a-b is both set and removed in responses; leave out one of the two",
         ),
         (
+            "[[route]]\npath = '/x'\nbackend = 'a:1'\n[route.set-request-header]\nX-A = 'b'\nallow = '10.0.0.0/8'",
+            "FILE:6:9: set-request-header: allow is a setting, and here it would be a field; move it above the table, or write \
+             Allow for the field",
+        ),
+        (
+            "backend = 'a:1'\n[set-response-header]\naccess-log = 'json'",
+            "FILE:3:14: set-response-header: access-log is a setting, and here it would be a field; move it above the table, or \
+             write Access-Log for the field",
+        ),
+        (
             "[[route]]\npath = '/x'\nbackend = 'a:1'\n[route.set-request-header]\nTE = 'b'",
             "FILE:5:6: set-request-header: \"TE\" cannot be set or removed: it belongs to the framing of a message, which ronde \
              decides anew for each connection",
@@ -924,6 +934,24 @@ fn a_route_replaces_the_access_list_that_it_sets() {
     let all = "allow 10.0.0.0/8, unix:; deny 10.0.0.8/32";
     assert_eq!(config.access_text().as_deref(), Some(all));
     assert_eq!(told, ["allow all; deny 10.0.0.8/32", "allow 10.0.0.0/8, unix:; deny none", all]);
+}
+
+/// They were valid, and what ronde made of them its own request parser refuses.
+#[test]
+fn hosts_that_no_reader_takes_for_hosts_were_sent() {
+    for host in [":443", "a:b", "a:99999", "a:1:2", "a..b", ".a", "[::1", "[zz]", "[::1]x"] {
+        for content in [
+            format!("[[route]]\npath = '/x'\nredirect = 'https://{host}'"),
+            format!("backend = 'a:1'\nhealth-path = '/'\nhealth-host = '{host}'"),
+            format!("backend = 'a:1'\nset-request-header = {{ Host = '{host}' }}"),
+        ] {
+            let error = file_error(&content);
+            assert!(
+                error.contains("is not an origin") || error.contains("is not a host"),
+                "{content}: {error}"
+            );
+        }
+    }
 }
 
 #[test]
