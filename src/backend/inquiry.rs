@@ -8,7 +8,8 @@
 
 use super::connect_failure;
 use crate::config::Address;
-use crate::http1::head::{self, Lines, Scan};
+use crate::http1::framing;
+use crate::http1::head::{self, Lines, Method, Scan};
 use crate::net::conn::{Block, Conn, Connected, Received, Sent, Window};
 use crate::net::tls::{Handshake, Identity, Refusal};
 use crate::observe::failure::Failure;
@@ -148,21 +149,25 @@ impl Inquiry {
     }
 }
 
-/// The final status, once its head is there. The heads of interim responses are dropped (RFC 9110 §15.2), but for a 101,
+/// The final status, once its head is there: one that a request would get as well, or a backend that is well would serve nothing
+/// but 502. The heads of interim responses are dropped (RFC 9110 §15.2), but for a 101,
 /// which is final and was not asked for.
 fn status(bytes: &mut Vec<u8>) -> Result<Option<u16>, Failure> {
     loop {
         match head::scan(bytes) {
-            Scan::Complete { start, end } => {
+            Scan::Complete { start: 0, end } => {
                 let mut lines = Lines::new();
-                match head::response(&mut bytes[start..end], &mut lines)?.status {
+                let response = head::response(&mut bytes[..end], &mut lines)?;
+                framing::of_response(Method::Get, response.status, response.version, response.fields)?;
+                match response.status {
                     100 | 102..=199 => drop(bytes.drain(..end)),
                     status => return Ok(Some(status)),
                 }
             }
+            Scan::Partial if !head::may_be_response(bytes) => return Err(Failure::ResponseMalformed),
             Scan::Partial if bytes.len() > MAX_HEAD => return Err(Failure::ResponseHeadTooLarge),
             Scan::Partial => return Ok(None),
-            Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
+            Scan::Complete { .. } | Scan::Hopeless(_) => return Err(Failure::ResponseMalformed),
         }
     }
 }
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_final_status_counts() {
-        let rows: [(&str, Result<Option<u16>, Failure>); 8] = [
+        let rows: [(&str, Result<Option<u16>, Failure>); 12] = [
             ("", Ok(None)),
             ("HTTP/1.1 200 OK\r\n", Ok(None)),
             ("HTTP/1.1 200 OK\r\n\r\nbody", Ok(Some(200))),
@@ -185,10 +190,20 @@ mod tests {
             ("HTTP/1.1 101 Switching Protocols\r\n\r\n", Ok(Some(101))),
             ("HTTP/1.1 100 Continue\r\n\r\ngarbage\r\n\r\n", Err(Failure::ResponseMalformed)),
             ("garbage\r\n\r\n", Err(Failure::ResponseMalformed)),
+            ("garbage", Err(Failure::ResponseMalformed)),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Failure::ResponseMalformed)),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+                Err(Failure::ResponseFraming),
+            ),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", Err(Failure::ResponseCoding)),
         ];
         for (bytes, expected) in rows {
             assert_eq!(status(&mut bytes.into()), expected, "{bytes}");
         }
-        assert_eq!(status(&mut vec![b'a'; MAX_HEAD + 1]), Err(Failure::ResponseHeadTooLarge));
+        assert_eq!(
+            status(&mut [b"HTTP/1.1 200 ", &[b'a'; MAX_HEAD][..]].concat()),
+            Err(Failure::ResponseHeadTooLarge)
+        );
     }
 }

@@ -214,6 +214,11 @@ impl Reframer {
         self.state == State::Empty
     }
 
+    /// Bytes of memory that it keeps, beside itself.
+    pub fn weight(&self) -> usize {
+        self.trailers.capacity()
+    }
+
     /// Whether the end of the body has been decoded; it may still have to be sent.
     pub fn is_at_end(&self) -> bool {
         self.state == State::Ended

@@ -84,6 +84,11 @@ impl Direction {
         Self { reframer, source: End::Open, sink: End::Open, reads: Reads::Whole, pieces: 0 }
     }
 
+    /// Bytes of memory that it keeps, beside itself and the bytes in hand.
+    pub fn weight(&self) -> usize {
+        self.reframer.weight()
+    }
+
     /// Whether the body has ended and all of it went out.
     pub fn is_over(&self) -> bool {
         self.reframer.is_over()

@@ -267,7 +267,7 @@ impl Exchange {
             Stage::Asking(asking) => asking.weight(),
             Stage::Relaying(relaying) => relaying.weight(),
         };
-        let upload = self.upload.as_ref().map_or(0, |_| size_of::<Direction>());
+        let upload = self.upload.as_ref().map_or(0, |upload| size_of::<Direction>() + upload.weight());
         let backend = self.backend().map_or(0, Conn::weight);
         size_of::<Self>() + self.request.weight() + upload + stage + backend
     }

@@ -93,7 +93,9 @@ impl Relaying {
 
     /// Bytes of memory that it keeps, beside itself.
     pub(super) fn weight(&self) -> usize {
-        self.parked.as_ref().map_or(0, |parked| parked.lead.capacity() + parked.bytes.capacity())
+        let in_hand =
+            self.parked.as_ref().map_or(0, |parked| parked.lead.capacity() + parked.bytes.capacity());
+        in_hand + self.down.weight()
     }
 
     pub(super) fn is_tunnel(&self) -> bool {
