@@ -53,10 +53,7 @@ impl<W: Write> Report<'_, W> {
 pub fn run(config: &Config, scope: &CheckScope, out: &mut impl Write) -> io::Result<Faults> {
     let mut report = Report { out, faults: Vec::new() };
     let tried = match &scope.url {
-        Some(url) => {
-            routes::list_detours(config, report.out)?;
-            routes::explain(config, url, report.out)?
-        }
+        Some(url) => routes::explain(config, url, report.out)?,
         None => {
             check_listeners(config, &mut report)?;
             check_logs(config, &mut report)?;

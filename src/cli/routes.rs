@@ -6,6 +6,8 @@
 //! Not here: trying the backends (`check`).
 
 use crate::config::{Action, Backend, Config, Host, Prefix, Url};
+use crate::http1::forward::Scheme;
+use crate::http1::https::{self, Detour, Detours};
 use crate::http1::routing::Table;
 use std::io::{self, Write};
 
@@ -43,11 +45,26 @@ pub fn list_detours(config: &Config, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints which route a URL takes, and why. Returns the settings of that route.
+/// Prints which route a URL takes, and why; or what all requests without TLS get. Returns the settings of the route whose backends
+/// serve it.
 ///
 /// # Errors
 /// Writing to `out` failed.
 pub fn explain<'a>(config: &'a Config, url: &Url, out: &mut impl Write) -> io::Result<Vec<&'a Config>> {
+    writeln!(out, "url      {url}")?;
+    let scheme = if url.is_https { Scheme::Https } else { Scheme::Http };
+    let detours = Detours { challenge: config.acme_challenge.is_some(), redirect: config.redirect_to_https };
+    match (https::detour(scheme, &url.path, detours), &config.acme_challenge) {
+        (Some(Detour::Challenge), Some(server)) => {
+            writeln!(out, "route    none: a challenge without TLS goes to {server}")?;
+            return Ok(vec![]);
+        }
+        (Some(_), _) => {
+            writeln!(out, "route    none: without TLS it is {}", told(&Action::ToHttps, config))?;
+            return Ok(vec![]);
+        }
+        (None, _) => {}
+    }
     let mut table = Table::default();
     for route in &config.route {
         for host in &route.hosts {
@@ -57,7 +74,6 @@ pub fn explain<'a>(config: &'a Config, url: &Url, out: &mut impl Write) -> io::R
             table.insert(&[], &route.path, (route, None));
         }
     }
-    writeln!(out, "url      {url}")?;
     let found = match table.find_plain(&url.authority, &url.path) {
         Err(failure) if config.has_any_access_list() => {
             writeln!(out, "route    none: {} because {failure}", failure.status())?;

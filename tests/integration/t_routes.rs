@@ -376,6 +376,21 @@ fn check_lists_the_routes_and_says_which_one_a_url_takes() {
     }
 }
 
+/// It was said to go to the route that it takes with TLS.
+#[test]
+fn a_url_without_tls_was_said_to_take_a_route() {
+    ronde_only!();
+    let text = "redirect-to-https = true\nacme-challenge = '127.0.0.1:8888'\nbackend = '127.0.0.1:9'\n";
+    for (url, told) in [
+        ("http://a.example/x", "none: without TLS it is 308 to https"),
+        ("a.example/.well-known/acme-challenge/abc", "none: a challenge without TLS goes to 127.0.0.1:8888"),
+        ("HTTPS://a.example/x", "everything else: no route fits  to 127.0.0.1:9"),
+    ] {
+        let (_, said) = checked(text, &format!("--offline --url {url}"));
+        assert!(said.contains(&format!("route    {told}\n")), "{said}");
+    }
+}
+
 /// A proxy that sends to itself answers every request with a 508.
 #[test]
 fn a_route_to_ronde_itself_is_refused_at_the_start() {
