@@ -48,28 +48,22 @@ pub struct Place(usize);
 impl<T> Round<T> {
     /// A new round of these members and their weights, in this order. A weight of 0 counts as 1.
     pub fn new(members: impl IntoIterator<Item = (T, u32)>) -> Self {
-        let mut round = Self { members: Vec::new(), order: VecDeque::new(), now: 0, turns: 0 };
-        round.replace(members);
-        round
-    }
-
-    /// Starts a new round with these members; earlier due times are forgotten.
-    pub fn replace(&mut self, members: impl IntoIterator<Item = (T, u32)>) {
         let member = |(value, weight): (T, u32)| Member { value, weight: weight.max(1), due: 0 };
-        self.members = members.into_iter().map(member).collect();
+        let mut members: Vec<_> = members.into_iter().map(member).collect();
         let mut equals = BTreeMap::new();
-        for member in &mut self.members {
+        for member in &mut members {
             let count = equals.entry(member.weight).or_insert(0);
             *count += 1;
             // Its rank among its equals, from 1 on.
             member.due = *count;
         }
-        for member in &mut self.members {
+        for member in &mut members {
             let count = equals.get(&member.weight).copied().unwrap_or(1);
-            member.due = self.now + step(member.weight) * member.due / count;
+            member.due = step(member.weight) * member.due / count;
         }
-        self.order = (0..self.members.len()).collect();
-        self.order.make_contiguous().sort_unstable_by_key(|index| rank(&self.members, *index));
+        let mut order: VecDeque<_> = (0..members.len()).collect();
+        order.make_contiguous().sort_unstable_by_key(|index| rank(&members, *index));
+        Self { members, order, now: 0, turns: 0 }
     }
 
     /// Goes on where another round stands. A member that is in both, by its key, and weighs the same is due when it was; a new

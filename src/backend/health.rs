@@ -40,7 +40,8 @@ pub struct Rules {
 pub enum Trouble {
     /// The connect failed, or the TLS handshake behind it.
     Connect,
-    /// The connect succeeded, but the response failed.
+    /// The connect succeeded, but the response failed. An alert is among these: with TLS 1.3 a handshake has succeeded for ronde before
+    /// the backend refuses it, as one does that wants a certificate, and so the next handshake would prove nothing.
     Answer,
 }
 
@@ -53,7 +54,6 @@ impl Trouble {
             | Failure::Unreachable
             | Failure::ConnectTimeout
             | Failure::BackendCertificate
-            | Failure::BackendAlert
             | Failure::BackendTls
             | Failure::BackendTlsTimeout => Self::Connect,
             _ => Self::Answer,
@@ -216,7 +216,7 @@ impl Health {
         }
         let failures = rules.max_fails.map_or(0, |max| max.get() - 1);
         self.state = State::In { failures, since: (failures > 0).then_some(now), refused: false };
-        Some(Change::In)
+        self.is_in().then_some(Change::In)
     }
 
     /// A response is complete, which ends a row of failures.
@@ -232,7 +232,7 @@ impl Health {
             return None;
         }
         self.state = HEALTHY;
-        Some(Change::In)
+        self.is_in().then_some(Change::In)
     }
 
     /// A request or a connect failed `now`, by the backend's own fault.
@@ -257,7 +257,7 @@ impl Health {
                     let pause = rules.fail_timeout.min(LONGEST_PAUSE);
                     State::AwaitsTrial { pause, next: now + pause }
                 };
-                Some(Change::Out)
+                self.passes_checks().then_some(Change::Out)
             }
             (State::InTrial { .. } | State::AwaitsTrial { .. }, Trouble::Connect) => {
                 self.vanished();
@@ -286,7 +286,7 @@ impl Health {
             (Checked::Up { failed }, false) if failed + 1 < rules.fall => {
                 (Checked::Up { failed: failed + 1 }, None)
             }
-            (Checked::Up { .. }, false) => (Checked::Down { passed: 0 }, Some(Change::Out)),
+            (Checked::Up { .. }, false) => (Checked::Down { passed: 0 }, self.is_in().then_some(Change::Out)),
             (Checked::Down { .. }, false) => (Checked::Down { passed: 0 }, None),
             (Checked::Down { passed }, true) if passed + 1 < rules.rise => {
                 (Checked::Down { passed: passed + 1 }, None)
@@ -362,6 +362,23 @@ mod tests {
         }
         let never = Rules { max_fails: None, ..RULES };
         assert!((0..100).all(|second| health.failed(Trouble::Connect, &never, after(second)).is_none()));
+    }
+
+    /// It was said to be in the round while its checks failed, and out of it twice.
+    #[test]
+    fn only_a_change_of_both_together_is_news() {
+        let now = Instant::now();
+        let mut health = Health::new();
+        health.begin_checks();
+        health.first_checked(true);
+        let out =
+            (0..RULES.max_fails.unwrap().get()).filter_map(|_| health.failed(Trouble::Connect, &RULES, now));
+        assert_eq!(out.collect::<Vec<_>>(), [Change::Out]);
+        let fall = (0..RULES.fall).filter_map(|_| health.checked(false, Trouble::Answer, &RULES));
+        assert_eq!(fall.count(), 0, "it is out already");
+        assert_eq!(health.connected(), None, "its checks fail");
+        let rise = (0..RULES.rise).filter_map(|_| health.checked(true, Trouble::Answer, &RULES));
+        assert_eq!(rise.collect::<Vec<_>>(), [Change::In]);
     }
 
     #[test]

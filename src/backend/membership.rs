@@ -45,6 +45,25 @@ struct Named {
     /// What each of its addresses has to prove, if they are to speak TLS.
     identity: Option<Identity>,
     addresses: Mutex<Vec<Arc<Backend>>>,
+    /// What is known of addresses that it has no more, as long as requests are under way there. A reply may lack an address that
+    /// the next one has again.
+    former: Mutex<Vec<(Address, Weak<Standing>)>>,
+}
+
+impl Named {
+    /// This address is gone for now.
+    fn note_gone(&self, backend: &Backend) {
+        let mut former = lock(&self.former);
+        former.retain(|(_, standing)| standing.strong_count() > 0);
+        former.push((backend.address.clone(), Arc::downgrade(&backend.standing)));
+    }
+
+    /// What is known of an address that comes back.
+    fn known(&self, address: &Address) -> Option<Arc<Standing>> {
+        let mut former = lock(&self.former);
+        let at = former.iter().position(|(gone, _)| gone == address)?;
+        former.swap_remove(at).1.upgrade()
+    }
 }
 
 /// Starts to follow the names of all. Returns when every name has its first result, or after
@@ -73,7 +92,12 @@ impl Membership {
         let named = |spec: &config::Backend| {
             let trust = trust.filter(|_| spec.transport == Transport::Tls);
             let identity = trust.map(|trust| trust.in_host_of(&spec.endpoint)).transpose()?;
-            Ok(Arc::new(Named { spec: spec.clone(), identity, addresses: Mutex::default() }))
+            Ok(Arc::new(Named {
+                spec: spec.clone(),
+                identity,
+                addresses: Mutex::default(),
+                former: Mutex::default(),
+            }))
         };
         Ok(Self {
             names: config.backend.iter().map(named).collect::<Result<_, _>>()?,
@@ -193,7 +217,7 @@ impl Membership {
         of_its_name.for_each(|(_, following)| following.look_up_again());
     }
 
-    /// Replaces the addresses of a name, and rebuilds the round if they changed.
+    /// Replaces the addresses of a name. If they have changed, those that stay keep their places in the round.
     fn set_addresses(&self, named: &Named, addresses: &[Address]) {
         let mut current = lock(&named.addresses);
         if current.iter().map(|backend| &backend.address).eq(addresses) {
@@ -202,6 +226,7 @@ impl Membership {
         let known = std::mem::take(&mut *current);
         for removed in known.iter().filter(|backend| !addresses.contains(&backend.address)) {
             removed.kept.clear();
+            named.note_gone(removed);
         }
         let member = |address: &Address| match known.iter().find(|backend| backend.address == *address) {
             Some(backend) => Arc::clone(backend),
@@ -209,11 +234,16 @@ impl Membership {
         };
         *current = addresses.iter().map(member).collect();
         drop(current);
-        let mut round = lock(&self.round);
+        let mut before = lock(&self.round);
         let all = self.names.iter().flat_map(|named| lock(&named.addresses).clone());
         let all = all.inspect(|backend| self.registry.drained.remind(backend));
         let all: Vec<_> = all.map(|backend| (Arc::clone(&backend), backend.weight)).collect();
-        round.replace(all);
+        let mut round = balance::Round::new(all);
+        // Before its first turn there are no places to keep.
+        if before.turns() > 0 {
+            round.go_on_from(&before, |backend| Arc::as_ptr(&backend.standing));
+        }
+        *before = round;
     }
 
     fn backend(&self, named: &Named, address: Address) -> Backend {
@@ -223,7 +253,7 @@ impl Membership {
             Arc::new(Standing::new(&address, health))
         };
         Backend {
-            standing: self.inherited(&name, &address).unwrap_or_else(new),
+            standing: self.inherited(&name, &address).or_else(|| named.known(&address)).unwrap_or_else(new),
             kept: self.registry.kept.to(&address, named.identity.as_ref(), self.keep_alive),
             identity: named.identity.clone(),
             refusal: Mutex::default(),

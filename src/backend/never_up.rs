@@ -20,10 +20,12 @@ const RETURNS_BEFORE_WARNING: usize = 3;
 
 /// Warns at the start of each backend of this host on whose port nothing listens, unless a check says so.
 pub(super) fn look_for_listeners(all: &[Arc<Backends>]) {
-    let listening = Listening::now();
-    for backends in all.iter().filter(|backends| backends.check.is_none()) {
-        backends.look_for_listeners(listening.as_ref());
-    }
+    let unchecked = || all.iter().filter(|backends| backends.check.is_none());
+    let is_here = |backend: Arc<Backend>| matches!(backend.address, Address::Tcp(address) if address.ip().is_loopback());
+    // The kernel's list has all sockets of the host: with a hundred thousand of them it takes half a second.
+    let is_of_use = unchecked().any(|backends| backends.all().into_iter().any(is_here));
+    let listening = is_of_use.then(Listening::now).flatten();
+    unchecked().for_each(|backends| backends.look_for_listeners(listening.as_ref()));
 }
 
 impl Backends {

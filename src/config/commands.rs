@@ -12,7 +12,7 @@ use super::command::{CheckScope, Command};
 use super::completions::SHELLS;
 use super::error::Error;
 use super::man::PAGES;
-use super::{Config, Endpoint, Instruction, Wait};
+use super::{Backend, Config, Instruction, Wait};
 
 /// One command.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl Own {
 
     /// The word, as a backend is named in the configuration.
     pub fn backend(&self) -> Result<String, Error> {
-        self.word.parse::<Endpoint>().map(|endpoint| endpoint.to_string()).map_err(Error::new)
+        self.word.parse::<Backend>().map(|backend| backend.to_string()).map_err(Error::new)
     }
 
     fn value(&self, flag: &OwnFlag) -> Option<&str> {

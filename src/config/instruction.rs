@@ -70,6 +70,7 @@ mod tests {
             ("drain APP1:8000 --wait --admin localhost:1", drain("app1:8000", Wait::Forever)),
             ("drain --wait=2s [::1]:80", drain("[::1]:80", Wait::For(Duration::from_secs(2)))),
             ("drain unix:/run/a.sock", drain("unix:/run/a.sock", Wait::No)),
+            ("drain https://APP1", drain("https://app1:443", Wait::No)),
             ("undrain app1:8000", Some(Instruction::Undrain { backend: "app1:8000".to_owned() })),
             ("reload --admin localhost:1", Some(Instruction::Reload)),
             ("serve status:80", None),

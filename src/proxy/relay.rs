@@ -219,7 +219,11 @@ impl Pipe<'_> {
         }
     }
 
-    fn close_source(&mut self) -> Result<usize, Broken> {
+    /// The source has come to its end, which counts as a byte.
+    ///
+    /// # Errors
+    /// [`Broken::Malformed`], when that is no end of a body.
+    pub fn close_source(&mut self) -> Result<usize, Broken> {
         self.direction.source = End::Closed;
         self.direction.reframer.closed().map_err(Broken::Malformed)?;
         Ok(1)
