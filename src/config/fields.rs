@@ -17,7 +17,7 @@
 //!
 //! Not here: the heads (`http1::forward`).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -60,8 +60,8 @@ impl FieldName {
         &self.0
     }
 
-    /// Whether this is the same name, without case. `_` counts as `-`, because CGI and WSGI do not tell the two apart:
-    /// a client must not be able to send a second `X-User` as `X_User`.
+    /// Whether this is the same name, without case. `_` and every other sign count as `-`, because CGI and WSGI do not tell them
+    /// apart: a client must not be able to send a second `X-User` as `X_User`, or as `X.User`.
     pub fn is(&self, name: &[u8]) -> bool {
         let same = |(own, other): (u8, &u8)| plain(own) == plain(*other);
         self.0.len() == name.len() && self.0.bytes().zip(name).all(same)
@@ -69,13 +69,13 @@ impl FieldName {
 }
 
 fn plain(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
 impl fmt::Display for FieldName {
     /// As names compare: two that are shown alike are the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_ascii_lowercase().replace('_', "-"))
+        self.0.bytes().try_for_each(|byte| f.write_char(char::from(plain(byte))))
     }
 }
 

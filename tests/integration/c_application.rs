@@ -68,8 +68,8 @@ const REQUESTS: &[Row] = &[
     ),
     ("`X-Real-IP`", "GET / HTTP/1.1|Host: a|X-Real-IP: 1.2.3.4", &["-x-real-ip"], &["x-real-ip: 1.2.3.4"]),
     (
-        "`X_Forwarded_For`, `Content_Length`, `Transfer_Encoding` and their like, with `_`",
-        "GET / HTTP/1.1|Host: a|X_Forwarded_For: 1.2.3.4|X_Real_IP: 1.2.3.4|Content_Length: 5|Transfer_Encoding: chunked",
+        "`X_Forwarded_For`, `Content_Length`, `X.Real.IP` and their like, with `_` or another sign for `-`",
+        "GET / HTTP/1.1|Host: a|X_Forwarded_For: 1.2.3.4|X_Real_IP: 1.2.3.4|Content_Length: 5|Transfer_Encoding: chunked|X.Real.IP: 6.6.6.6|X~Forwarded!For: 6.6.6.6",
         &["-x_forwarded_for", "-x_real_ip", "-content_length", "-transfer_encoding"],
         &["-x_forwarded_for", "-x_real_ip", "-content_length", "-transfer_encoding"],
     ),

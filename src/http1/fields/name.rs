@@ -33,8 +33,9 @@ pub enum Name {
     XRealIp,
     /// Any other name that begins with `X-Forwarded-`.
     XForwarded,
-    /// A name that means something to a proxy if its `_` is read as `-`: it would concern the connection, the framing,
-    /// the route or the client's identity. CGI and WSGI do not tell the two apart, and would believe `X_Forwarded_For`.
+    /// A name that means something to a proxy if its `_` and other signs are read as `-`: it would concern the connection, the
+    /// framing, the route or the client's identity. CGI and WSGI do not tell them apart (RFC 3875 §4.1.18), and would believe
+    /// `X_Forwarded_For`; many also `X.Forwarded.For`.
     Disguised,
     /// Any other name. It means nothing to ronde, and is forwarded.
     Other,
@@ -73,18 +74,17 @@ impl Name {
             X_FORWARDED_HOST => Self::XForwardedHost,
             X_FORWARDED_PROTO if matches!(text[8], b'd' | b'D') => Self::XForwardedProto,
             X_REAL_IP => Self::XRealIp,
-            _ if has_underscore(text, key) => Self::of_underscored(text),
+            _ if !text.iter().all(is_plain) => Self::of_disguised(text),
             (12.., X_FORWAR, _) if is_x_forwarded(text) => Self::XForwarded,
             _ => Self::Other,
         }
     }
 
-    fn of_underscored(text: &[u8]) -> Self {
+    fn of_disguised(text: &[u8]) -> Self {
         // A longer name can only match `X-Forwarded-`, which is a prefix.
         let mut plain = [0; LONGEST + 1];
-        for (plain, &byte) in plain.iter_mut().zip(text) {
-            // As `has_underscore` sees it. DEL is in no token, but a text that is none must not come back here for ever.
-            *plain = if byte | 0x20 == UNDERSCORE { b'-' } else { byte };
+        for (plain, byte) in plain.iter_mut().zip(text) {
+            *plain = if is_plain(byte) { *byte } else { b'-' };
         }
         let plain = Self::of(&plain[..text.len().min(LONGEST + 1)]);
         let is_ours = plain.is_of_connection()
@@ -175,21 +175,9 @@ const EACH: u64 = u64::from_ne_bytes([1; 8]);
 /// The bit that makes a letter lower case, in each of eight bytes.
 const LOWER: u64 = EACH * 0x20;
 
-const UNDERSCORE: u8 = b'_' | 0x20;
-
-/// Whether one of the bytes is `_`. In a key it is 0x7f, which cannot come from any other byte of a token.
-fn has_underscore(text: &[u8], (length, first, last): Key) -> bool {
-    let has = |word: u64| {
-        let zero = word ^ (EACH * UNDERSCORE as u64);
-        // The usual test of a word for a zero byte.
-        zero.wrapping_sub(EACH) & !zero & (EACH << 7) != 0
-    };
-    match length {
-        // Too few for words to be faster.
-        ..4 => text.contains(&b'_'),
-        4..=16 => has(first) || has(last),
-        _ => has(first) || has(last) || text[8..length - 8].contains(&b'_'),
-    }
+/// Letters, digits and the hyphen, which all readers of a name tell apart.
+fn is_plain(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte == b'-'
 }
 
 fn is_x_forwarded(text: &[u8]) -> bool {
@@ -236,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_underscore_hides_nothing() {
+    fn no_sign_in_place_of_a_hyphen_hides_anything() {
         for disguised in [
             "X_Forwarded_For",
             "x_forwarded-port",
@@ -246,6 +234,10 @@ mod tests {
             "keep_alive",
             "cdn_loop",
             "X_Forwarded_And_Much_Longer_Than_Any",
+            "X.Forwarded.For",
+            "x!real~ip",
+            "Transfer'Encoding",
+            "X^Forwarded|Ssl",
         ] {
             assert_eq!(Name::of(disguised.as_bytes()), Name::Disguised, "{disguised}");
         }
@@ -258,6 +250,8 @@ mod tests {
             "ho_st",
             "content_type",
             "transfer_encoding_",
+            "x.request.id",
+            "con.nection",
         ] {
             assert_eq!(Name::of(harmless.as_bytes()), Name::Other, "{harmless}");
         }

@@ -27,8 +27,8 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 pub use trailers::trailers;
 
-/// Members of all `Connection` lines of one message together. Each is compared with every field line: 64 KiB of them
-/// would cost 8 million comparisons.
+/// Members of all `Connection` lines of one message together, or of all `Upgrade` lines. Each is compared with every field line, or
+/// with each member of another list: 64 KiB of them would cost 8 million comparisons.
 const MAX_OPTIONS: usize = 32;
 
 /// What ronde knows about a request besides its head.
@@ -108,16 +108,16 @@ fn is_tunnelled(protocol: &[u8]) -> bool {
 }
 
 /// Whether a 101 switches to protocols that `asked`, the forwarded request head, asks for. A server must not switch to
-/// any other (RFC 9110 §7.8).
+/// any other (RFC 9110 §7.8). Of either list a few members are read: a backend that echoes thousands would have each compared with
+/// each.
 pub fn is_asked_for(switch: &Response<'_>, asked: &[u8]) -> bool {
     // The only such line is from `write_upgrade`: the client's own are not forwarded.
     let mut lines = asked.split(|&byte| byte == b'\n');
     let Some(asked) = lines.find_map(|line| line.strip_prefix(UPGRADE)) else { return false };
-    let mut protocols = switch.fields.members(Name::Upgrade).peekable();
-    protocols.peek().is_some()
-        && protocols.all(|protocol| {
-            fields::members_of(asked.trim_ascii_end()).any(|asked| asked.eq_ignore_ascii_case(protocol))
-        })
+    let asked: Vec<_> = fields::members_of(asked.trim_ascii_end()).collect();
+    let protocols: Vec<_> = switch.fields.members(Name::Upgrade).take(MAX_OPTIONS + 1).collect();
+    let is_asked = |protocol: &&[u8]| asked.iter().any(|asked| asked.eq_ignore_ascii_case(protocol));
+    (1..=MAX_OPTIONS).contains(&protocols.len()) && protocols.iter().all(is_asked)
 }
 
 /// How a message with these fields and this framing is framed for the next hop. If `Connection` nominates fields, they
@@ -328,9 +328,10 @@ fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
 
 const UPGRADE: &[u8] = b"Upgrade: ";
 
-/// The protocols in `Upgrade` that ronde can tunnel, if there are any.
+/// The protocols in `Upgrade` that ronde can tunnel, if there are any: the first of them, which the client likes best.
 fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
-    let mut protocols = fields.members(Name::Upgrade).filter(|protocol| is_tunnelled(protocol));
+    let tunnelled = fields.members(Name::Upgrade).filter(|protocol| is_tunnelled(protocol));
+    let mut protocols = tunnelled.take(MAX_OPTIONS);
     let Some(first) = protocols.next() else { return };
     out.extend_from_slice(b"Connection: upgrade\r\n");
     out.extend_from_slice(UPGRADE);
@@ -342,35 +343,26 @@ fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The members of a message's `Connection` lines, which nominate fields that are not forwarded.
-struct ConnectionOptions<'a> {
-    fields: Fields<'a>,
-    nominates: Nominates,
-}
-
-/// Whether they nominate any field that is not hop-by-hop anyway.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Nominates {
-    Nothing,
-    Others,
-}
+/// The members of a message's `Connection` lines that nominate a field which is not hop-by-hop anyway. They are found once: among
+/// 60 KB of blanks, they would be looked for with every field line.
+struct ConnectionOptions<'a>(Vec<&'a [u8]>);
 
 impl<'a> ConnectionOptions<'a> {
     fn of(fields: Fields<'a>) -> Result<Self, Failure> {
-        let (mut count, mut nominates) = (0, Nominates::Nothing);
-        for member in fields.members(Name::Connection) {
+        let members = fields.members(Name::Connection).take(MAX_OPTIONS + 1);
+        let (mut count, mut nominated) = (0, Vec::new());
+        for member in members {
             count += 1;
             if !is_plain_option(member) {
-                nominates = Nominates::Others;
+                nominated.push(member);
             }
         }
-        if count > MAX_OPTIONS { Err(Failure::TooManyOptions) } else { Ok(Self { fields, nominates }) }
+        if count > MAX_OPTIONS { Err(Failure::TooManyOptions) } else { Ok(Self(nominated)) }
     }
 
     /// Whether they nominate this field. A sender cannot nominate a field that the message or ronde needs.
     fn is_nominated(&self, name: Name, text: &str) -> bool {
-        self.nominates == Nominates::Others
-            && self.fields.has_member(Name::Connection, text)
+        self.0.iter().any(|nominated| nominated.eq_ignore_ascii_case(text.as_bytes()))
             && !name.is_forwarding()
             && !matches!(name, Name::Via | Name::CdnLoop | Name::Expect | Name::Date)
     }
@@ -484,6 +476,19 @@ mod tests {
         };
         assert!(many(MAX_OPTIONS).is_ok());
         assert_eq!(many(MAX_OPTIONS + 1), Err(Failure::TooManyOptions));
+    }
+
+    /// Each of 7,500 protocols was compared with each that the backend echoed: 130 ms of a core for one request.
+    #[test]
+    fn of_many_protocols_the_first_are_asked_for() {
+        let list: Vec<_> = (0..7_500).map(|number| format!("p{number}")).collect();
+        let asked = format!(
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: {}\r\n\r\n",
+            list.join(",")
+        );
+        let out = stranger(&asked);
+        let first = list[..MAX_OPTIONS].join(", ");
+        assert!(out.contains(&format!("\r\nUpgrade: {first}\r\n")), "{out}");
     }
 
     #[test]
