@@ -170,6 +170,10 @@ fn take_own(words: &mut Vec<OsString>, named: &CommandRow) -> Result<Own, Error>
                 .transpose()?,
         };
         own.flags.extend(value.map(|value| (*flag, value)));
+        if let Some(word) = words.iter().find(|word| is_flag(word, flag)) {
+            let is_valued = form.is_empty() && word.to_string_lossy().contains('=');
+            return Err(Error::at(flag, if is_valued { "it takes no value" } else { "it is given twice" }));
+        }
     }
     if !named.word.is_empty() {
         let CommandRow { name, word, .. } = named;

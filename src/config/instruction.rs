@@ -88,7 +88,9 @@ mod tests {
             ("drain app1:8000 --wait=2", "has no unit"),
             ("undrain app1:8000 --wait", "is for `ronde drain` alone"),
             ("drain app1:8000 --wait 2s", "is not a backend"),
-            ("status --watch=1", "--watch"),
+            ("status --watch=1", "--watch: it takes no value"),
+            ("status --watch --watch", "--watch: it is given twice"),
+            ("drain a:1 --wait=1s --wait=2s", "--wait: it is given twice"),
         ] {
             let error = instruction(line).unwrap_err();
             assert!(error.contains(fault), "{line}: {error}");

@@ -5,15 +5,15 @@
 //! Not here: errors (`value`, `command`).
 
 use super::value::time_text;
-use super::{Config, Listen};
+use super::{Action, Config, Host, Listen, row};
 
 impl Config {
     /// One warning each.
     pub(super) fn remarks(&self) -> Vec<String> {
-        let idle = self.idle_checks().into_iter().chain(self.idle_mode());
+        let idle = self.idle_checks().into_iter().chain(self.idle_mode()).chain(self.idle_admin());
         let checks = idle.chain(self.with_routes().find_map(Config::long_check));
         let odd = self.odd_access_lists().into_iter().chain(self.remarks_on_backends());
-        let odd = odd.chain(self.odd_https_port()).chain(self.refused_health());
+        let odd = odd.chain(self.odd_https_port()).chain(self.refused_health()).chain(self.circles());
         self.many_workers().into_iter().chain(checks).chain(odd).chain(self.remarks_on_fields()).collect()
     }
 
@@ -41,6 +41,35 @@ impl Config {
         let has_file = listens.any(|listen| matches!(listen, Listen::Unix(_)));
         (!has_file && self.listen_mode != Config::default().listen_mode).then(|| {
             "--listen-mode changes nothing without a Unix socket in --listen or --tls-listen".to_string()
+        })
+    }
+
+    /// Settings of an admin listener that there is none of.
+    fn idle_admin(&self) -> Option<String> {
+        let idle = match self {
+            Config { admin: Some(_), .. } => None,
+            Config { admin_allow_changes: true, .. } => Some(&row::admin_allow_changes),
+            _ if !self.admin_allow.is_empty() => Some(&row::admin_allow),
+            _ if !self.admin_host.is_empty() => Some(&row::admin_host),
+            _ => None,
+        };
+        idle.map(|row| format!("{} changes nothing without {}", row.flag, row::admin.flag))
+    }
+
+    /// Routes that send clients of a host to the same host, by a scheme that they come back by. Without TLS, `https` may be
+    /// another program's.
+    fn circles(&self) -> impl Iterator<Item = String> {
+        self.route.iter().filter_map(|route| {
+            let Action::Redirect(origin) = &route.action else { return None };
+            let (scheme, authority) = origin.split_once("://")?;
+            let comes_back = scheme == "http" || !self.tls_listen.is_empty();
+            let is_own = |host: &Host| matches!(host, Host::Exact(own) if own.eq_ignore_ascii_case(authority));
+            (comes_back && route.hosts.iter().any(is_own)).then(|| {
+                format!(
+                    "the route {route} redirects to its own host, in circles; for clients without TLS there is {}",
+                    row::redirect_to_https.flag
+                )
+            })
         })
     }
 

@@ -193,8 +193,28 @@ fn a_variable_of_nginx_is_remarked_upon() {
 }
 
 #[test]
-fn settings_of_a_health_check_that_change_nothing_are_remarked_upon() {
+fn a_redirect_to_the_routes_own_host_is_remarked_upon() {
+    let notes = |content: &str| {
+        let file = Toml::new(content);
+        loaded(&file.flag(), &[]).notes
+    };
+    let tls = "tls-listen = ':443'\ntls-certificate = 'a'\ntls-key = 'b'\nbackend = 'a:1'\n";
+    let route = "[[route]]\nhost = ['a.example', 'b.example']\nredirect = ";
+    let said = "the route a.example,b.example redirects to its own host, in circles; for clients without TLS there is \
+                --redirect-to-https";
+    assert_eq!(notes(&format!("{tls}{route}'https://A.example'")), [said]);
+    assert_eq!(notes(&format!("backend = 'a:1'\n{route}'http://a.example'")), [said]);
+    assert_eq!(notes(&format!("{tls}{route}'https://a.example:8443'")), [""; 0]);
+    // Another program may have TLS.
+    assert_eq!(notes(&format!("backend = 'a:1'\n{route}'https://a.example'")), [""; 0]);
+}
+
+#[test]
+fn settings_that_change_nothing_are_remarked_upon() {
     for (words, remark) in [
+        ("--admin-allow 10.0.0.0/8", "--admin-allow changes nothing without --admin"),
+        ("--admin-host a", "--admin-host changes nothing without --admin"),
+        ("--admin-allow-changes", "--admin-allow-changes changes nothing without --admin"),
         ("--health-host a", "--health-host changes nothing without --health-path"),
         (
             "--listen-mode 666",

@@ -95,7 +95,7 @@ failures! {
     // The request body (RFC 9112 §6 and §7).
     LengthAndCoding      400 "http_request_error" Client "Content-Length and Transfer-Encoding must not be combined";
     LengthRepeated       400 "http_request_error" Client "there is more than one Content-Length field";
-    LengthInvalid        400 "http_request_error" Client "Content-Length is not a decimal number";
+    LengthInvalid        400 "http_request_error" Client "Content-Length is not a decimal number below 2^63";
     CodingInHttp10       400 "http_request_error" Client "HTTP/1.0 has no Transfer-Encoding";
     CodingInvalid        400 "http_request_error" Client "Transfer-Encoding must end with `chunked`, once";
     CodingUnknown        501 "http_request_error" Client "the only supported transfer coding is `chunked`";

@@ -121,6 +121,20 @@ fn after_the_first_byte_of_a_response_nothing_is_sent_again() {
     });
 }
 
+#[test]
+fn after_an_interim_response_nothing_is_sent_again() {
+    ronde_only!();
+    let (spoke, other) = (Origin::start(), Backend::named("other"));
+    let proxy = Proxy::with("--max-fails 0", &[spoke.address, other.address]);
+    let mut client = proxy.connect();
+    client.send(GET);
+    let (backend, _) = spoke.answer("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    assert_eq!(client.response_head().status(), 103);
+    drop(backend);
+    assert_eq!(client.response().status(), 502);
+    assert_eq!(other.count(), 0);
+}
+
 /// Nothing was sent, so a request of every method may go to the next backend, and to each at most once.
 #[test]
 fn after_a_refused_connect_every_method_goes_to_the_next_backend() {

@@ -288,6 +288,17 @@ fn a_silent_tunnel_outlives_the_other_timeouts_and_ends_with_its_own() {
 }
 
 #[test]
+fn a_tunnel_that_speaks_now_and_then_outlives_its_timeout() {
+    ronde_only!();
+    let (_origin, _proxy, mut client, mut backend) = tunnel("--tunnel-timeout 600ms");
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(150));
+        client.send("x");
+        assert_eq!(backend.take(1), b"x");
+    }
+}
+
+#[test]
 fn no_request_is_read_from_a_tunnel() {
     let backend = Backend::start(|wire, request| match request.target() {
         "/chat" => {

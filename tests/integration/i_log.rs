@@ -241,6 +241,10 @@ fn a_probe_that_fails_has_its_line() {
     assert_eq!(response.status(), 503);
     let line = proxy.process.stdout.line_with("OPTIONS * ");
     assert!(line.contains(&format!("\" 503 {} ", response.body.len())), "{line}");
+    // The server of challenges is no backend.
+    let flags = "--listen 127.0.0.1:0 --acme-challenge 127.0.0.1:9 no-such-name.invalid:80";
+    let response = Ronde::with(flags).serve().ask("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+    assert_eq!(response.status(), 503);
 }
 
 /// The log showed the proxy's address alone, and no Host.

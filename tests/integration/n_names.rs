@@ -1,8 +1,10 @@
 //! The round follows names: end to end, with a name service whose replies change.
 
 use crate::harness::{
-    Backend, DnsReply, NameService, Port, Proxy, eventually, ok, ok_chunked, ronde_only, within,
+    Backend, DnsReply, NameService, Port, Proxy, eventually, ok, ok_chunked, ronde_only, scratch_directory,
+    within,
 };
+use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -353,6 +355,39 @@ fn requests_in_flight_to_a_removed_address_are_finished() {
         ("begun-over".to_owned(), "late".to_owned())
     );
     assert_eq!((body.get("/").text(), head.get("/").text()), ("new".to_owned(), "new".to_owned()));
+}
+
+/// One reply had not all addresses, and with the next one an address was another backend: nothing was under way there.
+#[test]
+fn what_is_under_way_at_an_address_was_forgotten_with_it() {
+    let names = name_service!();
+    let [one, ..] = names.ports();
+    let number = one.address.port();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let backend = Backend::on(one, move |wire, request| {
+        if request.target() == "/held" {
+            gate.lock().unwrap().recv().expect("the gate opens");
+        }
+        wire.send(ok("b"));
+    });
+    names.knows("app.test", [names.neighbour(1)]);
+    let file = scratch_directory().join("ronde.toml");
+    let limited = format!("[[backend]]\naddress = 'app.test:{number}'\nmax-connections = 1\n");
+    fs::write(&file, limited).expect("a file");
+    let flags = "--resolve-interval 100ms --resolve-hold 0s --queue-timeout 300ms";
+    let proxy = serve(&names, &format!("{flags} --config {}", file.display()), 1);
+    let mut held = proxy.connect();
+    held.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("the request is with the backend", || backend.targets() == ["/held"]);
+    names.forgets("app.test");
+    eventually("the address is gone", || lines(&proxy, "app.test: -") == 1);
+    names.knows("app.test", [names.neighbour(1)]);
+    eventually("the address is back", || lines(&proxy, "app.test: +") == 2);
+    assert_eq!(proxy.get("/").status(), 503, "the one that is under way is all that there may be");
+    open.send(()).unwrap();
+    assert_eq!(held.response().text(), "b");
+    assert_eq!(proxy.get("/").text(), "b");
 }
 
 #[test]

@@ -118,6 +118,23 @@ fn the_time_of_a_head_was_charged_to_its_body() {
     assert_eq!(client.response().text(), "whole");
 }
 
+/// What a client was idle before is not charged to its body.
+#[test]
+fn a_kept_client_may_be_idle_for_longer_than_a_body_may_take() {
+    ronde_only!();
+    let (origin, _proxy, mut client) = setup("--body-timeout 400ms");
+    client.send(GET);
+    let (mut backend, _) = origin.answer(ok("first"));
+    assert_eq!(client.response().text(), "first");
+    thread::sleep(Duration::from_millis(800));
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
+    thread::sleep(PARKED);
+    client.send("def");
+    assert_eq!(backend.request().text(), "abcdef");
+    backend.send(ok("whole"));
+    assert_eq!(client.response().text(), "whole");
+}
+
 #[test]
 fn a_tunnel_whose_backend_half_closed_lost_bytes_of_the_client() {
     let (origin, _proxy, mut client) = setup("");

@@ -142,6 +142,10 @@ fn no_body_is_waited_for() {
         wire.finish();
         wire.expect_eof();
     }
+    // Nor is a stranger told what the limit is.
+    let limited =
+        filed(&format!("allow = '192.0.2.0/24'\nmax-body = 5\nbackend = '{}'\n", backend.address)).serve();
+    assert_eq!(limited.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nhello!").status(), 403);
     let upgrade = "GET /admin HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     assert_eq!(connect(&proxy, STRANGER).ask(upgrade).status(), 403);
     assert_eq!(backend.count(), 0);

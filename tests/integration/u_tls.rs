@@ -272,6 +272,24 @@ fn a_tunnel_carries_over_close_notify_and_no_fin() {
     }
 }
 
+/// A client that closed its socket behind its WebSocket's end was a failure, and so was each of ten thousand.
+#[test]
+fn a_websocket_whose_client_said_no_last_word_was_a_failure() {
+    tls_only!();
+    let (origin, proxy, mut client) = setup("");
+    client.send(UPGRADE.replace("Upgrade: x", "Upgrade: websocket"));
+    let (mut backend, _) = origin.answer(SWITCH.replace("Upgrade: x", "Upgrade: websocket"));
+    client.response_head();
+    backend.send("bye");
+    backend.finish();
+    assert_eq!(client.take(3), b"bye");
+    client.expect_eof();
+    client.stream().shutdown(Shutdown::Write).expect("a FIN");
+    backend.expect_eof();
+    let line = proxy.process.stdout.line_with(" 101 ");
+    assert!(!line.contains("cause="), "{line}");
+}
+
 #[test]
 fn only_a_whole_response_ends_with_close_notify() {
     tls_only!();

@@ -566,6 +566,23 @@ fn a_tunnel_carries_bytes_and_ends_both_ways() {
     }
 }
 
+/// A server that closed its socket behind its Close had its client's connection reset, which may take the Close back.
+#[test]
+fn a_websocket_whose_backend_said_no_last_word_was_reset() {
+    by_its_own_transport!();
+    let (origin, proxy, mut client) = setup("");
+    client.send(UPGRADE.replace("Upgrade: x", "Upgrade: WebSocket"));
+    let (mut backend, _) = origin.answer(SWITCH.replace("Upgrade: x", "Upgrade: websocket"));
+    client.response_head();
+    backend.send("\u{88}\0");
+    backend.stream().shutdown(Shutdown::Write).expect("a FIN");
+    assert_eq!(client.take(3), "\u{88}\0".as_bytes());
+    client.expect_eof();
+    client.finish();
+    let line = proxy.process.stdout.line_with(" 101 ");
+    assert!(!line.contains("cause="), "{line}");
+}
+
 /// Many a server closes its socket without TLS's last word when its client has closed.
 #[test]
 fn a_tunnel_that_its_client_ends_needs_no_last_word_of_the_backend() {

@@ -500,10 +500,16 @@ fn listeners_come_and_go() {
     let served = Served::with(&format!("listen = ['{stays}', '{goes}']\n{}", backends(&[&backend])));
     let (mut kept, mut idle) = (Wire::connect_plain(goes), Wire::connect_plain(stays));
     assert_eq!((kept.get("/").text(), idle.get("/").text()), ("b".into(), "b".into()));
+    let answered = [(); 2].map(|()| Wire::connect_plain(goes));
+    let answered = answered.map(|mut wire| {
+        assert_eq!(wire.get("/").text(), "b");
+        wire
+    });
 
     let said = served.reload(&format!(
         "listen = ['{stays}', '{comes}', '{introduced}', 'unix:{}']\ntls-listen = '{secured}'\n\
-         proxy-protocol = '{introduced}'\ntrust-proxy = '127.0.0.0/8'\n{}{}",
+         proxy-protocol = '{introduced}'\ntrust-proxy = '127.0.0.0/8'\n{}{}\
+         [[route]]\nhost = 'nothing.example'\nrespond = 404\n",
         path.display(),
         backends(&[&backend]),
         certificate()
@@ -522,6 +528,14 @@ fn listeners_come_and_go() {
     let last = kept.get("/");
     assert_eq!((last.text(), last.sole("connection")), ("b".into(), "close".into()));
     kept.expect_eof();
+    // Also by ronde's own answers.
+    for (mut wire, request) in answered.into_iter().zip([
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n",
+        "GET /nothing HTTP/1.1\r\nHost: nothing.example\r\n\r\n",
+    ]) {
+        assert_eq!(wire.ask(request).sole("connection"), "close");
+        wire.expect_eof();
+    }
     assert!(!idle.get("/").has("connection"));
 
     served.reload(&format!("listen = '{stays}'\n{}", backends(&[&backend])));

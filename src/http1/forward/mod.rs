@@ -85,7 +85,10 @@ pub enum Trust {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
     NotAsked,
-    Asked,
+    /// To WebSocket, whose Close says where it ends (RFC 6455 §7).
+    WebSocket,
+    /// To something of which only the end of the connection may be the end.
+    Other,
 }
 
 /// Whether the client asks for another protocol (RFC 9110 §7.8), and for one that ronde can tunnel.
@@ -94,10 +97,16 @@ pub enum Upgrade {
 /// tells. Not in HTTP/1.0, where `Upgrade` must be ignored. Not to `h2c`: ronde could not check the requests in the
 /// tunnel.
 pub fn upgrade(head: &Request<'_>) -> Upgrade {
-    let asked = head.version == Version::Http11
-        && head.fields.has_member(Name::Connection, "upgrade")
-        && head.fields.members(Name::Upgrade).any(is_tunnelled);
-    if asked { Upgrade::Asked } else { Upgrade::NotAsked }
+    let is_asked = head.version == Version::Http11 && head.fields.has_member(Name::Connection, "upgrade");
+    let mut protocols =
+        head.fields.members(Name::Upgrade).filter(|protocol| is_tunnelled(protocol)).peekable();
+    if !is_asked || protocols.peek().is_none() {
+        return Upgrade::NotAsked;
+    }
+    match protocols.all(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
+        true => Upgrade::WebSocket,
+        false => Upgrade::Other,
+    }
 }
 
 /// `protocol-name ["/" protocol-version]`, both of them tokens, and not HTTP/2.
@@ -322,7 +331,7 @@ fn write_connection(out: &mut Vec<u8>, fields: Fields<'_>, upgrade: Upgrade) {
     match (upgrade, wants_trailers) {
         (Upgrade::NotAsked, false) => {}
         (Upgrade::NotAsked, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
-        (Upgrade::Asked, _) => write_upgrade(out, fields),
+        (Upgrade::WebSocket | Upgrade::Other, _) => write_upgrade(out, fields),
     }
 }
 

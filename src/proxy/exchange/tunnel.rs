@@ -11,6 +11,7 @@ use super::relaying::Relaying;
 use super::timer::Awaited;
 use super::{BackendEnd, Exchange, Fate, Interruption, response_failure};
 use crate::http1::chunked::{Decoder, Malformed};
+use crate::http1::forward::Upgrade;
 use crate::http1::framing::{Coding, Framing};
 use crate::http1::reframer::Reframer;
 use crate::net::conn::Conn;
@@ -53,10 +54,15 @@ impl Exchange {
             };
             let down = &mut relaying.down;
             let Scratch { from_client, from_backend, response: lead, .. } = &mut *context.scratch;
-            let sent = pump(Pipe { direction: up, buffer: from_client, lead: &[] }, &client.conn, conn)
-                .map_err(up_failure)?;
-            let received = pump(Pipe { direction: down, buffer: from_backend, lead }, conn, &client.conn)
-                .map_err(response_failure)?;
+            let upgrade = self.request.meta.upgrade;
+            let pipe = Pipe { direction: up, buffer: from_client, lead: &[] };
+            let sent = pump(pipe, &client.conn, conn, upgrade).map_err(up_failure)?;
+            let pipe = Pipe { direction: down, buffer: from_backend, lead };
+            let received = match pump(pipe, conn, &client.conn, upgrade) {
+                // Over TLS, without the word for it. Behind the client's own end nothing can be cut short by that.
+                Err(Broken::Malformed(_)) if up.is_over() => return Ok(Fate::Close),
+                received => received.map_err(response_failure)?,
+            };
             up.finish(conn);
             down.finish(&client.conn);
             if up.is_over() && down.is_over() {
@@ -98,11 +104,11 @@ impl Exchange {
     }
 }
 
-/// Over TLS an end is one here without the word for it, too. A body could be cut short by that; what follows a 101 has an end
-/// of its own, as WebSocket has its Close, and many of its servers close without more.
-fn pump(mut pipe: Pipe<'_>, source: &Conn, sink: &Conn) -> Result<usize, Broken> {
+/// Moves what can be moved one way. Over TLS, the end of a WebSocket is one without the word for it, too: nothing can be cut short
+/// unseen where a Close has to come first, and many a server closes its socket behind it without more.
+fn pump(mut pipe: Pipe<'_>, source: &Conn, sink: &Conn, upgrade: Upgrade) -> Result<usize, Broken> {
     match pipe.pump(source, sink) {
-        Err(Broken::Malformed(Malformed::Incomplete)) => pipe.close_source(),
+        Err(Broken::Malformed(Malformed::Incomplete)) if upgrade == Upgrade::WebSocket => pipe.close_source(),
         pumped => pumped,
     }
 }

@@ -149,7 +149,7 @@ impl<'a, 's> Admin<'a, 's> {
             for _ in 0..MOST {
                 match listener.accept() {
                     Ok((conn, peer)) => match self.answers.may(peer) {
-                        Some(may) => self.admit(Connection::new(conn, may, now)),
+                        Some(may) => self.admit(Connection::new(conn, may, now), now),
                         None => refuse(&conn, &Response::text(403, NOT_ALLOWED)),
                     },
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -163,7 +163,12 @@ impl<'a, 's> Admin<'a, 's> {
         }
     }
 
-    fn admit(&mut self, connection: Connection) {
+    fn admit(&mut self, connection: Connection, now: Instant) {
+        let Self { connections, answers, .. } = self;
+        if connections.len() >= MOST {
+            // Which of them have asked meanwhile, or have ended.
+            connections.retain_mut(|known| !known.is_idle() || known.go_on(now, answers) == Stay::Open);
+        }
         if self.connections.len() >= MOST {
             let oldest = |is: fn(&Connection) -> bool| self.connections.iter().position(is);
             match oldest(Connection::is_stream).or_else(|| oldest(Connection::is_idle)) {
