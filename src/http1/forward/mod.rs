@@ -354,24 +354,30 @@ fn write_upgrade(out: &mut Vec<u8>, fields: Fields<'_>) {
 
 /// The members of a message's `Connection` lines that nominate a field which is not hop-by-hop anyway. They are found once: among
 /// 60 KB of blanks, they would be looked for with every field line.
-struct ConnectionOptions<'a>(Vec<&'a [u8]>);
+struct ConnectionOptions<'a> {
+    nominated: [&'a [u8]; MAX_OPTIONS],
+    count: usize,
+}
 
 impl<'a> ConnectionOptions<'a> {
     fn of(fields: Fields<'a>) -> Result<Self, Failure> {
-        let members = fields.members(Name::Connection).take(MAX_OPTIONS + 1);
-        let (mut count, mut nominated) = (0, Vec::new());
-        for member in members {
-            count += 1;
+        let mut options = Self { nominated: [&[]; MAX_OPTIONS], count: 0 };
+        for (place, member) in fields.members(Name::Connection).enumerate() {
+            if place >= MAX_OPTIONS {
+                return Err(Failure::TooManyOptions);
+            }
             if !is_plain_option(member) {
-                nominated.push(member);
+                options.nominated[options.count] = member;
+                options.count += 1;
             }
         }
-        if count > MAX_OPTIONS { Err(Failure::TooManyOptions) } else { Ok(Self(nominated)) }
+        Ok(options)
     }
 
     /// Whether they nominate this field. A sender cannot nominate a field that the message or ronde needs.
     fn is_nominated(&self, name: Name, text: &str) -> bool {
-        self.0.iter().any(|nominated| nominated.eq_ignore_ascii_case(text.as_bytes()))
+        let nominated = &self.nominated[..self.count];
+        nominated.iter().any(|nominated| nominated.eq_ignore_ascii_case(text.as_bytes()))
             && !name.is_forwarding()
             && !matches!(name, Name::Via | Name::CdnLoop | Name::Expect | Name::Date)
     }
