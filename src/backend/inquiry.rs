@@ -149,9 +149,9 @@ impl Inquiry {
     }
 }
 
-/// The final status, once its head is there: one that a request would get as well, or a backend that is well would serve nothing
-/// but 502. The heads of interim responses are dropped (RFC 9110 §15.2), but for a 101,
-/// which is final and was not asked for.
+/// The final status, once its head is there. A head that a request would be refused is none, or a backend that serves nothing but
+/// 502 would be well. The heads of interim responses are dropped (RFC 9110 §15.2), but for a 101, which is final and was not asked
+/// for.
 fn status(bytes: &mut Vec<u8>) -> Result<Option<u16>, Failure> {
     loop {
         match head::scan(bytes) {

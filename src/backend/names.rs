@@ -1,4 +1,4 @@
-//! One look-up thread for each name, however many routes have it, and for as long as one has it.
+//! One look-up thread for each name with its port, however many routes have it, and for as long as one has it.
 //!
 //! The problem: a reload makes every route anew. What a name resolves to must not be forgotten meanwhile, and the thread
 //! that looks it up, which nothing can interrupt, must neither be left behind nor be there twice. And a thousand routes

@@ -147,7 +147,8 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether the sender of this message wants the connection to persist (RFC 9112 §9.3, in its order).
+/// Whether the sender of this message wants the connection to persist (RFC 9112 §9.3, in its order; whether a proxy may
+/// honour `keep-alive` of HTTP/1.0 is the caller's question).
 pub fn persists(version: Version, fields: Fields<'_>) -> bool {
     if fields.has_member(Name::Connection, "close") {
         return false;

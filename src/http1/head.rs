@@ -134,7 +134,7 @@ pub enum Scan {
     Hopeless(Failure),
 }
 
-/// The first byte of a ClientHello (RFC 8446 §5.1), and of no method.
+/// The first byte of every TLS connection, a record of the handshake (RFC 8446 §5.1), and of no method.
 const TLS_HANDSHAKE: u8 = 22;
 
 /// Looks for the end of a head, and for bare line feeds.

@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages (RFC 9110, RFC 9112) as pure functions over bytes.
+//! HTTP/1.1 messages (RFC 9110, RFC 9112) as functions over bytes. But for the date in a response they are pure.
 //!
 //! The problem: a proxy that misreads a message by one byte hands one client's response to another client. So all code
 //! that interprets a message is in this folder, where it can be tested, fuzzed and read without a socket.

@@ -51,7 +51,7 @@ impl Access {
 /// What the request says of itself. Its texts are each copied with [`quote`].
 #[derive(Debug, Default)]
 pub struct Line {
-    /// The request line as it was received, or as much of it as was received.
+    /// The request line, with the version as ronde understands it; of a refused request, what was received of it.
     pub request: Vec<u8>,
     /// The host that was asked for.
     pub host: Vec<u8>,

@@ -111,7 +111,7 @@ failures! {
     ClientStalled        408 "connection_write_timeout" Client "the client does not read its response";
     HalfClosed           400 "connection_terminated" Client "the client closed its half of the connection, and the backend stayed silent";
 
-    // ronde itself.
+    // ronde itself, and what it lets nobody do.
     Loop                 508 "proxy_loop_detected" Client "the request has passed through this proxy before";
     TooManyOfClient      429 "connection_limit_reached" Client "there are too many connections from this client's address";
     Overloaded           503 "connection_limit_reached" Ronde "all workers are busy";
@@ -120,7 +120,7 @@ failures! {
     Ports                503 "proxy_internal_error" Ronde "the proxy has no port left for a connection to the backend";
     Internal             500 "proxy_internal_error" Ronde "the proxy failed";
 
-    // Reaching a backend.
+    // Whether a backend may be asked, and reaching it.
     AccessDenied         403 "http_request_denied" Ronde "this client's address is not let in here";
     NoRoute              404 "destination_not_found" Ronde "no route is configured for this host and path";
     NoBackend            503 "destination_unavailable" Ronde "no backend address is known";
@@ -151,7 +151,7 @@ failures! {
     UpgradeUnasked       502 "http_upgrade_failed" Backend "the backend switched to a protocol that was not asked for";
     InterimFlood         502 "http_protocol_error" Backend "the backend sent too many interim responses";
 
-    // The response body. The head has been sent, so only a cut connection tells the client about the failure.
+    // The response body. Mostly its head has been sent, so that only a cut connection tells the client about the failure.
     ResponseIncomplete   502 "http_response_incomplete" Backend "the backend's response ended early";
     ResponseChunk        502 "http_protocol_error" Backend "the chunked coding of the backend's response is malformed";
     ResponseTrailer      502 "http_protocol_error" Backend "the trailer section of the backend's response is malformed";

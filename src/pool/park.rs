@@ -104,7 +104,7 @@ pub enum Woken {
     ClientGone,
     /// The backend's connection is broken, or closed in both directions.
     BackendGone,
-    /// Its deadline has come.
+    /// Its deadline has come, or it is let on in its queue, or what it waits for is there already.
     Expired,
     /// The memory for what is parked is used up, and it can best be done without.
     OverBudget,

@@ -44,7 +44,7 @@ pub enum Stage {
     Resetting(Resetting),
 }
 
-/// A connection before its first request, whose time it is that is measured.
+/// A connection before its first request.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
     /// When it was accepted, or introduced by its proxy.

@@ -11,10 +11,11 @@
 //!      ─▶ (grace over: what is parked comes out, and is cut) ─▶ the last connection has ended: workers leave
 //! ```
 //!
-//! Reading order: `listeners` (what is opened, and why a start fails), `acceptor` (from a listener to the channel), `worker` (from the
-//! waiter to the client), `watch` (the backends, beside the requests), `signals` and `orders` (what ends or changes a server),
-//! `reload`, `admin` (the listener for the admin). `certificates` (what the listeners with TLS show), `activation` (sockets that were passed), `description` (the first line of the log), `manager` (what systemd is told), `rehearsal`
-//! (for `ronde check`) and `scheduling` are what the start works with.
+//! Reading order: `listeners` (what is opened, and why a start fails), `acceptor` (from a listener to the channel), `worker` (from
+//! the waiter to the client), `watch` (the backends, beside the requests), `signals` and `orders` (what ends or changes a server),
+//! `reload`, `admin` (the listener for the admin). `certificates` (what the listeners with TLS show), `activation` (sockets that were
+//! passed), `description` (the first line of the log), `manager` (what systemd is told), `rehearsal` (for `ronde check`) and
+//! `scheduling` are what the start works with.
 //!
 //! Not here: exit codes (`main`).
 
