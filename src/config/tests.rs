@@ -192,6 +192,7 @@ fn a_variable_of_nginx_is_remarked_upon() {
     }
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn a_redirect_to_the_routes_own_host_is_remarked_upon() {
     let notes = |content: &str| {
