@@ -69,7 +69,7 @@ pub use command::{CheckScope, Command, Loaded, load};
 pub use commands::{COMMANDS, CommandRow, OwnFlag, TEXTS};
 pub use endpoint::{Address, Peer};
 pub use error::Error;
-pub use fields::{FieldName, Part, SetField, Template};
+pub use fields::{FieldName, Part, SetField, Template, as_cgi};
 pub use help::{VERSION, markdown_table};
 pub use instruction::{Instruction, Wait};
 pub use route::{Action, Host, Prefix, Route};

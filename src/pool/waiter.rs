@@ -35,8 +35,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many events a worker takes at once. As many new connections may come with them, and those that are let on in queues. Of 6, 8 and 16 the largest is best with 64 clients (a tenth less CPU time a request than 6),
-/// and with 16 and 1,000 all are alike. With 64 the first answer waits for the last request.
+/// How many events a worker takes at once. As many new connections may come with them, and those that are let on in queues. Of
+/// 6, 8 and 16 the largest is best with 64 clients (a tenth less CPU time a request than 6), and with 16 and 1,000 all are alike.
+/// With 64 the first answer waits for the last request.
 pub const BATCH: usize = 16;
 
 /// See the module.

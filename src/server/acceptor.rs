@@ -97,7 +97,7 @@ pub fn run(doors: &mut Doors, waker: &Waker, shared: &Shared, recorder: &Recorde
 fn empty(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) {
     entrance.listener.withdraw();
     for _ in 0..=usize::from(BACKLOG) / BATCH {
-        if accept_some(entrance, waker, context, shortage) == Queue::Empty {
+        if accept_some(entrance, waker, context, shortage) == Backlog::Empty {
             break;
         }
     }
@@ -105,7 +105,7 @@ fn empty(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mu
 
 /// What was found of the kernel's queue of a listener.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Queue {
+enum Backlog {
     Empty,
     /// There may be more: a batch was accepted, or the system had no descriptor for the next.
     Longer,
@@ -120,25 +120,25 @@ struct Context<'a> {
 }
 
 /// Accepts what is there, within bounds.
-fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) -> Queue {
+fn accept_some(entrance: &Entrance, waker: &Waker, context: Context<'_>, shortage: &mut Shortage) -> Backlog {
     for _ in 0..BATCH {
         match entrance.listener.accept() {
             Ok((conn, peer)) => {
                 shortage.end();
                 admit(conn, peer, entrance, context);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Queue::Empty,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Backlog::Empty,
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 shortage.begin(&error);
                 if !make_room(context) {
                     wait_for(waker, waits::ACCEPT_RETRY);
-                    return Queue::Longer;
+                    return Backlog::Longer;
                 }
             }
         }
     }
-    Queue::Longer
+    Backlog::Longer
 }
 
 /// Closes what can best be done without. A kept connection to a backend costs the next request a connect, an idle client's

@@ -40,16 +40,19 @@ pub(super) fn run(shared: &Shared, ended: &Receiver<()>) {
     }
 }
 
-/// After a reload, the next check of what was watched before comes when it was due, or after the interval of now. The first checks
-/// of all routes are spread over their interval, and so are the later ones: a backend of a thousand routes would have to answer a
-/// thousand checks at once, and be out for want of time.
+/// After a reload, the next check of what was watched before comes when it was due, or after the interval of now. Those that are new
+/// are spread over their interval: a backend of a thousand routes would have to answer a thousand checks at once, and be out for
+/// want of time.
 fn watch_all(site: &Site, before: &[Watched]) -> Vec<Watched> {
-    let count = site.routes.backends().count() as u32;
+    let (now, count) = (Instant::now(), site.routes.backends().count() as u32);
     let watch = |(place, backends): (usize, &Arc<Backends>)| {
-        let new = Watched::new(backends, (place as u32 + 1, count));
         let before = before.iter().find(|before| backends.follows(&before.backends));
         let due = before.and_then(|before| before.next_check);
-        Watched { next_check: new.next_check.map(|next| due.map_or(next, |due| due.min(next))), ..new }
+        let next_check = backends.check_interval().map(|interval| match due {
+            Some(due) => due.min(now + interval),
+            None => now + interval * (place as u32 + 1) / count,
+        });
+        Watched { backends: Arc::clone(backends), next_look: now + waits::BACKEND_WATCH, next_check }
     };
     site.routes.backends().enumerate().map(watch).collect()
 }
@@ -62,13 +65,6 @@ struct Watched {
 }
 
 impl Watched {
-    /// Its first check comes after this share of its interval.
-    fn new(backends: &Arc<Backends>, (part, whole): (u32, u32)) -> Self {
-        let now = Instant::now();
-        let next_check = backends.check_interval().map(|interval| now + interval * part / whole);
-        Self { backends: Arc::clone(backends), next_look: now + waits::BACKEND_WATCH, next_check }
-    }
-
     fn next(&self) -> Instant {
         self.next_check.map_or(self.next_look, |next_check| next_check.min(self.next_look))
     }

@@ -6,6 +6,8 @@
 //!
 //! Not here: which fields are forwarded (`forward`).
 
+use crate::config::as_cgi;
+
 /// A field name, if ronde has to know it. Names compare without case (RFC 9110 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
@@ -74,7 +76,9 @@ impl Name {
             X_FORWARDED_HOST => Self::XForwardedHost,
             X_FORWARDED_PROTO if matches!(text[8], b'd' | b'D') => Self::XForwardedProto,
             X_REAL_IP => Self::XRealIp,
-            _ if !text.iter().all(is_plain) => Self::of_disguised(text),
+            _ if text.iter().any(|&byte| as_cgi(byte) != byte.to_ascii_lowercase()) => {
+                Self::of_disguised(text)
+            }
             (12.., X_FORWAR, _) if is_x_forwarded(text) => Self::XForwarded,
             _ => Self::Other,
         }
@@ -83,8 +87,8 @@ impl Name {
     fn of_disguised(text: &[u8]) -> Self {
         // A longer name can only match `X-Forwarded-`, which is a prefix.
         let mut plain = [0; LONGEST + 1];
-        for (plain, byte) in plain.iter_mut().zip(text) {
-            *plain = if is_plain(byte) { *byte } else { b'-' };
+        for (plain, &byte) in plain.iter_mut().zip(text) {
+            *plain = as_cgi(byte);
         }
         let plain = Self::of(&plain[..text.len().min(LONGEST + 1)]);
         let is_ours = plain.is_of_connection()
@@ -174,11 +178,6 @@ const fn key(text: &[u8]) -> Key {
 const EACH: u64 = u64::from_ne_bytes([1; 8]);
 /// The bit that makes a letter lower case, in each of eight bytes.
 const LOWER: u64 = EACH * 0x20;
-
-/// Letters, digits and the hyphen, which all readers of a name tell apart.
-fn is_plain(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || *byte == b'-'
-}
 
 fn is_x_forwarded(text: &[u8]) -> bool {
     text.get(..X_FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(X_FORWARDED))
